@@ -1,0 +1,35 @@
+# `make repro` and `make test` each do all the set-up on a machine with Python 3.11+, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# nothing of a run is reported to anybody unless these are set otherwise
+export DVC_NO_ANALYTICS ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+.PHONY: repro test lint ui clean
+
+repro: .venv/ready
+	dvc repro
+	@python -m pipelines.show
+
+test: .venv/ready
+	OMP_NUM_THREADS=1 python -m pytest -n $(shell nproc 2>/dev/null || echo 2) --dist loadgroup $(ARGS)
+
+lint: .venv/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: .venv/ready
+	python -m pipelines.ui
+
+# uv resolves and links in a fraction of pip's time; where it cannot reach its index, pip does the same work
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev]' \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv outputs .dynaxx
