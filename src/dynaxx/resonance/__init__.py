@@ -1,0 +1,26 @@
+"""The core of Dynaxx: couplings, the loop in message space, stability, and the resonant model. Needs torch alone."""
+
+from dynaxx.resonance.calibration import CalibrationReport
+from dynaxx.resonance.config import ResonanceConfig
+from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
+from dynaxx.resonance.layers import stages
+from dynaxx.resonance.model import Anchors, ResonantModel
+from dynaxx.resonance.stability import Stability
+from dynaxx.resonance.tail import tail_after
+from dynaxx.resonance.trace import Trace
+from dynaxx.resonance.wrap import load_resonance, wrap_with_resonance
+
+__all__ = [
+    "Anchors",
+    "CalibrationReport",
+    "ResonanceConfig",
+    "ResonanceError",
+    "ResonanceWarning",
+    "ResonantModel",
+    "Stability",
+    "Trace",
+    "load_resonance",
+    "stages",
+    "tail_after",
+    "wrap_with_resonance",
+]

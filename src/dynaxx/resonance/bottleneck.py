@@ -1,0 +1,75 @@
+"""The bottleneck φ(h) = act(h + D * h) that every message passes, and how much it can stretch.
+
+Shape suffixes: B batch, P positions of the grid, R message channels.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Grid = tuple[int, ...]
+"""(height, width) of a map, or (tokens,) of a sequence."""
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "identity": lambda h: h,
+}
+
+# sup |act'|: GELU's slope Φ(x) + xφ(x) peaks at x = √2; SiLU's peak has no closed form (at x ≈ 2.3994).
+LIPSCHITZ: dict[str, float] = {
+    "gelu": 0.5 * (1.0 + math.erf(1.0)) + math.exp(-1.0) / math.sqrt(math.pi),
+    "silu": 1.0998393195,
+    "relu": 1.0,
+    "tanh": 1.0,
+    "identity": 1.0,
+}
+
+
+class Bottleneck(nn.Module):
+    """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero (DESIGN §2).
+
+    On maps `D` is 3x3 with zero padding. On sequences it is 3 wide and causal: a position hears itself and the
+    two before it, never one after it.
+    """
+
+    def __init__(self, channels: int, activation: str, depthwise: bool, tokens: bool) -> None:
+        super().__init__()
+        self.activation = activation
+        self.tokens = tokens
+        kernel = (channels, 1, 3) if tokens else (channels, 1, 3, 3)
+        self.kernel = nn.Parameter(torch.zeros(kernel)) if depthwise else None
+
+    def forward(self, h_BPR: Tensor, grid: Grid) -> Tensor:
+        if self.kernel is not None:
+            h_BPR = self._convolve(h_BPR, self.kernel + self._centre(), grid)
+        return ACTIVATIONS[self.activation](h_BPR)
+
+    def _centre(self) -> Tensor:
+        """The kernel δ of h itself: h + D * h is (δ + D) * h, in one pass over the messages instead of two."""
+        assert self.kernel is not None
+        centre = torch.zeros(self.kernel.shape[2:], dtype=self.kernel.dtype, device=self.kernel.device)
+        centre[(-1,) if self.tokens else (1, 1)] = 1.0
+        return centre
+
+    def _convolve(self, h_BPR: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
+        batch, positions, channels = h_BPR.shape
+        if self.tokens:
+            padded = F.pad(h_BPR.transpose(1, 2), (2, 0))
+            return F.conv1d(padded, kernel, groups=channels).transpose(1, 2)
+        # positions first and channels last in memory is what channels_last means to torch: no copy is made
+        h_BRHW = h_BPR.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
+        out_BRHW = F.conv2d(h_BRHW, kernel, padding=1, groups=channels)
+        return out_BRHW.permute(0, 2, 3, 1).reshape(batch, positions, channels)
+
+    def lipschitz(self) -> float:
+        """Upper bound Lip(act) · (1 + ‖D‖); ‖D‖ is bounded by the largest absolute row sum of a kernel (Young)."""
+        bound = LIPSCHITZ[self.activation]
+        if self.kernel is not None:
+            bound *= 1.0 + float(self.kernel.detach().double().abs().flatten(1).sum(1).max())
+        return bound

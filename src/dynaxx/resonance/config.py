@@ -1,0 +1,99 @@
+"""The options of a resonant model, validated in one place."""
+
+import difflib
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dynaxx.resonance.bottleneck import ACTIVATIONS
+from dynaxx.resonance.errors import ResonanceError
+
+MODES = ("explicit", "implicit")
+GATES = ("none", "learned")
+
+
+@dataclass(frozen=True)
+class ResonanceConfig:
+    """Options of the anchored dynamics. Every field is checked when the object is made.
+
+    Raises:
+        ResonanceError: a field is out of its range; the line names the field, its value and what would do.
+    """
+
+    T: int = 5
+    """Iterations of the loop, at least 1."""
+    mode: str = "explicit"
+    """`explicit` runs the loop, `implicit` lets the student predict its end."""
+    rank: int = 32
+    """Channels `r` of each message."""
+    damping: float = 0.9
+    """λ in (0, 1]: the share of the new message in each step."""
+    activation: str = "gelu"
+    """Nonlinearity of the bottleneck φ; `identity` makes the whole loop one linear map."""
+    depthwise: bool = True
+    """Whether φ has a depthwise step `D` (3x3 on maps; on token sequences 1-D, 3 wide and causal)."""
+    gate: str = "none"
+    """`none`, or `learned`: one gate in (0, 2) a coupling and sample."""
+    strength: float = 1.0
+    """`s`, what training warms up to."""
+    feedback: float = 1.0
+    """`α`, the gain with which messages feed back into the states that other messages read."""
+    grid: tuple[int, int] | None = None
+    """Height and width on which messages live; `None` is the last tap's own resolution. Maps only."""
+    num_classes: int | None = None
+    """Outputs of a new linear head; `None` keeps the backbone's."""
+    classifier: str | None = None
+    """Path of the linear module that a new head replaces; `None` finds the backbone's last one."""
+    student_hidden: int = 64
+    """Hidden channels of the gating network of the implicit mode."""
+
+    def __post_init__(self) -> None:
+        _whole("T", self.T, 1)
+        _whole("rank", self.rank, 1)
+        _whole("student_hidden", self.student_hidden, 1)
+        if self.num_classes is not None:
+            _whole("num_classes", self.num_classes, 1)
+        _choice("mode", self.mode, MODES)
+        _choice("gate", self.gate, GATES)
+        _choice("activation", self.activation, tuple(ACTIVATIONS))
+        _number("damping", self.damping, 0.0, 1.0, "in (0, 1]")
+        _number("strength", self.strength, 0.0, math.inf, "above 0")
+        _number("feedback", self.feedback, 0.0, math.inf, "above 0")
+        if not isinstance(self.depthwise, bool):
+            raise ResonanceError(f"depthwise={self.depthwise!r}: give True or False")
+        if self.grid is not None:
+            if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 2:
+                raise ResonanceError(f"grid={self.grid!r}: give (height, width) or None for the last tap's own")
+            for side in self.grid:
+                _whole("grid", side, 1)
+            object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, as they go to JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> "ResonanceConfig":
+        """Build from keyword options; an unknown one raises and names its nearest neighbour."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise ResonanceError(f"unknown option {name}={options[name]!r}: {hint}known are {', '.join(known)}")
+        return cls(**options)
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ResonanceError(f"{name}={value!r}: give a whole number of at least {least}")
+
+
+def _number(name: str, value: object, above: float, most: float, say: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= most or math.isinf(value):
+        raise ResonanceError(f"{name}={value!r}: give a number {say}")
+
+
+def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ResonanceError(f"{name}={value!r}: give one of {', '.join(allowed)}")

@@ -1,0 +1,79 @@
+"""The low-rank couplings C_lk = U_lk φ(V_lkᵀ ·): their parameters, and the small matrices made of them.
+
+Messages of all couplings stand side by side in one axis of R = couplings × r channels, grouped by source, so
+projecting is one matrix product a tap and an iteration is one product with `G`.
+
+Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynaxx.resonance.errors import ResonanceError
+from dynaxx.resonance.topology import Pair
+
+
+class Couplings(nn.Module):
+    """`V_lk` (C_k, r), `U_lk` (r, C_l) and `b_lk` (r) of every live coupling. `U = 0` at the start.
+
+    Raises:
+        ResonanceError: the rank exceeds the channels of all taps together, where it could add nothing.
+    """
+
+    def __init__(self, channels: list[int], pairs: list[Pair], rank: int) -> None:
+        super().__init__()
+        if rank > sum(channels):
+            raise ResonanceError(
+                f"rank={rank}: the coupled taps have {sum(channels)} channels together; give a rank of at most that"
+            )
+        self.channels = channels
+        self.pairs = pairs
+        self.rank = rank
+        # a standardised anchor has unit variance in every channel: so has its projection
+        self.V = nn.ParameterList([torch.randn(channels[k], rank) / channels[k] ** 0.5 for _, k in pairs])
+        self.U = nn.ParameterList([torch.zeros(rank, channels[target]) for target, _ in pairs])
+        self.b = nn.Parameter(torch.zeros(len(pairs) * rank))
+
+    def project(self, y_BPC: list[Tensor]) -> Tensor:
+        """p_lk = V_lkᵀ y_k + b_lk for every coupling: (B, P, R)."""
+        parts = []
+        for tap, y in enumerate(y_BPC):
+            out_of = [V for V, pair in zip(self.V, self.pairs, strict=True) if pair.source == tap]
+            if out_of:
+                parts.append(y @ torch.cat(out_of, dim=1))
+        return torch.cat(parts, dim=2) + self.b
+
+    def expansion(self) -> Tensor:
+        """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps."""
+        rows = [_placed(U, *self._columns(pair.target)) for U, pair in zip(self.U, self.pairs, strict=True)]
+        return torch.cat(rows)
+
+    def feedback(self, gain: Tensor | float, std_C: list[Tensor]) -> Tensor:
+        """Gᵀ (R, R), the matrix by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ diag(1/σ_k) U_kj.
+
+        All other blocks are zero, since C_lk reads tap k alone. `gain` is α·s.
+        """
+        columns = [_placed(V.T, *self._columns(pair.source)) for V, pair in zip(self.V, self.pairs, strict=True)]
+        return gain * ((self.expansion() / torch.cat(std_C)) @ torch.cat(columns).T)
+
+    def into(self, tap: int) -> list[int]:
+        """Numbers of the couplings whose target is `tap`."""
+        return [number for number, pair in enumerate(self.pairs) if pair.target == tap]
+
+    def gather(self, c_BPR: Tensor, tap: int) -> Tensor:
+        """The channels of the messages into `tap` alone, (B, P, r · couplings into it)."""
+        return torch.cat([c_BPR[..., n * self.rank : (n + 1) * self.rank] for n in self.into(tap)], dim=-1)
+
+    def expand(self, c_into_BPS: Tensor, tap: int) -> Tensor:
+        """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l)."""
+        return c_into_BPS @ torch.cat([self.U[n] for n in self.into(tap)])
+
+    def _columns(self, tap: int) -> tuple[int, int]:
+        """Channels before and behind those of `tap` when all taps stand side by side."""
+        return sum(self.channels[:tap]), sum(self.channels[tap + 1 :])
+
+
+def _placed(block: Tensor, before: int, behind: int) -> Tensor:
+    """`block` (n, C) in its place among all columns, zeros around it."""
+    return F.pad(block, (before, behind))

@@ -1,0 +1,171 @@
+"""From the anchors of all taps to what resonance adds at the last one: the mathematics of DESIGN §2, put together.
+
+Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into the last tap.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.resonance.bottleneck import Bottleneck, Grid
+from dynaxx.resonance.config import ResonanceConfig
+from dynaxx.resonance.couplings import Couplings
+from dynaxx.resonance.errors import ResonanceError
+from dynaxx.resonance.gates import G_MAX, LearnedGate
+from dynaxx.resonance.loop import iterate, message_update, relative_residual
+from dynaxx.resonance.stability import Stability, contraction
+from dynaxx.resonance.statistics import AnchorStatistics
+from dynaxx.resonance.student import Student
+from dynaxx.resonance.topology import live_pairs
+from dynaxx.resonance.trace import Trace
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What one resonance of a batch came to.
+
+    Attributes:
+        delta: (B, P, C_L), s · Σ_k U_Lk c_Lk, what is added to the last tap on the grid.
+        residual: gives the relative residual (taps, n) of the first n samples at the loop's end, differentiable;
+            called only when asked, since it costs one more evaluation of the loop's right-hand side. None in
+            implicit mode.
+        trace: the settling, where asked for.
+    """
+
+    delta: Tensor
+    residual: Callable[[int], Tensor] | None
+    trace: Trace | None
+
+
+class Engine(nn.Module):
+    """Couplings, gates, statistics and student over taps of known channels, in depth order."""
+
+    strength: Tensor
+
+    def __init__(self, taps: tuple[str, ...], channels: list[int], tokens: bool, config: ResonanceConfig) -> None:
+        super().__init__()
+        self.taps, self.channels, self.tokens, self.config = taps, channels, tokens, config
+        pairs = live_pairs(len(taps), config.T)
+        self.statistics = AnchorStatistics(channels)
+        self.couplings = Couplings(channels, pairs, config.rank)
+        self.phi = Bottleneck(len(pairs) * config.rank, config.activation, config.depthwise, tokens)
+        self.gate = LearnedGate(channels, len(pairs)) if config.gate == "learned" else None
+        self.register_buffer("strength", torch.tensor(float(config.strength)))
+        self._silenced: frozenset[int] = frozenset()
+        self.student: Student | None = None
+        if config.mode == "implicit":
+            self.add_student()
+
+    @property
+    def last(self) -> int:
+        return len(self.taps) - 1
+
+    def add_student(self) -> Student:
+        """Make the gating network of the implicit mode, starting as one undamped step of the loop."""
+        messages, rank = len(self.couplings.pairs) * self.config.rank, self.config.rank
+        into = self.couplings.into(self.last)
+        student = Student(
+            messages,
+            len(into) * rank,
+            self.config.student_hidden,
+            self.config.activation,
+            self.config.depthwise,
+            self.tokens,
+        )
+        student.start_from(self.phi, torch.cat([torch.arange(n * rank, (n + 1) * rank) for n in into]))
+        self.student = student.to(self.couplings.b)
+        return student
+
+    def forward(self, anchors_BPC: list[Tensor], grid: Grid, mode: str, T: int, trace: bool = False) -> Agreement:
+        """Let the taps agree.
+
+        Args:
+            anchors_BPC: P x_l⁰ of each tap, (B, P, C_l), finite.
+            grid: the positions, (h, w) or (tokens,).
+            mode: `explicit` or `implicit`.
+            T: iterations of the explicit loop.
+            trace: record the residuals; costs one more evaluation of the loop's right-hand side.
+
+        Raises:
+            ResonanceError: implicit mode without a student.
+        """
+        y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
+        p_BPR = self.couplings.project(y_BPC)
+        gate_BN = self._gates(y_BPC)
+        gate_B1R = None if gate_BN is None else gate_BN.repeat_interleave(self.config.rank, dim=1)[:, None]
+        record: Trace | None = None
+        residual = None
+        if mode == "implicit":
+            if self.student is None:
+                raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")
+            gate_last = None if gate_B1R is None else self.couplings.gather(gate_B1R, self.last)
+            c_last_BPS = self.student(p_BPR, self.couplings.gather(p_BPR, self.last), gate_last, grid)
+        else:
+            Gt_RR, phi = self.feedback_matrix(), partial(self.phi, grid=grid)
+            update = message_update(p_BPR, Gt_RR, gate_B1R, phi)
+            first = phi(p_BPR) if gate_B1R is None else gate_B1R * phi(p_BPR)
+            residuals: list[Tensor] = []
+            watch = (lambda c, new: residuals.append(self.residual(c, new))) if trace else None
+            c_BPR = iterate(update, first, T, self.config.damping, watch)
+            c_last_BPS = self.couplings.gather(c_BPR, self.last)
+
+            def residual(samples: int) -> Tensor:
+                gate = None if gate_B1R is None else gate_B1R[:samples]
+                again = message_update(p_BPR[:samples], Gt_RR, gate, phi)
+                return self.residual(c_BPR[:samples], again(c_BPR[:samples]))
+
+            if trace:
+                record = self._trace(torch.stack(residuals), gate_BN)
+        return Agreement(self.strength * self.couplings.expand(c_last_BPS, self.last), residual, record)
+
+    def feedback_matrix(self) -> Tensor:
+        """Gᵀ (R, R) as it stands: α s times the couplings' own product."""
+        stds = [self.statistics.std(tap) for tap in range(len(self.taps))]
+        return self.couplings.feedback(self.config.feedback * self.strength, stds)
+
+    def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
+        """Relative residual (taps that receive messages, B) at the messages c, given F(c)."""
+        U_RC = self.strength * self.couplings.expansion()
+        targets = (new_BPR @ U_RC).split(self.channels, dim=2)
+        moves = ((new_BPR - c_BPR) @ U_RC).split(self.channels, dim=2)
+        return torch.stack([relative_residual(moves[tap], targets[tap]) for tap in self.receivers()])
+
+    def stability(self) -> Stability:
+        """κ of the loop as its parameters stand; see `stability.contraction`."""
+        g_max = G_MAX[self.config.gate]
+        return contraction(self.feedback_matrix(), self.phi.lipschitz(), g_max, self.config.damping)
+
+    @contextmanager
+    def silenced(self, couplings: list[int]) -> Iterator[None]:
+        """Within the block the couplings of these numbers say nothing."""
+        before = self._silenced
+        self._silenced = before | frozenset(couplings)
+        try:
+            yield
+        finally:
+            self._silenced = before
+
+    def _gates(self, y_BPC: list[Tensor]) -> Tensor | None:
+        gate_BN = None if self.gate is None else self.gate(y_BPC)
+        if not self._silenced:
+            return gate_BN
+        audible_N = y_BPC[0].new_ones(len(self.couplings.pairs))
+        audible_N[list(self._silenced)] = 0.0
+        return audible_N.expand(len(y_BPC[0]), -1) if gate_BN is None else gate_BN * audible_N
+
+    def receivers(self) -> list[int]:
+        """Numbers of the taps that some coupling speaks to."""
+        return [tap for tap in range(len(self.taps)) if self.couplings.into(tap)]
+
+    def _trace(self, residual: Tensor, gates: Tensor | None) -> Trace:
+        named = tuple((self.taps[pair.target], self.taps[pair.source]) for pair in self.couplings.pairs)
+        return Trace(
+            taps=tuple(self.taps[tap] for tap in self.receivers()),
+            residual=residual.detach(),
+            gates=None if gates is None else gates.detach(),
+            pairs=named,
+        )

@@ -1,0 +1,47 @@
+"""An input a model can be tried on: the user's own, or one of the shape that the model states."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and named arguments of one forward pass."""
+
+
+def as_call(example: Any) -> Call:
+    """`example_input` as a call: a tensor, a tuple of positional arguments, or a dict of named ones."""
+    if isinstance(example, dict):
+        return (), example
+    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
+
+
+def stated_input(model: nn.Module) -> Tensor | None:
+    """Zeros (1, C, H, W) of the input that a timm or torchvision model says it was made for, else None.
+
+    timm models carry `pretrained_cfg["input_size"]`. torchvision's vision transformers carry `image_size`; its
+    convolutional classifiers take any size from about 32 up and carry none: theirs is read off the first weight.
+    """
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        return None
+    size: tuple[int, ...] | None = None
+    stated = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    if isinstance(stated, dict) and stated.get("input_size"):
+        size = tuple(stated["input_size"])
+        # what the model was made with wins over the configuration it was published with
+        convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        sides = getattr(getattr(model, "patch_embed", None), "img_size", None) or size[1:]
+        size = (convolution.in_channels if convolution is not None else size[0], *sides)
+    elif type(model).__module__.startswith("torchvision.models."):
+        convolution = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        side = getattr(model, "image_size", 128)
+        size = (convolution.in_channels, side, side) if convolution is not None else None
+    if size is None:
+        return None
+    return torch.zeros(1, *size, device=parameter.device, dtype=parameter.dtype)
+
+
+def inputs_of(batch: Any) -> Any:
+    """The inputs of a batch that may be inputs alone or (inputs, labels, …)."""
+    return batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -1,0 +1,70 @@
+"""The anchored dynamics in message space: the loop itself.
+
+    c ← (1-λ) c + λ g φ(p + G c),    p = Vᵀ y⁰ + b,   c = 0 at the start
+
+Full activations are not touched here: an iteration costs O(r²) a position, not O(C r). That this equals the loop
+over full-channel states is exact algebra (DESIGN §2), and tests/resonance/naive.py holds it to that.
+
+Shape suffixes: B batch, P positions of the grid, R message channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Update = Callable[[Tensor], Tensor]
+"""The undamped right-hand side F(c) = g φ(p + G c)."""
+
+
+def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_B1R: Tensor | None, phi: Update) -> Update:
+    """F(c) = g φ(p + G c) as a function of the messages alone."""
+
+    def update(c_BPR: Tensor) -> Tensor:
+        h_BPR = torch.addmm(p_BPR.flatten(0, 1), c_BPR.flatten(0, 1), Gt_RR).view_as(p_BPR)
+        message = phi(h_BPR)
+        return message if gate_B1R is None else gate_B1R * message
+
+    return update
+
+
+def iterate(
+    update: Update,
+    first_BPR: Tensor,
+    T: int,
+    damping: float,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """`T` damped Picard steps from c = 0; returns the messages c_T.
+
+    Args:
+        update: F.
+        first_BPR: F(0), which needs no product with G.
+        watch: called with (c_t, F(c_t)) for t = 1 … T where given; the last call costs one more evaluation of F.
+    """
+    c_BPR = damping * first_BPR
+    for _ in range(T - 1):
+        new_BPR = update(c_BPR)
+        if watch is not None:
+            watch(c_BPR, new_BPR)
+        c_BPR = torch.lerp(c_BPR, new_BPR, damping)  # (1-λ) c + λ F(c)
+    if watch is not None:
+        watch(c_BPR, update(c_BPR))
+    return c_BPR
+
+
+def relative_residual(moved_BPC: Tensor, target_BPC: Tensor, eps: float = 1e-6) -> Tensor:
+    """‖F_l(Δ) - Δ_l‖ / (‖F_l(Δ)‖ + ε) per sample, 0/0 = 0 (DESIGN §2); safe to differentiate where a norm is 0.
+
+    Args:
+        moved_BPC: F_l(Δ) - Δ_l on the grid.
+        target_BPC: F_l(Δ) on the grid.
+    """
+    return _norm(moved_BPC) / (_norm(target_BPC) + eps)
+
+
+def _norm(x_BPC: Tensor) -> Tensor:
+    # the root of 0 has no gradient: where the sum is 0 the norm is 0 and so is its gradient
+    square = x_BPC.float().square().sum((1, 2)) if x_BPC.dtype.itemsize < 4 else x_BPC.square().sum((1, 2))
+    zero = square == 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

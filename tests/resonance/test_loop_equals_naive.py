@@ -1,0 +1,80 @@
+"""Message space is exact: the engine and the naive loop over full-channel states agree."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import resonate
+
+from dynaxx.resonance.config import ResonanceConfig
+from dynaxx.resonance.engine import Engine
+from dynaxx.resonance.model import ResonantModel
+
+
+def randomised(engine: Engine, scale: float = 0.3) -> Engine:
+    """Every parameter and statistic drawn at random: nothing is left at a value that hides a mistake."""
+    for parameter in engine.parameters():
+        torch.nn.init.normal_(parameter, std=scale)
+    for tap in range(len(engine.taps)):
+        engine.statistics.mean(tap).normal_()
+        engine.statistics.std(tap).uniform_(0.5, 2.0)
+    return engine
+
+
+@st.composite
+def cases(draw):
+    taps = draw(st.integers(2, 4))
+    channels = [draw(st.integers(1, 7)) for _ in range(taps)]
+    config = ResonanceConfig(
+        T=draw(st.integers(1, 7)),
+        rank=draw(st.integers(1, min(4, sum(channels)))),
+        damping=draw(st.floats(0.05, 1.0)),
+        activation=draw(st.sampled_from(["gelu", "silu", "relu", "tanh", "identity"])),
+        depthwise=draw(st.booleans()),
+        gate=draw(st.sampled_from(["none", "learned"])),
+        strength=draw(st.floats(0.01, 1.5)),
+        feedback=draw(st.floats(0.1, 1.5)),
+    )
+    tokens = draw(st.booleans())
+    grid = (draw(st.integers(1, 5)),) if tokens else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    factors = [(1, 1)] * taps if tokens else [(draw(st.integers(1, 3)), draw(st.integers(1, 3))) for _ in channels]
+    return channels, config, tokens, grid, factors, draw(st.integers(0, 2**31))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@given(case=cases())
+@settings(max_examples=40)
+def test_agrees_with_full_channel_states(dtype, tolerance, case):
+    channels, config, tokens, grid, factors, seed = case
+    torch.manual_seed(seed)
+    names = tuple(f"tap{n}" for n in range(len(channels)))
+    engine = randomised(Engine(names, channels, tokens, config).to(dtype))
+    shapes = [tuple(g * f for g, f in zip(grid, factor, strict=False)) for factor in factors]
+    x0 = [torch.randn(3, c, *shape, dtype=dtype) for c, shape in zip(channels, shapes, strict=True)]
+
+    model = ResonantModel(torch.nn.Identity(), names, config if tokens else config_with_grid(config, grid))
+    model.engine = engine
+    with torch.no_grad(), model.tracing():
+        taken = [x.transpose(1, 2) for x in x0] if tokens else x0
+        agreed, _ = model.agree(model.anchors(taken))
+    expected, residuals = resonate(engine, x0, grid, config.T)
+    scale = expected.abs().max().clamp_min(1.0)
+    agreed = agreed.transpose(1, 2) if tokens else agreed
+    assert torch.allclose(agreed / scale, expected / scale, rtol=0, atol=tolerance)
+    if dtype == torch.float64:  # a residual is a quotient of norms that may both be rounding in float32
+        reference = torch.stack([torch.stack(row) for row in residuals])
+        assert torch.allclose(model.trace.residual, reference, rtol=1e-6, atol=1e-8)
+
+
+def config_with_grid(config: ResonanceConfig, grid: tuple[int, ...]) -> ResonanceConfig:
+    return ResonanceConfig(**config.to_dict() | {"grid": grid})
+
+
+def test_one_iteration_needs_no_feedback_and_every_further_one_does():
+    engine = randomised(Engine(("a", "b", "c"), [3, 4, 5], False, ResonanceConfig(T=3, rank=2)).double())
+    x = [torch.randn(2, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
+    one = engine(x, (2, 3), "explicit", 1).delta
+    two = engine(x, (2, 3), "explicit", 2).delta
+    engine.config = ResonanceConfig(T=3, rank=2, feedback=1e-12)
+    assert torch.allclose(engine(x, (2, 3), "explicit", 1).delta, one)
+    assert not torch.allclose(engine(x, (2, 3), "explicit", 2).delta, two)

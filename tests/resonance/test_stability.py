@@ -1,0 +1,97 @@
+"""κ bounds the loop, and what follows from it is true of the loop."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynaxx import ResonanceConfig, ResonanceError
+from dynaxx.resonance.bottleneck import ACTIVATIONS, LIPSCHITZ, Bottleneck
+from dynaxx.resonance.engine import Engine
+from dynaxx.resonance.stability import Stability
+
+GRID = (2, 3)
+
+
+def engine(scale: float, gate: str = "none", **options) -> Engine:
+    config = ResonanceConfig(T=2, rank=2, gate=gate, **options)
+    made = Engine(("a", "b", "c"), [3, 4, 5], False, config).double()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=scale)
+    return made
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_lipschitz_constants_are_the_steepest_slopes(name):
+    x = torch.linspace(-12, 12, 200_001, dtype=torch.float64, requires_grad=True)
+    ACTIVATIONS[name](x).sum().backward()
+    assert x.grad.abs().max() <= LIPSCHITZ[name] + 1e-9
+    assert x.grad.abs().max() >= LIPSCHITZ[name] - 1e-6
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    scale=st.floats(0.02, 0.6),
+    gate=st.sampled_from(["none", "learned"]),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+)
+def test_kappa_bounds_the_exact_jacobian_of_the_loop(seed, scale, gate, activation):
+    torch.manual_seed(seed)
+    made = engine(scale, gate, activation=activation)
+    R = len(made.couplings.b)
+    p = torch.randn(1, 6, R, dtype=torch.float64)
+    g = 2.0 * torch.rand(1, 1, R, dtype=torch.float64) if gate == "learned" else 1.0
+    Gt = made.feedback_matrix()
+
+    def F(c):
+        return g * made.phi(p + c @ Gt, GRID)
+
+    jacobian = torch.autograd.functional.jacobian(F, torch.randn(1, 6, R, dtype=torch.float64))
+    norm = torch.linalg.matrix_norm(jacobian.reshape(6 * R, 6 * R), ord=2)
+    assert float(norm) <= made.stability().kappa * (1 + 1e-9)
+
+
+def test_a_certified_loop_reaches_its_tolerance_in_the_iterations_it_names():
+    made = engine(0.12)
+    stability = made.stability()
+    assert stability.contraction_certified
+    anchors = [torch.randn(2, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
+    start = made(anchors, GRID, "explicit", 1).delta
+    end = made(anchors, GRID, "explicit", 400).delta
+    needed = stability.iterations(1e-3)
+    reached = made(anchors, GRID, "explicit", needed).delta
+    assert (reached - end).norm() <= 5e-3 * max(end.norm(), (start - end).norm())
+    assert stability.rate == pytest.approx(1 - 0.9 * (1 - stability.kappa))
+
+
+def test_an_uncertified_loop_promises_nothing():
+    stability = engine(2.0).stability()
+    assert stability.kappa > 1
+    assert not stability.contraction_certified
+    assert stability.iterations(0.1) is None
+
+
+def test_iterations_by_hand():
+    assert Stability(0.5, True, 1.0).iterations(0.01) == math.ceil(math.log(0.01) / math.log(0.5))
+    assert Stability(0.0, True, 1.0).iterations(1e-9) == 1
+    with pytest.raises(ResonanceError, match=r"tolerance=0.0.*\(0, 1\)"):
+        Stability(0.5, True, 1.0).iterations(0.0)
+
+
+def test_norms_that_are_not_finite_certify_nothing():
+    made = engine(0.1)
+    made.couplings.U[0].data.fill_(1e200)
+    made.couplings.V[0].data.fill_(1e200)
+    assert not made.stability().contraction_certified
+
+
+def test_causal_bottleneck_never_hears_the_future():
+    phi = Bottleneck(3, "gelu", True, tokens=True)
+    torch.nn.init.normal_(phi.kernel)
+    h = torch.randn(2, 7, 3)
+    later = h.clone()
+    later[:, 4:] += 1.0
+    assert torch.equal(phi(h, (7,))[:, :4], phi(later, (7,))[:, :4])
+    assert not torch.equal(phi(h, (7,))[:, 4:], phi(later, (7,))[:, 4:])
