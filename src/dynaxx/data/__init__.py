@@ -1,0 +1,59 @@
+"""Images and labels: sources, splits, the prepared form on disk, augmentation, the LightningDataModule."""
+
+from typing import TYPE_CHECKING, Any
+
+from dynaxx.data.augment import (
+    AUGMENTATIONS,
+    apply_versions,
+    check_augmentation,
+    draw_versions,
+    random_transform,
+    views,
+)
+from dynaxx.data.digits import Digits
+from dynaxx.data.errors import DataError
+from dynaxx.data.image_folder import ImageFolder
+from dynaxx.data.images import LabelledImages
+from dynaxx.data.manifest import Manifest
+from dynaxx.data.normalise import normalise
+from dynaxx.data.order import EpochOrder, epoch_generator
+from dynaxx.data.prepare import Prepared, load_prepared, prepare
+from dynaxx.data.source import Source
+from dynaxx.data.splits import draw, stratified_halves
+from dynaxx.data.torchvision_sets import TorchvisionSet
+
+if TYPE_CHECKING:
+    from dynaxx.data.module import ImageData
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DataError",
+    "Digits",
+    "EpochOrder",
+    "ImageData",
+    "ImageFolder",
+    "LabelledImages",
+    "Manifest",
+    "Prepared",
+    "Source",
+    "TorchvisionSet",
+    "apply_versions",
+    "check_augmentation",
+    "draw",
+    "draw_versions",
+    "epoch_generator",
+    "load_prepared",
+    "normalise",
+    "prepare",
+    "random_transform",
+    "stratified_halves",
+    "views",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ImageData":  # Lightning takes seconds to import, and few stages train
+        from dynaxx.data.module import ImageData
+
+        return ImageData
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,47 @@
+"""scikit-learn's scanned digits: the data set that needs no download."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dynaxx.data.errors import DataError
+from dynaxx.data.images import LabelledImages
+from dynaxx.data.splits import stratified_halves
+
+
+@dataclass(frozen=True)
+class Digits:
+    """1,797 scanned digits, 1 channel, 8 x 8, ten classes; a stratified test part fixed by `seed`.
+
+    Source: `sklearn.datasets.load_digits` (UCI, "Optical recognition of handwritten digits").
+    """
+
+    test_fraction: float = 0.2
+    """Share of each digit that becomes test data, in (0, 1)."""
+    seed: int = 0
+    """Seed of the split."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_fraction < 1:
+            raise DataError(f"data.test_fraction must lie in (0, 1), got {self.test_fraction}")
+
+    def train(self) -> LabelledImages:
+        """The training digits."""
+        return self._part(1)
+
+    def test(self) -> LabelledImages:
+        """The test digits."""
+        return self._part(0)
+
+    def classes(self) -> tuple[str, ...]:
+        """ "0" to "9"."""
+        return tuple(str(digit) for digit in range(10))
+
+    def _part(self, which: int) -> LabelledImages:
+        from sklearn.datasets import load_digits
+
+        scans = load_digits()
+        # The scans count the black pixels of 4 x 4 blocks: 0 to 16.
+        images = torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+        everything = LabelledImages(images, torch.from_numpy(scans.target).to(torch.int64), self.classes())
+        return everything.subset(stratified_halves(everything.labels, self.test_fraction, self.seed)[which])

@@ -1,0 +1,92 @@
+"""Images in a directory or a .zip, one folder a class."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dynaxx.data.archive import Files, open_files
+from dynaxx.data.decode import check_image_size, collect, decode
+from dynaxx.data.errors import DataError, one_line
+from dynaxx.data.images import LabelledImages
+from dynaxx.data.layout import Layout, read_layout
+from dynaxx.data.progress import track
+
+
+@dataclass
+class ImageFolder:
+    """A directory or a .zip laid out train/<class>/..., test/<class>/..., or so within one folder.
+
+    Labels follow the sorted class names. A .zip is read in place, nothing is unpacked.
+
+    Raises:
+        DataError: at construction for an option out of range; from the methods for a missing or damaged root,
+            a wrong layout, an unreadable image, images of different sizes.
+    """
+
+    root: str | Path
+    """The directory or .zip."""
+    image_size: int | None = None
+    """Side in pixels that all images get (short side resized, centre cut); None: they have one already."""
+    on_unreadable: str = "error"
+    """What an image that does not decode does: "error" ends the reading, "skip" lists it in `skipped`."""
+    channels: int = 3
+    """3 for RGB, 1 for grey; images are converted."""
+    _skipped: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
+        if self.on_unreadable not in ("error", "skip"):
+            raise DataError(f"data.on_unreadable must be error or skip, got {self.on_unreadable!r}")
+        if self.channels not in (1, 3):
+            raise DataError(f"data.channels must be 1 or 3, got {self.channels}")
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the unreadable images left out so far."""
+        return tuple(name for names in self._skipped.values() for name in names)
+
+    def classes(self) -> tuple[str, ...]:
+        """Sorted class names, from the names of folders alone."""
+        with open_files(Path(self.root)) as files:
+            return tuple(self._layout(files)["train"])
+
+    def train(self) -> LabelledImages:
+        """The images below train/."""
+        return self._read("train")
+
+    def test(self) -> LabelledImages:
+        """The images below test/."""
+        return self._read("test")
+
+    def _layout(self, files: Files) -> Layout:
+        return read_layout(files.names(), Path(self.root))
+
+    def _read(self, split: str) -> LabelledImages:
+        self._skipped[split] = []
+        with open_files(Path(self.root)) as files:
+            by_class = self._layout(files)[split]
+            named = [(name, label) for label, names in enumerate(by_class.values()) for name in names]
+            images, labels = collect(self._decoded(files, named, split), len(named), self.root)
+        kept = labels.bincount(minlength=len(by_class))
+        for name, count in zip(by_class, kept.tolist(), strict=True):
+            if count == 0:
+                raise DataError(f"{self.root}: class {split}/{name} has no readable image")
+        return LabelledImages(images, labels, tuple(by_class))
+
+    def _decoded(self, files: Files, named: list[tuple[str, int]], split: str) -> Iterator[tuple[str, int, np.ndarray]]:
+        for name, label in track(named, f"reading {split} images"):
+            try:
+                array = decode(files.read(name), self.channels, self.image_size)
+            except MemoryError:
+                raise
+            except Exception as error:  # Pillow, zipfile and zlib raise a dozen kinds on damaged bytes
+                if self.on_unreadable == "error":
+                    raise DataError(
+                        f"{self.root}: cannot read {name}: {one_line(error)}; "
+                        f"mend or remove it, or set data.on_unreadable=skip"
+                    ) from error
+                self._skipped[split].append(name)
+                continue
+            yield name, label, array

@@ -1,0 +1,52 @@
+"""Labelled images in memory: what every source gives and every consumer takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynaxx.data.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """N images of one size with one label each.
+
+    Raises DataError where types, shapes, labels and class names do not fit each other.
+    """
+
+    images: Tensor
+    """uint8, (N, C, H, W)."""
+    labels: Tensor
+    """int64, (N,), each in [0, len(classes))."""
+    classes: tuple[str, ...]
+    """Class names in label order, each once."""
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
+            raise DataError(f"images must be uint8 of shape (N, C, H, W), got {_describe(self.images)}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(f"labels must be int64 of shape ({len(self.images)},), got {_describe(self.labels)}")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise DataError(f"classes must be distinct names, at least one, got {self.classes!r}")
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise DataError(
+                f"labels must lie in [0, {len(self.classes)}), the number of classes, "
+                f"got [{int(self.labels.min())}, {int(self.labels.max())}]"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: Tensor | Sequence[int]) -> "LabelledImages":
+        """The images numbered in `index` (integers in [0, N), any order, repeats allowed), copied."""
+        chosen = torch.as_tensor(index, dtype=torch.int64)
+        if chosen.ndim != 1 or (len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self)):
+            raise DataError(f"index must be a list of image numbers in [0, {len(self)}), got {_describe(chosen)}")
+        return LabelledImages(self.images[chosen], self.labels[chosen], self.classes)
+
+
+def _describe(tensor: Tensor) -> str:
+    values = f" from {int(tensor.min())} to {int(tensor.max())}" if tensor.ndim == 1 and len(tensor) else ""
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}{values}"

@@ -1,0 +1,74 @@
+"""What is known of a prepared data set without opening its images."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dynaxx.data.errors import DataError, one_line
+from dynaxx.data.images import LabelledImages
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json."""
+
+    classes: tuple[str, ...]
+    """Fine class names in label order."""
+    groups: dict[str, tuple[str, ...]] | None
+    """Coarse group -> its classes, in coarse label order; None: pretraining has the fine classes."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    counts: dict[str, int]
+    """Class -> training images of it, both parts together."""
+    mean: tuple[float, ...]
+    """Per channel, of the pretraining part, in units of [0, 1]; of all images where that part is empty."""
+    std: tuple[float, ...]
+    """As `mean`: the population standard deviation."""
+    skipped: tuple[str, ...]
+    """Files left out as unreadable."""
+    sha256: str
+    """Of the decoded images, labels and class names."""
+    pretrain_fraction: float
+    split_seed: int
+
+    def __post_init__(self) -> None:
+        channels = self.image_shape[0]
+        if len(self.image_shape) != 3 or len(self.mean) != channels or len(self.std) != channels:
+            raise DataError(f"manifest: mean and std must have {channels} channels")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise DataError(f"manifest: mean and std must be finite, got {self.mean} and {self.std}")
+        if tuple(self.counts) != self.classes:
+            raise DataError("manifest: counts must name the classes in their order")
+
+    def check(self, images: LabelledImages) -> None:
+        """Raise DataError unless `images` (test images, say) have the prepared classes and shape."""
+        if images.classes != self.classes:
+            raise DataError(f"classes {', '.join(images.classes)} differ from the prepared {', '.join(self.classes)}")
+        if tuple(images.images.shape[1:]) != self.image_shape:
+            raise DataError(
+                f"images of shape {tuple(images.images.shape[1:])} differ from the prepared "
+                f"{self.image_shape}; set data.image_size to bring all images to one size"
+            )
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read what `write` wrote; DataError where the file is missing or damaged."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            groups = content.pop("groups")
+            for name in ("classes", "image_shape", "mean", "std", "skipped"):
+                content[name] = tuple(content[name])
+            return cls(
+                groups=None if groups is None else {name: tuple(members) for name, members in groups.items()},
+                **content,
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise DataError(
+                f"prepared data is missing or damaged: {path}: {one_line(error)}; run the prepare stage again"
+            ) from error

@@ -1,0 +1,109 @@
+"""The LightningDataModule over labelled images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dynaxx.data.augment import apply_versions, check_augmentation, draw_versions
+from dynaxx.data.errors import DataError
+from dynaxx.data.images import LabelledImages
+from dynaxx.data.normalise import normalise
+from dynaxx.data.order import EpochOrder, epoch_generator
+
+__all__ = ["ImageData", "normalise"]
+
+
+class ImageData(pl.LightningDataModule):
+    """Batches (x, y): x float32 normalised (B, C, H, W), y int64 (B,); the last, short batch is kept.
+
+    Training order and augmentation depend on `seed`, epoch and image number alone: a run that resumes, one
+    with other batch sizes and one with more workers see the same version of an image in the same epoch. Each
+    new iteration of the training loader is the next epoch, unless Lightning sets the epoch itself.
+
+    Raises:
+        DataError: an empty part, parts of different image shape or classes, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        train: LabelledImages,
+        val: LabelledImages,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        augmentation: str = "none",
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, part in (("training", train), ("validation", val)):
+            if len(part) == 0:
+                raise DataError(f"the {name} part has no images")
+        if train.classes != val.classes or train.images.shape[1:] != val.images.shape[1:]:
+            raise DataError("training and validation parts must have the same classes and image shape")
+        if batch_size < 1 or num_workers < 0 or seed < 0:
+            raise DataError(
+                f"batch_size must be at least 1, num_workers and seed at least 0, "
+                f"got {batch_size}, {num_workers} and {seed}"
+            )
+        check_augmentation(augmentation)
+        normalise(train.images[:1], mean, std)  # a wrong mean or std fails here and not in a worker
+        self._train = _Draws(train, mean, std, augmentation, seed)
+        self._val = _Draws(val, mean, std, "none", seed)
+        self._seed = seed
+        self._options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+            "collate_fn": _as_is,
+        }
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled, augmented batches."""
+        return DataLoader(self._train, sampler=EpochOrder(len(self._train), self._seed), **self._options)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation images in their order, unaugmented."""
+        return DataLoader(self._val, shuffle=False, **self._options)
+
+
+class _Draws(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches of draws: number `epoch * N + i` is the random version that image i has in that epoch."""
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augmentation: str,
+        seed: int,
+    ) -> None:
+        self.data, self.mean, self.std = data, list(mean), list(std)
+        self.augmentation, self.seed = augmentation, seed
+        self.image_size = min(data.images.shape[-2:])
+        self.versions: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitems__(self, draws: list[int]) -> tuple[Tensor, Tensor]:
+        index = torch.tensor(draws) % len(self)
+        images = self.data.images[index]
+        if self.augmentation != "none":
+            epoch = draws[0] // len(self)
+            images = apply_versions(images, self._versions(epoch)[index], self.image_size)
+        return normalise(images, self.mean, self.std), self.data.labels[index]
+
+    def _versions(self, epoch: int) -> Tensor:
+        if self.versions is None or self.versions[0] != epoch:
+            generator = epoch_generator(self.seed, epoch)
+            self.versions = epoch, draw_versions(self.augmentation, len(self), self.image_size, generator)
+        return self.versions[1]
+
+
+def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch

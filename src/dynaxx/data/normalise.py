@@ -1,0 +1,52 @@
+"""From stored pixels to what a network is fed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dynaxx.data.errors import DataError
+
+
+def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x / 255 - mean) / std, channel by channel; a std of 0 (a channel that never changes) counts as 1.
+
+    Args:
+        images_uint8: uint8, (C, H, W) or (B, C, H, W).
+        mean, std: C numbers each, in units of [0, 1].
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        DataError: other than uint8, a wrong number of channels, a mean or std that is negative or not finite.
+    """
+    if images_uint8.dtype != torch.uint8 or images_uint8.ndim not in (3, 4):
+        raise DataError(
+            f"images must be uint8 of shape (C, H, W) or (B, C, H, W), "
+            f"got {images_uint8.dtype} of shape {tuple(images_uint8.shape)}"
+        )
+    shift = torch.tensor(list(mean), dtype=torch.float32, device=images_uint8.device)
+    scale = torch.tensor(list(std), dtype=torch.float32, device=images_uint8.device)
+    channels = images_uint8.shape[-3]
+    if len(shift) != channels or len(scale) != channels:
+        raise DataError(f"mean and std must have {channels} channels, got {list(mean)} and {list(std)}")
+    if not (shift.isfinite().all() and scale.isfinite().all() and (scale >= 0).all()):
+        raise DataError(f"mean and std must be finite, std not negative, got {list(mean)} and {list(std)}")
+    scale = torch.where(scale == 0, 1.0, scale)
+    return images_uint8.to(torch.float32).div_(255).sub_(shift[:, None, None]).div_(scale[:, None, None])
+
+
+def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation per channel of uint8 (N, C, H, W), in units of [0, 1].
+
+    Exact in float64 and without a float copy of the images: from the counts of the 256 values.
+    """
+    value = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in images_uint8.unbind(1):
+        share = channel.flatten().bincount(minlength=256).to(torch.float64) / channel.numel()
+        mean = share @ value
+        means.append(float(mean))
+        deviations.append(float((share @ (value - mean).square()).sqrt()))
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,163 @@
+"""Decode the training images once, split them, and keep them on disk for all later stages."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dynaxx.data.errors import DataError, one_line
+from dynaxx.data.groups import check_groups, coarsen
+from dynaxx.data.images import LabelledImages
+from dynaxx.data.manifest import Manifest
+from dynaxx.data.normalise import pixel_statistics
+from dynaxx.data.source import Source
+from dynaxx.data.splits import stratified_halves
+
+_TENSORS, _MANIFEST = "train.safetensors", "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A prepared data set. Its images are mapped from the file: a page is read when it is first used."""
+
+    manifest: Manifest
+    images: Tensor
+    """All training images, uint8 (N, C, H, W)."""
+    labels: Tensor
+    """Fine labels, int64 (N,)."""
+    pretrain_index: Tensor
+    """Image numbers of the pretraining part, int64, sorted."""
+    task_index: Tensor
+    """Image numbers of the task part, int64, sorted; with the other part it makes up all images."""
+
+    def task(self) -> LabelledImages:
+        """The images of the task, with fine labels."""
+        return LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.task_index)
+
+    def pretrain(self) -> LabelledImages:
+        """The images for pretraining, with coarse labels where there are groups.
+
+        Raises:
+            DataError: prepared with pretrain_fraction=0, for a backbone that the user brings.
+        """
+        if len(self.pretrain_index) == 0:
+            raise DataError("there are no images to pretrain on: prepared with data.pretrain_fraction=0")
+        fine = LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.pretrain_index)
+        return fine if self.manifest.groups is None else coarsen(fine, self.manifest.groups)
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    pretrain_fraction: float,
+    groups: Mapping[str, Sequence[str]] | None,
+    split_seed: int,
+) -> Manifest:
+    """Write `out`/train.safetensors and `out`/manifest.json from a source's training images.
+
+    Args:
+        source: its test images stay closed.
+        out: a folder that is new, empty or an earlier preparation, which is replaced. It appears complete
+            or not at all.
+        pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task's. 0 where a
+            pretrained backbone is given.
+        groups: coarse group -> fine classes, each class in exactly one; None pretrains on the fine classes.
+        split_seed: seed of that split.
+
+    Raises:
+        DataError: unusable data or options, a full disk.
+    """
+    out = Path(out)
+    if out.exists() and not (out / _MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} holds something else than prepared data; remove it or name another folder")
+    grouped = None if groups is None else check_groups(groups, source.classes())
+    if not 0 <= pretrain_fraction < 1:
+        raise DataError(f"data.pretrain_fraction must lie in [0, 1), got {pretrain_fraction}")
+    train = source.train()
+    pretrain_index, task_index = stratified_halves(train.labels, pretrain_fraction, split_seed)
+    mean, std = pixel_statistics(train.images[pretrain_index] if len(pretrain_index) else train.images)
+    counts = train.labels.bincount(minlength=len(train.classes)).tolist()
+    channels, height, width = train.images.shape[1:]
+    manifest = Manifest(
+        classes=train.classes,
+        groups=grouped,
+        image_shape=(channels, height, width),
+        counts=dict(zip(train.classes, counts, strict=True)),
+        mean=mean,
+        std=std,
+        skipped=tuple(getattr(source, "skipped", ())),
+        sha256=_digest(train),
+        pretrain_fraction=pretrain_fraction,
+        split_seed=split_seed,
+    )
+    tensors = {
+        "images": train.images.contiguous(),
+        "labels": train.labels,
+        "pretrain_index": pretrain_index,
+        "task_index": task_index,
+    }
+    _replace(out, tensors, manifest)
+    return manifest
+
+
+def load_prepared(out: Path) -> Prepared:
+    """Open what `prepare` wrote.
+
+    Raises:
+        DataError: a file missing, cut short, or not what the manifest says. The content is not hashed
+            again, that would read all the images.
+    """
+    out = Path(out)
+    manifest = Manifest.read(out / _MANIFEST)
+    try:
+        prepared = Prepared(manifest=manifest, **load_file(out / _TENSORS))
+        _check(prepared)
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise DataError(
+            f"prepared data is missing or damaged: {out / _TENSORS}: {one_line(error)}; run the prepare stage again"
+        ) from error
+    return prepared
+
+
+def _check(prepared: Prepared) -> None:
+    manifest = prepared.manifest
+    everything = LabelledImages(prepared.images, prepared.labels, manifest.classes)
+    manifest.check(everything)
+    counts = everything.labels.bincount(minlength=len(manifest.classes)).tolist()
+    if counts != list(manifest.counts.values()):
+        raise DataError("the labels are not those that the manifest counts")
+    both = torch.cat([prepared.pretrain_index, prepared.task_index]).sort().values
+    if not torch.equal(both, torch.arange(len(everything))):
+        raise DataError("the two parts do not make up the images")
+
+
+def _digest(data: LabelledImages) -> str:
+    digest = hashlib.sha256(repr((tuple(data.images.shape), data.classes)).encode())
+    for tensor in (data.images, data.labels):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _replace(out: Path, tensors: dict[str, Tensor], manifest: Manifest) -> None:
+    # A fixed name beside `out`: what a killed run left there is found and removed by the next one.
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(tensors, partial / _TENSORS)
+        manifest.write(partial / _MANIFEST)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(partial, out)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot write prepared data to {out}: {one_line(error)}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Stratified, seeded splits of a labelled pool."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynaxx.data.errors import DataError
+
+
+def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Cut a pool in two, every class in the same proportion.
+
+    Args:
+        labels: integers, (N,).
+        fraction: share of the first part, in [0, 1); 0 gives an empty first part.
+        seed: the same seed gives the same parts.
+
+    Returns:
+        (first_index, second_index): int64, sorted, disjoint, together 0..N-1; round(fraction * N) come first.
+
+    Raises:
+        DataError: a fraction outside [0, 1), or a part too small to hold every class.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"fraction must lie in [0, 1), got {fraction}")
+    n_first = round(fraction * len(labels))
+    if fraction == 0:
+        return torch.empty(0, dtype=torch.int64), torch.arange(len(labels))
+    return _stratified(labels, n_first, len(labels) - n_first, seed, ("first", "second"))
+
+
+def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw a training and a validation part from a pool, every class in the pool's proportion.
+
+    Args:
+        labels: integers, (N,).
+        n_train: images to train on; None takes all that `n_val` leaves.
+        n_val: images to validate on.
+        seed: the same seed gives the same draw.
+
+    Returns:
+        (train_index, val_index): int64, sorted, disjoint.
+
+    Raises:
+        DataError: a pool too small for both, or a part too small to hold every class.
+    """
+    if n_train is None:
+        n_train = len(labels) - n_val
+    return _stratified(labels, n_train, n_val, seed, ("training", "validation"))
+
+
+def _stratified(
+    labels: Tensor, n_first: int, n_second: int, seed: int, names: tuple[str, str]
+) -> tuple[Tensor, Tensor]:
+    from sklearn.model_selection import train_test_split
+
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed must lie in [0, 2**32), got {seed}")
+    present, counts = np.unique(labels.numpy(), return_counts=True)
+    sizes = f"{n_first} {names[0]} and {n_second} {names[1]} images out of {len(labels)}"
+    if n_first + n_second > len(labels):
+        raise DataError(f"the pool is too small for {sizes}")
+    if min(n_first, n_second) < max(1, len(present)):
+        raise DataError(f"cannot draw {sizes}: each part needs one image of each of {len(present)} classes")
+    if counts.min() < 2:
+        rare = int(present[counts.argmin()])
+        raise DataError(f"cannot draw {sizes}: class {rare} has {counts.min()} image, at least 2 are needed")
+
+    first, second = train_test_split(
+        np.arange(len(labels)),
+        train_size=n_first,
+        test_size=n_second,
+        stratify=labels.numpy(),
+        random_state=seed,
+    )
+    for name, part in zip(names, (first, second), strict=True):
+        missing = np.setdiff1d(present, labels.numpy()[part])
+        if len(missing):
+            held = int(counts[np.searchsorted(present, missing[0])])
+            raise DataError(f"cannot draw {sizes}: class {missing[0]} has {held} images, too few for one {name} image")
+    return torch.from_numpy(np.sort(first)), torch.from_numpy(np.sort(second))

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from dynaxx.data import AUGMENTATIONS, DataError, apply_versions, draw_versions, random_transform, views
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(("size", "height", "width"), [(32, 32, 32), (8, 8, 8), (16, 16, 20), (3, 3, 3)])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_versions_against_torchvision_one_by_one(name: str, size: int, height: int, width: int) -> None:
+    x = torch.randint(0, 256, (40, 3, height, width), dtype=torch.uint8, generator=generator())
+    draws = draw_versions(name, 40, size, generator(1))
+    got = apply_versions(x, draws, size)
+    for image, (top, left, flip), version in zip(x, draws.tolist(), got, strict=True):
+        wanted = reference.crop(reference.pad(image, [round(size / 8)] * 4), top, left, height, width)
+        assert torch.equal(version, reference.horizontal_flip(wanted) if flip else wanted)
+
+
+def test_what_is_drawn() -> None:
+    assert (draw_versions("none", 50, 32) == torch.tensor([4, 4, 0])).all()
+    flips = draw_versions("flip", 2000, 32, generator())
+    assert (flips[:, :2] == 4).all()
+    assert 0.45 < flips[:, 2].double().mean() < 0.55
+    crops = draw_versions("crop_flip", 5000, 32, generator())
+    for column, values in enumerate((9, 9, 2)):
+        share = crops[:, column].bincount(minlength=values) / 5000
+        assert len(share) == values
+        assert (share - 1 / values).abs().max() < 0.03
+    # the three are drawn independently of one another
+    assert (torch.corrcoef(crops.double().T) - torch.eye(3)).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_random_transform_gives_the_versions_and_leaves_its_input(name: str) -> None:
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=generator())
+    before = image.clone()
+    transform, draws = random_transform(name, 32, generator(3)), generator(3)
+    for _ in range(5):
+        version = transform(image)
+        assert version.dtype == torch.uint8
+        assert torch.equal(version, apply_versions(image[None], draw_versions(name, 1, 32, draws), 32)[0])
+    assert torch.equal(image, before)
+
+
+def test_views_are_all_that_can_be_drawn() -> None:
+    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=generator())
+    for name, count in (("none", 1), ("flip", 2)):
+        batch_views = views(name)
+        assert batch_views is not None
+        finite = {tuple(view(image[None]).flatten().tolist()) for view in batch_views}
+        transform = random_transform(name, 8, generator())
+        assert {tuple(transform(image).flatten().tolist()) for _ in range(30)} == finite
+        assert len(finite) == count
+        assert torch.equal(batch_views[0](image[None]), image[None])
+    assert views("crop_flip") is None
+
+
+@pytest.mark.parametrize("call", [views, lambda name: random_transform(name, 8), lambda n: draw_versions(n, 1, 8)])
+def test_an_unknown_name(call) -> None:
+    with pytest.raises(DataError, match="must be one of none, flip, crop_flip, got 'cutout'"):
+        call("cutout")

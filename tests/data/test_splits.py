@@ -1,0 +1,102 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaxx.data import DataError, draw, stratified_halves
+
+POOLS = st.lists(st.integers(20, 60), min_size=2, max_size=5).map(
+    lambda counts: torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
+)
+
+
+def assert_proportional(labels: torch.Tensor, index: torch.Tensor) -> None:
+    """Each class has its share of the part, to within the one image that whole numbers need."""
+    share = labels.bincount().double() * len(index) / len(labels)
+    assert ((labels[index].bincount(minlength=len(share)) - share).abs() <= 1 + 1e-9).all()
+
+
+def assert_sorted_and_distinct(index: torch.Tensor) -> None:
+    assert index.dtype == torch.int64
+    assert (index.diff() > 0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(POOLS, st.floats(0.2, 0.8), st.integers(0, 2**32 - 1), st.randoms())
+def test_halves(labels: torch.Tensor, fraction: float, seed: int, random) -> None:
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    labels = labels[order]
+    first, second = stratified_halves(labels, fraction, seed)
+    assert_sorted_and_distinct(first)
+    assert_sorted_and_distinct(second)
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(len(labels)))
+    assert len(first) == round(fraction * len(labels))
+    assert_proportional(labels, first)
+    again = stratified_halves(labels, fraction, seed)
+    assert torch.equal(first, again[0])
+    assert torch.equal(second, again[1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(POOLS, st.data(), st.integers(0, 2**32 - 1))
+def test_draw(labels: torch.Tensor, data: st.DataObject, seed: int) -> None:
+    n_val = data.draw(st.integers(15, len(labels) // 2 - 1))
+    n_train = data.draw(st.integers(15, len(labels) // 2 - 1) | st.none())
+    train, val = draw(labels, n_train, n_val, seed)
+    assert_sorted_and_distinct(train)
+    assert_sorted_and_distinct(val)
+    assert not set(train.tolist()) & set(val.tolist())
+    assert len(val) == n_val
+    assert len(train) == (len(labels) - n_val if n_train is None else n_train)
+    assert_proportional(labels, train)
+
+
+def test_seeds_differ() -> None:
+    labels = torch.arange(100) % 4
+    assert not torch.equal(draw(labels, None, 20, 0)[1], draw(labels, None, 20, 1)[1])
+    assert not torch.equal(stratified_halves(labels, 0.5, 0)[0], stratified_halves(labels, 0.5, 1)[0])
+
+
+def test_a_fraction_of_0_leaves_all_to_the_second() -> None:
+    first, second = stratified_halves(torch.tensor([0, 1, 1]), 0, 0)
+    assert len(first) == 0
+    assert second.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
+def test_a_fraction_out_of_range(fraction: float) -> None:
+    with pytest.raises(DataError, match="fraction must lie in"):
+        stratified_halves(torch.arange(10) % 2, fraction, 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range(seed: int) -> None:
+    with pytest.raises(DataError, match="seed must lie in"):
+        draw(torch.arange(10) % 2, 4, 4, seed)
+
+
+LABELS = torch.tensor([0] * 20 + [1] * 20)
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_train", "n_val", "message"),
+    [
+        (LABELS, 35, 10, "pool is too small for 35 training and 10 validation images out of 40"),
+        (LABELS, None, 41, "-1 training and 41 validation.*one image of each of 2 classes"),
+        (LABELS, 0, 10, "0 training and 10 validation.*one image of each of 2 classes"),
+        (LABELS, None, 1, "39 training and 1 validation.*one image of each of 2 classes"),
+        (LABELS[:0], None, 0, "0 training and 0 validation"),
+        (torch.tensor([0] * 20 + [5]), 10, 5, "class 5 has 1 image, at least 2"),
+        (
+            torch.tensor([0] * 90 + [1] * 90 + [7] * 2),
+            100,
+            5,
+            "class 7 has 2 images, too few for one validation",
+        ),
+    ],
+)
+def test_too_few_images(labels: torch.Tensor, n_train: int | None, n_val: int, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        draw(labels, n_train, n_val, 0)
+    assert "\n" not in str(caught.value)
