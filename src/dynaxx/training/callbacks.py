@@ -1,0 +1,108 @@
+"""What happens around the steps of training: strength, and the best weights."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from dynaxx.training.resonance_module import ResonanceModule
+
+START = 0.01
+"""The strength that the warm-up starts from (DESIGN §2)."""
+
+
+class StrengthWarmup(Callback):
+    """Raises the strength `s` in a straight line from 0.01 to the configured one over the first part of training.
+
+    Args:
+        fraction: share of all steps that the warm-up takes, in [0, 1]; 0 starts at full strength.
+    """
+
+    def __init__(self, fraction: float) -> None:
+        self.fraction = fraction
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, ResonanceModule)
+        model = pl_module.model
+        warm = self.fraction * float(trainer.estimated_stepping_batches)
+        share = 1.0 if warm == 0 else min(1.0, trainer.global_step / warm)
+        guard = trainer_guard(trainer)
+        target = model.config.strength * (guard.factor if guard is not None else 1.0)
+        model.built().strength.fill_(min(START, target) + share * (target - min(START, target)))
+
+
+class ResidualGuard(Callback):
+    """Cuts the strength when the validation residual has grown over an epoch and is large (DESIGN §4, step 3).
+
+    Args:
+        cut: factor of each cut.
+        above: residuals below this are settled and never cut.
+    """
+
+    def __init__(self, cut: float = 0.5, above: float = 0.5) -> None:
+        self.cut, self.above = cut, above
+        self.factor = 1.0
+        self.before: float | None = None
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        residual = trainer.callback_metrics.get("val/residual")
+        if trainer.sanity_checking or residual is None:
+            return
+        now = float(residual)
+        if self.before is not None and now > max(self.before, self.above):
+            self.factor *= self.cut
+        self.before = now
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"factor": self.factor, "before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.factor, self.before = state_dict["factor"], state_dict["before"]
+
+
+class KeepBest(Callback):
+    """Remembers the trained tensors of the epoch with the best validation accuracy, the earliest of equals."""
+
+    def __init__(self) -> None:
+        self.accuracy = -1.0
+        self.best: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        accuracy = float(trainer.callback_metrics["val/accuracy"])
+        if not trainer.sanity_checking and accuracy > self.accuracy:
+            self.accuracy = accuracy
+            state = pl_module.state_dict()
+            self.best = {n: t.detach().clone() for n, t in state.items() if not n.startswith("model.backbone.")}
+
+    def restore(self, pl_module: pl.LightningModule) -> None:
+        """Put the remembered tensors back."""
+        pl_module.load_state_dict(self.best, strict=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"accuracy": self.accuracy, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.accuracy, self.best = state_dict["accuracy"], state_dict["best"]
+
+
+class FiniteLoss(Callback):
+    """Stops training with one clear line where the loss is not finite, before the weights are spoilt."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"train/loss is {float(loss)} in step {trainer.global_step}: lower the learning rate (lr), and check "
+                "data and weights for values that are not finite"
+            )
+
+
+def trainer_guard(trainer: pl.Trainer) -> ResidualGuard | None:
+    """The trainer's ResidualGuard, where it has one."""
+    return next((c for c in trainer.callbacks if isinstance(c, ResidualGuard)), None)  # type: ignore[attr-defined]

@@ -1,0 +1,47 @@
+"""Supervised training of a whole network: how the stand-in backbone comes about."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class ClassifierModule(pl.LightningModule):
+    """Cross-entropy, SGD with Nesterov momentum, one learning-rate cycle.
+
+    Args:
+        network: (B, C, H, W) → (B, classes).
+        classes: number of classes.
+        lr: peak learning rate.
+        weight_decay: on all parameters.
+    """
+
+    def __init__(self, network: nn.Module, classes: int, lr: float, weight_decay: float) -> None:
+        super().__init__()
+        self.network, self.lr, self.weight_decay = network, lr, weight_decay
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = F.cross_entropy(self.network(x), y)
+        self.log("train/loss", loss, batch_size=len(y), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        self.accuracy(self.network(x), y)
+        self.log("val/accuracy", self.accuracy, on_epoch=True, batch_size=len(y), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(
+            self.parameters(), self.lr, momentum=0.9, weight_decay=self.weight_decay, nesterov=True
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

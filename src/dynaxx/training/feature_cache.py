@@ -1,0 +1,119 @@
+"""Cached activations: the frozen backbone is run once over each image, and training reads what its taps held."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dynaxx.data import normalise
+from dynaxx.resonance import Anchors, ResonantModel
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Anchors of N images in V views (deterministic augmentations), memory-mapped.
+
+    Attributes:
+        pooled: P x_l⁰ of each tap, (V, N, P, C_l).
+        last: x_L⁰, (V, N, …) where the grid is not the last tap's own resolution, else None: `pooled` holds it.
+        grid: (h, w) or (tokens,).
+        seconds: that building it took.
+    """
+
+    pooled: list[Tensor]
+    last: Tensor | None
+    grid: tuple[int, ...]
+    seconds: float
+
+    @property
+    def views(self) -> int:
+        return len(self.pooled[0])
+
+    def anchors(self, view: Tensor, index: Tensor) -> Anchors:
+        """The anchors of a batch: image `index[i]` in view `view[i]`."""
+        pooled = [tap[view, index] for tap in self.pooled]
+        if self.last is not None:
+            return Anchors(pooled, self.last[view, index], self.grid)
+        last = pooled[-1]
+        if len(self.grid) == 2:
+            last = last.transpose(1, 2).unflatten(2, self.grid)
+        return Anchors(pooled, last, self.grid)
+
+
+def cache_key(**parts: object) -> str:
+    """A name for a cache made from everything its content depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def open_cache(
+    folder: Path,
+    key: str,
+    model: ResonantModel,
+    images: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    views: Sequence[Callable[[Tensor], Tensor]],
+) -> FeatureCache:
+    """The cache `folder/key`, built first where it does not exist; written aside and renamed, so never half of one."""
+    path = folder / f"{key}.safetensors"
+    if not path.exists():
+        _build(path, model, images, mean, std, views)
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        taps = sum(name.startswith("pooled_") for name in file.keys())  # noqa: SIM118 - safe_open is no mapping
+        pooled = [file.get_tensor(f"pooled_{tap}") for tap in range(taps)]
+        last = file.get_tensor("last") if "last" in file.keys() else None  # noqa: SIM118
+    return FeatureCache(pooled, last, tuple(facts["grid"]), facts["seconds"])
+
+
+@torch.no_grad()
+def _build(
+    path: Path,
+    model: ResonantModel,
+    images: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    views: Sequence[Callable[[Tensor], Tensor]],
+) -> None:
+    device = next(model.backbone.parameters()).device
+    started = time.perf_counter()
+    tensors: dict[str, Tensor] = {}
+    grid: tuple[int, ...] = ()
+    for number, view in enumerate(views):
+        for start in range(0, len(images), BATCH):
+            batch = normalise(view(images[start : start + BATCH]), mean, std).to(device)
+            anchors = model.read(batch)
+            grid = anchors.grid
+            own = len(grid) == 1 or tuple(anchors.last.shape[2:]) == grid
+            parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
+            parts |= {} if own else {"last": anchors.last}
+            for name, part in parts.items():
+                if name not in tensors:
+                    tensors[name] = torch.empty(len(views), len(images), *part.shape[1:], dtype=part.dtype)
+                tensors[name][number, start : start + len(batch)] = part.cpu()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    need = sum(t.numel() * t.element_size() for t in tensors.values())
+    free = shutil.disk_usage(path.parent).free
+    if need > free:
+        raise OSError(f"{path.parent}: the feature cache needs {need >> 20} MiB, {free >> 20} are free; free some")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(
+            tensors,
+            aside,
+            {"facts": json.dumps({"grid": list(grid), "seconds": time.perf_counter() - started})},
+        )
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,116 @@
+"""One Lightning fit that survives being killed: it goes on from its last checkpoint, to the same numbers."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+
+from dynaxx.training.callbacks import FiniteLoss, KeepBest
+
+LAST = "last.ckpt"
+
+TrainerFactory = Callable[..., pl.Trainer]
+"""A Lightning Trainer but for callbacks, logger and epochs; Hydra makes it from `conf/trainer`."""
+
+
+class Clock(Callback):
+    """Seconds spent in training steps so far, over all the lives of a resumed fit; validation is left out."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.since: float | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.since is not None:
+            self.seconds += time.perf_counter() - self.since
+        self.since = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+
+def fit(
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    trainer: TrainerFactory,
+    checkpoints: Path,
+    epochs: int,
+    patience: int,
+    seed: int,
+    logger: Any = False,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_every: int = 1,
+) -> tuple[float, float]:
+    """Train `module` and leave it with the weights of its best validation epoch.
+
+    Args:
+        trainer: see `TrainerFactory`.
+        checkpoints: folder of this fit alone; a checkpoint found there is continued.
+        patience: epochs without a better validation accuracy after which training stops.
+        seed: of every random number drawn in training.
+        checkpoint_every: epochs between two checkpoints.
+
+    Returns:
+        (best validation accuracy, training seconds).
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+        OSError: a checkpoint cannot be written.
+    """
+    quiet()
+    pl.seed_everything(seed, workers=True, verbose=False)
+    best, clock = KeepBest(), Clock()
+    bar = sys.stderr.isatty()
+    saver = ModelCheckpoint(
+        checkpoints,
+        filename="last",
+        save_top_k=1,
+        every_n_epochs=checkpoint_every,
+        enable_version_counter=False,
+    )
+    runner = trainer(
+        max_epochs=epochs,
+        logger=logger,
+        callbacks=[
+            *callbacks,
+            best,
+            clock,
+            FiniteLoss(),
+            EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
+            saver,
+            *([RichProgressBar(leave=True)] if bar else []),
+        ],
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        log_every_n_steps=50,
+        num_sanity_val_steps=0,
+    )
+    last = checkpoints / LAST
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # the frozen backbone
+        runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    best.restore(module)
+    return best.accuracy, clock.seconds
+
+
+def quiet() -> None:
+    """Keep Lightning's tips and device lines out of the stages' output; warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)

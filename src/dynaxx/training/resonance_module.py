@@ -1,0 +1,115 @@
+"""Training what resonance trains: couplings, gates and head (or, for one-pass rivals, student and head)."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from dynaxx.resonance import Anchors, ResonantModel
+from dynaxx.resonance.engine import Agreement
+
+
+class ResonanceModule(pl.LightningModule):
+    """Cross-entropy plus, where the loop runs, the residual penalty that teaches it to settle (DESIGN §2, stability).
+
+        loss = CE(logits, y) + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
+
+    Args:
+        model: its trainable parameters are trained, in the mode it is in.
+        classes: number of classes.
+        lr: peak learning rate of one cycle of AdamW.
+        weight_decay: on couplings, gates and student; the head and biases have none.
+        residual_penalty: weight of the penalty; 0 only monitors.
+        residual_share: share of each batch on which the penalty is computed; batches come in random order, so a part
+            of one is a fair sample of it, and costs that part of an iteration.
+        label_smoothing: of the cross-entropy.
+        tail: what lies behind the last tap, for batches of `Anchors`; None where batches are images.
+    """
+
+    def __init__(
+        self,
+        model: ResonantModel,
+        *,
+        classes: int,
+        lr: float,
+        weight_decay: float = 1e-4,
+        residual_penalty: float = 1.0,
+        residual_share: float = 0.25,
+        label_smoothing: float = 0.0,
+        tail: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.lr, self.weight_decay = lr, weight_decay
+        self.residual_penalty, self.residual_share = residual_penalty, residual_share
+        self.label_smoothing = label_smoothing
+        # the tail shares the backbone's modules: kept in a tuple, it is not registered (and saved) a second time
+        self._tail = (tail,)
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.strict_loading = False
+
+    def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, Agreement]:
+        """Logits and agreement of a batch of images, or of anchors read earlier."""
+        tail = self._tail[0]
+        if isinstance(batch, Anchors):
+            assert tail is not None, "batches of anchors need the tail"
+            last, agreement = self.model.agree(batch)
+            return self.model.finish(last, tail), agreement
+        with self.model.observed() as agreements:
+            logits = self.model(batch)
+        return logits, agreements[0]
+
+    def loss(self, batch: Anchors | Tensor, y: Tensor) -> Tensor:
+        logits, agreement = self(batch)
+        loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
+        if self.residual_penalty > 0 and agreement.residual is not None:
+            residual = agreement.residual(max(1, round(self.residual_share * len(y)))).mean()
+            self.log(
+                "train/residual", residual.detach(), batch_size=len(y), on_step=False, on_epoch=True, sync_dist=True
+            )
+            loss = loss + self.residual_penalty * residual
+        return loss
+
+    def training_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = self.loss(x, y)
+        self.log(
+            "train/loss", loss.detach(), batch_size=len(y), on_step=False, on_epoch=True, prog_bar=True, sync_dist=True
+        )
+        return loss
+
+    def validation_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        logits, agreement = self(x)
+        self.log("val/loss", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
+        self.accuracy(logits, y)
+        self.log("val/accuracy", self.accuracy, on_epoch=True, batch_size=len(y), prog_bar=True)
+        if agreement.residual is not None:
+            self.log("val/residual", agreement.residual(len(y)).mean(), batch_size=len(y), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                (free if name.startswith("head.") or name.endswith((".b", "bias")) else decayed).append(parameter)
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
+        return one_cycle(torch.optim.AdamW(groups, self.lr), self.lr, int(self.trainer.estimated_stepping_batches))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen backbone out: it is large, and it is where it came from."""
+        state = checkpoint["state_dict"]
+        for name in [name for name in state if name.startswith("model.backbone.")]:
+            del state[name]
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict[str, Any]:
+    """An optimizer with one learning-rate cycle of `steps` steps, as Lightning wants it."""
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

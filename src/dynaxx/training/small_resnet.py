@@ -1,0 +1,56 @@
+"""A small residual network for small images: the stand-in for the trained model that a user brings."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016), the shortcut projected where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(h)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """Stem, stages `layer1 … layerN` (each but the first halves the resolution), global average pool, linear `fc`.
+
+    Args:
+        widths: channels of each stage.
+        blocks: residual blocks a stage.
+        in_channels: of the images.
+        num_classes: outputs.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, widths: Sequence[int] = (16, 32, 64), blocks: int = 2
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.stages = len(widths)
+        before = widths[0]
+        for number, width in enumerate(widths, start=1):
+            first = Block(before, width, stride=1 if number == 1 else 2)
+            rest = [Block(width, width, stride=1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number}", nn.Sequential(first, *rest))
+            before = width
+        self.fc = nn.Linear(before, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.bn1(self.conv1(x)))
+        for number in range(1, self.stages + 1):
+            h = self.get_submodule(f"layer{number}")(h)
+        return self.fc(h.mean((2, 3)))

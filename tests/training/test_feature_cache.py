@@ -1,0 +1,96 @@
+"""Training from the cache is training on the images: same order, same views, same numbers."""
+
+import pytest
+import torch
+
+from dynaxx import wrap_with_resonance
+from dynaxx.data import ImageData, LabelledImages, views
+from dynaxx.resonance import tail_after
+from dynaxx.training.cached_data import CachedData
+from dynaxx.training.feature_cache import cache_key, open_cache
+from dynaxx.training.small_resnet import SmallResNet
+
+MEAN, STD = [0.4], [0.2]
+
+
+@pytest.fixture
+def images() -> LabelledImages:
+    pixels = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8)
+    return LabelledImages(pixels, torch.arange(30) % 3, ("a", "b", "c"))
+
+
+def model_of(taps=("layer1", "layer2", "layer3"), **options):
+    torch.manual_seed(3)
+    model = wrap_with_resonance(
+        SmallResNet(3, 1, (4, 6, 8), 1).eval(),
+        list(taps),
+        rank=3,
+        T=2,
+        num_classes=3,
+        example_input=torch.zeros(1, 1, 8, 8),
+        **options,
+    )
+    for parameter in model.trainable_parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip"])
+@pytest.mark.parametrize("grid", [None, (1, 1), (4, 4)])
+def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, grid):
+    model = model_of(grid=grid)
+    train, val = torch.arange(20), torch.arange(20, 30)
+    cache = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views(augmentation))
+    labels = images.labels
+    cached = CachedData(cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
+    live = ImageData(
+        images.subset(train),
+        images.subset(val),
+        mean=MEAN,
+        std=STD,
+        batch_size=7,
+        augmentation=augmentation,
+        seed=5,
+    )
+    tail = tail_after(model.backbone, "layer3", torch.zeros(1, 1, 8, 8))
+    seen = 0
+    for from_cache, from_images in ((cached.train_dataloader(), live.train_dataloader()),) * 2:  # two epochs
+        for (anchors, y), (x, y_live) in zip(from_cache, from_images, strict=True):
+            assert torch.equal(y, y_live)
+            assert torch.allclose(model.finish(model.agree(anchors)[0], tail), model(x), atol=1e-5)
+            seen += len(y)
+    assert seen == 40
+    (anchors, y), *_ = cached.val_dataloader()
+    assert torch.equal(y, labels[val])
+
+
+def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):
+    model = model_of()
+    first = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none"))
+    monkeypatch.setattr(model, "read", lambda *_: pytest.fail("read the backbone again"))
+    again = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none"))
+    assert all(torch.equal(a, b) for a, b in zip(first.pooled, again.pooled, strict=True))
+    assert again.seconds == first.seconds > 0
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatch):
+    from dynaxx.training import feature_cache
+
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: feature_cache.shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(OSError, match="feature cache needs"):
+        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none"))
+    monkeypatch.undo()
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_cache, "save_file", fails)
+    with pytest.raises(OSError, match="No space"):
+        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_key_depends_on_every_part():
+    keys = {cache_key(of="a", taps=["x"]), cache_key(of="b", taps=["x"]), cache_key(of="a", taps=["y"])}
+    assert len(keys) == 3
+    assert cache_key(of="a", taps=["x"]) in keys
