@@ -1,0 +1,55 @@
+"""From scores to taps: one from each part of the depth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dynaxx.resonance import ResonanceError
+from dynaxx.selection.scores import Score
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The taps chosen, in depth order, and why."""
+
+    chosen: list[str]
+    reason: str
+
+
+def choose(scores: Sequence[Score], taps: int) -> Choice:
+    """Cut the depth into `taps` equal parts and take the best candidate of each; from the last part the last one.
+
+    The output is read behind the last tap, so that one has to sit where nothing the network knows is lost behind it.
+    Within a part the largest probe gain wins; candidates within one standard error of it count as equal, and among
+    them the least redundant wins.
+
+    Args:
+        scores: in depth order.
+        taps: how many to choose, at least 2.
+
+    Raises:
+        ResonanceError: fewer candidates than taps, or fewer than two taps.
+    """
+    if taps < 2:
+        raise ResonanceError(f"select.taps={taps}: give at least 2, one tap has nothing to couple to")
+    if taps > len(scores):
+        raise ResonanceError(f"select.taps={taps}: only {len(scores)} layers can be coupled; give at most that")
+    bounds = [len(scores) * part // taps for part in range(taps + 1)]
+    chosen: list[Score] = []
+    reasons: list[str] = []
+    for start, stop in pairwise(bounds[:-1]):
+        part = scores[start:stop]
+        best = max(part, key=lambda s: s.probe_gain)
+        equal = [s for s in part if s.probe_gain >= best.probe_gain - best.standard_error]
+        pick = min(equal, key=lambda s: s.redundancy)
+        chosen.append(pick)
+        among = f"best of {len(part)} in its part of the depth" if len(part) > 1 else "alone in its part of the depth"
+        reasons.append(
+            f"{pick.tap} ({among}: probe gain {100 * pick.probe_gain:+.1f} ± {100 * pick.standard_error:.1f} points, "
+            f"redundancy {pick.redundancy:.2f})"
+        )
+    last = scores[-1]
+    return Choice(
+        [*(s.tap for s in chosen), last.tap],
+        "; ".join([*reasons, f"{last.tap} (the output is read behind it)"]),
+    )

@@ -1,0 +1,79 @@
+"""What a candidate tap knows about the label, alone and beside the last layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynaxx.selection.cka import debiased_cka
+
+CKA_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the selection table.
+
+    Attributes:
+        tap: module path.
+        channels: width of the tap.
+        probe_gain: cross-validated accuracy of a probe on [tap, last layer] minus that on the last layer alone.
+        standard_error: of the gain, over the samples (paired).
+        redundancy: debiased linear CKA between tap and last layer.
+        mutual_information: bits about the label, H(Y) minus the cross-validated cross-entropy of a probe on the tap.
+        overhead: FLOPs that coupling this tap to the last one adds, as a share of the backbone's.
+    """
+
+    tap: str
+    channels: int
+    probe_gain: float
+    standard_error: float
+    redundancy: float
+    mutual_information: float
+    overhead: float
+
+
+def score(tap: str, features: Tensor, last: Tensor, labels: Tensor, *, folds: int, seed: int, overhead: float) -> Score:
+    """Score one candidate from pooled features (N, C), those of the last layer (N, F) and labels (N,)."""
+    both = _predicted(torch.cat([features, last], dim=1), labels, folds, seed)
+    base = _predicted(last, labels, folds, seed)
+    alone = _predicted(features, labels, folds, seed)
+    y = labels.numpy()
+    difference = (both.argmax(1) == y).astype(float) - (base.argmax(1) == y).astype(float)
+    subset = slice(0, CKA_SAMPLES)
+    return Score(
+        tap=tap,
+        channels=features.shape[1],
+        probe_gain=float(difference.mean()),
+        standard_error=float(difference.std(ddof=1) / np.sqrt(len(difference))),
+        redundancy=debiased_cka(features[subset], last[subset]),
+        mutual_information=mutual_information(alone, y),
+        overhead=overhead,
+    )
+
+
+def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """H(Y) - CE in bits, a lower bound on I(tap; Y): what a probe could make of the tap on unseen samples.
+
+    Args:
+        probabilities: (N, classes) predicted out of fold.
+        labels: (N,).
+    """
+    from scipy.stats import entropy
+
+    prior = entropy(np.bincount(labels), base=2)
+    picked = probabilities[np.arange(len(labels)), labels]
+    return float(prior + np.log2(np.clip(picked, 1e-12, 1.0)).mean())
+
+
+def _predicted(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
+    """Class probabilities (N, classes) of a probe, each sample predicted by a probe that did not see it."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return cross_val_predict(probe, features.numpy(), labels.numpy(), cv=split, method="predict_proba")

@@ -1,0 +1,84 @@
+"""Layer selection from start to end: candidates, scores, choice, table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.resonance.classifier import find_classifier
+from dynaxx.resonance.layers import resolve
+from dynaxx.selection.candidates import candidates
+from dynaxx.selection.choose import choose
+from dynaxx.selection.overhead import overhead
+from dynaxx.selection.scores import Score, score
+from dynaxx.training.features import PENULTIMATE, pooled_features
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The table of all candidates, the taps chosen in depth order, why, and what they cost together."""
+
+    candidates: list[Score]
+    chosen: list[str]
+    reason: str
+    overhead: float
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def select_layers(
+    backbone: nn.Module,
+    images: LabelledImages,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    layers: str | Sequence[int | str],
+    taps: int,
+    folds: int,
+    max_images: int,
+    seed: int,
+    options: dict[str, Any],
+) -> Selection:
+    """Score every candidate on labelled training images and choose, or take the layers that are given.
+
+    Args:
+        images: training images only; at most `max_images` of them are used, stratified.
+        layers: "auto" to choose, else stage numbers or module paths, which are scored too.
+        options: of the resonance whose overhead is told.
+
+    Raises:
+        ResonanceError: layers that do not exist, or too few to couple.
+    """
+    if len(images) > max_images:
+        part, _ = stratified_halves(images.labels, max_images / len(images), seed)
+        images = images.subset(part)
+    example = torch.zeros(1, *images.images.shape[1:])
+    paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
+    classifier, _ = find_classifier(backbone, None)
+    features = pooled_features(backbone, paths, classifier, images.images, mean, std)
+    last = paths[-1]
+    scores = [
+        score(
+            path,
+            features[path],
+            features[PENULTIMATE],
+            images.labels,
+            folds=folds,
+            seed=seed,
+            overhead=0.0 if path == last else overhead(backbone, [path, last], example, options),
+        )
+        for path in paths
+    ]
+    if layers == "auto":
+        choice = choose(scores, taps)
+        chosen, reason = choice.chosen, choice.reason
+    else:
+        chosen, reason = paths, f"given as select.layers={list(layers)}"
+    return Selection(scores, chosen, reason, overhead(backbone, chosen, example, options))
