@@ -1,0 +1,99 @@
+"""What is written down of each trained arm, and how one is found again."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dynaxx.evaluation.arms.tap_probe import TapProbe
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.files import write_text
+from dynaxx.resonance import ResonanceError, load_resonance
+
+FACTS = "arm.json"
+PROBE = "probe.safetensors"
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """One trained arm of one seed.
+
+    Attributes:
+        arm: its name.
+        seed: what it was trained with.
+        kind: `own` (the backbone itself), `probe` or `resonance`; says how its files are read.
+        taps: what a probe reads; empty for the classifier's own input.
+        trained_parameters: that training moved.
+        live_parameters: of them those that the output depends on.
+        train_seconds: all the training it takes to have this arm, reading features included.
+        val_accuracy: on the seed's validation images.
+        notes: anything worth knowing, for example the rank that was matched.
+    """
+
+    arm: str
+    seed: int
+    kind: str
+    taps: list[str]
+    trained_parameters: int
+    live_parameters: int
+    train_seconds: float
+    val_accuracy: float
+    notes: dict[str, float | int | str]
+
+    def write(self, folder: Path) -> None:
+        """Write `arm.json`, last of an arm's files: where it stands, the arm is complete."""
+        write_text(folder / FACTS, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "ArmFacts":
+        """Read `arm.json`.
+
+        Raises:
+            EvaluationError: missing or damaged.
+        """
+        try:
+            return cls(**json.loads((folder / FACTS).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise EvaluationError(f"{folder / FACTS}: cannot be read ({error}); train the arm again") from None
+
+
+def save_probe(folder: Path, probe: nn.Linear) -> None:
+    """Write a linear probe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in probe.state_dict().items()}, folder / PROBE)
+
+
+def load_probe(folder: Path) -> nn.Linear:
+    """Read a linear probe.
+
+    Raises:
+        EvaluationError: missing or damaged.
+    """
+    try:
+        tensors = load_file(folder / PROBE)
+        linear = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
+        linear.load_state_dict(tensors)
+    except Exception as error:  # safetensors raises its own class, and OSError
+        raise EvaluationError(f"{folder / PROBE}: cannot be read ({error}); train the baseline again") from None
+    return linear
+
+
+def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
+    """The trained arm in `folder` as one module from images to logits, on its own copy of the backbone.
+
+    Raises:
+        EvaluationError: files missing or damaged, or an unknown kind.
+    """
+    facts = ArmFacts.read(folder)
+    if facts.kind == "own":
+        return backbone.eval()
+    if facts.kind == "probe":
+        return TapProbe(backbone, facts.taps, load_probe(folder)).eval()
+    if facts.kind != "resonance":
+        raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are own, probe, resonance")
+    try:
+        return load_resonance(backbone, folder).eval()
+    except ResonanceError as error:
+        raise EvaluationError(str(error)) from None

@@ -1,0 +1,65 @@
+"""The arm `implicit`: the trained explicit model of the same seed, distilled into one pass."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.resonant import train_resonant
+from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.resonance import load_resonance
+from dynaxx.training.distill_module import DistillModule
+from dynaxx.training.resonance_module import ResonanceModule
+
+
+@dataclass(frozen=True)
+class DistillOptions:
+    """The budget of distillation."""
+
+    epochs: int
+    """Passes over the training images."""
+    lr: float
+    """Peak learning rate."""
+    kl_weight: float
+    """Weight of the divergence between the logits."""
+
+
+def train(
+    task: Task,
+    seed: int,
+    out: Path,
+    checkpoints: Path,
+    logger: LoggerFactory,
+    *,
+    teacher: Path,
+    options: DistillOptions,
+) -> None:
+    """Distil the explicit model in `teacher`, with its own splits and views; only the student is trained."""
+    model = load_resonance(task.backbone(), teacher)
+    model.add_student()
+
+    def module(tail: nn.Module | None) -> ResonanceModule:
+        return DistillModule(
+            model,
+            classes=task.classes,
+            lr=options.lr,
+            kl_weight=options.kl_weight,
+            weight_decay=task.train.weight_decay,
+            tail=tail,
+        )
+
+    model.mode = "implicit"
+    train_resonant(
+        task,
+        seed,
+        model,
+        module,
+        out,
+        checkpoints,
+        arm="implicit",
+        logger=logger,
+        epochs=options.epochs,
+        callbacks=[],
+        rests_on=ArmFacts.read(teacher),
+    )

@@ -1,0 +1,149 @@
+"""How every resonant arm is trained: from cached anchors where the augmentation allows it, live otherwise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from dynaxx.data import ImageData, views
+from dynaxx.evaluation.arms.facts import ArmFacts, load_probe
+from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.resonance import ResonanceError, ResonantModel, tail_after, wrap_with_resonance
+from dynaxx.training.cached_data import CachedData
+from dynaxx.training.feature_cache import cache_key, open_cache
+from dynaxx.training.fit import fit
+from dynaxx.training.rank import processes, rank_zero
+from dynaxx.training.resonance_module import ResonanceModule
+
+
+@dataclass(frozen=True)
+class Source:
+    """Batches for one seed, and what goes with them.
+
+    Attributes:
+        data: yields (Anchors, labels) or (images, labels).
+        tail: what lies behind the last tap; None where batches are images.
+        seconds: that building the cache took, part of every arm's training time.
+    """
+
+    data: pl.LightningDataModule
+    tail: nn.Module | None
+    seconds: float
+
+
+def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
+    """The task's backbone wrapped at its taps, its new head starting from the baseline's converged probe."""
+    pl.seed_everything(seed, verbose=False)
+    options = task.resonance | changes
+    classes = task.classes if task.head == "probe" else None
+    model = wrap_with_resonance(
+        task.backbone(), list(task.taps), num_classes=classes, example_input=task.example(), **options
+    )
+    if model.head is not None:
+        model.head.load_state_dict(load_probe(task.probes / f"seed-{seed}").state_dict())
+    return model
+
+
+def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
+    """Batches to train `model` with, its anchors' statistics set from the training images."""
+    train, val = task.split(seed)
+    labels = task.images.labels
+    known = views(task.train.augmentation)
+    tail = None
+    if known is not None:
+        try:
+            tail = tail_after(model.backbone, model.paths[-1], task.example())
+        except ResonanceError as error:
+            print(f"training from live activations: {error}")
+    if known is None or tail is None:
+        images = ImageData(
+            task.images.subset(train),
+            task.images.subset(val),
+            mean=task.mean,
+            std=task.std,
+            batch_size=task.train.batch_size,
+            augmentation=task.train.augmentation,
+            seed=seed,
+        )
+        if fit_statistics:
+            model.fit_statistics(images.train_dataloader())
+        return Source(images, None, 0.0)
+    key = cache_key(of=task.fingerprint, taps=model.paths, grid=model.config.grid, views=task.train.augmentation)
+    cache = open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)
+    data = CachedData(cache, (train, labels[train]), (val, labels[val]), task.train.batch_size, seed)
+    if fit_statistics:
+        model.built().statistics.fit(data.pooled_batches())
+    return Source(data, tail, cache.seconds)
+
+
+def train_resonant(
+    task: Task,
+    seed: int,
+    model: ResonantModel,
+    module: Callable[[nn.Module | None], ResonanceModule],
+    out: Path,
+    checkpoints: Path,
+    *,
+    arm: str,
+    logger: LoggerFactory,
+    epochs: int,
+    callbacks: list[Callback],
+    rests_on: ArmFacts | None = None,
+    notes: dict[str, float | int | str] | None = None,
+) -> None:
+    """Train what `module` leaves trainable in `model`, and write the arm.
+
+    Args:
+        module: makes the LightningModule, given the tail.
+        rests_on: the trained arm that `model` comes from, whose statistics it keeps.
+    """
+    batches = source(task, seed, model, fit_statistics=rests_on is None)
+    lightning_module = module(batches.tail)
+    trained = sum(parameter.numel() for parameter in model.trainable_parameters())
+    accuracy, seconds = fit(
+        lightning_module,
+        batches.data,
+        trainer=task.trainer,
+        checkpoints=checkpoints,
+        epochs=epochs,
+        patience=task.train.patience,
+        seed=seed,
+        logger=logger(),
+        callbacks=callbacks,
+        checkpoint_every=task.train.checkpoint_every,
+    )
+    model.eval()
+    if not rank_zero():
+        return
+    spoilt = next((n for n, p in model.named_parameters() if not torch.isfinite(p).all()), None)
+    if spoilt is not None:
+        raise FloatingPointError(f"{arm}, seed {seed}: {spoilt} is not finite after training; lower train.lr")
+    model.save_pretrained(out)
+    # an arm that rests on another was trained by both, and found the cache that the other paid for
+    total = seconds + (batches.seconds if rests_on is None else rests_on.train_seconds)
+    trained += 0 if rests_on is None else rests_on.trained_parameters
+    told = (notes or {}) | {"processes": processes()}
+    live = live_parameters(model)
+    ArmFacts(arm, seed, "resonance", list(model.paths), trained, live, total, accuracy, told).write(out)
+
+
+def live_parameters(model: ResonantModel) -> int:
+    """How many of the resonant parameters the output depends on in the model's mode."""
+    engine = model.built()
+    head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
+    everything = sum(p.numel() for p in engine.parameters())
+    student = sum(p.numel() for p in engine.student.parameters()) if engine.student is not None else 0
+    if model.mode == "explicit":
+        return head + everything - student  # a coupling that cannot reach the output was never made
+    loop = sum(p.numel() for p in engine.phi.parameters())
+    unread = sum(
+        U.numel()
+        for U, pair in zip(engine.couplings.U, engine.couplings.pairs, strict=True)
+        if pair.target != engine.last
+    )
+    return head + everything - loop - unread

@@ -1,0 +1,95 @@
+"""What every arm is trained from: the same splits, transforms and budget for all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.data import LabelledImages, draw
+
+if TYPE_CHECKING:
+    from dynaxx.training.fit import TrainerFactory
+
+
+LoggerFactory = Callable[[], Any]
+"""Opens the live run of an arm and seed as a Lightning logger (or gives False); called by arms that train in epochs."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The training budget of every arm that is trained by gradient descent."""
+
+    epochs: int
+    """Passes over the training images."""
+    lr: float
+    """Peak learning rate."""
+    batch_size: int
+    """Images a step."""
+    weight_decay: float
+    """On couplings, gates and student."""
+    residual_penalty: float
+    """Weight of the residual in the loss of arms that run the loop."""
+    residual_share: float
+    """Share of each batch on which that residual is computed."""
+    label_smoothing: float
+    """Of the cross-entropy."""
+    warmup: float
+    """Share of the steps over which the strength rises from 0.01."""
+    augmentation: str
+    """`none`, `flip` or `crop_flip`; the last cannot be cached, so its arms train live."""
+    patience: int
+    """Epochs without a better validation accuracy after which training stops."""
+    checkpoint_every: int
+    """Epochs between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task on one frozen backbone.
+
+    Attributes:
+        backbone: makes a fresh copy of the trained network, frozen and in eval mode.
+        fingerprint: checksum of the backbone and of the images; names the feature cache.
+        images: all labelled images of the task; each seed draws its training and validation part.
+        mean, std: of the normalisation, a channel.
+        n_train: images to train on; None takes all that n_val leaves.
+        taps: module paths chosen, in depth order.
+        resonance: options of `wrap_with_resonance` but for layers and num_classes.
+        train: the budget.
+        trainer: makes Lightning Trainers.
+        probes: folder of the baseline arm, whose probe every new head starts from.
+        cache: folder of feature caches.
+        penalties: values of C among which a probe chooses on validation.
+        head: "probe" where the task is new to the backbone, "own" where its head answers it already.
+    """
+
+    backbone: Callable[[], nn.Module]
+    fingerprint: str
+    images: LabelledImages
+    mean: Sequence[float]
+    std: Sequence[float]
+    n_train: int | None
+    n_val: int
+    taps: Sequence[str]
+    resonance: dict[str, Any]
+    train: TrainOptions
+    trainer: "TrainerFactory"
+    probes: Path
+    cache: Path
+    head: str
+    penalties: Sequence[float]
+
+    @property
+    def classes(self) -> int:
+        return len(self.images.classes)
+
+    def split(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Numbers of the training and of the validation images of one seed."""
+        return draw(self.images.labels, self.n_train, self.n_val, seed)
+
+    def example(self) -> Tensor:
+        """One blank input."""
+        return torch.zeros(1, *self.images.images.shape[1:])

@@ -1,0 +1,149 @@
+"""Is resonance worth adopting? Accuracy gained, latency paid, and whether something cheaper does as well."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.formatting import percent, points
+from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
+
+BASELINE = "baseline"
+RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
+"""The resonant arms, in the order in which they are tried."""
+RIVALS = ("concat_probe", "direct")
+"""Single-pass arms that need neither loop nor distillation, the simplest first."""
+SMALL_GAIN = 0.01
+"""A smaller relative gain, at a latency over the budget, gets a plain no."""
+
+
+def decide(
+    arms: Sequence[ArmResult],
+    comparisons: Sequence[Comparison],
+    *,
+    latency_budget: float = 0.20,
+    minimum_relative_gain: float = 0.02,
+) -> Decision:
+    """What to adopt, with the numbers that decided; `latency_budget` is a fraction over the backbone's.
+
+    An arm qualifies if its gain over `baseline` is proven (the interval's lower end is above zero), at least
+    `minimum_relative_gain` of the baseline's accuracy, and its latency ratio at most `1 + latency_budget`.
+    Explicit is tried first, implicit where latency alone rules explicit out, then fewer taps are advised. A
+    resonant arm with such a gain gives way to a rival within the budget that it does not provably beat and
+    that is no slower than it (beyond the spread of its ratio). Where no resonant arm qualifies, a rival that
+    does so by itself is recommended.
+
+    Raises `EvaluationError` if `baseline` or both resonant arms are missing, or the comparison of a resonant
+    arm with `baseline` is.
+    """
+    rules = _Rules(
+        {arm.name: arm for arm in arms},
+        {(comparison.a, comparison.b): comparison for comparison in comparisons},
+        1 + latency_budget,
+        minimum_relative_gain,
+    )
+    rules.check()
+    reasons: list[str] = []
+    fewer_taps = False
+    for name, verdict in RESONANT.items():
+        if name not in rules.arms:
+            reasons.append(f"{name} was not evaluated.")
+            continue
+        gains, sentence = rules.gain(name)
+        reasons.append(sentence)
+        if not gains:
+            break
+        weighed = {rival: rules.replaces(rival, name) for rival in RIVALS}
+        reasons += [sentence for _, sentence in weighed.values()]
+        for rival, (replaces, _) in weighed.items():
+            if replaces:
+                return Decision("adopt_cheaper", rival, reasons)
+        affordable, sentence = rules.latency(name)
+        reasons.append(sentence)
+        if affordable:
+            return Decision(verdict, name, reasons)
+        fewer_taps = True
+    if fewer_taps:
+        reasons.append("Coupling fewer taps would cost less: try that next.")
+    for rival in sorted(filter(rules.compared_with_baseline, RIVALS), key=rules.gained, reverse=True):
+        (gains, gain), (affordable, latency) = rules.gain(rival), rules.latency(rival)
+        if gains and affordable:
+            return Decision("adopt_cheaper", rival, [*reasons, gain, latency])
+    return Decision("do_not_adopt", None, reasons)
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Each rule answers whether it holds, with the sentence that says so."""
+
+    arms: dict[str, ArmResult]
+    comparisons: dict[tuple[str, str], Comparison]
+    budget: float
+    minimum_relative_gain: float
+
+    def check(self) -> None:
+        present = [name for name in RESONANT if name in self.arms]
+        if BASELINE not in self.arms or not present:
+            raise EvaluationError(
+                f"decide: arms are {sorted(self.arms)}; it needs {BASELINE!r} and one of {list(RESONANT)}"
+            )
+        for name in present:
+            if not self.compared_with_baseline(name):
+                raise EvaluationError(f"decide: comparisons lack {name!r} against {BASELINE!r}")
+
+    def compared_with_baseline(self, name: str) -> bool:
+        return name in self.arms and (name, BASELINE) in self.comparisons
+
+    def gained(self, name: str) -> float:
+        return self.comparisons[name, BASELINE].difference.estimate
+
+    def gain(self, name: str) -> tuple[bool, str]:
+        comparison = self.comparisons[name, BASELINE]
+        numbers = _difference(comparison)
+        if not comparison.difference.low > 0:
+            return False, f"{numbers}; no gain is proven."
+        if comparison.relative >= self.minimum_relative_gain:
+            return True, f"{numbers}, {percent(comparison.relative)} relative; the gain is proven."
+        relative, asked = percent(comparison.relative), percent(self.minimum_relative_gain)
+        small = f"{numbers}, {relative} relative; less than the {asked} asked for"
+        ratio = self.arms[name].latency.ratio
+        if comparison.relative < SMALL_GAIN and not ratio <= self.budget:
+            return (
+                False,
+                f"{small}, and a gain under 1 % is not worth {ratio:.2f} times the backbone's latency.",
+            )
+        return False, f"{small}."
+
+    def latency(self, name: str) -> tuple[bool, str]:
+        ratio = self.arms[name].latency.ratio
+        affordable = ratio <= self.budget
+        side = "within" if affordable else "over"
+        return (
+            affordable,
+            f"{name} takes {ratio:.2f} times the backbone's latency, {side} the budget of {self.budget:.2f}.",
+        )
+
+    def replaces(self, rival: str, name: str) -> tuple[bool, str]:
+        if rival not in self.arms:
+            return False, f"{rival} was not evaluated, so it is not ruled out as a cheaper way."
+        comparison = self.comparisons.get((name, rival))
+        if comparison is None:
+            return (
+                False,
+                f"{name} was not compared with {rival}, so {rival} is not ruled out as a cheaper way.",
+            )
+        numbers = _difference(comparison)
+        if comparison.difference.low > 0:
+            return False, f"{numbers}; {rival} does not do as well."
+        mine, theirs = self.arms[name].latency, self.arms[rival].latency
+        paid = f"{theirs.ratio:.2f} times the backbone's latency against {mine.ratio:.2f}"
+        equal = f"{numbers}; {rival} does {'better' if comparison.difference.high < 0 else 'as well'}"
+        if theirs.ratio <= self.budget and theirs.ratio <= mine.ratio_p75:
+            return True, f"{equal} by simpler means, at {paid}."
+        return False, f"{equal} but is not cheaper, at {paid}."
+
+
+def _difference(comparison: Comparison) -> str:
+    interval = comparison.difference
+    span = f"{points(interval.low)} to {points(interval.high)}"
+    numbers = f"{points(interval.estimate)} points of accuracy ({100 * interval.confidence:g} % interval {span})"
+    return f"{comparison.a} against {comparison.b}: {numbers}"

@@ -1,0 +1,166 @@
+"""The A/B: every trained arm on the test images, and what each costs. Trains nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dynaxx.data import LabelledImages, normalise
+from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
+from dynaxx.evaluation.cost import gflops, peak_memory_mb
+from dynaxx.evaluation.decision import decide
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.hardware import hardware
+from dynaxx.evaluation.metrics import accuracy, macro_recall, per_class_recall
+from dynaxx.evaluation.residuals import residual_curves
+from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
+from dynaxx.evaluation.results import Task as TaskSummary
+from dynaxx.evaluation.timing import interleaved_seconds, latency
+from dynaxx.resonance import ResonantModel
+
+PAIRS = (
+    ("explicit", "baseline"),
+    ("explicit", "concat_probe"),
+    ("explicit", "explicit_T1"),
+    ("explicit", "direct"),
+    ("implicit", "explicit"),
+    ("implicit", "baseline"),
+    ("implicit", "concat_probe"),
+    ("implicit", "direct"),
+    ("concat_probe", "baseline"),
+    ("explicit_T1", "baseline"),
+    ("direct", "baseline"),
+)
+"""Which arms are compared, where both are there."""
+
+BACKBONE = "backbone"
+"""The bare backbone among the timed models: what ratios are to."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How the evaluation measures."""
+
+    confidence: float
+    """Of the intervals."""
+    resamples: int
+    """Of each bootstrap."""
+    seed: int
+    """Of the bootstrap and of the order of timing."""
+    latency_batch: int
+    """Images a pass when latency is measured."""
+    throughput_batch: int
+    """Images a pass when throughput is measured."""
+    rounds: int
+    """Timed rounds; each times every arm once."""
+    latency_budget: float
+    """Largest slowdown over the backbone that the decision accepts."""
+    minimum_relative_gain: float
+    """Smallest relative gain worth having."""
+    residual_iterations: int
+    """Iterations up to which residuals are followed."""
+
+
+def evaluate(
+    folders: Mapping[str, Mapping[int, Path]],
+    backbone: Callable[[], nn.Module],
+    test: LabelledImages,
+    mean: Sequence[float],
+    std: Sequence[float],
+    summary: TaskSummary,
+    options: EvaluateOptions,
+) -> tuple[Evaluation, dict[str, Tensor]]:
+    """Judge the arms.
+
+    Args:
+        folders: arm → seed → folder of the trained arm; the same seeds for all.
+        backbone: makes a fresh copy of the frozen backbone.
+        test: labelled test images, opened here and nowhere before.
+
+    Returns:
+        (evaluation, predictions): predictions are (seeds, N) int64 by arm.
+
+    Raises:
+        EvaluationError: no arm, a missing seed, or damaged files.
+    """
+    if not folders:
+        raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
+    device = next(backbone().parameters()).device
+    images = normalise(test.images, mean, std)
+    labels = test.labels.numpy()
+    predictions: dict[str, Tensor] = {}
+    models: dict[str, nn.Module] = {BACKBONE: backbone()}
+    for arm, by_seed in folders.items():
+        rows = []
+        for number, folder in enumerate(by_seed.values()):
+            model = load_arm(folder, backbone())
+            rows.append(predict(model, images, device))
+            if number == 0:
+                models[arm] = model
+        predictions[arm] = torch.stack(rows)
+
+    one = images[: options.latency_batch].to(device)
+    many = images[: options.throughput_batch].to(device)
+    times = latency(models, one, reference=BACKBONE, rounds=options.rounds, seed=options.seed)
+    rates = interleaved_seconds(models, many, rounds=max(3, options.rounds // 5), seed=options.seed)
+    arms = []
+    for arm, by_seed in folders.items():
+        facts = [ArmFacts.read(folder) for folder in by_seed.values()]
+        found = predictions[arm].numpy()
+        recalls = [per_class_recall(row, labels, test.classes) for row in found]
+        arms.append(
+            ArmResult(
+                name=arm,
+                accuracy_per_seed=[accuracy(row, labels) for row in found],
+                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in found],
+                recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
+                trained_parameters=facts[0].trained_parameters,
+                live_parameters=facts[0].live_parameters,
+                train_seconds=float(np.mean([fact.train_seconds for fact in facts])),
+                gflops=gflops(models[arm], one),
+                latency=times[arm],
+                throughput_per_s=len(many) / float(np.median(rates[arm])),
+                peak_memory_mb=peak_memory_mb(models[arm], one),
+            )
+        )
+    comparisons = compare({arm: rows.numpy() == labels for arm, rows in predictions.items()}, options)
+    explicit = models.get("explicit")
+    curves = (
+        residual_curves(explicit, images[:1000].to(device), options.residual_iterations)
+        if isinstance(explicit, ResonantModel)
+        else []
+    )
+    decision = decide(
+        arms,
+        comparisons,
+        latency_budget=options.latency_budget,
+        minimum_relative_gain=options.minimum_relative_gain,
+    )
+    return Evaluation(summary, hardware(), arms, comparisons, curves, decision), predictions
+
+
+def compare(correct: Mapping[str, NDArray[np.bool_]], options: EvaluateOptions) -> list[Comparison]:
+    """The comparisons of `PAIRS` from which images each arm answers correctly, (seeds, N) of bool."""
+    return [
+        Comparison.measure(
+            a,
+            b,
+            correct[a],
+            correct[b],
+            seed=options.seed,
+            resamples=options.resamples,
+            confidence=options.confidence,
+        )
+        for a, b in PAIRS
+        if a in correct and b in correct
+    ]
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """Class of each normalised image, int64 (N,)."""
+    return torch.cat([model(batch.to(device)).argmax(1).cpu() for batch in images.split(256)])

@@ -1,0 +1,146 @@
+"""The report's tables as text: headers, rows, and a note that says what the columns mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dynaxx.evaluation.formatting import p_value, percent, points, significant, spread
+from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
+
+RESIDUAL_NOTE = (
+    "Relative residual ‖F(Δ) − Δ‖ / ‖F(Δ)‖ of explicit's loop, over samples: how far a tap is from settled "
+    "after each iteration. Median, and 90th percentile in brackets."
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells as a reader sees them, not yet escaped for any markup; the first column names the row."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    marked: tuple[str, ...] = ()
+    """First cells of the rows to stress."""
+
+
+def arms_grid(evaluation: Evaluation) -> Grid:
+    """One row an arm: how well it does, then what it costs."""
+    several = len(evaluation.task.seeds) > 1
+    return Grid(
+        headers=[
+            "arm",
+            "accuracy %",
+            "macro recall %",
+            "parameters trained",
+            "of them live",
+            "training s",
+            "GFLOPs",
+            "latency p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "latency ratio",
+            "samples / s",
+            "memory MB",
+        ],
+        rows=[_arm_row(arm) for arm in evaluation.arms],
+        note=(
+            f"{'Mean ± standard deviation over seeds. ' if several else ''}"
+            "Live parameters can change the output. GFLOPs are per sample, a multiply-add counted as two. "
+            "The latency ratio is the median of round-by-round ratios to the bare backbone, its middle half "
+            "in brackets. Memory is what one forward pass holds at its peak beside weights and input."
+        ),
+        marked=(evaluation.decision.arm,) if evaluation.decision.arm else (),
+    )
+
+
+def _arm_row(arm: ArmResult) -> list[str]:
+    latency = arm.latency
+    return [
+        arm.name,
+        spread(arm.accuracy_per_seed),
+        spread(arm.macro_recall_per_seed),
+        f"{arm.trained_parameters:,}",
+        f"{arm.live_parameters:,}",
+        significant(arm.train_seconds),
+        significant(arm.gflops),
+        significant(latency.p50_ms),
+        significant(latency.p90_ms),
+        significant(latency.p99_ms),
+        f"{latency.ratio:.2f} ({latency.ratio_p25:.2f}–{latency.ratio_p75:.2f})",
+        significant(arm.throughput_per_s),
+        significant(arm.peak_memory_mb),
+    ]
+
+
+def comparisons_grid(evaluation: Evaluation) -> Grid:
+    """One row a pair of arms: the difference, its interval, and McNemar's test of each seed."""
+    return Grid(
+        headers=["pair", "difference, points", "interval", "relative", "McNemar p, per seed"],
+        rows=[_comparison_row(comparison) for comparison in evaluation.comparisons],
+        note=(
+            "Accuracy of the first minus accuracy of the second, in percentage points. Interval: paired "
+            "bootstrap (BCa), images resampled jointly across seeds; a difference counts when it excludes "
+            "zero. McNemar: exact."
+        ),
+    )
+
+
+def _comparison_row(comparison: Comparison) -> list[str]:
+    interval = comparison.difference
+    return [
+        f"{comparison.a} − {comparison.b}",
+        points(interval.estimate),
+        f"{points(interval.low)} to {points(interval.high)} ({100 * interval.confidence:g} %)",
+        percent(comparison.relative),
+        ", ".join(p_value(test.p) for test in comparison.mcnemar),
+    ]
+
+
+def recall_grid(evaluation: Evaluation) -> Grid:
+    """One row a class, one column an arm: mean recall over seeds."""
+    return Grid(
+        headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
+        rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],
+        note="The fraction of each class's test images that was recognised, mean over seeds.",
+    )
+
+
+def _recall(arm: ArmResult, name: str) -> str:
+    return f"{100 * arm.recall_per_class[name]:.1f}" if name in arm.recall_per_class else "–"
+
+
+def residuals_grid(evaluation: Evaluation) -> Grid:
+    """One row a tap, one column an iteration: median and 90th percentile of the relative residual."""
+    iterations = sorted({iteration for curve in evaluation.residuals for iteration in curve.iterations})
+    rows = []
+    for curve in evaluation.residuals:
+        cells = {
+            iteration: f"{significant(median, 2)} ({significant(p90, 2)})"
+            for iteration, median, p90 in zip(curve.iterations, curve.median, curve.p90, strict=True)
+        }
+        rows.append([curve.tap, *(cells.get(iteration, "–") for iteration in iterations)])
+    return Grid(
+        headers=["tap", *(f"iteration {iteration}" for iteration in iterations)],
+        rows=rows,
+        note=RESIDUAL_NOTE,
+    )
+
+
+def selection_grid(selection: dict[str, Any]) -> Grid:
+    """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
+    candidates: list[dict[str, Any]] = selection["candidates"]
+    columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
+    return Grid(
+        headers=[column.replace("_", " ") for column in columns],
+        rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
+        note=str(selection["reason"]),
+        marked=tuple(map(str, selection["chosen"])),
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}".replace("-", "−")
+    return str(value)

@@ -1,0 +1,56 @@
+"""What a set of predictions is worth: accuracy, and recall per class. Shape legend: N images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaxx.evaluation.errors import EvaluationError
+
+
+def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
+    """The fraction of images whose prediction equals the label; arrays (N,), class indices."""
+    from sklearn.metrics import accuracy_score
+
+    _check(predictions, labels)
+    return float(accuracy_score(labels, predictions))
+
+
+def per_class_recall(
+    predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]
+) -> dict[str, float]:
+    """For each class, in the order of `classes`, the fraction of its images recognised; arrays (N,).
+
+    Raises `EvaluationError` for a class without images, whose recall is undefined, and for an index of none.
+    """
+    from sklearn.metrics import recall_score
+
+    _check(predictions, labels)
+    for name, array in (("predictions", predictions), ("labels", labels)):
+        if array.min() < 0 or array.max() >= len(classes):
+            raise EvaluationError(
+                f"{name} has indices {array.min()} to {array.max()}; "
+                f"{len(classes)} classes allow 0 to {len(classes) - 1}"
+            )
+    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if absent:
+        raise EvaluationError(f"labels has no image of {classes[absent[0]]!r} ({len(absent)} such); recall needs all")
+    recalls = recall_score(labels, predictions, labels=range(len(classes)), average=None, zero_division=0)
+    return dict(zip(classes, recalls.tolist(), strict=True))
+
+
+def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]) -> float:
+    """The mean of `per_class_recall`: every class counts alike, however many images it has."""
+    return float(np.mean(list(per_class_recall(predictions, labels, classes).values())))
+
+
+def _check(predictions: Any, labels: Any) -> None:
+    for name, array in (("predictions", predictions), ("labels", labels)):
+        if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
+            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise EvaluationError(f"{name} is {kind}; give a NumPy array of class indices")
+        if array.ndim != 1 or array.size == 0:
+            raise EvaluationError(f"{name} has shape {array.shape}; give (images,) with at least one image")
+    if predictions.shape != labels.shape:
+        raise EvaluationError(f"predictions has shape {predictions.shape} and labels {labels.shape}; give the same")

@@ -1,0 +1,137 @@
+"""The report: one self-contained HTML page, and its twin in Markdown."""
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from dynaxx.evaluation import grids, plots
+from dynaxx.evaluation.decision import BASELINE
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.formatting import percent, points, significant
+from dynaxx.evaluation.results import Evaluation
+
+HEADLINES = {
+    "adopt_explicit": "Adopt resonance, and run its loop (explicit mode)",
+    "adopt_implicit": "Adopt resonance in its one-pass form (implicit mode)",
+    "adopt_cheaper": "Use {arm} rather than resonance: it is the cheaper way",
+    "do_not_adopt": "Do not adopt resonance for this model and task",
+}
+
+
+def write_report(evaluation: Evaluation, selection: dict[str, Any] | None, params: dict[str, Any], out: Path) -> None:
+    """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
+
+    `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
+    None where the taps were given; `params` the configuration, fit for YAML.
+    Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
+    """
+    if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
+        raise EvaluationError(f"write_report: selection lacks {sorted(missing)}")
+    context = {
+        "task": evaluation.task,
+        "hardware": evaluation.hardware,
+        "headline": HEADLINES[evaluation.decision.verdict].format(arm=evaluation.decision.arm),
+        "decision": evaluation.decision,
+        "highlights": _highlights(evaluation),
+        "arms": grids.arms_grid(evaluation),
+        "comparisons": grids.comparisons_grid(evaluation),
+        "recall": grids.recall_grid(evaluation),
+        "residuals": grids.residuals_grid(evaluation),
+        "selection": None if selection is None else grids.selection_grid(selection),
+        "configuration": _yaml(params),
+    }
+    html, markdown = (
+        _render("report.html.j2", context | _figures(evaluation)),
+        _render("report.md.j2", context),
+    )
+    write_text(out / "report.html", html)
+    write_text(out / "report.md", markdown)
+
+
+def write_plots(evaluation: Evaluation, out: Path) -> None:
+    """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"accuracy_against_cost": plots.accuracy_against_cost(evaluation)}
+    if evaluation.residuals:
+        figures["residual_curves"] = plots.residual_curves(evaluation)
+    for name, figure in figures.items():
+        figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
+
+
+def _highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """(what, number, detail) of the arm decided on, or of explicit where none is, beside the baseline."""
+    import numpy as np
+
+    arms = {arm.name: arm for arm in evaluation.arms}
+    name = evaluation.decision.arm or "explicit"
+    if name not in arms or BASELINE not in arms:
+        return []
+    arm, base = arms[name], arms[BASELINE]
+    accuracy, before = float(np.mean(arm.accuracy_per_seed)), float(np.mean(base.accuracy_per_seed))
+    return [
+        (
+            f"accuracy of {name}",
+            percent(accuracy),
+            f"{points(accuracy - before, 1)} points over {percent(before)}",
+        ),
+        ("latency", f"× {arm.latency.ratio:.2f}", f"{significant(arm.latency.p50_ms)} ms at the median"),
+        (
+            "parameters trained",
+            f"{arm.trained_parameters:,}",
+            f"{arm.live_parameters:,} can change the output",
+        ),
+        ("training", f"{significant(arm.train_seconds)} s", "a seed, on average"),
+    ]
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    def embed(figure: Any, name: str) -> Markup:
+        config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+        # Plotly escapes < and > in the data it writes into its script.
+        return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
+
+    return {
+        "plotlyjs": Markup(get_plotlyjs()),
+        "colours": plots.arm_colours(evaluation),
+        "accuracy_plot": embed(plots.accuracy_against_cost(evaluation), "accuracy-plot"),
+        "residual_plot": embed(plots.residual_curves(evaluation), "residual-plot") if evaluation.residuals else None,
+    }
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"md": _markdown, "fence": _fence}
+    return environment.get_template(template).render(context)
+
+
+def _markdown(text: Any) -> str:
+    """Plain text for one line of Markdown: no tags, no links, no table borders."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escape(line, quote=False))
+
+
+def _fence(text: str) -> str:
+    """A fence longer than any that `text` holds."""
+    return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+
+
+def _yaml(params: dict[str, Any]) -> str:
+    import yaml
+
+    try:
+        return yaml.safe_dump(params, sort_keys=False, allow_unicode=True).rstrip()
+    except yaml.YAMLError as error:
+        raise EvaluationError(f"write_report: params cannot be written as YAML: {error}") from error

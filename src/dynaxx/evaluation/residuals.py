@@ -1,0 +1,35 @@
+"""How the loop settles on real images."""
+
+import torch
+from torch import Tensor
+
+from dynaxx.evaluation.results import ResidualCurve
+from dynaxx.resonance import ResonantModel
+
+
+@torch.no_grad()
+def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
+    """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
+
+    Args:
+        model: explicit; its T is set back afterwards.
+        images: normalised, on the model's device.
+    """
+    before, residuals = model.T, []
+    model.T = iterations
+    try:
+        with model.tracing():
+            for batch in images.split(256):
+                model(batch)
+                assert model.trace is not None
+                residuals.append(model.trace.residual.cpu())
+                taps = model.trace.taps
+    finally:
+        model.T = before
+    joined = torch.cat(residuals, dim=2)
+    median, p90 = joined.median(2).values, joined.quantile(0.9, dim=2)
+    steps = list(range(1, iterations + 1))
+    return [
+        ResidualCurve(tap, steps, median[:, number].tolist(), p90[:, number].tolist())
+        for number, tap in enumerate(taps)
+    ]

@@ -1,0 +1,146 @@
+"""What an evaluation found, as data: written by the stage `evaluate`, read by `report` and by tracking.
+
+Fractions are in [0, 1]; times in the unit that the name ends with.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.statistics import Interval, McNemar, mcnemar, paired_bootstrap, relative_gain
+from dynaxx.evaluation.timing import Latency
+
+Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One competitor: how well it answers the test images and what it costs."""
+
+    name: str
+    accuracy_per_seed: list[float]
+    macro_recall_per_seed: list[float]
+    recall_per_class: dict[str, float]
+    """Mean over seeds."""
+    trained_parameters: int
+    live_parameters: int
+    """Those of the trained parameters that can change the output."""
+    train_seconds: float
+    """Mean per seed."""
+    gflops: float
+    """Per sample, a multiply-add counted as two."""
+    latency: Latency
+    throughput_per_s: float
+    peak_memory_mb: float
+    """Held by one forward pass beside weights and input."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` against arm `b` on the same test images."""
+
+    a: str
+    b: str
+    difference: Interval
+    """Accuracy of a minus accuracy of b, a fraction."""
+    mcnemar: list[McNemar]
+    """One per seed."""
+    relative: float
+    """Accuracy of a over accuracy of b, minus one."""
+
+    @classmethod
+    def measure(
+        cls,
+        a: str,
+        b: str,
+        correct_a: NDArray[np.bool_],
+        correct_b: NDArray[np.bool_],
+        *,
+        seed: int = 0,
+        resamples: int = 10_000,
+        confidence: float = 0.95,
+    ) -> Self:
+        """Compare by which images each arm answers correctly: arrays (seeds, images) of bool."""
+        return cls(
+            a=a,
+            b=b,
+            difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
+            mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
+            relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class ResidualCurve:
+    """How far one tap is from settled after each iteration: quantiles over samples of its residual."""
+
+    tap: str
+    iterations: list[int]
+    median: list[float]
+    p90: list[float]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, which arm to do it with, and why, one plain sentence a reason."""
+
+    verdict: Verdict
+    arm: str | None
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The data that every arm was judged on."""
+
+    data: str
+    classes: list[str]
+    n_train: int
+    n_val: int
+    n_test: int
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the report needs to say what was found."""
+
+    # Nested dataclasses inherit it: a key too many, one missing, a wrong type or a NaN is an error.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    task: Task
+    hardware: dict[str, Any]
+    arms: list[ArmResult]
+    comparisons: list[Comparison]
+    residuals: list[ResidualCurve]
+    decision: Decision
+
+    def to_json(self, path: Path) -> None:
+        """Write to `path`, whole or not at all. Raises `EvaluationError` for what `from_json` refuses."""
+        text = TypeAdapter(Evaluation).dump_json(self, indent=2).decode()
+        _parse(text, "Evaluation")
+        write_text(path, text + "\n")
+
+    @classmethod
+    def from_json(cls, path: Path) -> "Evaluation":
+        """Read what `to_json` wrote. Raises `EvaluationError` naming the first key that is wrong."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise EvaluationError(f"{path}: not a readable evaluation: {error}") from error
+        return _parse(text, str(path))
+
+
+def _parse(text: str, source: str) -> Evaluation:
+    try:
+        return TypeAdapter(Evaluation).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise EvaluationError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error

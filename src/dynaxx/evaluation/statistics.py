@@ -1,0 +1,126 @@
+"""Paired statistics: did arm `a` answer more of the same test images correctly than arm `b`?
+
+Shape legend: S seeds, N test images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaxx.evaluation.errors import EvaluationError
+
+BATCH_BYTES = 64 * 2**20
+"""How much memory one batch of resamples may take; the result does not depend on it."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval, all in the estimate's own unit."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Images that only one of two arms answers correctly, and the p-value of so uneven a split by chance."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNemar:
+    """Exact (binomial, two-sided) McNemar test of one seed; arrays (N,), bool, same images in the same order.
+
+    McNemar, Psychometrika 12 (1947); the exact form as statsmodels computes it.
+    Raises `EvaluationError` for arrays of another type or shape, or empty ones.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as exact_test
+
+    _check_pair(correct_a, correct_b, ndim=1)
+    only_a = int(np.sum(correct_a & ~correct_b))
+    only_b = int(np.sum(correct_b & ~correct_a))
+    both, neither = int(np.sum(correct_a & correct_b)), int(np.sum(~correct_a & ~correct_b))
+    result = exact_test([[both, only_a], [only_b, neither]], exact=True)
+    return McNemar(only_a, only_b, float(result.pvalue))
+
+
+def paired_bootstrap(
+    correct_a: NDArray[np.bool_],
+    correct_b: NDArray[np.bool_],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """BCa interval of `mean(correct_a) - mean(correct_b)`, a fraction; arrays (S, N), bool.
+
+    An image is drawn with the answers of all its seeds and both arms: seeds share the test set, so to
+    resample them apart would count the same image S times. The interval is thus about new images, for these S
+    trainings. Efron, JASA 82 (1987), as `scipy.stats.bootstrap` computes it. Where the arms differ alike on
+    every image, resampling changes nothing and the interval has no width.
+    Raises `EvaluationError` for arrays of another type or shape, empty ones, or too few `resamples`.
+    """
+    _check_pair(correct_a, correct_b, ndim=2)
+    if not (resamples >= 1 and 0 < confidence < 1):
+        raise EvaluationError(
+            f"paired_bootstrap: resamples={resamples}, confidence={confidence}; "
+            "give at least 1 and a fraction between 0 and 1"
+        )
+    seeds, images = correct_a.shape
+    # Whole numbers in float64 add up exactly in any order; BCa counts ties with the estimate.
+    wins_N = (correct_a.astype(np.int64) - correct_b.astype(np.int64)).sum(axis=0).astype(np.float64)
+    estimate = float(wins_N.mean() / seeds)
+    if np.all(wins_N == wins_N[0]):
+        return Interval(estimate, estimate, estimate, confidence)
+    low, high = _bca(wins_N, resamples=resamples, confidence=confidence, seed=seed)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise EvaluationError(
+            f"paired_bootstrap: resamples={resamples} of {images} images give no finite interval; draw more"
+        )
+    return Interval(estimate, low / seeds, high / seeds, confidence)
+
+
+def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    rows = max(1, BATCH_BYTES // (2 * values_N.nbytes))  # a batch holds the indices drawn and the values they draw
+    result = bootstrap(
+        (values_N,),
+        np.mean,
+        n_resamples=resamples,
+        batch=rows,
+        vectorized=True,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def relative_gain(accuracies_a: Sequence[float], accuracies_b: Sequence[float]) -> float:
+    """`mean(a) / mean(b) - 1`. Raises `EvaluationError` where b's mean is not above zero."""
+    base = float(np.mean(accuracies_b))
+    if not base > 0:
+        raise EvaluationError(f"relative_gain: accuracies_b has mean {base}; a gain needs one above zero")
+    return float(np.mean(accuracies_a)) / base - 1
+
+
+def _check_pair(correct_a: Any, correct_b: Any, *, ndim: int) -> None:
+    for name, array in (("correct_a", correct_a), ("correct_b", correct_b)):
+        if not isinstance(array, np.ndarray) or array.dtype != np.bool_:
+            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise EvaluationError(f"{name} is {kind}; give a NumPy array of bool, True where the answer is correct")
+        if array.ndim != ndim or array.size == 0:
+            shape = "(images,)" if ndim == 1 else "(seeds, images)"
+            raise EvaluationError(f"{name} has shape {array.shape}; give {shape} with at least one image")
+    if correct_a.shape != correct_b.shape:
+        raise EvaluationError(
+            f"correct_a has shape {correct_a.shape} and correct_b {correct_b.shape}; both need the same"
+        )

@@ -1,0 +1,53 @@
+"""A whole evaluation, small and hostile: its names come from folders that somebody else named."""
+
+import numpy as np
+
+from dynaxx.evaluation.decision import decide
+from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, Latency, ResidualCurve, Task
+
+HOSTILE = [
+    "<script>alert('x')</script>",
+    "a|b `c` [d](javascript:e) *f*",
+    "[red]g[/red]\n# h",
+    "{{ 7 * 7 }} & co",
+]
+RATES = {"baseline": 0.6, "concat_probe": 0.66, "direct": 0.7, "explicit": 0.8, "implicit": 0.75}
+
+
+def make_arm(name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3) -> ArmResult:
+    return ArmResult(
+        name=name,
+        accuracy_per_seed=[rate + 0.01 * seed for seed in range(seeds)],
+        macro_recall_per_seed=[rate - 0.01 * seed for seed in range(seeds)],
+        recall_per_class={label: rate + 0.02 * i for i, label in enumerate(HOSTILE)},
+        trained_parameters=12_345,
+        live_parameters=8_874,
+        train_seconds=41.5,
+        gflops=0.0415,
+        latency=Latency(1.25 * ratio, 1.5 * ratio, 2.5 * ratio, ratio, ratio - 0.01, ratio + 0.01),
+        throughput_per_s=4321.0,
+        peak_memory_mb=6.5,
+    )
+
+
+def make_evaluation(seeds: int = 3) -> Evaluation:
+    generator = np.random.default_rng(0)
+    difficulty = generator.random(200)
+    correct = {
+        name: np.stack([difficulty + 0.05 * generator.standard_normal(200) < rate for _ in range(seeds)])
+        for name, rate in RATES.items()
+    }
+    arms = [make_arm(name, ratio=1 + 0.02 * i, rate=rate, seeds=seeds) for i, (name, rate) in enumerate(RATES.items())]
+    pairs = [("explicit", other) for other in RATES if other != "explicit"] + [("implicit", "baseline")]
+    comparisons = [Comparison.measure(a, b, correct[a], correct[b]) for a, b in pairs]
+    return Evaluation(
+        task=Task("photos & <b>more</b>", HOSTILE, 9000, 1000, 200, list(range(seeds))),
+        hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},
+        arms=arms,
+        comparisons=comparisons,
+        residuals=[
+            ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
+            ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
+        ],
+        decision=decide(arms, comparisons),
+    )
