@@ -1,0 +1,46 @@
+"""What a pipeline run leaves in MLflow: the only package of Dynaxx that imports it.
+
+Training stages log live, each arm and seed into a run of its own (`live_logger`). The last stage makes
+the store agree with the stages' files (`reconcile`): one parent run per `pipeline_key`, one child per arm
+and seed.
+"""
+
+from dynaxx.tracking.errors import TrackingError
+from dynaxx.tracking.key import pipeline_key
+from dynaxx.tracking.live import live_logger
+from dynaxx.tracking.location import main_checkout, tracking_uri
+from dynaxx.tracking.names import (
+    COST_GFLOPS,
+    COST_LATENCY_P50_MS,
+    COST_LATENCY_P90_MS,
+    COST_LATENCY_P99_MS,
+    COST_LATENCY_RATIO,
+    COST_PEAK_MEMORY_MB,
+    COST_THROUGHPUT_PER_S,
+    COST_TRAIN_SECONDS,
+    COST_TRAINED_PARAMETERS,
+    TEST_ACCURACY,
+    TEST_MACRO_RECALL,
+)
+from dynaxx.tracking.reconciliation import ChildRecord, reconcile
+
+__all__ = [
+    "COST_GFLOPS",
+    "COST_LATENCY_P50_MS",
+    "COST_LATENCY_P90_MS",
+    "COST_LATENCY_P99_MS",
+    "COST_LATENCY_RATIO",
+    "COST_PEAK_MEMORY_MB",
+    "COST_THROUGHPUT_PER_S",
+    "COST_TRAINED_PARAMETERS",
+    "COST_TRAIN_SECONDS",
+    "TEST_ACCURACY",
+    "TEST_MACRO_RECALL",
+    "ChildRecord",
+    "TrackingError",
+    "live_logger",
+    "main_checkout",
+    "pipeline_key",
+    "reconcile",
+    "tracking_uri",
+]

@@ -1,0 +1,52 @@
+"""Putting the pipeline's files beside its run."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynaxx.tracking.errors import TrackingError
+from dynaxx.tracking.names import TAG_ARTIFACTS
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+
+def digest(artifacts: Sequence[Path]) -> str:
+    """SHA-256, in hex, of the names and contents of files and folders; it reads them all.
+
+    Raises:
+        TrackingError: one is missing, cannot be read, or has the name of another one.
+    """
+    for name, count in Counter(path.name for path in artifacts).items():
+        if count > 1:
+            raise TrackingError(f"artifacts hold {count} paths named {name!r}: give each a name of its own")
+    total = hashlib.sha256()
+    for path in sorted(artifacts, key=lambda path: path.name):
+        if not path.exists():
+            raise TrackingError(f"artifact {str(path)!r} does not exist: run the stage that writes it first")
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in files:
+            try:
+                with file.open("rb") as content:
+                    total.update(f"{file.relative_to(path.parent).as_posix()}\0".encode())
+                    total.update(hashlib.file_digest(content, "sha256").digest())
+            except OSError as error:
+                raise TrackingError(f"artifact {str(file)!r} cannot be read: {error.strerror}") from error
+    return total.hexdigest()
+
+
+def upload(client: "MlflowClient", run: "Run", artifacts: Sequence[Path], checksum: str) -> None:
+    """Upload `artifacts` unless `run` holds them already; the tag that says so is written last."""
+    run_id = run.info.run_id
+    held = {item.path for item in client.list_artifacts(run_id)}
+    if run.data.tags.get(TAG_ARTIFACTS) == checksum and held >= {path.name for path in artifacts}:
+        return
+    for path in artifacts:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), artifact_path=path.name)
+        else:
+            client.log_artifact(run_id, str(path))
+    client.set_tag(run_id, TAG_ARTIFACTS, checksum)

@@ -1,0 +1,28 @@
+"""The key of a pipeline run: what was asked for, and what came of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dynaxx.tracking.errors import TrackingError
+
+REPORT_STAGE = "report"
+
+
+def pipeline_key(params_text: str, lock: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of the text of params.yaml and the content of dvc.lock without `report`'s own entry.
+
+    `report` is the stage that asks for the key, and DVC writes its entry only after it ended: with the entry
+    in, the same pipeline would have one key while it runs and another one afterwards.
+
+    Raises:
+        TrackingError: `lock` holds no stages.
+    """
+    if not lock.get("stages"):
+        raise TrackingError(
+            f"lock holds no stages, only {sorted(lock)}: pass the parsed content of dvc.lock, as DVC left it"
+        )
+    stages = {name: entry for name, entry in lock["stages"].items() if name != REPORT_STAGE}
+    text = json.dumps([params_text, {**lock, "stages": stages}], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""Where runs are kept: one store for a repository, whichever copy of it a stage runs in."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from dynaxx.tracking.errors import TrackingError
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+SQLITE = "sqlite:///"
+DVC_COPIES = (".dvc", "tmp", "exps")
+
+
+def tracking_uri(configured: str | None = None) -> str:
+    """The store's uri: MLFLOW_TRACKING_URI, else `configured`, else `sqlite:///mlflow.db`.
+
+    A relative SQLite path, the default's included, is taken from the main checkout and returned absolute: a
+    store inside a DVC experiment's temporary copy would be deleted with the copy.
+
+    Raises:
+        TrackingError: the store is in memory, where no later stage finds it, or the main checkout has a path
+            that no SQLite uri can hold.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or DEFAULT_URI
+    if uri in ("sqlite://", SQLITE) or uri.startswith(f"{SQLITE}:memory:"):
+        raise TrackingError(f"tracking uri {uri!r} keeps nothing between stages: name a file, {DEFAULT_URI!r}")
+    path = sqlite_file(uri)
+    if path is None or path.is_absolute():
+        return uri
+    root = main_checkout().as_posix()
+    if "%" in root or "?" in root:  # SQLAlchemy reads them as an escape and as the start of options
+        raise TrackingError(f"folder {root!r} has % or ? in its path: name another one in MLFLOW_TRACKING_URI")
+    return f"{SQLITE}{root}/{uri.removeprefix(SQLITE)}"
+
+
+def main_checkout(start: Path | None = None) -> Path:
+    """The root of the repository's main checkout, seen from `start` (default: the working directory).
+
+    A DVC experiment's temporary copy (`ROOT/.dvc/tmp/exps/...`) is a git repository of its own and leads back
+    to ROOT by its path alone; a linked git worktree leads back through git. Outside any repository, and where
+    there is no git, the answer is `start`.
+    """
+    folder = (start or Path.cwd()).resolve()
+    for parent in folder.parents:
+        if parent.parts[-3:] == DVC_COPIES:
+            folder = parent.parents[2]
+    ask = [
+        "git",
+        "-C",
+        str(folder),
+        "rev-parse",
+        "--path-format=absolute",
+        "--show-toplevel",
+        "--git-common-dir",
+    ]
+    try:
+        answer = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return folder
+    top, common = map(Path, answer)
+    # A submodule's or a bare repository's common directory has another name and lies beside no checkout.
+    return common.parent if common.name == ".git" else top
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite uri (`sqlite:///relative`, `sqlite:////absolute`), None for any other store."""
+    from sqlalchemy import make_url
+
+    database = make_url(uri).database if uri.startswith(SQLITE) else None
+    return Path(database) if database else None

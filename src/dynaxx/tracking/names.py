@@ -1,0 +1,32 @@
+"""The names under which runs, metrics and tags are found in MLflow; its charts compare runs by them."""
+
+TEST_ACCURACY = "test/accuracy"
+TEST_MACRO_RECALL = "test/macro_recall"
+COST_LATENCY_P50_MS = "cost/latency_p50_ms"
+COST_LATENCY_P90_MS = "cost/latency_p90_ms"
+COST_LATENCY_P99_MS = "cost/latency_p99_ms"
+COST_LATENCY_RATIO = "cost/latency_ratio"
+COST_GFLOPS = "cost/gflops"
+COST_TRAIN_SECONDS = "cost/train_seconds"
+COST_PEAK_MEMORY_MB = "cost/peak_memory_mb"
+COST_THROUGHPUT_PER_S = "cost/throughput_per_s"
+COST_TRAINED_PARAMETERS = "cost/trained_parameters"
+
+TAG_KIND = "dynaxx.kind"
+KIND_ARM = "arm"
+KIND_PIPELINE = "pipeline"
+TAG_PIPELINE = "dynaxx.pipeline"
+TAG_STAGE_KEY = "dynaxx.stage_key"
+TAG_ARM = "dynaxx.arm"
+TAG_SEED = "dynaxx.seed"
+TAG_ARTIFACTS = "dynaxx.artifacts"
+
+
+def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:
+    """The tags that identify the run of one arm and seed."""
+    return {TAG_KIND: KIND_ARM, TAG_STAGE_KEY: stage_key, TAG_ARM: arm, TAG_SEED: str(seed)}
+
+
+def arm_run_name(arm: str, seed: int) -> str:
+    """The name that MLflow's tables show for the run of one arm and seed."""
+    return f"{arm}/seed-{seed}"

@@ -1,0 +1,117 @@
+"""Making the store agree with what the stages' files say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynaxx.tracking.artifacts import digest, upload
+from dynaxx.tracking.client import connect, experiment_id
+from dynaxx.tracking.database import exclusive
+from dynaxx.tracking.errors import TrackingError, store_errors
+from dynaxx.tracking.names import KIND_PIPELINE, TAG_KIND, TAG_PIPELINE, arm_run_name, arm_tags
+from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass(frozen=True)
+class ChildRecord:
+    """What the stages' files say of one arm and seed."""
+
+    arm: str
+    """The competitor's name, `explicit`."""
+    seed: int
+    """The seed that it was trained with."""
+    stage_key: str
+    """The key under which the stage that trained it logged live."""
+    metrics: Mapping[str, float]
+    """Measured values, under the names of `dynaxx.tracking.names`; all finite."""
+    params: Mapping[str, object]
+    """The settings of this arm; nested ones are flattened with dots."""
+
+
+def reconcile(
+    experiment: str,
+    *,
+    uri: str,
+    key: str,
+    children: Sequence[ChildRecord],
+    parent_metrics: Mapping[str, float],
+    params: Mapping[str, Any],
+    artifacts: Sequence[Path],
+    tags: Mapping[str, str],
+) -> str:
+    """Leave exactly one finished parent run of `key` in the store, with one finished child a record.
+
+    A run that was logged live becomes the child. One that is missing, or that is another parent's child
+    already (two pipelines may share a stage's result), is created from its record. Doing it twice changes
+    nothing, and a second call completes one that was killed.
+
+    Args:
+        experiment: name of the MLflow experiment.
+        uri: the store, from `tracking_uri`.
+        key: the pipeline's `pipeline_key`.
+        children: the arms and seeds.
+        parent_metrics: metrics of the whole pipeline.
+        params: the content of params.yaml, logged on the parent.
+        artifacts: files and folders to keep with the parent, each under its own name.
+        tags: further tags of the parent.
+
+    Returns:
+        The parent's run id.
+
+    Raises:
+        TrackingError: a record or an artifact is unusable (then nothing has been written), or the store
+            fails.
+    """
+    records = _checked(children)
+    own_metrics = finite_metrics("the pipeline", parent_metrics)
+    checksum = digest(artifacts)
+    identity = {TAG_KIND: KIND_PIPELINE, TAG_PIPELINE: key}
+    client = connect(uri)
+    with store_errors(uri, "recording the pipeline's runs"), exclusive(uri):
+        group = experiment_id(client, uri, experiment)
+        found = find_runs(client, group, identity)
+        parent = found[0] if found else client.create_run(group, tags=identity, run_name=f"pipeline-{key[:8]}")
+        own_tags = {name: str(value) for name, value in tags.items()} | identity
+        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=own_tags)
+        for record in records:
+            child = _child(client, group, parent.info.run_id, key, record)
+            fill(client, child, metrics=record.metrics, params=flatten(record.params))
+            finish(client, child)
+        upload(client, parent, artifacts, checksum)
+        finish(client, parent)
+    return parent.info.run_id
+
+
+def _checked(children: Sequence[ChildRecord]) -> list[ChildRecord]:
+    """The records with float metrics, after the checks that need no store."""
+    seen: set[tuple[str, int]] = set()
+    for record in children:
+        if (record.arm, record.seed) in seen:
+            raise TrackingError(
+                f"children hold arm {record.arm!r} with seed {record.seed} twice: pass one record for each"
+            )
+        seen.add((record.arm, record.seed))
+    return [
+        replace(record, metrics=finite_metrics(arm_run_name(record.arm, record.seed), record.metrics))
+        for record in children
+    ]
+
+
+def _child(client: "MlflowClient", group: str, parent_id: str, key: str, record: ChildRecord) -> "Run":
+    """The parent's run of this record: its own, else a live one that nobody has adopted, else a new one."""
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    belongs = {MLFLOW_PARENT_RUN_ID: parent_id, TAG_PIPELINE: key}
+    identity = arm_tags(record.stage_key, record.arm, record.seed)
+    runs = find_runs(client, group, identity)
+    for owner in (parent_id, None):
+        for run in runs:
+            if run.data.tags.get(MLFLOW_PARENT_RUN_ID) == owner:
+                fill(client, run, tags=belongs)
+                return run
+    return client.create_run(group, tags=identity | belongs, run_name=arm_run_name(record.arm, record.seed))

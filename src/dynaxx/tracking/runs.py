@@ -1,0 +1,92 @@
+"""Finding runs by their tags, and writing to a run only what it does not hold yet."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dynaxx.tracking.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+    from mlflow.tracking import MlflowClient
+
+BATCH = 100  # MLflow takes no more parameters in one call
+
+
+def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> list["Run"]:
+    """The runs of experiment id `experiment` that carry all of `tags`, oldest first, no deleted ones."""
+    filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([experiment], filter_string, order_by=["attributes.start_time ASC"]))
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """`{"a": {"b": 1}, "c": [2]}` as `{"a.b": "1", "c": "[2]"}`."""
+    flat: dict[str, str] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def finite_metrics(owner: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """`metrics` as floats.
+
+    Raises:
+        TrackingError: one is NaN, infinite or no number. MLflow would show it as 0 or 1.8e308.
+    """
+    checked: dict[str, float] = {}
+    for name, value in metrics.items():
+        try:
+            checked[name] = float(value)
+        except (TypeError, ValueError):
+            checked[name] = math.nan
+        if not math.isfinite(checked[name]):
+            raise TrackingError(
+                f"metric {name!r} of {owner} is {value!r}, no finite number: leave out what was not measured"
+            )
+    return checked
+
+
+def fill(
+    client: "MlflowClient",
+    run: "Run",
+    *,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write to `run` what it lacks, nothing when it holds everything. A parameter keeps its first value."""
+    from mlflow.entities import Param, RunTag
+
+    new_metrics = _changed(client, run, metrics or {})
+    new_params = [Param(name, value) for name, value in (params or {}).items() if name not in run.data.params]
+    new_tags = [RunTag(name, value) for name, value in (tags or {}).items() if run.data.tags.get(name) != value]
+    for start in range(0, max(len(new_metrics), len(new_params), len(new_tags)), BATCH):
+        part = slice(start, start + BATCH)
+        client.log_batch(run.info.run_id, new_metrics[part], new_params[part], new_tags[part])
+
+
+def _changed(client: "MlflowClient", run: "Run", metrics: Mapping[str, float]) -> list["Metric"]:
+    """Points for the metrics whose latest value differs.
+
+    MLflow's latest value is the one of the highest step, so a point takes the step of the last one before it.
+    """
+    from mlflow.entities import Metric
+
+    now, points = int(time.time() * 1000), []
+    for name, value in metrics.items():
+        if run.data.metrics.get(name) == value:
+            continue
+        history = client.get_metric_history(run.info.run_id, name) if name in run.data.metrics else []
+        step = max((point.step for point in history), default=0)
+        points.append(Metric(name, value, max([now, *(point.timestamp + 1 for point in history)]), step))
+    return points
+
+
+def finish(client: "MlflowClient", run: "Run") -> None:
+    """Mark `run` FINISHED; one that is keeps its end time."""
+    if run.info.status != "FINISHED":
+        client.set_terminated(run.info.run_id, "FINISHED")
