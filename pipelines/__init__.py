@@ -1,0 +1,1 @@
+"""One thin file a DVC stage: read params, call dynaxx, write results."""

@@ -1,0 +1,16 @@
+"""Stage `baseline`: what resonance has to beat, the backbone's own head or a converged probe on its last layer."""
+
+from functools import partial
+
+from dynaxx.evaluation.arms.probes import train_baseline
+from pipelines.stage import Stage, run
+from pipelines.task import build_task, each_seed, summary
+
+
+def body(stage: Stage) -> str:
+    task = build_task(stage.params, taps=[])
+    return summary(each_seed(stage, "baseline", partial(train_baseline, task)))
+
+
+if __name__ == "__main__":
+    run("baseline", body)

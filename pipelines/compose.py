@@ -1,0 +1,70 @@
+"""`python -m pipelines.compose [GROUP=OPTION …] [KEY=VALUE …]`: compose conf/ into params.yaml, which DVC reads."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dynaxx.evaluation.files import write_text
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+PARAMS = Path("params.yaml")
+HEADER = "# Composed from conf/ by `python -m pipelines.compose`; `dvc exp run -S KEY=VALUE` changes it too.\n"
+
+
+class ComposeError(ValueError):
+    """Overrides that do not compose; one line that says what would do."""
+
+
+def compose_params(overrides: Sequence[str]) -> str:
+    """The text of params.yaml for these Hydra overrides.
+
+    Raises:
+        ComposeError: an unknown group, option or key, or a mandatory value that is missing.
+    """
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", list(overrides))
+        missing = _missing(OmegaConf.to_container(config, resolve=False))
+        if missing:
+            raise ComposeError(f"{missing[0]} is mandatory here: add {missing[0]}=VALUE to the command")
+        _absolute(config)
+        plain = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ComposeError(" ".join(str(error).split())) from None
+    assert isinstance(plain, dict)
+    plain.pop("experiment", None)
+    return HEADER + OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def _missing(node: Any, path: str = "") -> list[str]:
+    if isinstance(node, dict):
+        return [name for key, value in node.items() for name in _missing(value, f"{path}.{key}" if path else str(key))]
+    return [path] if node == "???" else []
+
+
+def _absolute(config: DictConfig) -> None:
+    """Make a relative data.root absolute: stages may run in another folder (`dvc exp run --temp`)."""
+    if "root" in config.data:
+        config.data.root = str(Path(config.data.root).resolve())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write params.yaml; on bad overrides print one line and leave the file as it is."""
+    try:
+        text = compose_params(arguments)
+    except ComposeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    write_text(PARAMS, text)
+    print(f"{PARAMS} written{': ' + ' '.join(arguments) if arguments else ''}; run `dvc repro`")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""Stage `distill`: the gating network learns to predict in one pass where each seed's loop settles."""
+
+from pathlib import Path
+
+from dynaxx.evaluation.arms import implicit
+from dynaxx.evaluation.arms.task import LoggerFactory
+from pipelines.stage import OUTPUTS, Stage, run
+from pipelines.task import build_task, each_seed, summary
+
+
+def body(stage: Stage) -> str:
+    task, options = build_task(stage.params), implicit.DistillOptions(**stage.params.distill)
+
+    def train(seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+        teacher = OUTPUTS / "explicit" / "explicit" / f"seed-{seed}"
+        implicit.train(task, seed, out, checkpoints, logger, teacher=teacher, options=options)
+
+    return summary(each_seed(stage, "implicit", train))
+
+
+if __name__ == "__main__":
+    run("distill", body)

@@ -1,0 +1,51 @@
+"""Stage `evaluate`: judge the trained arms on the test images, which are opened here and nowhere else."""
+
+import copy
+import json
+
+from hydra.utils import instantiate
+from safetensors.torch import save_file
+
+from dynaxx.data import load_prepared
+from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
+from dynaxx.evaluation.results import Task
+from dynaxx.training.backbone import load_backbone
+from pipelines.stage import OUTPUTS, Stage, run
+from pipelines.trained import trained_arms
+
+
+def body(stage: Stage) -> str:
+    params = stage.params
+    prepared = load_prepared(OUTPUTS / "prepare")
+    network, _ = load_backbone(params.model, OUTPUTS / "pretrain")
+    test = instantiate(params.data.source).test()
+    prepared.manifest.check(test)
+    n_train = params.task.n_train or len(prepared.task()) - params.task.n_val
+    task = Task(
+        data=params.data.name,
+        classes=list(test.classes),
+        n_train=n_train,
+        n_val=params.task.n_val,
+        n_test=len(test),
+        seeds=list(params.task.seeds),
+    )
+    folders = trained_arms(task.seeds, list(params.train_arms.arms))
+    evaluation, predictions = evaluate(
+        folders,
+        lambda: copy.deepcopy(network),
+        test,
+        prepared.manifest.mean,
+        prepared.manifest.std,
+        task,
+        EvaluateOptions(**params.evaluate),
+    )
+    evaluation.to_json(stage.out / "evaluation.json")
+    save_file(predictions | {"labels": test.labels}, stage.out / "predictions.safetensors")
+    metrics = {arm.name: sum(arm.accuracy_per_seed) / len(arm.accuracy_per_seed) for arm in evaluation.arms}
+    (stage.out / "metrics.json").write_text(json.dumps({"test_accuracy": metrics}, indent=2) + "\n")
+    best = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    return f"{evaluation.decision.verdict} (test accuracy: {best})"
+
+
+if __name__ == "__main__":
+    run("evaluate", body)

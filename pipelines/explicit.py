@@ -1,0 +1,16 @@
+"""Stage `explicit`: train the couplings, on cached activations where the augmentation allows it."""
+
+from functools import partial
+
+from dynaxx.evaluation.arms import explicit
+from pipelines.stage import Stage, run
+from pipelines.task import build_task, each_seed, summary
+
+
+def body(stage: Stage) -> str:
+    task = build_task(stage.params)
+    return summary(each_seed(stage, "explicit", partial(explicit.train, task)))
+
+
+if __name__ == "__main__":
+    run("explicit", body)

@@ -1,0 +1,16 @@
+"""Stage `pretrain`: train the stand-in backbone, or check the trained model that the user brings."""
+
+from dynaxx.data import load_prepared
+from dynaxx.training.backbone import bring, train_backbone
+from pipelines.stage import OUTPUTS, Stage, run
+
+
+def body(stage: Stage) -> str:
+    prepared = load_prepared(OUTPUTS / "prepare")
+    if stage.params.model.weights is not None:
+        return bring(stage.params.model, prepared, stage.out)
+    return train_backbone(stage.params, prepared, stage.out, stage.checkpoints)
+
+
+if __name__ == "__main__":
+    run("pretrain", body)

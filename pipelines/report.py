@@ -1,0 +1,88 @@
+"""Stage `report`: one page for people, one MLflow parent run for comparing, one table in the terminal."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from dynaxx.evaluation.report import write_plots, write_report
+from dynaxx.evaluation.results import ArmResult, Evaluation
+from dynaxx.tracking import ChildRecord, names, pipeline_key, reconcile, tracking_uri
+from pipelines.stage import OUTPUTS, Stage, run, stage_key
+from pipelines.task import LOGGED
+from pipelines.trained import STAGE
+
+
+def body(stage: Stage) -> str:
+    evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
+    selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
+    params: Any = OmegaConf.to_container(stage.params)
+    write_report(evaluation, selection, params, stage.out)
+    write_plots(evaluation, stage.out / "plots")
+    shutil.copyfile("params.yaml", stage.out / "params.yaml")
+    shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
+    text = Path("params.yaml").read_text()
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    first = evaluation.task.seeds[0]
+    for mode, trained in (("explicit", "explicit"), ("implicit", "distill")):
+        shutil.copytree(OUTPUTS / trained / mode / f"seed-{first}", stage.out / "model" / mode, dirs_exist_ok=True)
+    reconcile(
+        params["tracking"]["experiment"],
+        uri=tracking_uri(params["tracking"]["uri"]),
+        key=pipeline_key(text, lock),
+        children=[record for arm in evaluation.arms for record in _records(arm, evaluation, params)],
+        parent_metrics=_parent_metrics(evaluation),
+        params=params,
+        artifacts=[
+            *(stage.out / name for name in ("params.yaml", "report.html", "report.md", "evaluation.json", "plots")),
+            *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
+        ],
+        tags={"dynaxx.data": evaluation.task.data, "dynaxx.verdict": evaluation.decision.verdict},
+    )
+    return f"{evaluation.decision.verdict}: {evaluation.decision.reasons[0]}"
+
+
+def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:
+    key = stage_key(STAGE.get(arm.name, "train_arms"))
+    return [
+        ChildRecord(
+            arm.name,
+            seed,
+            key,
+            {names.TEST_ACCURACY: arm.accuracy_per_seed[n], names.TEST_MACRO_RECALL: arm.macro_recall_per_seed[n]}
+            | _costs(arm),
+            {section: params[section] for section in LOGGED},
+        )
+        for n, seed in enumerate(evaluation.task.seeds)
+    ]
+
+
+def _costs(arm: ArmResult) -> dict[str, float]:
+    return {
+        names.COST_GFLOPS: arm.gflops,
+        names.COST_LATENCY_P50_MS: arm.latency.p50_ms,
+        names.COST_LATENCY_P90_MS: arm.latency.p90_ms,
+        names.COST_LATENCY_P99_MS: arm.latency.p99_ms,
+        names.COST_LATENCY_RATIO: arm.latency.ratio,
+        names.COST_PEAK_MEMORY_MB: arm.peak_memory_mb,
+        names.COST_THROUGHPUT_PER_S: arm.throughput_per_s,
+        names.COST_TRAIN_SECONDS: arm.train_seconds,
+        names.COST_TRAINED_PARAMETERS: float(arm.trained_parameters),
+    }
+
+
+def _parent_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """The parent stands for the pipeline: explicit's mean accuracy and cost, so that pipelines compare in the UI."""
+    arm = next(arm for arm in evaluation.arms if arm.name == "explicit")
+    seeds = len(arm.accuracy_per_seed)
+    return {
+        names.TEST_ACCURACY: sum(arm.accuracy_per_seed) / seeds,
+        names.TEST_MACRO_RECALL: sum(arm.macro_recall_per_seed) / seeds,
+    } | _costs(arm)
+
+
+if __name__ == "__main__":
+    run("report", body)

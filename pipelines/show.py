@@ -1,0 +1,30 @@
+"""`python -m pipelines.show`: the final table, and where the report is."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.table import arms_table
+from pipelines.stage import OUTPUTS
+
+
+def main() -> int:
+    """Print what the last pipeline run found."""
+    try:
+        evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
+    except EvaluationError as error:
+        print(f"error: {error}; run `dvc repro` first", file=sys.stderr)
+        return 1
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(arms_table(evaluation))
+    for reason in evaluation.decision.reasons:
+        console.print(f"- {reason}", highlight=False, markup=False)
+    console.print(f"report: {Path(OUTPUTS / 'report' / 'report.html').resolve()}", soft_wrap=True, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

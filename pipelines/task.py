@@ -1,0 +1,87 @@
+"""From params and the outputs of earlier stages to the Task that all arms share."""
+
+import copy
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx.data import load_prepared
+from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
+from dynaxx.training.backbone import load_backbone
+from dynaxx.training.rank import rank_zero
+from pipelines.stage import FEATURES, OUTPUTS, Stage
+
+LOGGED = ("resonance", "train", "distill", "task")
+"""Sections of params.yaml that each arm's MLflow run shows."""
+
+
+def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
+    """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran)."""
+    prepared = load_prepared(OUTPUTS / "prepare")
+    network, checksum = load_backbone(params.model, OUTPUTS / "pretrain")
+    if taps is None:
+        taps = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())["chosen"]
+    resonance: Any = OmegaConf.to_container(params.resonance)
+    return Task(
+        backbone=lambda: copy.deepcopy(network),
+        fingerprint=f"{checksum}-{prepared.manifest.sha256}",
+        images=prepared.task(),
+        mean=prepared.manifest.mean,
+        std=prepared.manifest.std,
+        n_train=params.task.n_train,
+        n_val=params.task.n_val,
+        taps=taps,
+        resonance=resonance,
+        train=TrainOptions(**params.train),
+        trainer=lambda **options: instantiate(params.trainer)(**options),
+        probes=OUTPUTS / "baseline" / "baseline",
+        cache=FEATURES,
+        head=params.baseline.head,
+        penalties=list(params.baseline.C),
+    )
+
+
+def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFactory], None]) -> list[ArmFacts]:
+    """Call `train(seed, out, checkpoints, logger)` for each seed that is not finished yet; the facts of all."""
+    facts = []
+    for seed in stage.params.task.seeds:
+        out = stage.out / arm / f"seed-{seed}"
+        if not (out / "arm.json").exists():
+            train(seed, out, stage.checkpoints / arm / f"seed-{seed}", partial(_logger, stage, arm, seed))
+        if rank_zero():
+            facts.append(ArmFacts.read(out))
+    return facts
+
+
+def summary(facts: list[ArmFacts]) -> str:
+    """One arm's line: validation accuracy over the seeds, parameters and time."""
+    if not facts:
+        return ""
+    accuracies = [fact.val_accuracy for fact in facts]
+    mean = sum(accuracies) / len(accuracies)
+    seconds = sum(fact.train_seconds for fact in facts) / len(facts)
+    return (
+        f"{facts[0].arm} validation accuracy {mean:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}, "
+        f"{len(facts)} seeds), {facts[0].trained_parameters:,} parameters, {seconds:.1f} s a seed"
+    )
+
+
+def _logger(stage: Stage, arm: str, seed: int) -> Any:
+    from dynaxx.tracking import live_logger, tracking_uri
+
+    tracking = stage.params.tracking
+    params: Any = OmegaConf.to_container(stage.params)
+    return live_logger(
+        tracking.experiment,
+        stage_key=stage.key,
+        arm=arm,
+        seed=seed,
+        uri=tracking_uri(tracking.uri),
+        params={section: params[section] for section in LOGGED},
+    )

@@ -1,0 +1,130 @@
+"""The whole pipeline, for real: DVC, Lightning, MLflow, in the order and with the parts that dvc.yaml says."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynaxx.evaluation.results import Evaluation
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+STAGES = (
+    "prepare",
+    "pretrain",
+    "baseline",
+    "select_layers",
+    "explicit",
+    "distill",
+    "train_arms",
+    "evaluate",
+    "report",
+)
+ARMS = ("baseline", "concat_probe", "explicit_T1", "direct", "explicit", "implicit")
+
+
+def runs_of(project: Path):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dynaxx")
+    return client, client.search_runs([experiment.experiment_id], max_results=500)
+
+
+def test_every_stage_ends_with_one_line_that_says_what_it_found(ran):
+    _, _, output = ran
+    for stage in STAGES:
+        assert len(re.findall(rf"^{stage}: \S.*$", output, re.MULTILINE)) == 1, stage
+
+
+def test_every_arm_is_judged_with_accuracy_and_cost(ran):
+    project, _, _ = ran
+    evaluation = Evaluation.from_json(project / "outputs/evaluate/evaluation.json")
+    assert tuple(sorted(arm.name for arm in evaluation.arms)) == tuple(sorted(ARMS))
+    for arm in evaluation.arms:
+        assert len(arm.accuracy_per_seed) == 2
+        assert min(arm.gflops, arm.latency.p50_ms, arm.throughput_per_s, arm.peak_memory_mb, arm.train_seconds) > 0
+        assert arm.latency.p50_ms <= arm.latency.p90_ms <= arm.latency.p99_ms
+    by_name = {arm.name: arm for arm in evaluation.arms}
+    explicit = by_name["explicit"].live_parameters
+    assert abs(by_name["explicit_T1"].live_parameters - explicit) / explicit < 0.15
+    assert abs(by_name["direct"].live_parameters - explicit) / explicit < 0.15
+    assert by_name["implicit"].trained_parameters > explicit
+    assert {("explicit", rival) for rival in ("baseline", "explicit_T1", "direct")} <= {
+        (c.a, c.b) for c in evaluation.comparisons
+    }
+    assert {curve.tap for curve in evaluation.residuals} == {"layer1", "layer2", "layer3"}
+
+
+def test_the_report_is_one_page_with_its_twin(ran):
+    project, _, _ = ran
+    html = (project / "outputs/report/report.html").read_text()
+    assert not re.search(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)=["']?https?://""", html)
+    for arm in ARMS:
+        assert arm in html
+        assert arm in (project / "outputs/report/report.md").read_text()
+
+
+def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
+    project, command, _ = ran
+    client, runs = runs_of(project)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert sorted(r.info.run_name for r in children) == sorted(f"{arm}/seed-{s}" for arm in ARMS for s in (0, 1))
+    for run in [*children, *parents]:
+        assert run.info.status == "FINISHED"
+        assert {
+            "test/accuracy",
+            "cost/latency_p90_ms",
+            "cost/gflops",
+            "cost/train_seconds",
+        } <= run.data.metrics.keys()
+    live = next(r for r in children if r.info.run_name == "explicit/seed-0")
+    assert "val/accuracy" in live.data.metrics  # logged while it trained
+    assert len(client.get_metric_history(live.info.run_id, "val/accuracy")) == 2
+    assert parents[0].data.params["resonance.rank"] == "4"
+    files = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
+    assert {"params.yaml", "report.html", "report.md", "plots", "explicit", "implicit"} <= files
+
+    command("dvc", "repro", "-f", "-s", "report")
+    _, again = runs_of(project)
+    assert sorted(r.info.run_id for r in again) == sorted(r.info.run_id for r in runs)
+
+
+def test_a_second_repro_does_nothing(ran):
+    _, command, _ = ran
+    output = command("dvc", "repro")
+    assert "up to date" in output.stdout + output.stderr
+    assert "Running stage" not in output.stdout
+
+
+def test_checkpoints_and_work_are_gone(ran):
+    project, _, _ = ran
+    assert not list((project / ".dynaxx/work").iterdir())
+    assert not list(project.rglob("*.ckpt"))
+    assert not [p for p in (project / "outputs").iterdir() if p.name.startswith(".") and p.is_dir()]
+
+
+def test_the_final_table_names_every_arm_and_the_report(ran):
+    _, command, _ = ran
+    shown = command(sys.executable, "-m", "pipelines.show").stdout
+    for arm in ARMS:
+        assert arm in shown
+    assert "report.html" in shown
+
+
+def test_an_experiment_re_runs_only_what_depends_on_the_change(ran):
+    project, command, _ = ran
+    before = json.loads((project / "outputs/explicit/explicit/seed-0/arm.json").read_text())
+    output = command("dvc", "exp", "run", "-S", "resonance.rank=3").stdout
+    for stage in ("prepare", "pretrain", "baseline"):
+        assert f"Stage '{stage}' didn't change" in output
+    for stage in ("explicit", "distill", "train_arms", "evaluate", "report"):
+        assert f"Running stage '{stage}'" in output
+    after = json.loads((project / "outputs/explicit/explicit/seed-0/arm.json").read_text())
+    assert (before["notes"]["rank"], after["notes"]["rank"]) == (4, 3)
+    _, runs = runs_of(project)
+    assert len([run for run in runs if "mlflow.parentRunId" not in run.data.tags]) == 2
