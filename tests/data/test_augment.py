@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from dynaxx.data import AUGMENTATIONS, DataError, apply_versions, draw_versions, random_transform, views
+from dynaxx.data import AUGMENTATIONS, DataError, apply_versions, draw_versions, random_transform, random_view, views
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -57,6 +57,15 @@ def test_views_are_all_that_can_be_drawn() -> None:
         assert len(finite) == count
         assert torch.equal(batch_views[0](image[None]), image[None])
     assert views("crop_flip") is None
+
+
+def test_a_random_view_draws_anew_at_every_call_and_the_same_again_from_the_same_seed():
+    x = torch.randint(256, (40, 3, 16, 16), dtype=torch.uint8, generator=generator(0))
+    view, again = (random_view("crop_flip", 16, generator(4)) for _ in range(2))
+    first, second = view(x), view(x)
+    assert torch.equal(first, apply_versions(x, draw_versions("crop_flip", 40, 16, generator(4)), 16))
+    assert not torch.equal(first, second)
+    assert torch.equal(again(x), first)
 
 
 @pytest.mark.parametrize("call", [views, lambda name: random_transform(name, 8), lambda n: draw_versions(n, 1, 8)])

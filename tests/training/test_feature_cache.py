@@ -61,7 +61,9 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
             seen += len(y)
     assert seen == 40
     (anchors, y), *_ = cached.val_dataloader()
+    (x, _), *_ = list(live.val_dataloader())
     assert torch.equal(y, labels[val])
+    assert torch.allclose(model.finish(model.agree(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
 
 
 def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):

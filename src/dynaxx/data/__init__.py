@@ -8,6 +8,7 @@ from dynaxx.data.augment import (
     check_augmentation,
     draw_versions,
     random_transform,
+    random_view,
     views,
 )
 from dynaxx.data.digits import Digits
@@ -46,6 +47,7 @@ __all__ = [
     "normalise",
     "prepare",
     "random_transform",
+    "random_view",
     "stratified_halves",
     "views",
 ]

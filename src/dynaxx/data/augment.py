@@ -41,6 +41,12 @@ def views(name: str) -> list[Callable[[Tensor], Tensor]] | None:
     return [_identity] if name == "none" else [_identity, _mirror]
 
 
+def random_view(name: str, image_size: int, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A function on batches (B, C, H, W) that gives each image a version drawn anew at every call."""
+    check_augmentation(name)
+    return lambda x_BCHW: apply_versions(x_BCHW, draw_versions(name, len(x_BCHW), image_size, generator), image_size)
+
+
 def draw_versions(name: str, count: int, image_size: int, generator: torch.Generator | None = None) -> Tensor:
     """(top, left, flip) of `count` random versions: int64, (count, 3), for `apply_versions`."""
     check_augmentation(name)

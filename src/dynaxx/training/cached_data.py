@@ -16,9 +16,12 @@ Batch = tuple[Anchors, Tensor]
 
 
 class _Cached(Dataset[Batch]):
-    """Whole batches of draws: number `epoch * N + i` is image i in the view that epoch draws for it."""
+    """Whole batches of draws: number `epoch * N + i` is image i in the view that epoch draws for it.
 
-    def __init__(self, cache: FeatureCache, index: Tensor, labels: Tensor, seed: int) -> None:
+    Without a seed every image is seen as it is, in the cache's first view.
+    """
+
+    def __init__(self, cache: FeatureCache, index: Tensor, labels: Tensor, seed: int | None) -> None:
         self.cache, self.index, self.labels, self.seed = cache, index, labels, seed
 
     def __len__(self) -> int:
@@ -30,8 +33,8 @@ class _Cached(Dataset[Batch]):
         return self.cache.anchors(self._views(draws[0] // len(self))[chosen], index), self.labels[chosen]
 
     def _views(self, epoch: int) -> Tensor:
-        augmentation = "flip" if self.cache.views > 1 else "none"
-        versions = draw_versions(augmentation, len(self), 8, epoch_generator(self.seed, epoch))
+        augmentation = "flip" if self.cache.views > 1 and self.seed is not None else "none"
+        versions = draw_versions(augmentation, len(self), 8, epoch_generator(self.seed or 0, epoch))
         return versions[:, 2]
 
 
@@ -56,7 +59,7 @@ class CachedData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train_set = _Cached(cache, *train, seed)
-        self.val_set = _Cached(cache, *val, seed)
+        self.val_set = _Cached(cache, *val, seed=None)
         self.batch_size, self.seed = batch_size, seed
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -21,7 +21,9 @@ class ClassifierModule(pl.LightningModule):
 
     def __init__(self, network: nn.Module, classes: int, lr: float, weight_decay: float) -> None:
         super().__init__()
-        self.network, self.lr, self.weight_decay = network, lr, weight_decay
+        # convolutions run up to twice as fast with channels last in memory; the numbers mean the same
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lr, self.weight_decay = lr, weight_decay
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import normalise, views
+from dynaxx.data import normalise, random_view, views
 from dynaxx.evaluation.arms.facts import ArmFacts, save_probe
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance.classifier import find_classifier
 from dynaxx.training.features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
+
+DRAWS = 4
+"""Versions of each training image that a probe reads where the augmentation has too many to read all."""
 
 
 def train_baseline(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
@@ -51,12 +54,13 @@ def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[s
         )
         return torch.cat([found[name] for name in names], dim=1)
 
-    known = views(task.train.augmentation) or views("flip")
-    assert known is not None
-    train_x = torch.cat([read(train, view) for view in known])
-    train_y = task.images.labels[train].repeat(len(known))
-    val_y = task.images.labels[val]
-    probe = fit_probe(train_x, train_y, read(val, known[0]), val_y, task.classes, task.penalties)
+    augmentation = task.train.augmentation
+    drawn = random_view(augmentation, min(task.images.images.shape[-2:]), torch.Generator().manual_seed(seed))
+    seen = views(augmentation) or [drawn] * DRAWS
+    train_x = torch.cat([read(train, view) for view in seen])
+    train_y = task.images.labels[train].repeat(len(seen))
+    val_x, val_y = read(val, lambda images: images), task.images.labels[val]
+    probe = fit_probe(train_x, train_y, val_x, val_y, task.classes, task.penalties)
     linear = nn.Linear(train_x.shape[1], task.classes)
     linear.load_state_dict({"weight": probe.weight, "bias": probe.bias})
     save_probe(out, linear)
