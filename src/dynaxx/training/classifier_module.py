@@ -22,7 +22,7 @@ class ClassifierModule(pl.LightningModule):
     def __init__(self, network: nn.Module, classes: int, lr: float, weight_decay: float) -> None:
         super().__init__()
         # convolutions run up to twice as fast with channels last in memory; the numbers mean the same
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)
         self.lr, self.weight_decay = lr, weight_decay
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
