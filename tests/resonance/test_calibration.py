@@ -84,3 +84,10 @@ def test_calibration_leaves_modes_as_they_were_and_refuses_what_it_cannot_read()
     model.mode = "implicit"
     with pytest.raises(ResonanceError, match="explicit"):
         model.calibrate(batches())
+
+
+def test_a_loader_that_fails_leaves_the_model_as_it_was():
+    model = model_with(0.01, T=5)
+    with pytest.raises(ResonanceError, match="no sample of it is finite"):
+        model.calibrate([torch.full_like(images(batch=2), float("nan"))])
+    assert model.T == 5

@@ -125,9 +125,10 @@ def test_a_loop_that_overflows_falls_back_to_the_anchor(plain):
     assert model.fallback.all()
 
 
-def test_autocast(plain):
+@pytest.mark.parametrize("options", [{}, {"depthwise": False}, {"depthwise": False, "gate": "learned"}], ids=str)
+def test_autocast(plain, options):
     x = images()
-    model = trained_like(wrapped(plain, num_classes=4))
+    model = trained_like(wrapped(plain, num_classes=4, **options))
     full = model(x)
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
@@ -172,6 +173,14 @@ def test_distributed_data_parallel_gives_the_same_gradients(plain, tmp_path):
     finally:
         dist.destroy_process_group()
     assert all(torch.allclose(p.grad, e) for p, e in zip(model.trainable_parameters(), expected, strict=True))
+
+
+def test_a_first_pass_in_inference_mode_leaves_a_model_that_trains(plain):
+    model = wrap_with_resonance(plain, PLAIN_TAPS, rank=3)
+    with torch.inference_mode():
+        model(images())
+    model(images()).sum().backward()
+    assert model.engine.couplings.U[0].grad is not None
 
 
 def test_lazy_until_the_first_pass(plain):

@@ -163,3 +163,20 @@ def test_tensors_that_do_not_fit_the_description_are_named(tmp_path):
     (tmp_path / "resonance.json").write_text(json.dumps(description))
     with pytest.raises(ResonanceError, match=r"engine\.couplings\.b"):
         load_resonance(model.backbone, tmp_path)
+
+
+def test_a_backbone_of_other_widths_is_refused(tmp_path):
+    import torchvision
+
+    bottleneck, basic = torchvision.models.resnet50(), torchvision.models.resnet18()
+    wrap_with_resonance(bottleneck, [2, 3, 4], rank=2).save_pretrained(tmp_path)
+    with pytest.raises(ResonanceError, match=r"'layer2' gave .* C=512"):
+        load_resonance(basic, tmp_path)
+    assert all(p.requires_grad for p in basic.parameters())
+
+    saved(tmp_path / "plain")
+    wide = Plain()
+    wide.late, wide.answer = torch.nn.Conv2d(10, 14, 3, padding=1), torch.nn.Linear(14, 5)
+    model = load_resonance(wide, tmp_path / "plain")  # it states no input: the first pass tells
+    with pytest.raises(ResonanceError, match="use the backbone that they were trained on"):
+        model(images())

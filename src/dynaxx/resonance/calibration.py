@@ -81,8 +81,10 @@ def calibrate(
     try:
         accuracy, _ = _measure(model, loader, traced=False)
         model.T = 4 * T
-        _, residual = _measure(model, loader, traced=True)
-        model.T = T
+        try:
+            _, residual = _measure(model, loader, traced=True)
+        finally:
+            model.T = T
         below = (residual <= tolerance).all(1)
         settled = bool(below[T - 1])
         half = len(residual) // 2
@@ -137,6 +139,8 @@ def _measure(model: "ResonantModel", loader: Iterable[Any], traced: bool) -> tup
             seen += batch[1].numel()
     if not any_batch:
         raise ResonanceError("loader: it gave no batch; give at least one")
+    if residuals and not any(part.shape[2] for part in residuals):
+        raise ResonanceError("loader: no sample of it is finite at every tap, so no loop ran; give sound inputs")
     residual = torch.cat(residuals, dim=2).median(2).values if residuals else torch.empty(0)
     return (hits / seen if seen else None), residual
 

@@ -42,7 +42,8 @@ class Couplings(nn.Module):
             out_of = [V for V, pair in zip(self.V, self.pairs, strict=True) if pair.source == tap]
             if out_of:
                 parts.append(y @ torch.cat(out_of, dim=1))
-        return torch.cat(parts, dim=2) + self.b
+        p_BPR = torch.cat(parts, dim=2)
+        return p_BPR + self.b.to(p_BPR.dtype)  # under autocast the product is in half precision: stay there
 
     def expansion(self) -> Tensor:
         """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps."""

@@ -92,7 +92,8 @@ class ResonantModel(nn.Module):
         if self.config.grid is not None and infos[0].tokens:
             raise ResonanceError(f"grid={self.config.grid!r}: the taps are token sequences; give grid=None")
         config = dataclasses.replace(self.config, T=T or self.T)
-        engine = Engine(self.paths, [info.channels for info in infos], infos[0].tokens, config)
+        with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
+            engine = Engine(self.paths, [info.channels for info in infos], infos[0].tokens, config)
         parameter = next(self.backbone.parameters(), None)
         self.engine = engine if parameter is None else engine.to(parameter.device)
         self.engine.train(self.training)
@@ -134,7 +135,19 @@ class ResonantModel(nn.Module):
         return self.agree(self.anchors(activations))[0]
 
     def anchors(self, activations: list[Tensor]) -> Anchors:
-        """Pool the taps' activations onto the grid."""
+        """Pool the taps' activations onto the grid.
+
+        Raises:
+            ResonanceError: a tap that is not of the kind and width that the couplings were made for.
+        """
+        engine = self.built()
+        for path, x, channels in zip(self.paths, activations, engine.channels, strict=True):
+            if x.shape[2 if engine.tokens else 1] != channels or (x.ndim == 3) != engine.tokens:
+                kind = "(B, N, C)" if engine.tokens else "(B, C, H, W)"
+                raise ResonanceError(
+                    f"layers: {path!r} gave {tuple(x.shape)}, the couplings were made for {kind} with C={channels}; "
+                    "use the backbone that they were trained on"
+                )
         grid = grid_of(activations[-1], self.config.grid)
         return Anchors([to_grid(x, grid) for x in activations], activations[-1], grid)
 

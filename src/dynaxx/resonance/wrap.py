@@ -102,6 +102,8 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
             raise ResonanceError(f"{where}: tensor {odd} is {given.get(odd)} in the file, {known.get(odd)} here")
         for prefix, part in parts.items():
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        if (stated := stated_input(base_model)) is not None:
+            model.read(stated)  # taps of another width are refused here, not in the first batch
     except Exception:
         model.remove()
         raise
