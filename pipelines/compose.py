@@ -49,9 +49,23 @@ def _missing(node: Any, path: str = "") -> list[str]:
 
 
 def _absolute(config: DictConfig) -> None:
-    """Make a relative data.root absolute: stages may run in another folder (`dvc exp run --temp`)."""
+    """Make relative paths of the user's files absolute: stages may run in another folder (`dvc exp run --temp`).
+
+    Raises:
+        ComposeError: a file or folder that does not exist; DVC would only say that a dependency is missing.
+    """
     if "root" in config.data:
-        config.data.root = str(Path(config.data.root).resolve())
+        config.data.root = _existing("data.root", config.data.root, "a folder or .zip of images")
+    weights = config.model.weights
+    if weights is not None and not str(weights).startswith("timm:"):
+        config.model.weights = _existing("model.weights", weights, "a .safetensors or .pt file, or timm:NAME")
+        config.model.watch = config.model.weights
+
+
+def _existing(key: str, path: str, what: str) -> str:
+    if not Path(path).exists():
+        raise ComposeError(f"{key}={path}: no such file or folder; give {what}")
+    return str(Path(path).resolve())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,13 +4,13 @@ import copy
 import json
 import os
 
-from hydra.utils import instantiate
 from safetensors.torch import save_file
 
 from dynaxx.data import load_prepared
 from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
 from dynaxx.evaluation.results import Task
 from dynaxx.training.backbone import load_backbone
+from pipelines.source import open_source
 from pipelines.stage import OUTPUTS, Stage, run
 from pipelines.trained import trained_arms
 
@@ -20,8 +20,8 @@ def body(stage: Stage) -> str:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     params = stage.params
     prepared = load_prepared(OUTPUTS / "prepare")
-    network, _ = load_backbone(params.model, OUTPUTS / "pretrain")
-    test = instantiate(params.data.source).test()
+    backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
+    test = open_source(params.data).test()
     prepared.manifest.check(test)
     n_train = params.task.n_train or len(prepared.task()) - params.task.n_val
     task = Task(
@@ -35,10 +35,10 @@ def body(stage: Stage) -> str:
     folders = trained_arms(task.seeds, list(params.train_arms.arms))
     evaluation, predictions = evaluate(
         folders,
-        lambda: copy.deepcopy(network),
+        lambda: copy.deepcopy(backbone.network),
         test,
-        prepared.manifest.mean,
-        prepared.manifest.std,
+        backbone.mean,
+        backbone.std,
         task,
         EvaluateOptions(**params.evaluate),
     )

@@ -1,14 +1,13 @@
 """Stage `prepare`: check the data, decode the training images once, and split them."""
 
-from hydra.utils import instantiate
-
 from dynaxx.data import prepare
+from pipelines.source import open_source
 from pipelines.stage import Stage, run
 
 
 def body(stage: Stage) -> str:
     data = stage.params.data
-    source = instantiate(data.source)
+    source = open_source(data)
     manifest = prepare(
         source,
         stage.out,

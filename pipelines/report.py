@@ -53,7 +53,8 @@ def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> 
             seed,
             key,
             {names.TEST_ACCURACY: arm.accuracy_per_seed[n], names.TEST_MACRO_RECALL: arm.macro_recall_per_seed[n]}
-            | _costs(arm),
+            | _costs(arm)
+            | {names.COST_TRAIN_SECONDS: arm.train_seconds_per_seed[n]},
             {section: params[section] for section in LOGGED},
         )
         for n, seed in enumerate(evaluation.task.seeds)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -75,8 +76,9 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether the error, or the one it was made of, is a full disk."""
-    return any(getattr(e, "errno", None) == errno.ENOSPC for e in (error, error.__cause__))
+    """Whether the error, or the one it was made of, is a full disk; safetensors says so in words alone."""
+    causes = (error, error.__cause__)
+    return any(getattr(e, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(e) for e in causes)
 
 
 def fail(name: str, message: str, code: int = 1) -> None:
@@ -113,7 +115,7 @@ def stage_key(name: str) -> str:
             value = value[part]
         digest.update(yaml.safe_dump({section: value}).encode())
     for dep in described["deps"]:
-        path = Path(dep.replace("${data.watch}", str(plain["data"]["watch"])))
+        path = Path(re.sub(r"\$\{(\w+)\.(\w+)\}", lambda found: str(plain[found[1]][found[2]]), dep))
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
                 digest.update(str(file).encode())

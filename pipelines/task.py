@@ -24,16 +24,16 @@ LOGGED = ("resonance", "train", "distill", "task")
 def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
     """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran)."""
     prepared = load_prepared(OUTPUTS / "prepare")
-    network, checksum = load_backbone(params.model, OUTPUTS / "pretrain")
+    backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
     if taps is None:
         taps = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())["chosen"]
     resonance: Any = OmegaConf.to_container(params.resonance)
     return Task(
-        backbone=lambda: copy.deepcopy(network),
-        fingerprint=f"{checksum}-{prepared.manifest.sha256}",
+        backbone=lambda: copy.deepcopy(backbone.network),
+        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.mean}-{backbone.std}",
         images=prepared.task(),
-        mean=prepared.manifest.mean,
-        std=prepared.manifest.std,
+        mean=backbone.mean,
+        std=backbone.std,
         n_train=params.task.n_train,
         n_val=params.task.n_val,
         taps=taps,

@@ -23,6 +23,7 @@ def make_arm(name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3
         trained_parameters=12_345,
         live_parameters=8_874,
         train_seconds=41.5,
+        train_seconds_per_seed=[41.5] * seeds,
         gflops=0.0415,
         latency=Latency(1.25 * ratio, 1.5 * ratio, 2.5 * ratio, ratio, ratio - 0.01, ratio + 0.01),
         throughput_per_s=4321.0,

@@ -19,6 +19,8 @@ def test_the_committed_params_are_the_default_composition():
     [
         (["experiment=cifar10"], "data.root is mandatory.*data.root=VALUE"),
         (["data=torchvision", "data.root=x"], "data.set is mandatory"),
+        (["experiment=cifar10", "data.root=nowhere.zip"], "data.root=nowhere.zip: no such file or folder"),
+        (["model.weights=nowhere.pt"], "model.weights=nowhere.pt: no such file or folder.*timm:NAME"),
         (["experiment=nothing"], "experiment/nothing.*cifar10"),
         (["resonance.rnk=3"], "resonance.rnk"),
         (["trainer=tpu"], "trainer/tpu.*ddp_cpu"),
@@ -40,12 +42,18 @@ def test_every_trainer_composes(trainer):
     assert yaml.safe_load(compose_params([f"trainer={trainer}"]))["trainer"]["_partial_"] is True
 
 
-def test_an_experiment_switches_everything_it_names_and_roots_are_absolute():
+def test_an_experiment_switches_everything_it_names_and_paths_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("some.zip").touch()
+    Path("w.pt").touch()
     params = yaml.safe_load(compose_params(["experiment=cifar10", "data.root=some.zip"]))
     assert params["data"]["source"]["root"] == str(Path("some.zip").resolve())
     assert params["data"]["watch"] == params["data"]["root"]
     assert params["task"]["n_train"] == 9000
     assert len(params["task"]["seeds"]) >= 6
+    model = yaml.safe_load(compose_params(["model.weights=w.pt"]))["model"]
+    assert model["weights"] == model["watch"] == str(Path("w.pt").resolve())
+    assert yaml.safe_load(compose_params(["model=timm", "model.weights=timm:resnet18"]))["model"]["network"] is None
 
 
 def test_every_section_that_a_stage_declares_exists_and_is_declared_by_some_stage():

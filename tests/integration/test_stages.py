@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import pipelines.stage
@@ -19,6 +20,7 @@ from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, evaluate, explicit, prepare, pretrain, select_layers
 from pipelines.compose import compose_params
 from pipelines.stage import run
+from pipelines.task import build_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,7 +83,6 @@ def use_folder(root: Path, **changes: object) -> None:
             "data=image_folder",
             f"data.root={root}",
             "task.seeds=[0]",
-            "model.network.in_channels=3",
             "task.n_val=9",
             f"tracking.uri=sqlite:///{Path.cwd()}/mlflow.db",
         ],
@@ -90,10 +91,13 @@ def use_folder(root: Path, **changes: object) -> None:
 
 
 def test_bad_data_is_one_line_each(project, capsys):
-    use_folder(project / "nowhere")
-    fails("prepare", prepare.body, "nowhere", capsys)
-
     root = folder_of_images(project / "images")
+    use_folder(root)
+    root.rename(project / "elsewhere")  # gone since params.yaml was composed
+    fails("prepare", prepare.body, "images", capsys)
+    (project / "elsewhere").rename(root)
+    change(data__image_size=4)
+    fails("prepare", prepare.body, ("data.image_size=4", "pipelines.compose"), capsys)
     use_folder(root)
     (root / "train" / "b" / "3.png").write_bytes(b"no image")
     fails("prepare", prepare.body, ("3.png", "on_unreadable"), capsys)
@@ -114,7 +118,7 @@ def test_bad_data_is_one_line_each(project, capsys):
 def test_an_unreadable_image_is_skipped_only_when_told_to(project, capsys):
     root = folder_of_images(project / "images")
     (root / "train" / "b" / "3.png").write_bytes(b"no image")
-    use_folder(root, data__source__on_unreadable="skip")
+    use_folder(root, data__source__on_unreadable="skip", data__on_unreadable="skip")
     run("prepare", prepare.body)
     assert "1 unreadable skipped" in capsys.readouterr().out
     assert "3.png" in json.loads(Path("outputs/prepare/manifest.json").read_text())["skipped"][0]
@@ -163,6 +167,32 @@ def test_bad_weights_and_options_are_one_line_each(project, capsys):
     fails("baseline", baseline.body, ("changed since", "dvc repro"), capsys)
 
 
+def test_a_network_that_is_given_sees_images_as_it_was_trained_to(project, capsys):
+    run("prepare", prepare.body)
+    torch.manual_seed(0)
+    save_file(SmallResNet(3, 1, (4, 8, 8), 1).state_dict(), "w.safetensors")
+    change(model__weights="w.safetensors", model__network__num_classes=3, model__mean=[0.1])
+    fails("pretrain", pretrain.body, ("model.mean=[0.1]", "give both"), capsys)
+    change(model__std=[0.7])
+    run("pretrain", pretrain.body)
+    assert "data.pretrain_fraction=0" in capsys.readouterr().out  # half the labels would lie idle
+    task = build_task(pipelines.stage.read_params(), taps=[])
+    assert (task.mean, task.std) == ((0.1,), (0.7,))
+
+
+def test_another_split_of_the_same_images_is_another_task(project):
+    torch.manual_seed(0)
+    save_file(SmallResNet(3, 1, (4, 8, 8), 1).state_dict(), "w.safetensors")
+    change(model__weights="w.safetensors", model__network__num_classes=3)
+    fingerprints = []
+    for seed in (0, 1, 0):
+        change(data__split_seed=seed)
+        run("prepare", prepare.body)
+        run("pretrain", pretrain.body)
+        fingerprints.append(build_task(pipelines.stage.read_params(), taps=[]).fingerprint)
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
 def test_garbage_in_params_is_one_line(project, capsys):
     Path("params.yaml").write_text("a: [")
     fails("prepare", prepare.body, ("params.yaml", "pipelines.compose"), capsys)
@@ -170,12 +200,20 @@ def test_garbage_in_params_is_one_line(project, capsys):
     fails("prepare", prepare.body, ("params.yaml", "missing"), capsys)
 
 
-def test_a_full_disk_leaves_nothing_half_written(project, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "train.safetensors"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["of Python", "of safetensors"],
+)
+def test_a_full_disk_leaves_nothing_half_written(project, capsys, monkeypatch, error):
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device", "train.safetensors")
+        raise error
 
     monkeypatch.setattr(sys.modules["dynaxx.data.prepare"], "save_file", full)  # the package's `prepare` is a function
-    fails("prepare", prepare.body, ("No space left", "dvc repro"), capsys)
+    fails("prepare", prepare.body, ("No space left", "free some and run `dvc repro` again"), capsys)
     monkeypatch.undo()
 
 

@@ -41,6 +41,10 @@ class Prepared:
         """The images of the task, with fine labels."""
         return LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.task_index)
 
+    def fingerprint(self) -> str:
+        """sha256 of what `task` gives: all images and which of them are the task's."""
+        return hashlib.sha256(self.manifest.sha256.encode() + self.task_index.numpy().tobytes()).hexdigest()
+
     def pretrain(self) -> LabelledImages:
         """The images for pretraining, with coarse labels where there are groups.
 

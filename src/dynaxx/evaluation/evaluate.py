@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
+from dynaxx.data.progress import track
 from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
 from dynaxx.evaluation.cost import gflops, peak_memory_mb
 from dynaxx.evaluation.decision import decide
@@ -94,7 +95,7 @@ def evaluate(
     labels = test.labels.numpy()
     predictions: dict[str, Tensor] = {}
     models: dict[str, nn.Module] = {BACKBONE: backbone()}
-    for arm, by_seed in folders.items():
+    for arm, by_seed in track(list(folders.items()), "judging arms"):
         rows = []
         for number, folder in enumerate(by_seed.values()):
             model = load_arm(folder, backbone())
@@ -121,6 +122,7 @@ def evaluate(
                 trained_parameters=facts[0].trained_parameters,
                 live_parameters=facts[0].live_parameters,
                 train_seconds=float(np.mean([fact.train_seconds for fact in facts])),
+                train_seconds_per_seed=[fact.train_seconds for fact in facts],
                 gflops=gflops(models[arm], one),
                 latency=times[arm],
                 throughput_per_s=len(many) / float(np.median(rates[arm])),

@@ -32,7 +32,8 @@ class ArmResult:
     live_parameters: int
     """Those of the trained parameters that can change the output."""
     train_seconds: float
-    """Mean per seed."""
+    """Mean over the seeds."""
+    train_seconds_per_seed: list[float]
     gflops: float
     """Per sample, a multiply-add counted as two."""
     latency: Latency

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.resonance import ResonanceConfig
 from dynaxx.resonance.classifier import find_classifier
 from dynaxx.resonance.layers import resolve
 from dynaxx.selection.candidates import candidates
@@ -64,6 +65,13 @@ def select_layers(
     classifier, _ = find_classifier(backbone, None)
     features = pooled_features(backbone, paths, classifier, images.images, mean, std)
     last = paths[-1]
+
+    def of_pair(path: str) -> dict[str, Any]:
+        """The options with a rank that two taps can have, where it is meant for more of them."""
+        return options | {
+            "rank": min(options.get("rank", ResonanceConfig.rank), features[path].shape[1] + features[last].shape[1])
+        }
+
     scores = [
         score(
             path,
@@ -72,7 +80,7 @@ def select_layers(
             images.labels,
             folds=folds,
             seed=seed,
-            overhead=0.0 if path == last else overhead(backbone, [path, last], example, options),
+            overhead=0.0 if path == last else overhead(backbone, [path, last], example, of_pair(path)),
         )
         for path in paths
     ]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -15,6 +15,21 @@ from dynaxx.training.rank import rank_zero
 
 POINTER = "backbone.json"
 WEIGHTS = "backbone.safetensors"
+
+
+class Backbone(NamedTuple):
+    """A frozen network and what goes with it.
+
+    Attributes:
+        network: in eval mode, no parameter of it trains.
+        checksum: sha256 of its weights.
+        mean, std: per channel, in units of [0, 1], of the normalisation that it was trained with.
+    """
+
+    network: nn.Module
+    checksum: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class BackboneError(ValueError):
@@ -31,17 +46,20 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
         raise BackboneError("data.pretrain_fraction=0 leaves nothing to train a backbone on; give model.weights")
     held, rest = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
     torch.manual_seed(params.data.split_seed)
-    network = instantiate(params.model.network, num_classes=len(images.classes))
+    classes, channels = len(images.classes), prepared.manifest.image_shape[0]
+    network = instantiate(params.model.network, num_classes=classes, **_inputs(params.model, channels))
+    mean, std = prepared.manifest.mean, prepared.manifest.std
+    _check(network, prepared, mean, std, "model.network")  # before the training is paid for
     data = ImageData(
         images.subset(rest),
         images.subset(held),
-        mean=prepared.manifest.mean,
-        std=prepared.manifest.std,
+        mean=mean,
+        std=std,
         batch_size=options.batch_size,
         augmentation=options.augmentation,
         seed=params.data.split_seed,
     )
-    module = ClassifierModule(network, len(images.classes), options.lr, options.weight_decay)
+    module = ClassifierModule(network, classes, options.lr, options.weight_decay)
     accuracy, seconds = fit(
         module,
         data,
@@ -52,25 +70,34 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
         seed=params.data.split_seed,
     )
     if rank_zero():
-        _check(network, prepared, "model.network")
+        _check(network, prepared, mean, std, "model.network")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
-        _point(out, str(WEIGHTS), checksum(out / WEIGHTS), len(images.classes))
-    return f"backbone trained on {len(images.classes)} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
+        _point(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
+    return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
 
 
 def bring(model: Any, prepared: Prepared, out: Path) -> str:
     """Check the user's trained model and write a pointer to it with its checksum; nothing is trained or copied."""
-    network = build(model)
-    _check(network, prepared, f"model.weights={model.weights}")
+    channels = prepared.manifest.image_shape[0]
+    network = build(model, channels)
+    mean, std = _normalisation(model, network, prepared)
+    _check(network, prepared, mean, std, f"model.weights={model.weights}")
     given = Path(model.weights)
     digest = checksum(given) if given.is_file() else _state_checksum(network)
-    _point(out, model.weights, digest, None)
+    _point(out, model.weights, digest, mean, std, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return f"backbone {model.weights} checked, {parameters:,} parameters, sha256 {digest[:12]}"
+    unused = len(prepared.pretrain_index)
+    hint = f"; {unused} labelled images lie idle, data.pretrain_fraction=0 gives them to the task" if unused else ""
+    return f"backbone {model.weights} checked, {parameters:,} parameters, sha256 {digest[:12]}{hint}"
 
 
-def load_backbone(model: Any, folder: Path) -> tuple[nn.Module, str]:
-    """The trained backbone that the stage `pretrain` left or points to, in eval mode, and its checksum.
+def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
+    """The trained backbone that the stage `pretrain` left or points to.
+
+    Args:
+        model: section of params.yaml.
+        folder: that `pretrain` wrote.
+        channels: of the images.
 
     Raises:
         BackboneError: weights missing, damaged or changed since they were checked.
@@ -78,19 +105,24 @@ def load_backbone(model: Any, folder: Path) -> tuple[nn.Module, str]:
     pointer = json.loads((folder / POINTER).read_text())
     if model.weights is None:
         path = folder / pointer["weights"]
-        network = instantiate(model.network, num_classes=pointer["num_classes"])
+        network = instantiate(model.network, num_classes=pointer["num_classes"], **_inputs(model, channels))
         network.load_state_dict(_read(path))
     else:
-        network = build(model)
+        network = build(model, channels)
         path = Path(model.weights)
     digest = checksum(path) if path.is_file() else _state_checksum(network)
     if digest != pointer["sha256"]:
         raise BackboneError(f"{path}: changed since it was checked; run `dvc repro -f pretrain`")
-    return network.eval().requires_grad_(False), digest
+    network.eval().requires_grad_(False)
+    return Backbone(network, digest, tuple(pointer["mean"]), tuple(pointer["std"]))
 
 
-def build(model: Any) -> nn.Module:
+def build(model: Any, channels: int) -> nn.Module:
     """The user's network with its weights: `timm:NAME`, or `model.network` filled from a local file.
+
+    Args:
+        model: section of params.yaml.
+        channels: of the images, for a network that leaves its in_channels open.
 
     Raises:
         BackboneError: an unknown name, no such file, or weights that do not fit.
@@ -112,7 +144,7 @@ def build(model: Any) -> nn.Module:
         )
     if model.network is None:
         raise BackboneError("model.network is null: name the network that the file's weights belong to")
-    network = instantiate(model.network)
+    network = instantiate(model.network, **_inputs(model, channels))
     try:
         network.load_state_dict(_read(path))
     except RuntimeError as error:
@@ -135,8 +167,31 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise BackboneError(f"{path}: no readable weights ({' '.join(str(error).split())[:120]})") from None
 
 
+def _inputs(model: Any, channels: int) -> dict[str, int]:
+    """`in_channels` where `model.network` has it and leaves it null."""
+    return {"in_channels": channels} if model.network.get("in_channels", channels) is None else {}
+
+
+def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that the user's network expects: given, else stated by a timm model, else the data's own.
+
+    Raises:
+        BackboneError: one of the two alone, or not one number a channel.
+    """
+    channels = prepared.manifest.image_shape[0]
+    stated = getattr(network, "pretrained_cfg", None) or {}
+    mean, std = model.get("mean"), model.get("std")
+    if mean is None and std is None:
+        mean, std = stated.get("mean"), stated.get("std")
+        if mean is None or std is None or len(mean) != channels:
+            return prepared.manifest.mean, prepared.manifest.std
+    if mean is None or std is None or len(mean) != channels or len(std) != channels:
+        raise BackboneError(f"model.mean={mean}, model.std={std}: give both, a number for each of {channels} channels")
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
 @torch.no_grad()
-def _check(network: nn.Module, prepared: Prepared, what: str) -> None:
+def _check(network: nn.Module, prepared: Prepared, mean: tuple[float, ...], std: tuple[float, ...], what: str) -> None:
     broken = next(
         (n for n, t in network.state_dict().items() if t.is_floating_point() and not t.isfinite().all()), None
     )
@@ -146,9 +201,11 @@ def _check(network: nn.Module, prepared: Prepared, what: str) -> None:
     device = next(network.parameters()).device
     network.eval()
     try:
-        output = network(normalise(prepared.task().images[:2], manifest.mean, manifest.std).to(device))
+        output = network(normalise(prepared.task().images[:2], mean, std).to(device))
     except Exception as error:  # whatever the network raises on images that are not its own
-        raise BackboneError(f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size") from None
+        raise BackboneError(
+            f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size or model.network"
+        ) from None
     if not torch.isfinite(output).all():
         raise BackboneError(f"{what}: its output on the first images is not finite; give sound weights")
 
@@ -161,7 +218,13 @@ def _state_checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _point(out: Path, weights: str, digest: str, num_classes: int | None) -> None:
-    (out / POINTER).write_text(
-        json.dumps({"weights": weights, "sha256": digest, "num_classes": num_classes}, indent=2) + "\n"
-    )
+def _point(
+    out: Path,
+    weights: str,
+    digest: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    num_classes: int | None,
+) -> None:
+    pointer = {"weights": weights, "sha256": digest, "num_classes": num_classes, "mean": mean, "std": std}
+    (out / POINTER).write_text(json.dumps(pointer, indent=2) + "\n")

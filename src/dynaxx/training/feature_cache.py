@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynaxx.data import normalise
+from dynaxx.data.progress import track
 from dynaxx.resonance import Anchors, ResonantModel
 
 BATCH = 256
@@ -91,7 +92,7 @@ def _build(
     tensors: dict[str, Tensor] = {}
     grid: tuple[int, ...] = ()
     for number, view in enumerate(views):
-        for start in range(0, len(images), BATCH):
+        for start in track(range(0, len(images), BATCH), f"caching features, view {number + 1} of {len(views)}"):
             batch = normalise(view(images[start : start + BATCH]), mean, std).to(device)
             anchors = model.read(batch)
             grid = anchors.grid

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.data import normalise
+from dynaxx.data.progress import track
 from dynaxx.resonance.taps import tapped
 
 PENULTIMATE = "penultimate"
@@ -41,7 +42,7 @@ def pooled_features(
         )
     device = next(backbone.parameters()).device
     try:
-        for start in range(0, len(images), BATCH):
+        for start in track(range(0, len(images), BATCH), "reading features"):
             with tapped(backbone, paths, None, copy=[True] * len(paths)) as seen:
                 backbone(normalise(view(images[start : start + BATCH]), mean, std).to(device))
             for path in paths:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynaxx.data.progress import track
+
 ITERATIONS = 2000
 
 
@@ -43,7 +45,7 @@ def fit_probe(
     std = torch.where(std > 1e-8, std, torch.ones_like(std))
     inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
-    for C in penalties:
+    for C in track(penalties, "fitting probes"):
         model = LogisticRegression(C=C, max_iter=ITERATIONS, tol=1e-4).fit(inputs.numpy(), train_y.numpy())
         weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
         if len(weight) == 1 and classes == 2:  # two classes come as one row of log-odds

@@ -1,5 +1,6 @@
 """How every resonant arm is trained: from cached anchors where the augmentation allows it, live otherwise."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class Source:
     Attributes:
         data: yields (Anchors, labels) or (images, labels).
         tail: what lies behind the last tap; None where batches are images.
-        seconds: that building the cache took, part of every arm's training time.
+        seconds: that reading the backbone took, for the cache (in whichever arm it was built) and the statistics;
+            part of every arm's training time.
     """
 
     data: pl.LightningDataModule
@@ -53,6 +55,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     """Batches to train `model` with, its anchors' statistics set from the training images."""
     train, val = task.split(seed)
     labels = task.images.labels
+    started = time.perf_counter()
     known = views(task.train.augmentation)
     tail = None
     if known is not None:
@@ -72,13 +75,14 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         )
         if fit_statistics:
             model.fit_statistics(images.train_dataloader())
-        return Source(images, None, 0.0)
+        return Source(images, None, time.perf_counter() - started)
     key = cache_key(of=task.fingerprint, taps=model.paths, grid=model.config.grid, views=task.train.augmentation)
     cache = open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)
+    started = time.perf_counter()
     data = CachedData(cache, (train, labels[train]), (val, labels[val]), task.train.batch_size, seed)
     if fit_statistics:
         model.built().statistics.fit(data.pooled_batches())
-    return Source(data, tail, cache.seconds)
+    return Source(data, tail, cache.seconds + time.perf_counter() - started)
 
 
 def train_resonant(
@@ -126,6 +130,8 @@ def train_resonant(
     model.save_pretrained(out)
     # an arm that rests on another was trained by both, and found the cache that the other paid for
     total = seconds + (batches.seconds if rests_on is None else rests_on.train_seconds)
+    if rests_on is None and model.head is not None:
+        total += ArmFacts.read(task.probes / f"seed-{seed}").train_seconds  # its head started from that probe
     trained += 0 if rests_on is None else rests_on.trained_parameters
     told = (notes or {}) | {"processes": processes()}
     live = live_parameters(model)

@@ -28,6 +28,8 @@ class TapProbe(nn.Module):
         if not self.taps:
             with headed(self.backbone, self.classifier, self.linear):
                 return self.backbone(x)
-        with tapped(self.backbone, self.taps, lambda activations: activations[-1]) as seen:
+        # copies: a later in-place operation must not change what the probe reads
+        copy = [True] * len(self.taps)
+        with tapped(self.backbone, self.taps, lambda activations: activations[-1], copy) as seen:
             self.backbone(x)
         return self.linear(torch.cat([mean_over_positions(seen[tap]) for tap in self.taps], dim=1))
