@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
@@ -64,6 +65,16 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     (x, _), *_ = list(live.val_dataloader())
     assert torch.equal(y, labels[val])
     assert torch.allclose(model.finish(model.agree(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
+
+
+def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_follows():
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU(inplace=True)).eval()
+    x = torch.randn(3, 1, 8, 8)
+    model = wrap_with_resonance(backbone, ["0", "1"], rank=2, example_input=x)
+    expected = backbone[1](backbone[0](x))
+    assert torch.equal(model.read(x).last, expected)
+    assert torch.equal(model(x), backbone(x))
 
 
 def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):

@@ -156,7 +156,7 @@ class ResonantModel(nn.Module):
         """The anchors of one batch, as the frozen backbone gives them; what a feature cache stores."""
         if self.engine is None:
             self.build((args, kwargs))
-        with tapped(self.backbone, self.paths, lambda activations: activations[-1], self._copy) as seen:
+        with tapped(self.backbone, self.paths, None, self._copy) as seen:
             self.backbone(*args, **kwargs)
         return self.anchors([seen[path] for path in self.paths])
 

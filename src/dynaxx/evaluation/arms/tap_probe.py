@@ -29,7 +29,6 @@ class TapProbe(nn.Module):
             with headed(self.backbone, self.classifier, self.linear):
                 return self.backbone(x)
         # copies: a later in-place operation must not change what the probe reads
-        copy = [True] * len(self.taps)
-        with tapped(self.backbone, self.taps, lambda activations: activations[-1], copy) as seen:
+        with tapped(self.backbone, self.taps, None, copy=[True] * len(self.taps)) as seen:
             self.backbone(x)
         return self.linear(torch.cat([mean_over_positions(seen[tap]) for tap in self.taps], dim=1))
