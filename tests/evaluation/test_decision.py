@@ -176,6 +176,12 @@ def test_over_budget_says_fewer_taps_only_where_nothing_else_helps() -> None:
     assert "fewer taps" not in said(run({"explicit": FAST}, {"explicit-baseline": WORSE}))
 
 
+def test_a_rival_that_does_not_replace_is_told_why() -> None:
+    equal = {"explicit-baseline": BIG, "explicit-direct": ZERO}
+    assert "does as well but is over the budget, at 1.30" in said(run({"explicit": SLOW, "direct": 1.30}, equal))
+    assert "does as well but is not cheaper, at 1.12" in said(run({"explicit": FAST, "direct": 1.12}, equal))
+
+
 def test_a_gain_under_one_per_cent_at_high_cost_is_a_plain_no() -> None:
     high = said(run({"explicit": SLOW}, {"explicit-baseline": TINY}))
     assert "a gain under 1 % is not worth 1.45 times the backbone's latency" in high

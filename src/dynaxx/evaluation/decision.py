@@ -139,7 +139,8 @@ class _Rules:
         equal = f"{numbers}; {rival} does {'better' if comparison.difference.high < 0 else 'as well'}"
         if theirs.ratio <= self.budget and theirs.ratio <= mine.ratio_p75:
             return True, f"{equal} by simpler means, at {paid}."
-        return False, f"{equal} but is not cheaper, at {paid}."
+        why = "is not cheaper" if theirs.ratio <= self.budget else "is over the budget"
+        return False, f"{equal} but {why}, at {paid}."
 
 
 def _difference(comparison: Comparison) -> str:
