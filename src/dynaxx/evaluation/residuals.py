@@ -11,6 +11,8 @@ from dynaxx.resonance import ResonantModel
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
     """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
 
+    The curves of a loop that diverges end where its numbers overflow.
+
     Args:
         model: explicit; its T is set back afterwards.
         images: normalised, on the model's device.
@@ -27,8 +29,10 @@ def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> li
     finally:
         model.T = before
     joined = torch.cat(residuals, dim=2)
+    finite = int(torch.isfinite(joined).flatten(1).all(1).long().cumprod(0).sum())
+    joined = joined[:finite]
     median, p90 = joined.median(2).values, joined.quantile(0.9, dim=2)
-    steps = list(range(1, iterations + 1))
+    steps = list(range(1, finite + 1))
     return [
         ResidualCurve(tap, steps, median[:, number].tolist(), p90[:, number].tolist())
         for number, tap in enumerate(taps)

@@ -1,0 +1,34 @@
+"""Residual curves of loops that settle and of loops that do not."""
+
+import math
+
+import torch
+from torch import nn
+
+from dynaxx import wrap_with_resonance
+from dynaxx.evaluation.residuals import residual_curves
+
+
+def curves(scale: float):
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU()).eval()
+    x = torch.randn(6, 1, 8, 8)
+    model = wrap_with_resonance(backbone, ["0", "1"], T=2, rank=3, activation="identity", example_input=x)
+    for U in model.engine.couplings.U:
+        nn.init.normal_(U, std=scale)
+    found = residual_curves(model, x, 200)
+    assert model.T == 2
+    return found
+
+
+def test_a_loop_that_settles_is_followed_to_the_end():
+    for curve in curves(0.05):
+        assert curve.iterations == list(range(1, 201))
+        assert curve.median[-1] < 1e-5 < curve.median[0]
+
+
+def test_the_curves_of_a_loop_that_diverges_end_before_its_numbers_overflow():
+    for curve in curves(1e3):
+        assert 1 <= len(curve.iterations) < 200
+        assert len(curve.iterations) == len(curve.median) == len(curve.p90)
+        assert all(map(math.isfinite, curve.median + curve.p90))
