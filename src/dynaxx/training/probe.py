@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dynaxx.data.progress import track
+from dynaxx.resonance.statistics import FLOOR
 
 ITERATIONS = 2000
 
@@ -42,7 +43,9 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
 
     mean, std = train_x.double().mean(0), train_x.double().std(0)
-    std = torch.where(std > 1e-8, std, torch.ones_like(std))
+    # the standardisation is folded into the weights: without a floor, what resonance writes to a nearly dead channel
+    # would meet a weight of any size in the head that starts from this probe
+    std = torch.where(std > 1e-8, std.clamp_min(FLOOR * std.square().mean().sqrt()), torch.ones_like(std))
     inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
     for C in track(penalties, "fitting probes"):
