@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from dynaxx.data.progress import track
-from dynaxx.resonance.statistics import FLOOR
 
 ITERATIONS = 2000
+FLOOR = 0.01
+"""Smallest deviation by which a feature is divided, in root mean squares of all; low, since taps differ in scale."""
 
 
 @dataclass(frozen=True)
