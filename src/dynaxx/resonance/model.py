@@ -21,7 +21,7 @@ from dynaxx.resonance.grid import from_grid, grid_of, to_grid
 from dynaxx.resonance.saving import write
 from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.student import Student
-from dynaxx.resonance.taps import TapInfo, probe, tapped
+from dynaxx.resonance.taps import TapInfo, check_fits, probe, tapped
 from dynaxx.resonance.trace import Trace
 
 
@@ -142,12 +142,7 @@ class ResonantModel(nn.Module):
         """
         engine = self.built()
         for path, x, channels in zip(self.paths, activations, engine.channels, strict=True):
-            if x.shape[2 if engine.tokens else 1] != channels or (x.ndim == 3) != engine.tokens:
-                kind = "(B, N, C)" if engine.tokens else "(B, C, H, W)"
-                raise ResonanceError(
-                    f"layers: {path!r} gave {tuple(x.shape)}, the couplings were made for {kind} with C={channels}; "
-                    "use the backbone that they were trained on"
-                )
+            check_fits(path, x, channels, engine.tokens)
         grid = grid_of(activations[-1], self.config.grid)
         return Anchors([to_grid(x, grid) for x in activations], activations[-1], grid)
 

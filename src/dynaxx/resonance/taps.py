@@ -115,6 +115,16 @@ def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs
     return infos
 
 
+def check_fits(path: str, x: Tensor, channels: int, tokens: bool) -> None:
+    """Raise ResonanceError unless the activation `x` at `path` is of the kind and width the couplings were made for."""
+    if x.shape[2 if tokens else 1] != channels or (x.ndim == 3) != tokens:
+        kind = "(B, N, C)" if tokens else "(B, C, H, W)"
+        raise ResonanceError(
+            f"layers: {path!r} gave {tuple(x.shape)}, the couplings were made for {kind} with C={channels}; "
+            "use the backbone that they were trained on"
+        )
+
+
 def _all_reached(paths: Sequence[str], seen: dict[str, Tensor]) -> None:
     missing = [path for path in paths if path not in seen]
     if missing:
