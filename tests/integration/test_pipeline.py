@@ -48,6 +48,8 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
         assert min(arm.gflops, arm.latency.p50_ms, arm.throughput_per_s, arm.peak_memory_mb, arm.train_seconds) > 0
         assert arm.latency.p50_ms <= arm.latency.p90_ms <= arm.latency.p99_ms
     by_name = {arm.name: arm for arm in evaluation.arms}
+    for arm in evaluation.arms:  # every head starts from the baseline's probe: far below it, training went wrong
+        assert sum(arm.accuracy_per_seed) > sum(by_name["baseline"].accuracy_per_seed) - 0.2, arm.name
     explicit = by_name["explicit"].live_parameters
     assert abs(by_name["explicit_T1"].live_parameters - explicit) / explicit < 0.15
     assert abs(by_name["direct"].live_parameters - explicit) / explicit < 0.15

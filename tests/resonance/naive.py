@@ -70,13 +70,13 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
             y = y0[k].clone()
             for m, (target2, _) in enumerate(pairs):
                 if target2 == k:
-                    y = y + alpha * s * times(engine.couplings.U[m].T, c[pairs[m]]) / sigma[k]
+                    y = y + alpha * s * times(engine.couplings.U[m].T, c[pairs[m]])
             h = times(engine.couplings.V[n].T, y) + engine.couplings.b[n * r : (n + 1) * r].view(1, -1, *column)
             new[pairs[n]] = gate[pairs[n]] * phi(n, h)
         return new
 
     def delta(c: dict, target: int) -> Tensor:
-        return s * sum(times(engine.couplings.U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
+        return s * sigma[target] * sum(times(engine.couplings.U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
 
     c = {pair: torch.zeros(len(pooled), r, *y0[-1].shape[2:], dtype=pooled.dtype) for pair in pairs}
     residuals = []

@@ -78,3 +78,16 @@ def test_one_iteration_needs_no_feedback_and_every_further_one_does():
     engine.config = ResonanceConfig(T=3, rank=2, feedback=1e-12)
     assert torch.allclose(engine(x, (2, 3), "explicit", 1).delta, one)
     assert not torch.allclose(engine(x, (2, 3), "explicit", 2).delta, two)
+
+
+def test_the_units_of_the_activations_do_not_matter():
+    """Scaling and shifting every channel leaves the messages, κ and residuals alone; what is written scales along."""
+    engine = randomised(Engine(("a", "b", "c"), [3, 4, 5], False, ResonanceConfig(T=3, rank=2)).double())
+    x = [torch.randn(20, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
+    scale = [torch.logspace(-5, 3, c, dtype=torch.float64) for c in (3, 4, 5)]
+    engine.statistics.fit([x])
+    plain, kappa = engine(x, (2, 3), "explicit", 3).delta, engine.stability().kappa
+    other = [a * u + 7.0 * u for a, u in zip(x, scale, strict=True)]
+    engine.statistics.fit([other])
+    assert torch.allclose(engine(other, (2, 3), "explicit", 3).delta, plain * scale[2], rtol=1e-8)
+    assert engine.stability().kappa == kappa

@@ -1,5 +1,8 @@
 """The low-rank couplings C_lk = U_lk φ(V_lkᵀ ·): their parameters, and the small matrices made of them.
 
+Both ends speak in standard deviations of the tap's channels: V_lk reads y_k, and U_lk is what a message moves y_l by.
+So a step of the optimizer means the same in every channel and every tap, whatever units the activations are in.
+
 Messages of all couplings stand side by side in one axis of R = couplings × r channels, grouped by source, so
 projecting is one matrix product a tap and an iteration is one product with `G`.
 
@@ -46,17 +49,17 @@ class Couplings(nn.Module):
         return p_BPR + self.b.to(p_BPR.dtype)  # under autocast the product is in half precision: stay there
 
     def expansion(self) -> Tensor:
-        """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps."""
+        """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps, in σ_l."""
         rows = [_placed(U, *self._columns(pair.target)) for U, pair in zip(self.U, self.pairs, strict=True)]
         return torch.cat(rows)
 
-    def feedback(self, gain: Tensor | float, std_C: list[Tensor]) -> Tensor:
-        """Gᵀ (R, R), the matrix by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ diag(1/σ_k) U_kj.
+    def feedback(self, gain: Tensor | float) -> Tensor:
+        """Gᵀ (R, R), the matrix by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ U_kj.
 
         All other blocks are zero, since C_lk reads tap k alone. `gain` is α·s.
         """
         columns = [_placed(V.T, *self._columns(pair.source)) for V, pair in zip(self.V, self.pairs, strict=True)]
-        return gain * ((self.expansion() / torch.cat(std_C)) @ torch.cat(columns).T)
+        return gain * (self.expansion() @ torch.cat(columns).T)
 
     def into(self, tap: int) -> list[int]:
         """Numbers of the couplings whose target is `tap`."""
@@ -67,7 +70,7 @@ class Couplings(nn.Module):
         return torch.cat([c_BPR[..., n * self.rank : (n + 1) * self.rank] for n in self.into(tap)], dim=-1)
 
     def expand(self, c_into_BPS: Tensor, tap: int) -> Tensor:
-        """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l)."""
+        """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l), in σ_l."""
         return c_into_BPS @ torch.cat([self.U[n] for n in self.into(tap)])
 
     def _columns(self, tap: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ class Agreement:
     """What one resonance of a batch came to.
 
     Attributes:
-        delta: (B, P, C_L), s · Σ_k U_Lk c_Lk, what is added to the last tap on the grid.
+        delta: (B, P, C_L), s · σ_L ⊙ Σ_k U_Lk c_Lk, what is added to the last tap on the grid.
         residual: gives the relative residual (taps, n) of the first n samples at the loop's end, differentiable;
             called only when asked, since it costs one more evaluation of the loop's right-hand side. None in
             implicit mode.
@@ -120,16 +120,17 @@ class Engine(nn.Module):
 
             if trace:
                 record = self._trace(torch.stack(residuals), gate_BN)
-        return Agreement(self.strength * self.couplings.expand(c_last_BPS, self.last), residual, record)
+        delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
+        return Agreement(delta_BPC, residual, record)
 
     def feedback_matrix(self) -> Tensor:
         """Gᵀ (R, R) as it stands: α s times the couplings' own product."""
-        stds = [self.statistics.std(tap) for tap in range(len(self.taps))]
-        return self.couplings.feedback(self.config.feedback * self.strength, stds)
+        return self.couplings.feedback(self.config.feedback * self.strength)
 
     def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
         """Relative residual (taps that receive messages, B) at the messages c, given F(c)."""
-        U_RC = self.strength * self.couplings.expansion()
+        std_C = torch.cat([self.statistics.std(tap) for tap in range(len(self.taps))])
+        U_RC = self.strength * std_C * self.couplings.expansion()
         targets = (new_BPR @ U_RC).split(self.channels, dim=2)
         moves = ((new_BPR - c_BPR) @ U_RC).split(self.channels, dim=2)
         return torch.stack([relative_residual(moves[tap], targets[tap]) for tap in self.receivers()])

@@ -156,7 +156,7 @@ class ResonantModel(nn.Module):
         return self.anchors([seen[path] for path in self.paths])
 
     def agree(self, anchors: Anchors) -> tuple[Tensor, Agreement]:
-        """x_L = x_L⁰ + s · Up(Σ_k U_Lk c_Lk) from the anchors of a batch, and how it came about."""
+        """x_L = x_L⁰ + s · σ_L ⊙ Up(Σ_k U_Lk c_Lk) from the anchors of a batch, and how it came about."""
         engine = self.built()
         self._warn_without_statistics(engine)
         finite_B = torch.stack([torch.isfinite(pooled).flatten(1).all(1) for pooled in anchors.pooled]).all(0)

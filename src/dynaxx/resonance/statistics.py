@@ -7,9 +7,6 @@ from torch import Tensor, nn
 
 from dynaxx.resonance.errors import ResonanceError
 
-FLOOR = 0.1
-"""Smallest σ of a channel, in root mean squares of its tap's."""
-
 
 class AnchorStatistics(nn.Module):
     """Per-channel mean μ_l and standard deviation σ_l of each tap's anchor on the grid (DESIGN §2).
@@ -39,9 +36,8 @@ class AnchorStatistics(nn.Module):
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
         """Set μ and σ from batches of pooled anchors, one (B, P, C_l) a tap; non-finite samples are left out.
 
-        Sums run in float64. A channel that never varies gets σ = 1, so that it is centred and nothing is divided by 0.
-        One that hardly ever varies (a ReLU that fires on a few images) gets `FLOOR` times the root mean square of the
-        tap's: G divides by σ, and the loop would blow up whatever is written to that channel.
+        Sums run in float64. A channel that never varies is centred and gets the root mean square of its tap's σ (1
+        where the whole tap stands still): nothing is divided by 0, and what is written there has the tap's scale.
 
         Raises:
             ResonanceError: no finite sample came.
@@ -63,7 +59,7 @@ class AnchorStatistics(nn.Module):
             mean = total[tap] / count
             std = (square[tap] / count - mean.square()).clamp_min(0).sqrt()
             still = std <= 1e-6 * mean.abs().clamp_min(1e-6)
-            typical = std.square().mean().sqrt()
+            typical = torch.ones_like(std[0]) if still.all() else std[~still].square().mean().sqrt()
             self.mean(tap).copy_(mean)
-            self.std(tap).copy_(torch.where(still, torch.ones_like(std), std.clamp_min(FLOOR * typical)))
+            self.std(tap).copy_(torch.where(still, typical, std))
         self.get_buffer("fitted").fill_(True)

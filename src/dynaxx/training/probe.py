@@ -9,8 +9,6 @@ from torch import Tensor
 from dynaxx.data.progress import track
 
 ITERATIONS = 2000
-FLOOR = 0.01
-"""Smallest deviation by which a feature is divided, in root mean squares of all; low, since taps differ in scale."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,7 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
 
     mean, std = train_x.double().mean(0), train_x.double().std(0)
-    # the standardisation is folded into the weights: without a floor, what resonance writes to a nearly dead channel
-    # would meet a weight of any size in the head that starts from this probe
-    std = torch.where(std > 1e-8, std.clamp_min(FLOOR * std.square().mean().sqrt()), torch.ones_like(std))
+    std = torch.where(std > 1e-8, std, torch.ones_like(std))
     inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
     for C in track(penalties, "fitting probes"):
