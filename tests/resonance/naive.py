@@ -76,7 +76,8 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
         return new
 
     def delta(c: dict, target: int) -> Tensor:
-        return s * sigma[target] * sum(times(engine.couplings.U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
+        written = sum(times(engine.couplings.U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
+        return s * sigma[target] * written
 
     c = {pair: torch.zeros(len(pooled), r, *y0[-1].shape[2:], dtype=pooled.dtype) for pair in pairs}
     residuals = []
