@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from dynaxx.data import AUGMENTATIONS, DataError, apply_versions, draw_versions, random_transform, random_view, views
+from dynaxx.data import AUGMENTATIONS, DataError, apply_versions, draw_versions, random_view, views
+from dynaxx.data.augment import versions
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -34,29 +35,23 @@ def test_what_is_drawn() -> None:
     assert (torch.corrcoef(crops.double().T) - torch.eye(3)).abs().max() < 0.06
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_random_transform_gives_the_versions_and_leaves_its_input(name: str) -> None:
-    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=generator())
-    before = image.clone()
-    transform, draws = random_transform(name, 32, generator(3)), generator(3)
-    for _ in range(5):
-        version = transform(image)
-        assert version.dtype == torch.uint8
-        assert torch.equal(version, apply_versions(image[None], draw_versions(name, 1, 32, draws), 32)[0])
-    assert torch.equal(image, before)
-
-
 def test_views_are_all_that_can_be_drawn() -> None:
-    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=generator())
-    for name, count in (("none", 1), ("flip", 2)):
-        batch_views = views(name)
+    image = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=generator())
+    for name, count in (("none", 1), ("flip", 2), ("shift_flip", 18)):
+        batch_views = views(name, 16)
         assert batch_views is not None
-        finite = {tuple(view(image[None]).flatten().tolist()) for view in batch_views}
-        transform = random_transform(name, 8, generator())
-        assert {tuple(transform(image).flatten().tolist()) for _ in range(30)} == finite
-        assert len(finite) == count
-        assert torch.equal(batch_views[0](image[None]), image[None])
-    assert views("crop_flip") is None
+        finite = [view(image[None])[0] for view in batch_views]
+        assert torch.equal(finite[0], image)
+        drawn = apply_versions(image.expand(400, -1, -1, -1), draw_versions(name, 400, 16, generator()), 16)
+        assert {tuple(v.flatten().tolist()) for v in finite} == {tuple(v.flatten().tolist()) for v in drawn}
+        assert len({tuple(v.flatten().tolist()) for v in finite}) == count
+    assert views("crop_flip", 16) is None
+
+
+def test_an_image_too_small_to_shift_has_no_version_twice() -> None:
+    for name in AUGMENTATIONS:
+        every = [tuple(version) for version in versions(name, 3).tolist()]
+        assert len(every) == len(set(every))
 
 
 def test_a_random_view_draws_anew_at_every_call_and_the_same_again_from_the_same_seed():
@@ -68,7 +63,7 @@ def test_a_random_view_draws_anew_at_every_call_and_the_same_again_from_the_same
     assert torch.equal(again(x), first)
 
 
-@pytest.mark.parametrize("call", [views, lambda name: random_transform(name, 8), lambda n: draw_versions(n, 1, 8)])
+@pytest.mark.parametrize("call", [lambda n: views(n, 8), lambda n: versions(n, 8), lambda n: draw_versions(n, 1, 8)])
 def test_an_unknown_name(call) -> None:
-    with pytest.raises(DataError, match="must be one of none, flip, crop_flip, got 'cutout'"):
+    with pytest.raises(DataError, match="must be one of none, flip, shift_flip, crop_flip, got 'cutout'"):
         call("cutout")

@@ -36,12 +36,12 @@ def model_of(taps=("layer1", "layer2", "layer3"), **options):
     return model
 
 
-@pytest.mark.parametrize("augmentation", ["none", "flip"])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "shift_flip"])
 @pytest.mark.parametrize("grid", [None, (1, 1), (4, 4)])
 def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, grid):
     model = model_of(grid=grid)
     train, val = torch.arange(20), torch.arange(20, 30)
-    cache = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views(augmentation))
+    cache = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views(augmentation, 8))
     labels = images.labels
     cached = CachedData(cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
     live = ImageData(
@@ -79,9 +79,9 @@ def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_fol
 
 def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):
     model = model_of()
-    first = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none"))
+    first = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none", 8))
     monkeypatch.setattr(model, "read", lambda *_: pytest.fail("read the backbone again"))
-    again = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none"))
+    again = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none", 8))
     assert all(torch.equal(a, b) for a, b in zip(first.pooled, again.pooled, strict=True))
     assert again.seconds == first.seconds > 0
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
 
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: feature_cache.shutil._ntuple_diskusage(9, 9, 0))
     with pytest.raises(OSError, match="feature cache needs"):
-        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none"))
+        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
     monkeypatch.undo()
 
     def fails(*_):
@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
 
     monkeypatch.setattr(feature_cache, "save_file", fails)
     with pytest.raises(OSError, match="No space"):
-        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none"))
+        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
     assert not list(tmp_path.iterdir())
 
 

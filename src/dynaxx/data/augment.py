@@ -7,6 +7,8 @@ Shapes: x_BCHW uint8 images; draws_B3 int64, a row (top, left, flip) a sample.
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,31 +16,35 @@ from torch.nn import functional as F
 
 from dynaxx.data.errors import DataError
 
-AUGMENTATIONS = ("none", "flip", "crop_flip")
+AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip")
+
+MOST_VIEWS = 18
+"""Versions of an image that a feature cache may hold; an augmentation of more is drawn from live."""
 
 
-def random_transform(
-    name: str, image_size: int, generator: torch.Generator | None = None
-) -> Callable[[Tensor], Tensor]:
-    """A function from one image, uint8 (C, H, W), to one random version of it of the same shape.
+def versions(name: str, image_size: int) -> Tensor:
+    """All that `name` can do to an image: int64 (V, 3), rows (top, left, flip), the first leaving it as it is.
 
-    `flip` mirrors left and right in half the calls; `crop_flip` also shifts by up to an eighth of
-    `image_size` (4 pixels at 32), black coming in. Draws come from `generator`, None being torch's own.
+    `flip` mirrors left and right, or not; `shift_flip` also shifts up, down, left or right by 3/32 of `image_size`,
+    or not: 18 versions, black coming in; `crop_flip` shifts by any number of pixels up to an eighth.
+
+    Raises:
+        DataError: an unknown name.
     """
     check_augmentation(name)
+    margin = _margin(image_size)
+    step = round(0.75 * margin)
+    shifts = {"shift_flip": [0, -step, step], "crop_flip": sorted(range(-margin, margin + 1), key=abs)}.get(name, [0])
+    steps = [margin + shift for shift in dict.fromkeys(shifts)]
+    return torch.tensor(list(product(steps, steps, [0] if name == "none" else [0, 1])))
 
-    def transform(image_CHW: Tensor) -> Tensor:
-        return apply_versions(image_CHW[None], draw_versions(name, 1, image_size, generator), image_size)[0]
 
-    return transform
-
-
-def views(name: str) -> list[Callable[[Tensor], Tensor]] | None:
-    """All versions that `name` can give, as functions on batches (B, C, H, W); None where too many."""
-    check_augmentation(name)
-    if name == "crop_flip":
+def views(name: str, image_size: int) -> list[Callable[[Tensor], Tensor]] | None:
+    """All versions that `name` can give, as functions on batches (B, C, H, W); None where too many to cache."""
+    every = versions(name, image_size)
+    if len(every) > MOST_VIEWS:
         return None
-    return [_identity] if name == "none" else [_identity, _mirror]
+    return [partial(_alike, version=version, image_size=image_size) for version in every]
 
 
 def random_view(name: str, image_size: int, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
@@ -49,14 +55,13 @@ def random_view(name: str, image_size: int, generator: torch.Generator) -> Calla
 
 def draw_versions(name: str, count: int, image_size: int, generator: torch.Generator | None = None) -> Tensor:
     """(top, left, flip) of `count` random versions: int64, (count, 3), for `apply_versions`."""
-    check_augmentation(name)
-    margin = _margin(image_size)
-    draws_B3 = torch.tensor([margin, margin, 0]).repeat(count, 1)
-    if name == "crop_flip":
-        draws_B3[:, :2] = torch.randint(2 * margin + 1, (count, 2), generator=generator)
-    if name in ("flip", "crop_flip"):
-        draws_B3[:, 2] = torch.randint(2, (count,), generator=generator)
-    return draws_B3
+    every = versions(name, image_size)
+    return every[draw_numbers(len(every), count, generator)]
+
+
+def draw_numbers(versions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Numbers of `count` random versions out of so many: int64 (count,)."""
+    return torch.randint(versions, (count,), generator=generator)
 
 
 def apply_versions(x_BCHW: Tensor, draws_B3: Tensor, image_size: int) -> Tensor:
@@ -81,8 +86,8 @@ def _margin(image_size: int) -> int:
     return round(image_size / 8)
 
 
-def _identity(x_BCHW: Tensor) -> Tensor:
-    return x_BCHW
+def _alike(x_BCHW: Tensor, version: Tensor, image_size: int) -> Tensor:
+    return apply_versions(x_BCHW, version.expand(len(x_BCHW), 3), image_size)
 
 
 def _mirror(x_BCHW: Tensor) -> Tensor:

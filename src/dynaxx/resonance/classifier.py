@@ -52,6 +52,24 @@ def headed(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Ite
         handle.remove()
 
 
+@contextmanager
+def reading(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor]]:
+    """Within the block the list holds what the module at `path` was last given, (B, P, F), if there is a path."""
+    seen: list[Tensor] = []
+    if path is None:
+        yield seen
+        return
+
+    def remember(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen[:] = [args[0].detach().reshape(len(args[0]), -1, args[0].shape[-1])]
+
+    handle = backbone.get_submodule(path).register_forward_pre_hook(remember)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
 @torch.no_grad()
 def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> None:
     """Make sure that what the module at `path` returns is what the backbone returns.

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from dynaxx.resonance.bottleneck import Grid
 from dynaxx.resonance.calibration import CalibrationReport, calibrate
-from dynaxx.resonance.classifier import check_classifier, find_classifier, headed
+from dynaxx.resonance.classifier import check_classifier, find_classifier, headed, reading
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.engine import Agreement, Engine
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import Call, inputs_of
 from dynaxx.resonance.grid import from_grid, grid_of, to_grid
+from dynaxx.resonance.head import Head
 from dynaxx.resonance.saving import write
 from dynaxx.resonance.stability import Stability
+from dynaxx.resonance.statistics import moments
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.taps import TapInfo, check_fits, probe, tapped
 from dynaxx.resonance.trace import Trace
@@ -58,7 +60,7 @@ class ResonantModel(nn.Module):
         self.paths = tuple(paths)
         self.backbone = backbone
         self.engine: Engine | None = None
-        self.head: nn.Linear | None = None
+        self.head: Head | None = None
         self.fallback: Tensor | None = None
         self.trace: Trace | None = None
         self._observed: list[Agreement] | None = None
@@ -71,7 +73,7 @@ class ResonantModel(nn.Module):
         )
         if config.num_classes is not None:
             self.classifier, linear = find_classifier(backbone, config.classifier)
-            self.head = nn.Linear(linear.in_features, config.num_classes).to(linear.weight.device)
+            self.head = Head(linear.in_features, config.num_classes).to(linear.weight.device)
         backbone.requires_grad_(False)
         self.eval()
 
@@ -264,8 +266,17 @@ class ResonantModel(nn.Module):
         return self.built().stability()
 
     def fit_statistics(self, batches: Iterable[Any]) -> None:
-        """Set the standardisation of the anchors from batches of inputs (or (input, label, …) tuples)."""
-        self.built().statistics.fit(self.read(inputs_of(batch)).pooled for batch in batches)
+        """Set the standardisation of the anchors, and of a new head's features, from batches of inputs.
+
+        Args:
+            batches: inputs, or (input, label, …) tuples.
+        """
+        engine = self.built()
+        with reading(self.backbone, self.classifier) as features:
+            per_part = moments(self.read(inputs_of(batch)).pooled + features[-1:] for batch in batches)
+        engine.statistics.set(per_part[: len(self.paths)])
+        if self.head is not None:
+            self.head.standardise(*per_part[-1])
 
     def calibrate(self, loader: Iterable[Any], *, baseline_accuracy: float | None = None) -> CalibrationReport:
         """Check the trained model on validation batches and mend what can be; see `calibration.calibrate`."""

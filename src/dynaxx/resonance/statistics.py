@@ -32,34 +32,44 @@ class AnchorStatistics(nn.Module):
         """Standardise the pooled anchor of one tap, (B, P, C_l)."""
         return (anchor_BPC.to(self.mean(tap).dtype) - self.mean(tap)) / self.std(tap)
 
-    @torch.no_grad()
     def fit(self, batches: Iterable[list[Tensor]]) -> None:
-        """Set μ and σ from batches of pooled anchors, one (B, P, C_l) a tap; non-finite samples are left out.
+        """Set μ and σ from batches of pooled anchors, one (B, P, C_l) a tap; see `moments`."""
+        self.set(moments(batches))
 
-        Sums run in float64. A channel that never varies is centred and gets the root mean square of its tap's σ (1
-        where the whole tap stands still): nothing is divided by 0, and what is written there has the tap's scale.
-
-        Raises:
-            ResonanceError: no finite sample came.
-        """
-        count = 0
-        total: list[Tensor] = []
-        square: list[Tensor] = []
-        for anchors in batches:
-            finite_B = torch.stack([torch.isfinite(a).flatten(1).all(1) for a in anchors]).all(0)
-            kept = [anchor[finite_B].double().flatten(0, 1) for anchor in anchors]
-            count += len(kept[0])
-            sums = [k.sum(0) for k in kept]
-            squares = [k.square().sum(0) for k in kept]
-            total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
-            square = [a + b for a, b in zip(square, squares, strict=True)] if square else squares
-        if count == 0:
-            raise ResonanceError("batches: no finite sample to take statistics from; give at least one")
-        for tap in range(self.taps):
-            mean = total[tap] / count
-            std = (square[tap] / count - mean.square()).clamp_min(0).sqrt()
-            still = std <= 1e-6 * mean.abs().clamp_min(1e-6)
-            typical = torch.ones_like(std[0]) if still.all() else std[~still].square().mean().sqrt()
+    @torch.no_grad()
+    def set(self, per_tap: list[tuple[Tensor, Tensor]]) -> None:
+        """Set (μ, σ) of every tap."""
+        for tap, (mean, std) in enumerate(per_tap):
             self.mean(tap).copy_(mean)
-            self.std(tap).copy_(torch.where(still, typical, std))
+            self.std(tap).copy_(std)
         self.get_buffer("fitted").fill_(True)
+
+
+@torch.no_grad()
+def moments(batches: Iterable[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """(μ, σ) per channel of each part, from batches that hold one (B, P, C) a part.
+
+    Sums run in float64; samples that are not finite in every part are left out. A channel that never varies is centred
+    and gets the root mean square of its part's σ (1 where the whole part stands still): nothing is divided by 0, and
+    what is written there has the scale of its tap.
+
+    Raises:
+        ResonanceError: no finite sample came.
+    """
+    sums: list[list[Tensor]] = []  # of every part: how many positions, their sum, and the sum of their squares
+    for parts in batches:
+        finite_B = torch.stack([torch.isfinite(part).flatten(1).all(1) for part in parts]).all(0)
+        kept = [part[finite_B].double().flatten(0, 1) for part in parts]
+        more = [[torch.tensor(len(k)), k.sum(0), k.square().sum(0)] for k in kept]
+        sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, more, strict=True)] if sums else more
+    if not sums or not any(count for count, _, _ in sums):
+        raise ResonanceError("batches: no finite sample to take statistics from; give at least one")
+    return [_mean_and_std(*part) for part in sums]
+
+
+def _mean_and_std(count: Tensor, total_C: Tensor, square_C: Tensor) -> tuple[Tensor, Tensor]:
+    mean = total_C / count
+    std = (square_C / count - mean.square()).clamp_min(0).sqrt()
+    still = std <= 1e-6 * mean.abs().clamp_min(1e-6)
+    typical = torch.ones_like(std[0]) if still.all() else std[~still].square().mean().sqrt()
+    return mean, torch.where(still, typical, std)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynaxx.data import EpochOrder, draw_versions, epoch_generator
+from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
 from dynaxx.resonance import Anchors
 from dynaxx.training.feature_cache import FeatureCache
 
@@ -23,6 +23,7 @@ class _Cached(Dataset[Batch]):
 
     def __init__(self, cache: FeatureCache, index: Tensor, labels: Tensor, seed: int | None) -> None:
         self.cache, self.index, self.labels, self.seed = cache, index, labels, seed
+        self.drawn: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -33,9 +34,11 @@ class _Cached(Dataset[Batch]):
         return self.cache.anchors(self._views(draws[0] // len(self))[chosen], index), self.labels[chosen]
 
     def _views(self, epoch: int) -> Tensor:
-        augmentation = "flip" if self.cache.views > 1 and self.seed is not None else "none"
-        versions = draw_versions(augmentation, len(self), 8, epoch_generator(self.seed or 0, epoch))
-        return versions[:, 2]
+        if self.seed is None:
+            return torch.zeros(len(self), dtype=torch.long)
+        if self.drawn is None or self.drawn[0] != epoch:
+            self.drawn = epoch, draw_numbers(self.cache.views, len(self), epoch_generator(self.seed, epoch))
+        return self.drawn[1]
 
 
 class CachedData(pl.LightningDataModule):

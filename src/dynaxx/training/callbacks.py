@@ -65,7 +65,7 @@ class ResidualGuard(Callback):
 
 
 class KeepBest(Callback):
-    """Remembers the trained tensors of the epoch with the best validation accuracy, the earliest of equals."""
+    """Remembers the trained tensors of the epoch with the best validation accuracy, the latest of equals."""
 
     def __init__(self) -> None:
         self.accuracy = -1.0
@@ -73,7 +73,7 @@ class KeepBest(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         accuracy = float(trainer.callback_metrics["val/accuracy"])
-        if not trainer.sanity_checking and accuracy > self.accuracy:
+        if not trainer.sanity_checking and accuracy >= self.accuracy:
             self.accuracy = accuracy
             state = pl_module.state_dict()
             self.best = {n: t.detach().clone() for n, t in state.items() if not n.startswith("model.backbone.")}

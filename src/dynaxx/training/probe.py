@@ -7,23 +7,28 @@ import torch
 from torch import Tensor
 
 from dynaxx.data.progress import track
+from dynaxx.resonance.statistics import moments
 
 ITERATIONS = 2000
 
 
 @dataclass(frozen=True)
 class Probe:
-    """logits = features @ weight.T + bias, the standardisation of the features folded in.
+    """logits = (features - mean) / std @ weight.T + bias, as a `Head` computes them.
 
     Attributes:
         weight: (classes, F).
         bias: (classes,).
+        mean: (F,), of the training features.
+        std: (F,).
         C: inverse strength of the L2 penalty, chosen on validation.
         accuracy: on validation.
     """
 
     weight: Tensor
     bias: Tensor
+    mean: Tensor
+    std: Tensor
     C: float
     accuracy: float
 
@@ -41,8 +46,7 @@ def fit_probe(
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean, std = train_x.double().mean(0), train_x.double().std(0)
-    std = torch.where(std > 1e-8, std, torch.ones_like(std))
+    ((mean, std),) = moments([[train_x[:, None]]])
     inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
     for C in track(penalties, "fitting probes"):
@@ -51,6 +55,5 @@ def fit_probe(
         if len(weight) == 1 and classes == 2:  # two classes come as one row of log-odds
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         accuracy = float(((held @ weight.T + bias).argmax(1) == val_y).double().mean())
-        folded = weight / std
-        found.append(Probe(folded.float(), (bias - folded @ mean).float(), float(C), accuracy))
+        found.append(Probe(weight.float(), bias.float(), mean.float(), std.float(), float(C), accuracy))
     return max(found, key=lambda probe: probe.accuracy)

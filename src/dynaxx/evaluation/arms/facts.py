@@ -11,6 +11,7 @@ from dynaxx.evaluation.arms.tap_probe import TapProbe
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
 from dynaxx.resonance import ResonanceError, load_resonance
+from dynaxx.resonance.head import Head
 
 FACTS = "arm.json"
 PROBE = "probe.safetensors"
@@ -59,13 +60,13 @@ class ArmFacts:
             raise EvaluationError(f"{folder / FACTS}: cannot be read ({error}); train the arm again") from None
 
 
-def save_probe(folder: Path, probe: nn.Linear) -> None:
+def save_probe(folder: Path, probe: Head) -> None:
     """Write a linear probe."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in probe.state_dict().items()}, folder / PROBE)
 
 
-def load_probe(folder: Path) -> nn.Linear:
+def load_probe(folder: Path) -> Head:
     """Read a linear probe.
 
     Raises:
@@ -73,11 +74,11 @@ def load_probe(folder: Path) -> nn.Linear:
     """
     try:
         tensors = load_file(folder / PROBE)
-        linear = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
-        linear.load_state_dict(tensors)
+        head = Head(tensors["weight"].shape[1], tensors["weight"].shape[0])
+        head.load_state_dict(tensors)
     except Exception as error:  # safetensors raises its own class, and OSError
         raise EvaluationError(f"{folder / PROBE}: cannot be read ({error}); train the baseline again") from None
-    return linear
+    return head
 
 
 def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynaxx.data import normalise, random_view, views
 from dynaxx.evaluation.arms.facts import ArmFacts, save_probe
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance.classifier import find_classifier
+from dynaxx.resonance.head import Head
 from dynaxx.training.features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
@@ -55,16 +56,18 @@ def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[s
         return torch.cat([found[name] for name in names], dim=1)
 
     augmentation = task.train.augmentation
-    drawn = random_view(augmentation, min(task.images.images.shape[-2:]), torch.Generator().manual_seed(seed))
-    seen = views(augmentation) or [drawn] * DRAWS
+    size = min(task.images.images.shape[-2:])
+    seen = views(augmentation, size)
+    if seen is None or len(seen) > DRAWS:
+        seen = [random_view(augmentation, size, torch.Generator().manual_seed(seed))] * DRAWS
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]
     probe = fit_probe(train_x, train_y, val_x, val_y, task.classes, task.penalties)
-    linear = nn.Linear(train_x.shape[1], task.classes)
-    linear.load_state_dict({"weight": probe.weight, "bias": probe.bias})
-    save_probe(out, linear)
-    count = sum(parameter.numel() for parameter in linear.parameters())
+    head = Head(train_x.shape[1], task.classes)
+    head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
+    save_probe(out, head)
+    count = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.perf_counter() - start
     ArmFacts(arm, seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(out)
 

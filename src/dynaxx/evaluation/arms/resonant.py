@@ -56,7 +56,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     train, val = task.split(seed)
     labels = task.images.labels
     started = time.perf_counter()
-    known = views(task.train.augmentation)
+    known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
     tail = None
     if known is not None:
         try:
