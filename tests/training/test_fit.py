@@ -176,13 +176,13 @@ def test_the_guard_cuts_only_residuals_that_grow_and_are_large():
     assert twin.factor == 0.25
 
 
-def test_the_best_epoch_is_the_earliest_of_equals():
+def test_the_best_epoch_is_the_latest_of_equals():
     made, keeper = module(), KeepBest()
     for accuracy, value in ((0.5, 1.0), (0.7, 2.0), (0.7, 3.0), (0.6, 4.0)):
         made.model.head.bias.data.fill_(value)
         keeper.on_validation_epoch_end(_Fixed(val_accuracy=accuracy), made)
     keeper.restore(made)
-    assert made.model.head.bias.tolist() == [2.0] * 3
+    assert made.model.head.bias.tolist() == [3.0] * 3
 
 
 def test_the_strength_rises_in_a_straight_line_to_the_configured_one(tmp_path):
