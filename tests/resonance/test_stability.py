@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaxx import ResonanceConfig, ResonanceError
 from dynaxx.resonance.bottleneck import ACTIVATIONS, LIPSCHITZ, Bottleneck
 from dynaxx.resonance.engine import Engine
-from dynaxx.resonance.stability import Stability
+from dynaxx.resonance.stability import Stability, best_scaling, contraction_bound
 
 GRID = (2, 3)
 
@@ -48,9 +48,56 @@ def test_kappa_bounds_the_exact_jacobian_of_the_loop(seed, scale, gate, activati
     def F(c):
         return g * made.phi(p + c @ Gt, GRID)
 
-    jacobian = torch.autograd.functional.jacobian(F, torch.randn(1, 6, R, dtype=torch.float64))
-    norm = torch.linalg.matrix_norm(jacobian.reshape(6 * R, 6 * R), ord=2)
-    assert float(norm) <= made.stability().kappa * (1 + 1e-9)
+    jacobian = torch.autograd.functional.jacobian(F, torch.randn(1, 6, R, dtype=torch.float64)).reshape(6 * R, 6 * R)
+    kappa, g_max = made.stability().kappa, 2.0 if gate == "learned" else 1.0
+    d = best_scaling(Gt.detach() * g_max * made.phi.stretch().detach())
+    # the Jacobian maps columns, messages stand in rows: the scaling acts from the other side
+    scaled = jacobian / d.repeat(6)[:, None] * d.repeat(6)
+    assert float(torch.linalg.matrix_norm(scaled, ord=2)) <= kappa * (1 + 1e-9)
+    kernel = made.phi.kernel.detach().abs().flatten(1).sum(1).max()
+    crude = LIPSCHITZ[activation] * g_max * (1 + kernel) * torch.linalg.matrix_norm(Gt.detach(), ord=2)
+    assert kappa <= float(crude) * (1 + 1e-9)
+
+
+@given(seed=st.integers(0, 10**6))
+def test_the_bound_is_the_spectral_radius_where_nothing_is_negative(seed):
+    torch.manual_seed(seed)
+    A = torch.rand(6, 6, dtype=torch.float64) * torch.logspace(-2, 2, 6, dtype=torch.float64)
+    radius = torch.linalg.eigvals(A).abs().max()
+    assert float(contraction_bound(A, 1.0)) == pytest.approx(float(radius), rel=1e-3)
+
+
+def test_the_gradient_of_the_bound_is_that_of_the_norm_it_takes():
+    torch.manual_seed(3)
+    A = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
+    d = best_scaling(A.detach())
+    contraction_bound(A, 1.0).backward()
+    expected = torch.autograd.grad(torch.linalg.matrix_norm(d[:, None] * A / d, ord=2), A)[0]
+    assert torch.allclose(A.grad, expected, atol=1e-10)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.01, 5.0), gate=st.sampled_from(["none", "learned"]))
+def test_a_certified_loop_contracts_after_every_step_and_in_inference(seed, scale, gate):
+    torch.manual_seed(seed)
+    made = engine(scale, gate, stability="certified", kappa_max=0.8)
+    optimizer = torch.optim.SGD(made.parameters(), 3.0)
+    anchors = [torch.randn(2, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
+    for _ in range(3):
+        made.train()
+        made(anchors, GRID, "explicit", 2).delta.square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert made.stability().kappa <= 0.8 * (1 + 1e-9)
+        assert made.eval().stability().kappa <= 0.8 * (1 + 1e-9)
+    long = [made(anchors, GRID, "explicit", T).delta for T in (300, 301)]
+    assert torch.allclose(*long, rtol=1e-8, atol=1e-12)
+
+
+def test_a_loop_that_contracts_already_is_left_alone_by_the_certificate():
+    made = engine(0.05, stability="certified")
+    plain = made.couplings.feedback(made.strength)
+    assert torch.allclose(made.train().feedback_matrix(), plain, rtol=1e-12)
 
 
 def test_a_certified_loop_reaches_its_tolerance_in_the_iterations_it_names():

@@ -67,9 +67,11 @@ class Bottleneck(nn.Module):
         out_BRHW = F.conv2d(h_BRHW, kernel, padding=1, groups=channels)
         return out_BRHW.permute(0, 2, 3, 1).reshape(batch, positions, channels)
 
-    def lipschitz(self) -> float:
-        """Upper bound Lip(act) · (1 + ‖D‖); ‖D‖ is bounded by the largest absolute row sum of a kernel (Young)."""
-        bound = LIPSCHITZ[self.activation]
-        if self.kernel is not None:
-            bound *= 1.0 + float(self.kernel.detach().double().abs().flatten(1).sum(1).max())
-        return bound
+    def stretch(self) -> Tensor | float:
+        """How much φ can stretch each message channel: Lip(act) · ‖δ + D‖₁, (R,); at most Lip(act) · (1 + ‖D‖₁).
+
+        A convolution stretches no map by more than the absolute sum of its kernel (Young's inequality).
+        """
+        if self.kernel is None:
+            return LIPSCHITZ[self.activation]
+        return LIPSCHITZ[self.activation] * (self.kernel + self._centre()).abs().flatten(1).sum(1)

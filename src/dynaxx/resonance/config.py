@@ -10,6 +10,7 @@ from dynaxx.resonance.errors import ResonanceError
 
 MODES = ("explicit", "implicit")
 GATES = ("none", "learned")
+STABILITY = ("regularized", "certified", "monitored")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class ResonanceConfig:
     """`s`, what training warms up to."""
     feedback: float = 1.0
     """`α`, the gain with which messages feed back into the states that other messages read."""
+    stability: str = "regularized"
+    """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: `α` is cut
+    in every step until κ ≤ `kappa_max`, so that it must. `monitored`: nothing is done; calibration tells."""
+    kappa_max: float = 0.95
+    """The bound that `certified` keeps, in (0, 1)."""
     grid: tuple[int, int] | None = None
     """Height and width on which messages live; `None` is the last tap's own resolution. Maps only."""
     num_classes: int | None = None
@@ -55,10 +61,17 @@ class ResonanceConfig:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)
         _choice("gate", self.gate, GATES)
+        _choice("stability", self.stability, STABILITY)
         _choice("activation", self.activation, tuple(ACTIVATIONS))
         _number("damping", self.damping, 0.0, 1.0, "in (0, 1]")
         _number("strength", self.strength, 0.0, math.inf, "above 0")
         _number("feedback", self.feedback, 0.0, math.inf, "above 0")
+        if (
+            isinstance(self.kappa_max, bool)
+            or not isinstance(self.kappa_max, (int, float))
+            or not 0 < self.kappa_max < 1
+        ):
+            raise ResonanceError(f"kappa_max={self.kappa_max!r}: give a number in (0, 1)")
         if not isinstance(self.depthwise, bool):
             raise ResonanceError(f"depthwise={self.depthwise!r}: give True or False")
         if self.grid is not None:

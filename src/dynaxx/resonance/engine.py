@@ -17,7 +17,7 @@ from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.gates import G_MAX, LearnedGate
 from dynaxx.resonance.loop import iterate, message_update, relative_residual
-from dynaxx.resonance.stability import Stability, contraction
+from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
 from dynaxx.resonance.statistics import AnchorStatistics
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.topology import live_pairs
@@ -45,6 +45,7 @@ class Engine(nn.Module):
     """Couplings, gates, statistics and student over taps of known channels, in depth order."""
 
     strength: Tensor
+    certified_gain: Tensor
 
     def __init__(self, taps: tuple[str, ...], channels: list[int], tokens: bool, config: ResonanceConfig) -> None:
         super().__init__()
@@ -55,6 +56,7 @@ class Engine(nn.Module):
         self.phi = Bottleneck(len(pairs) * config.rank, config.activation, config.depthwise, tokens)
         self.gate = LearnedGate(channels, len(pairs)) if config.gate == "learned" else None
         self.register_buffer("strength", torch.tensor(float(config.strength)))
+        self.register_buffer("certified_gain", torch.tensor(1.0))
         self._silenced: frozenset[int] = frozenset()
         self.student: Student | None = None
         if config.mode == "implicit":
@@ -124,8 +126,25 @@ class Engine(nn.Module):
         return Agreement(delta_BPC, residual, record)
 
     def feedback_matrix(self) -> Tensor:
-        """Gᵀ (R, R) as it stands: α s times the couplings' own product."""
-        return self.couplings.feedback(self.config.feedback * self.strength)
+        """Gᵀ (R, R) as it stands: α s times the couplings' own product, cut further where κ is to be certified."""
+        Gt_RR = self.couplings.feedback(self.config.feedback * self.strength)
+        if self.config.stability != "certified":
+            return Gt_RR
+        return Gt_RR * (self._certify(Gt_RR) if self.training else self.certified_gain)
+
+    def _certify(self, Gt_RR: Tensor) -> Tensor:
+        """The factor min(1, κ_max / κ), kept for inference, where the parameters stand still."""
+        kappa = contraction_bound(Gt_RR.double(), self._stretch())
+        gain = (self.config.kappa_max / kappa.clamp_min(self.config.kappa_max)).to(Gt_RR)
+        self.certified_gain.copy_(gain.detach())
+        return gain
+
+    def train(self, mode: bool = True) -> "Engine":
+        """As in torch; leaving training mode also settles the certified gain for the parameters as they now are."""
+        if not mode and self.training and self.config.stability == "certified":
+            with torch.no_grad():
+                self._certify(self.couplings.feedback(self.config.feedback * self.strength))
+        return super().train(mode)
 
     def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
         """Relative residual (taps that receive messages, B) at the messages c, given F(c)."""
@@ -136,9 +155,11 @@ class Engine(nn.Module):
         return torch.stack([relative_residual(moves[tap], targets[tap]) for tap in self.receivers()])
 
     def stability(self) -> Stability:
-        """κ of the loop as its parameters stand; see `stability.contraction`."""
-        g_max = G_MAX[self.config.gate]
-        return contraction(self.feedback_matrix(), self.phi.lipschitz(), g_max, self.config.damping)
+        """κ of the loop as its parameters stand; see `stability`."""
+        return stability_of(self.feedback_matrix(), self._stretch(), self.config.damping)
+
+    def _stretch(self) -> Tensor | float:
+        return G_MAX[self.config.gate] * self.phi.stretch()
 
     @contextmanager
     def silenced(self, couplings: list[int]) -> Iterator[None]:

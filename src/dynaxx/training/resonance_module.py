@@ -22,7 +22,7 @@ class ResonanceModule(pl.LightningModule):
         classes: number of classes.
         lr: peak learning rate of one cycle of AdamW.
         weight_decay: on couplings, gates and student; the head and biases have none.
-        residual_penalty: weight of the penalty; 0 only monitors.
+        residual_penalty: weight of the penalty, for a model with `stability="regularized"` alone.
         residual_share: share of each batch on which the penalty is computed; batches come in random order, so a part
             of one is a fair sample of it, and costs that part of an iteration.
         label_smoothing: of the cross-entropy.
@@ -44,7 +44,8 @@ class ResonanceModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.lr, self.weight_decay = lr, weight_decay
-        self.residual_penalty, self.residual_share = residual_penalty, residual_share
+        self.residual_penalty = residual_penalty if model.config.stability == "regularized" else 0.0
+        self.residual_share = residual_share
         self.label_smoothing = label_smoothing
         # the tail shares the backbone's modules: kept in a tuple, it is not registered (and saved) a second time
         self._tail = (tail,)
