@@ -10,6 +10,8 @@ from dynaxx.resonance.errors import ResonanceError
 
 MODES = ("explicit", "implicit")
 GATES = ("none", "learned")
+SOLVERS = ("picard", "anderson")
+GRADIENTS = ("unrolled", "implicit")
 STABILITY = ("regularized", "certified", "monitored")
 
 
@@ -39,6 +41,14 @@ class ResonanceConfig:
     """`s`, what training warms up to."""
     feedback: float = 1.0
     """`α`, the gain with which messages feed back into the states that other messages read."""
+    solver: str = "picard"
+    """`picard` takes damped steps; `anderson` mixes the last few, for loops that settle slowly."""
+    tolerance: float | None = None
+    """Relative residual at which a sample stops iterating, each at its own time and after `T` at most; `None` runs all
+    `T` iterations."""
+    gradient: str = "unrolled"
+    """`unrolled` differentiates through the iterations; `implicit` through the fixed point they reach, in the memory of
+    one iteration."""
     stability: str = "regularized"
     """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: `α` is cut
     in every step until κ ≤ `kappa_max`, so that it must. `monitored`: nothing is done; calibration tells."""
@@ -61,17 +71,16 @@ class ResonanceConfig:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)
         _choice("gate", self.gate, GATES)
+        _choice("solver", self.solver, SOLVERS)
+        _choice("gradient", self.gradient, GRADIENTS)
         _choice("stability", self.stability, STABILITY)
         _choice("activation", self.activation, tuple(ACTIVATIONS))
         _number("damping", self.damping, 0.0, 1.0, "in (0, 1]")
         _number("strength", self.strength, 0.0, math.inf, "above 0")
         _number("feedback", self.feedback, 0.0, math.inf, "above 0")
-        if (
-            isinstance(self.kappa_max, bool)
-            or not isinstance(self.kappa_max, (int, float))
-            or not 0 < self.kappa_max < 1
-        ):
-            raise ResonanceError(f"kappa_max={self.kappa_max!r}: give a number in (0, 1)")
+        _number("kappa_max", self.kappa_max, 0.0, math.nextafter(1.0, 0.0), "in (0, 1)")
+        if self.tolerance is not None:
+            _number("tolerance", self.tolerance, 0.0, math.nextafter(1.0, 0.0), "in (0, 1), or None")
         if not isinstance(self.depthwise, bool):
             raise ResonanceError(f"depthwise={self.depthwise!r}: give True or False")
         if self.grid is not None:

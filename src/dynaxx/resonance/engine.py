@@ -11,17 +11,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from dynaxx.resonance.anderson import anderson
 from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.gates import G_MAX, LearnedGate
-from dynaxx.resonance.loop import iterate, message_update, relative_residual
+from dynaxx.resonance.implicit_gradient import at_fixed_point
+from dynaxx.resonance.loop import Update, message_update, picard, relative_residual
 from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
 from dynaxx.resonance.statistics import AnchorStatistics
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.topology import live_pairs
 from dynaxx.resonance.trace import Trace
+
+SOLVERS = {"picard": picard, "anderson": anderson}
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,7 @@ class Engine(nn.Module):
             update = message_update(p_BPR, Gt_RR, gate_B1R, phi)
             first = phi(p_BPR) if gate_B1R is None else gate_B1R * phi(p_BPR)
             residuals: list[Tensor] = []
-            watch = (lambda c, new: residuals.append(self.residual(c, new))) if trace else None
-            c_BPR = iterate(update, first, T, self.config.damping, watch)
+            c_BPR = self._solve(update, first, T, residuals if trace else None)
             c_last_BPS = self.couplings.gather(c_BPR, self.last)
 
             def residual(samples: int) -> Tensor:
@@ -124,6 +127,17 @@ class Engine(nn.Module):
                 record = self._trace(torch.stack(residuals), gate_BN)
         delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
         return Agreement(delta_BPC, residual, record)
+
+    def _solve(self, update: Update, first_BPR: Tensor, T: int, residuals: list[Tensor] | None) -> Tensor:
+        """The messages at the loop's end; the residuals of all iterations go into the list, where there is one."""
+        config = self.config
+        watch = None if residuals is None else lambda c, new: residuals.append(self.residual(c, new))
+        settled = None
+        if config.tolerance is not None:
+            # a sample that is not finite never settles, and would keep all others running
+            settled = lambda c, new: ~(self.residual(c, new) > config.tolerance).any(0)  # noqa: E731
+        run = partial(SOLVERS[config.solver], update, first_BPR, T, config.damping, settled, watch)
+        return run() if config.gradient == "unrolled" else at_fixed_point(run, update)
 
     def feedback_matrix(self) -> Tensor:
         """Gᵀ (R, R) as it stands: α s times the couplings' own product, cut further where κ is to be certified."""

@@ -16,6 +16,11 @@ from torch import Tensor
 Update = Callable[[Tensor], Tensor]
 """The undamped right-hand side F(c) = g φ(p + G c)."""
 
+Settled = Callable[[Tensor, Tensor], Tensor]
+"""From (c, F(c)) to (B,) bool."""
+
+Watch = Callable[[Tensor, Tensor], None]
+
 
 def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_B1R: Tensor | None, phi: Update) -> Update:
     """F(c) = g φ(p + G c) as a function of the messages alone."""
@@ -28,29 +33,48 @@ def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_B1R: Tensor | None, phi: U
     return update
 
 
-def iterate(
+def picard(
     update: Update,
     first_BPR: Tensor,
     T: int,
     damping: float,
-    watch: Callable[[Tensor, Tensor], None] | None = None,
+    settled: Settled | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """`T` damped Picard steps from c = 0; returns the messages c_T.
 
     Args:
         update: F.
         first_BPR: F(0), which needs no product with G.
-        watch: called with (c_t, F(c_t)) for t = 1 … T where given; the last call costs one more evaluation of F.
+        settled: says of (c, F(c)) which samples have settled; those stand still from then on, and the loop ends when
+            all have (in compiled and exported graphs, whose course is fixed, after T steps). None runs all T.
+        watch: called with (c_t, F(c_t)) for every t reached; the last call costs one more evaluation of F.
     """
     c_BPR = damping * first_BPR
+    done: Tensor | None = None
     for _ in range(T - 1):
         new_BPR = update(c_BPR)
         if watch is not None:
             watch(c_BPR, new_BPR)
-        c_BPR = torch.lerp(c_BPR, new_BPR, damping)  # (1-λ) c + λ F(c)
+        next_BPR = torch.lerp(c_BPR, new_BPR, damping)  # (1-λ) c + λ F(c)
+        c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
+        if done is not None and not torch.compiler.is_compiling() and bool(done.all()):
+            return c_BPR
     if watch is not None:
         watch(c_BPR, update(c_BPR))
     return c_BPR
+
+
+def keep_settled(
+    c_BPR: Tensor, new_BPR: Tensor, next_BPR: Tensor, settled: Settled | None, done_B: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The next messages and who has settled: a sample that has, now or before, keeps the messages it has."""
+    if settled is None:
+        return next_BPR, None
+    with torch.no_grad():
+        now_B = settled(c_BPR, new_BPR)
+    done_B = now_B if done_B is None else done_B | now_B
+    return torch.where(done_B[:, None, None], c_BPR, next_BPR), done_B
 
 
 def relative_residual(moved_BPC: Tensor, target_BPC: Tensor, eps: float = 1e-6) -> Tensor:

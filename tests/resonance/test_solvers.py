@@ -1,0 +1,139 @@
+"""However the fixed point is reached and differentiated, it is the same one, for each sample by itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaxx import ResonanceConfig, ResonanceError
+from dynaxx.resonance import ResonanceWarning
+from dynaxx.resonance.engine import Engine
+
+GRID = (2, 3)
+CHANNELS = (3, 4, 5)
+
+
+def engine(scale: float = 0.12, seed: int = 0, **options) -> Engine:
+    torch.manual_seed(seed)
+    config = ResonanceConfig(**({"T": 4, "rank": 2} | options))
+    made = Engine(("a", "b", "c"), list(CHANNELS), False, config).double()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=scale)
+    return made
+
+
+def anchors(batch: int = 2, seed: int = 1) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(batch, 6, c, dtype=torch.float64, generator=generator) for c in CHANNELS]
+
+
+def delta(made: Engine, x: list[torch.Tensor], T: int, trace: bool = False):
+    answer = made(x, GRID, "explicit", T, trace)
+    return (answer.delta, answer.trace) if trace else answer.delta
+
+
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.05, 0.25), damping=st.floats(0.3, 1.0))
+@settings(max_examples=15)
+def test_anderson_reaches_the_fixed_point_of_the_damped_steps(seed, scale, damping):
+    options = {"scale": scale, "seed": seed, "damping": damping, "stability": "certified"}
+    plain, fast = engine(**options), engine(**options, solver="anderson")
+    with torch.no_grad():
+        for made in (plain, fast):
+            made.train()(anchors(), GRID, "explicit", 1)
+            made.eval()
+        expected, found = delta(plain, anchors(), 400), delta(fast, anchors(), 40)
+    assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_anderson_gets_nearer_in_as_many_steps_where_the_loop_settles_slowly():
+    options = {"scale": 0.4, "stability": "certified", "damping": 0.3}
+    errors = {}
+    for solver in ("picard", "anderson"):
+        made = engine(**options, solver=solver).train()
+        made(anchors(), GRID, "explicit", 1)
+        made.eval()
+        with torch.no_grad():
+            errors[solver] = float((delta(made, anchors(), 10) - delta(made, anchors(), 300)).norm())
+    assert errors["anderson"] < 0.1 * errors["picard"]
+
+
+@pytest.mark.parametrize("solver", ["picard", "anderson"])
+def test_a_sample_answers_alike_alone_and_in_a_batch_and_stops_at_its_own_time(solver):
+    made, x = engine(0.3, solver=solver, tolerance=1e-3), anchors(6)
+    for tap in x:
+        tap[0] *= 1e-3  # one that settles at once
+    together, trace = delta(made, x, 60, trace=True)
+    reached = (trace.residual > 1e-3).any(1).sum(0)
+    assert reached.unique().numel() > 1
+    assert len(trace.residual) == reached.max() + 1 < 60
+    for sample in range(6):
+        alone = delta(made, [tap[sample : sample + 1] for tap in x], 60)
+        assert torch.allclose(alone[0], together[sample], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", ["picard", "anderson"])
+def test_stopping_is_standing_still_at_the_first_residual_within_the_tolerance(solver):
+    made, exact = engine(0.3, solver=solver, tolerance=1e-2), engine(0.3, solver=solver)
+    stopped, whole = delta(made, anchors(4), 50), {T: delta(exact, anchors(4), T) for T in range(1, 51)}
+    _, trace = delta(exact, anchors(4), 50, trace=True)
+    for sample in range(4):
+        first = int((trace.residual[:, :, sample] <= 1e-2).all(1).nonzero()[0]) + 1
+        assert torch.allclose(stopped[sample], whole[first][sample], rtol=1e-10, atol=1e-13)
+    assert torch.equal(delta(made, anchors(4), 2), whole[2])  # T is the most, whoever has settled
+
+
+def test_a_sample_that_overflows_does_not_keep_the_others_running():
+    made, x = engine(0.12, activation="identity", tolerance=1e-3), anchors(2)
+    x[0][0] = float("inf")
+    _, trace = delta(made, x, 50, trace=True)
+    assert len(trace.residual) < 30
+
+
+def parameters_of(made: Engine) -> list[torch.Tensor]:
+    return [p for p in made.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize("solver", ["picard", "anderson"])
+def test_the_implicit_gradient_is_that_of_the_unrolled_loop_run_to_its_end(solver):
+    options = {"gate": "learned", "solver": solver}
+    unrolled, implicit = engine(**options), engine(**options, gradient="implicit")
+    answers = []
+    for made in (unrolled, implicit):
+        x = [tap.requires_grad_() for tap in anchors()]
+        out = delta(made, x, 150 if solver == "picard" else 40)
+        weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)
+        grads = torch.autograd.grad((out * weights).sum(), [*parameters_of(made), *x])
+        answers.append([out, *grads])
+    for a, b in zip(*answers, strict=True):
+        assert torch.allclose(a, b, rtol=1e-7, atol=1e-10)
+
+
+def test_gradcheck_of_the_implicit_gradient():
+    made = engine(gradient="implicit")
+    x = [tap.requires_grad_() for tap in anchors(1)]
+
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        return delta(made, list(inputs), 150)
+
+    assert torch.autograd.gradcheck(run, x, eps=1e-6, atol=1e-6, check_undefined_grad=False)
+
+
+def test_a_loop_that_does_not_contract_says_so_in_the_backward_pass():
+    made = engine(1.5, activation="identity", gradient="implicit", T=3)
+    with pytest.warns(ResonanceWarning, match="backward solve did not converge"):
+        delta(made, anchors(), 3).square().sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"solver": "newton"}, "solver='newton': give one of picard, anderson"),
+        ({"gradient": "none"}, "gradient='none': give one of unrolled, implicit"),
+        ({"tolerance": 0.0}, r"tolerance=0.0: give a number in \(0, 1\), or None"),
+        ({"stability": "sure"}, "stability='sure': give one of regularized, certified, monitored"),
+        ({"kappa_max": 1.0}, r"kappa_max=1.0: give a number in \(0, 1\)"),
+    ],
+)
+def test_options_out_of_range(options, line):
+    with pytest.raises(ResonanceError, match=line):
+        ResonanceConfig(**options)
