@@ -8,7 +8,7 @@ from typing import Any
 from dynaxx.resonance.bottleneck import ACTIVATIONS
 from dynaxx.resonance.errors import ResonanceError
 
-MODES = ("explicit", "implicit")
+MODES = ("explicit", "implicit", "folded")
 GATES = ("none", "learned")
 SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
@@ -26,7 +26,7 @@ class ResonanceConfig:
     T: int = 5
     """Iterations of the loop, at least 1."""
     mode: str = "explicit"
-    """`explicit` runs the loop, `implicit` lets the student predict its end."""
+    """`explicit` runs the loop, `implicit` lets the student predict its end, `folded` has solved a linear loop once."""
     rank: int = 32
     """Channels `r` of each message."""
     damping: float = 0.9

@@ -16,6 +16,7 @@ from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
+from dynaxx.resonance.fold import fold
 from dynaxx.resonance.gates import G_MAX, LearnedGate
 from dynaxx.resonance.implicit_gradient import at_fixed_point
 from dynaxx.resonance.loop import Update, message_update, picard, relative_residual
@@ -50,6 +51,7 @@ class Engine(nn.Module):
 
     strength: Tensor
     certified_gain: Tensor
+    folded: Tensor | None
 
     def __init__(self, taps: tuple[str, ...], channels: list[int], tokens: bool, config: ResonanceConfig) -> None:
         super().__init__()
@@ -61,6 +63,7 @@ class Engine(nn.Module):
         self.gate = LearnedGate(channels, len(pairs)) if config.gate == "learned" else None
         self.register_buffer("strength", torch.tensor(float(config.strength)))
         self.register_buffer("certified_gain", torch.tensor(1.0))
+        self.register_buffer("folded", None, persistent=False)
         self._silenced: frozenset[int] = frozenset()
         self.student: Student | None = None
         if config.mode == "implicit":
@@ -86,18 +89,23 @@ class Engine(nn.Module):
         self.student = student.to(self.couplings.b)
         return student
 
+    def fold(self) -> None:
+        """Solve a linear loop once, for the parameters as they now are; see `fold.fold`."""
+        U_RC = self.couplings.expansion()[:, -self.channels[-1] :]
+        self.folded = fold(self.feedback_matrix(), U_RC, self.config)
+
     def forward(self, anchors_BPC: list[Tensor], grid: Grid, mode: str, T: int, trace: bool = False) -> Agreement:
         """Let the taps agree.
 
         Args:
             anchors_BPC: P x_l⁰ of each tap, (B, P, C_l), finite.
             grid: the positions, (h, w) or (tokens,).
-            mode: `explicit` or `implicit`.
+            mode: `explicit`, `implicit` or `folded`.
             T: iterations of the explicit loop.
             trace: record the residuals; costs one more evaluation of the loop's right-hand side.
 
         Raises:
-            ResonanceError: implicit mode without a student.
+            ResonanceError: implicit mode without a student, or folded mode before `fold`.
         """
         y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
         p_BPR = self.couplings.project(y_BPC)
@@ -105,6 +113,10 @@ class Engine(nn.Module):
         gate_B1R = None if gate_BN is None else gate_BN.repeat_interleave(self.config.rank, dim=1)[:, None]
         record: Trace | None = None
         residual = None
+        if mode == "folded":
+            if self.folded is None:
+                raise ResonanceError("mode='folded': call fold() first")
+            return Agreement(self.strength * self.statistics.std(self.last) * (p_BPR @ self.folded), None, None)
         if mode == "implicit":
             if self.student is None:
                 raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")

@@ -194,7 +194,7 @@ class ResonantModel(nn.Module):
 
     @property
     def mode(self) -> str:
-        """`explicit` or `implicit`; may be set at any time."""
+        """`explicit`, `implicit` or `folded`; may be set at any time."""
         return self.config.mode
 
     @mode.setter
@@ -202,6 +202,8 @@ class ResonantModel(nn.Module):
         config = dataclasses.replace(self.config, mode=mode)
         if mode == "implicit" and self.engine is not None and self.engine.student is None:
             raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")
+        if mode == "folded" and (self.engine is None or self.engine.folded is None):
+            raise ResonanceError("mode='folded': call fold(), which also sets the mode")
         self.config = config
 
     @property
@@ -216,6 +218,17 @@ class ResonantModel(nn.Module):
     def add_student(self) -> Student:
         """Make (or make anew) the gating network that the implicit mode runs; it still has to be distilled."""
         return self.built().add_student()
+
+    def fold(self) -> None:
+        """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
+
+        It holds for the parameters as they are; train in explicit mode and fold again.
+
+        Raises:
+            ResonanceError: a loop that is not linear, or that diverges.
+        """
+        self.built().fold()
+        self.mode = "folded"
 
     @contextmanager
     def disabled(self) -> Iterator["ResonantModel"]:

@@ -56,6 +56,10 @@ def wrap_with_resonance(
         raise ResonanceError("base_model: it is resonant already; call its remove() first, or wrap its backbone")
     named = {"T": T, "mode": mode, "rank": rank, "damping": damping, "activation": activation}
     config = ResonanceConfig.from_options(named | {"num_classes": num_classes} | options)
+    if config.mode == "folded":
+        raise ResonanceError(
+            "mode='folded': there is nothing to fold yet; wrap with mode='explicit', train, then fold()"
+        )
     call = None if example_input is None else as_call(example_input)
     if call is None and (stated := stated_input(base_model)) is not None:
         call = as_call(stated)
@@ -102,6 +106,8 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
             raise ResonanceError(f"{where}: tensor {odd} is {given.get(odd)} in the file, {known.get(odd)} here")
         for prefix, part in parts.items():
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        if config.mode == "folded":
+            model.engine.fold()
         if (stated := stated_input(base_model)) is not None:
             model.read(stated)  # taps of another width are refused here, not in the first batch
     except Exception:
