@@ -41,9 +41,12 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
 
     `anchors` are channels-first: (B, C, H, W), or (B, C, N) for tokens.
     """
-    L, lam, r = len(anchors) - 1, engine.config.damping, engine.config.rank
+    L, lam, r = len(anchors) - 1, engine.config.damping, engine.couplings.rank
     s, alpha = engine.strength, engine.config.feedback
     pairs = engine.couplings.pairs
+    U = list(engine.couplings.U)
+    if engine.couplings.factor is not None:
+        U = [engine.couplings.factor[n] * U[n] for n in range(len(pairs))]
     column = [1] * (anchors[0].ndim - 2)
     mu = [engine.statistics.mean(k).view(1, -1, *column) for k in range(L + 1)]
     sigma = [engine.statistics.std(k).view(1, -1, *column) for k in range(L + 1)]
@@ -70,13 +73,13 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
             y = y0[k].clone()
             for m, (target2, _) in enumerate(pairs):
                 if target2 == k:
-                    y = y + alpha * s * times(engine.couplings.U[m].T, c[pairs[m]])
+                    y = y + alpha * s * times(U[m].T, c[pairs[m]])
             h = times(engine.couplings.V[n].T, y) + engine.couplings.b[n * r : (n + 1) * r].view(1, -1, *column)
             new[pairs[n]] = gate[pairs[n]] * phi(n, h)
         return new
 
     def delta(c: dict, target: int) -> Tensor:
-        written = sum(times(engine.couplings.U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
+        written = sum(times(U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
         return s * sigma[target] * written
 
     c = {pair: torch.zeros(len(pooled), r, *y0[-1].shape[2:], dtype=pooled.dtype) for pair in pairs}

@@ -13,7 +13,7 @@ from dynaxx.resonance.model import ResonantModel
 
 def randomised(engine: Engine, scale: float = 0.3) -> Engine:
     """Every parameter and statistic drawn at random: nothing is left at a value that hides a mistake."""
-    for parameter in engine.parameters():
+    for parameter in [p for p in engine.parameters() if p.requires_grad]:
         torch.nn.init.normal_(parameter, std=scale)
     for tap in range(len(engine.taps)):
         engine.statistics.mean(tap).normal_()
@@ -25,13 +25,15 @@ def randomised(engine: Engine, scale: float = 0.3) -> Engine:
 def cases(draw):
     taps = draw(st.integers(2, 4))
     channels = [draw(st.integers(1, 7)) for _ in range(taps)]
+    couplings = draw(st.sampled_from(["learned", "learned", "identity", "random"]))
     config = ResonanceConfig(
+        couplings=couplings,
         T=draw(st.integers(1, 7)),
         rank=draw(st.integers(1, min(4, sum(channels)))),
         damping=draw(st.floats(0.05, 1.0)),
         activation=draw(st.sampled_from(["gelu", "silu", "relu", "tanh", "identity"])),
-        depthwise=draw(st.booleans()),
-        gate=draw(st.sampled_from(["none", "learned"])),
+        depthwise=couplings == "learned" and draw(st.booleans()),
+        gate=draw(st.sampled_from(["none", "learned"])) if couplings == "learned" else "none",
         strength=draw(st.floats(0.01, 1.5)),
         feedback=draw(st.floats(0.1, 1.5)),
     )

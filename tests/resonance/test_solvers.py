@@ -124,11 +124,30 @@ def test_a_loop_that_does_not_contract_says_so_in_the_backward_pass():
         delta(made, anchors(), 3).square().sum().backward()
 
 
+def test_checkpointing_remembers_less_and_differentiates_alike():
+    results = []
+    for checkpoint in (False, True):
+        made, held = engine(0.3, checkpoint=checkpoint), 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal held
+            held += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            out = delta(made, anchors(50), 30)
+        results.append((held, torch.autograd.grad(out.square().sum(), parameters_of(made))))
+    (whole, expected), (less, grads) = results
+    assert less < 0.5 * whole
+    assert all(torch.equal(a, b) for a, b in zip(expected, grads, strict=True))
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         ({"solver": "newton"}, "solver='newton': give one of picard, anderson"),
         ({"gradient": "none"}, "gradient='none': give one of unrolled, implicit"),
+        ({"checkpoint": "yes"}, "checkpoint='yes': give True or False"),
         ({"tolerance": 0.0}, r"tolerance=0.0: give a number in \(0, 1\), or None"),
         ({"stability": "sure"}, "stability='sure': give one of regularized, certified, monitored"),
         ({"kappa_max": 1.0}, r"kappa_max=1.0: give a number in \(0, 1\)"),

@@ -9,6 +9,7 @@ from dynaxx.resonance.bottleneck import ACTIVATIONS
 from dynaxx.resonance.errors import ResonanceError
 
 MODES = ("explicit", "implicit", "folded")
+COUPLINGS = ("learned", "identity", "random")
 GATES = ("none", "learned")
 SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
@@ -33,8 +34,12 @@ class ResonanceConfig:
     """λ in (0, 1]: the share of the new message in each step."""
     activation: str = "gelu"
     """Nonlinearity of the bottleneck φ; `identity` makes the whole loop one linear map."""
-    depthwise: bool = True
-    """Whether φ has a depthwise step `D` (3x3 on maps; on token sequences 1-D, 3 wide and causal)."""
+    depthwise: bool | None = None
+    """Whether φ has a depthwise step `D` (3x3 on maps; on token sequences 1-D, 3 wide and causal). It is learned:
+    `None` becomes True for learned couplings and False for fixed ones."""
+    couplings: str = "learned"
+    """`learned`; or fixed, for data sets too small to learn them on: `identity` (eye(C_l, C_k), of its own rank) or
+    `random`. Fixed ones train nothing but a factor each."""
     gate: str = "none"
     """`none`, or `learned`: one gate in (0, 2) a coupling and sample."""
     strength: float = 1.0
@@ -49,6 +54,9 @@ class ResonanceConfig:
     gradient: str = "unrolled"
     """`unrolled` differentiates through the iterations; `implicit` through the fixed point they reach, in the memory of
     one iteration."""
+    checkpoint: bool = False
+    """Whether training forgets what an iteration computed and computes it again in the backward pass: memory for T
+    messages instead of T iterations."""
     stability: str = "regularized"
     """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: `α` is cut
     in every step until κ ≤ `kappa_max`, so that it must. `monitored`: nothing is done; calibration tells."""
@@ -79,10 +87,21 @@ class ResonanceConfig:
         _number("strength", self.strength, 0.0, math.inf, "above 0")
         _number("feedback", self.feedback, 0.0, math.inf, "above 0")
         _number("kappa_max", self.kappa_max, 0.0, math.nextafter(1.0, 0.0), "in (0, 1)")
+        if not isinstance(self.checkpoint, bool):
+            raise ResonanceError(f"checkpoint={self.checkpoint!r}: give True or False")
         if self.tolerance is not None:
             _number("tolerance", self.tolerance, 0.0, math.nextafter(1.0, 0.0), "in (0, 1), or None")
+        _choice("couplings", self.couplings, COUPLINGS)
+        learned = self.couplings == "learned"
+        if self.depthwise is None:
+            object.__setattr__(self, "depthwise", learned)
         if not isinstance(self.depthwise, bool):
-            raise ResonanceError(f"depthwise={self.depthwise!r}: give True or False")
+            raise ResonanceError(f"depthwise={self.depthwise!r}: give True, False or None")
+        for name, value, fixed in (("depthwise", self.depthwise, False), ("gate", self.gate, "none")):
+            if not learned and value != fixed:
+                raise ResonanceError(
+                    f"{name}={value!r}: {self.couplings} couplings train nothing but their strength; give {fixed!r}"
+                )
         if self.grid is not None:
             if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 2:
                 raise ResonanceError(f"grid={self.grid!r}: give (height, width) or None for the last tap's own")

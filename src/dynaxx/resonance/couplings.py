@@ -18,14 +18,25 @@ from dynaxx.resonance.topology import Pair
 
 
 class Couplings(nn.Module):
-    """`V_lk` (C_k, r), `U_lk` (r, C_l) and `b_lk` (r) of every live coupling. `U = 0` at the start.
+    """`V_lk` (C_k, r), `U_lk` (r, C_l) and `b_lk` (r) of every live coupling.
+
+    Learned ones start at `U = 0`. Fixed ones train nothing but a factor each, which starts at 0: `identity` hands every
+    channel on to the channel of the same number (U Vᵀ = eye(C_l, C_k), whatever the rank), `random` mixes at random.
+
+    Args:
+        channels: C of each tap.
+        pairs: the couplings that live.
+        rank: r; identity couplings have the rank that they need.
+        kind: `learned`, `identity` or `random`.
 
     Raises:
         ResonanceError: the rank exceeds the channels of all taps together, where it could add nothing.
     """
 
-    def __init__(self, channels: list[int], pairs: list[Pair], rank: int) -> None:
+    def __init__(self, channels: list[int], pairs: list[Pair], rank: int, kind: str = "learned") -> None:
         super().__init__()
+        if kind == "identity":
+            rank = max(min(channels[target], channels[source]) for target, source in pairs)
         if rank > sum(channels):
             raise ResonanceError(
                 f"rank={rank}: the coupled taps have {sum(channels)} channels together; give a rank of at most that"
@@ -37,6 +48,25 @@ class Couplings(nn.Module):
         self.V = nn.ParameterList([torch.randn(channels[k], rank) / channels[k] ** 0.5 for _, k in pairs])
         self.U = nn.ParameterList([torch.zeros(rank, channels[target]) for target, _ in pairs])
         self.b = nn.Parameter(torch.zeros(len(pairs) * rank))
+        self.factor: nn.Parameter | None = None
+        if kind != "learned":
+            self.requires_grad_(False)
+            self.factor = nn.Parameter(torch.zeros(len(pairs)))
+            self._fix(kind)
+
+    @torch.no_grad()
+    def _fix(self, kind: str) -> None:
+        for U, V in zip(self.U, self.V, strict=True):
+            if kind == "identity":
+                V.copy_(torch.eye(*V.shape))
+                U.copy_(torch.eye(*U.shape))
+            else:
+                U.normal_(std=self.rank**-0.5)
+
+    def _writes(self, number: int) -> Tensor:
+        """U_lk (r, C_l) as it acts: times its factor where it is fixed."""
+        U: Tensor = self.U[number]
+        return U if self.factor is None else self.factor[number] * U
 
     def project(self, y_BPC: list[Tensor]) -> Tensor:
         """p_lk = V_lkᵀ y_k + b_lk for every coupling: (B, P, R)."""
@@ -50,7 +80,7 @@ class Couplings(nn.Module):
 
     def expansion(self) -> Tensor:
         """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps, in σ_l."""
-        rows = [_placed(U, *self._columns(pair.target)) for U, pair in zip(self.U, self.pairs, strict=True)]
+        rows = [_placed(self._writes(n), *self._columns(pair.target)) for n, pair in enumerate(self.pairs)]
         return torch.cat(rows)
 
     def feedback(self, gain: Tensor | float) -> Tensor:
@@ -71,7 +101,7 @@ class Couplings(nn.Module):
 
     def expand(self, c_into_BPS: Tensor, tap: int) -> Tensor:
         """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l), in σ_l."""
-        return c_into_BPS @ torch.cat([self.U[n] for n in self.into(tap)])
+        return c_into_BPS @ torch.cat([self._writes(n) for n in self.into(tap)])
 
     def _columns(self, tap: int) -> tuple[int, int]:
         """Channels before and behind those of `tap` when all taps stand side by side."""

@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dynaxx.resonance.anderson import anderson
 from dynaxx.resonance.bottleneck import Bottleneck, Grid
@@ -58,8 +59,8 @@ class Engine(nn.Module):
         self.taps, self.channels, self.tokens, self.config = taps, channels, tokens, config
         pairs = live_pairs(len(taps), config.T)
         self.statistics = AnchorStatistics(channels)
-        self.couplings = Couplings(channels, pairs, config.rank)
-        self.phi = Bottleneck(len(pairs) * config.rank, config.activation, config.depthwise, tokens)
+        self.couplings = Couplings(channels, pairs, config.rank, config.couplings)
+        self.phi = Bottleneck(len(self.couplings.b), config.activation, bool(config.depthwise), tokens)
         self.gate = LearnedGate(channels, len(pairs)) if config.gate == "learned" else None
         self.register_buffer("strength", torch.tensor(float(config.strength)))
         self.register_buffer("certified_gain", torch.tensor(1.0))
@@ -75,14 +76,14 @@ class Engine(nn.Module):
 
     def add_student(self) -> Student:
         """Make the gating network of the implicit mode, starting as one undamped step of the loop."""
-        messages, rank = len(self.couplings.pairs) * self.config.rank, self.config.rank
+        messages, rank = len(self.couplings.b), self.couplings.rank
         into = self.couplings.into(self.last)
         student = Student(
             messages,
             len(into) * rank,
             self.config.student_hidden,
             self.config.activation,
-            self.config.depthwise,
+            bool(self.config.depthwise),
             self.tokens,
         )
         student.start_from(self.phi, torch.cat([torch.arange(n * rank, (n + 1) * rank) for n in into]))
@@ -110,7 +111,7 @@ class Engine(nn.Module):
         y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
         p_BPR = self.couplings.project(y_BPC)
         gate_BN = self._gates(y_BPC)
-        gate_B1R = None if gate_BN is None else gate_BN.repeat_interleave(self.config.rank, dim=1)[:, None]
+        gate_B1R = None if gate_BN is None else gate_BN.repeat_interleave(self.couplings.rank, dim=1)[:, None]
         record: Trace | None = None
         residual = None
         if mode == "folded":
@@ -143,6 +144,8 @@ class Engine(nn.Module):
     def _solve(self, update: Update, first_BPR: Tensor, T: int, residuals: list[Tensor] | None) -> Tensor:
         """The messages at the loop's end; the residuals of all iterations go into the list, where there is one."""
         config = self.config
+        if config.checkpoint and torch.is_grad_enabled():
+            update = partial(checkpoint, update, use_reentrant=False)
         watch = None if residuals is None else lambda c, new: residuals.append(self.residual(c, new))
         settled = None
         if config.tolerance is not None:

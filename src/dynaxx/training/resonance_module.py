@@ -96,7 +96,9 @@ class ResonanceModule(pl.LightningModule):
         free: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                (free if name.startswith("head.") or name.endswith((".b", "bias")) else decayed).append(parameter)
+                (free if name.startswith("head.") or name.endswith((".b", "bias", ".factor")) else decayed).append(
+                    parameter
+                )
         groups = [
             {"params": decayed, "weight_decay": self.weight_decay},
             {"params": free, "weight_decay": 0.0},
