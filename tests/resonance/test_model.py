@@ -31,7 +31,8 @@ def hooks(module: nn.Module) -> int:
 def test_untrained_equals_the_backbone_bit_for_bit(plain):
     x = images()
     bare = plain(x)
-    for options in ({}, {"gate": "learned"}, {"T": 1}, {"mode": "implicit"}, {"grid": (2, 2)}):
+    every = ({}, {"gate": "learned"}, {"T": 1}, {"mode": "implicit"}, {"grid": (2, 2)}, {"solver": "anderson"})
+    for options in (*every, {"gate": "mutual_information"}, {"couplings": "random"}, {"stability": "certified"}):
         model = wrapped(plain, **options)
         assert torch.equal(model(x), bare)
         model.remove()
@@ -125,7 +126,20 @@ def test_a_loop_that_overflows_falls_back_to_the_anchor(plain):
     assert model.fallback.all()
 
 
-@pytest.mark.parametrize("options", [{}, {"depthwise": False}, {"depthwise": False, "gate": "learned"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"depthwise": False},
+        {"depthwise": False, "gate": "learned"},
+        {"gate": "mutual_information"},
+        {"solver": "anderson", "tolerance": 1e-2},
+        {"stability": "certified"},
+        {"gradient": "implicit", "stability": "certified"},
+        {"checkpoint": True},
+    ],
+    ids=str,
+)
 def test_autocast(plain, options):
     x = images()
     model = trained_like(wrapped(plain, num_classes=4, **options))

@@ -32,6 +32,10 @@ def weights(tmp_path):
         {"mode": "implicit"},
         {"T": 1, "depthwise": False},
         {"grid": (2, 2)},
+        {"gate": "mutual_information"},
+        {"couplings": "random"},
+        {"solver": "anderson", "tolerance": 1e-2},
+        {"stability": "certified"},
     ],
 )
 def test_logits_are_identical_after_the_round_trip(tmp_path, options):

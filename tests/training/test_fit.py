@@ -113,6 +113,38 @@ def test_training_learns_and_leaves_backbone_and_buffers_untouched(tmp_path):
     assert all(torch.equal(t, before[n]) for n, t in made.model.backbone.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gate": "mutual_information"},
+        {"stability": "certified"},
+        {"gradient": "implicit", "stability": "certified", "tolerance": 1e-4, "T": 20},
+        {"couplings": "random"},
+        {"solver": "anderson", "checkpoint": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_loop_trains(tmp_path, options):
+    torch.manual_seed(7)
+    made = wrap_with_resonance(
+        SmallResNet(3, 1, (4, 6, 8), 1),
+        [1, 2, 3],
+        example_input=torch.zeros(1, 1, 8, 8),
+        **{"rank": 3, "T": 3, "num_classes": 3} | options,
+    )
+    made.fit_statistics(data().train_dataloader())
+    module = ResonanceModule(made, classes=3, lr=0.02)
+    accuracy, _ = fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=8, patience=8, seed=0)
+    assert accuracy > 0.6
+    if options.get("stability") == "certified":
+        assert made.stability().contraction_certified
+    if "gate" in options:
+        with made.tracing():
+            made(next(iter(data().val_dataloader()))[0])
+        assert made.trace.gates.std() > 0
+        assert made.engine.gate.kept_0.any()  # its critic has learned, too
+
+
 def test_the_residual_penalty_teaches_the_loop_to_settle(tmp_path):
     def settled(penalty: float) -> float:
         made = ResonanceModule(model(), classes=3, lr=0.05, residual_penalty=penalty, residual_share=1.0)

@@ -10,7 +10,7 @@ from dynaxx.resonance.errors import ResonanceError
 
 MODES = ("explicit", "implicit", "folded")
 COUPLINGS = ("learned", "identity", "random")
-GATES = ("none", "learned")
+GATES = ("none", "learned", "mutual_information")
 SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
 STABILITY = ("regularized", "certified", "monitored")
@@ -41,7 +41,8 @@ class ResonanceConfig:
     """`learned`; or fixed, for data sets too small to learn them on: `identity` (eye(C_l, C_k), of its own rank) or
     `random`. Fixed ones train nothing but a factor each."""
     gate: str = "none"
-    """`none`, or `learned`: one gate in (0, 2) a coupling and sample."""
+    """`none`; or one gate in (0, 2) a coupling and sample: `learned` from the pooled anchors, or driven by the
+    `mutual_information` that a critic sees between the two taps."""
     strength: float = 1.0
     """`s`, what training warms up to."""
     feedback: float = 1.0

@@ -18,7 +18,7 @@ from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.fold import fold
-from dynaxx.resonance.gates import G_MAX, LearnedGate
+from dynaxx.resonance.gates import G_MAX, GATES
 from dynaxx.resonance.implicit_gradient import at_fixed_point
 from dynaxx.resonance.loop import Update, message_update, picard, relative_residual
 from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
@@ -40,11 +40,13 @@ class Agreement:
             called only when asked, since it costs one more evaluation of the loop's right-hand side. None in
             implicit mode.
         trace: the settling, where asked for.
+        auxiliary: in training, a loss that the gates need beside the task's, else None.
     """
 
     delta: Tensor
     residual: Callable[[int], Tensor] | None
     trace: Trace | None
+    auxiliary: Tensor | None = None
 
 
 class Engine(nn.Module):
@@ -61,7 +63,7 @@ class Engine(nn.Module):
         self.statistics = AnchorStatistics(channels)
         self.couplings = Couplings(channels, pairs, config.rank, config.couplings)
         self.phi = Bottleneck(len(self.couplings.b), config.activation, bool(config.depthwise), tokens)
-        self.gate = LearnedGate(channels, len(pairs)) if config.gate == "learned" else None
+        self.gate = None if config.gate == "none" else GATES[config.gate](channels, pairs)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
         self.register_buffer("certified_gain", torch.tensor(1.0))
         self.register_buffer("folded", None, persistent=False)
@@ -139,7 +141,9 @@ class Engine(nn.Module):
             if trace:
                 record = self._trace(torch.stack(residuals), gate_BN)
         delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
-        return Agreement(delta_BPC, residual, record)
+        learning = self.gate is not None and self.training and torch.is_grad_enabled()
+        auxiliary = self.gate.loss(y_BPC) if learning and self.gate is not None else None
+        return Agreement(delta_BPC, residual, record, auxiliary)
 
     def _solve(self, update: Update, first_BPR: Tensor, T: int, residuals: list[Tensor] | None) -> Tensor:
         """The messages at the loop's end; the residuals of all iterations go into the list, where there is one."""

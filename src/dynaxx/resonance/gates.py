@@ -1,9 +1,16 @@
-"""Gates: how much of each coupling a sample lets through."""
+"""Gates: how much of each coupling a sample lets through.
+
+Shape suffixes: B batch, N couplings, D dimensions of the critic.
+"""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
-G_MAX = {"none": 1.0, "learned": 2.0}
+from dynaxx.resonance.topology import Pair
+
+G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}
 """The largest value that a gate of each kind can take, as the stability bound needs it."""
 
 
@@ -13,11 +20,80 @@ class LearnedGate(nn.Module):
     `w = 0` at the start, so every gate opens at exactly 1.
     """
 
-    def __init__(self, channels: list[int], couplings: int) -> None:
+    def __init__(self, channels: list[int], pairs: list[Pair]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(sum(channels), couplings))
+        self.weight = nn.Parameter(torch.zeros(sum(channels), len(pairs)))
 
     def forward(self, y_BPC: list[Tensor]) -> Tensor:
-        """Gates (B, couplings) of the standardised anchors, one (B, P, C_l) a tap."""
+        """Gates (B, N) of the standardised anchors, one (B, P, C_l) a tap."""
         pooled = torch.cat([y.mean(1) for y in y_BPC], dim=1)
         return 2.0 * torch.sigmoid(pooled @ self.weight)
+
+    def loss(self, y_BPC: list[Tensor]) -> None:
+        """None: the task's own loss is all that trains it."""
+
+
+class MutualInformationGate(nn.Module):
+    """g_lk = 2σ(w_lk i_lk + v_lk), driven by what taps l and k tell about each other for this very sample.
+
+        i_lk = f(z_l, z_k) - log mean_m exp f(z_l, z_k^m),    f(z_l, z_k) = (A_l z_l)ᵀ (B_k z_k) / √D,    z = pool(y⁰)
+
+    i is pointwise mutual information as the InfoNCE critic f sees it (van den Oord, Li and Vinyals 2018). The z_k^m of
+    its normaliser are the last of training, kept with the weights, so a sample needs no batch. The task's loss trains w
+    and v alone: the critic learns from `loss`, and stays what it says it is.
+    """
+
+    DIMENSIONS = 16
+    KEPT = 256
+    """Samples of training in the normaliser."""
+
+    def __init__(self, channels: list[int], pairs: list[Pair]) -> None:
+        super().__init__()
+        self.pairs = pairs
+        self.A = nn.ParameterList([torch.randn(c, self.DIMENSIONS) / c**0.5 for c in channels])
+        self.B = nn.ParameterList([torch.randn(c, self.DIMENSIONS) / c**0.5 for c in channels])
+        self.weight = nn.Parameter(torch.ones(len(pairs)))
+        self.bias = nn.Parameter(torch.zeros(len(pairs)))
+        for tap in range(len(channels)):
+            self.register_buffer(f"kept_{tap}", torch.zeros(self.KEPT, self.DIMENSIONS))
+
+    def forward(self, y_BPC: list[Tensor]) -> Tensor:
+        """Gates (B, N) of the standardised anchors, one (B, P, C_l) a tap."""
+        return 2.0 * torch.sigmoid(self.weight * self.information(y_BPC).detach() + self.bias)
+
+    def information(self, y_BPC: list[Tensor]) -> Tensor:
+        """Pointwise mutual information i_lk in nats, (B, N)."""
+        a_BD, b_BD = self._project(y_BPC)
+        scores = []
+        for target, source in self.pairs:
+            others = a_BD[target] @ self.get_buffer(f"kept_{source}").T
+            scores.append((a_BD[target] * b_BD[source]).sum(1) - others.logsumexp(1) + math.log(self.KEPT))
+        return torch.stack(scores, dim=1)
+
+    def loss(self, y_BPC: list[Tensor]) -> Tensor | None:
+        """-InfoNCE, the mean over couplings of a lower bound on their mutual information (at most log B).
+
+        None for a batch of one, which holds no pair that does not belong together.
+        """
+        batch = len(y_BPC[0])
+        if batch < 2:
+            return None
+        a_BD, b_BD = self._project(y_BPC)
+        scores_NBB = torch.stack([a_BD[pair.target] @ b_BD[pair.source].T for pair in self.pairs])
+        matched_NB = scores_NBB.diagonal(dim1=1, dim2=2)
+        bound_NB = matched_NB - (scores_NBB.logsumexp(2) - math.log(batch))
+        for tap, b in enumerate(b_BD):
+            kept = self.get_buffer(f"kept_{tap}")
+            kept.copy_(torch.cat([b.detach().to(kept.dtype), kept])[: self.KEPT])
+        return -bound_NB.mean()
+
+    def _project(self, y_BPC: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        z_BC = [y.mean(1) for y in y_BPC]
+        a_BD = [z @ A / self.DIMENSIONS**0.5 for z, A in zip(z_BC, self.A, strict=True)]
+        return a_BD, [z @ B for z, B in zip(z_BC, self.B, strict=True)]
+
+
+GATES: dict[str, type[LearnedGate] | type[MutualInformationGate]] = {
+    "learned": LearnedGate,
+    "mutual_information": MutualInformationGate,
+}

@@ -98,6 +98,7 @@ def fit(
         log_every_n_steps=50,
         num_sanity_val_steps=0,
     )
+    module.train()  # Lightning trains a module in the mode it finds it in, and a fresh resonant model is in eval mode
     last = checkpoints / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -106,7 +107,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # the frozen backbone
         runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-    best.restore(module)
+    best.restore(module.eval())
     return best.accuracy, clock.seconds
 
 

@@ -72,6 +72,8 @@ class ResonanceModule(pl.LightningModule):
                 "train/residual", residual.detach(), batch_size=len(y), on_step=False, on_epoch=True, sync_dist=True
             )
             loss = loss + self.residual_penalty * residual
+        if agreement.auxiliary is not None:  # it trains the gates' critic alone, so its weight weighs against nothing
+            loss = loss + agreement.auxiliary
         return loss
 
     def training_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -96,9 +98,8 @@ class ResonanceModule(pl.LightningModule):
         free: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                (free if name.startswith("head.") or name.endswith((".b", "bias", ".factor")) else decayed).append(
-                    parameter
-                )
+                undecayed = name.startswith("head.") or name.endswith((".b", "bias", ".factor"))
+                (free if undecayed else decayed).append(parameter)
         groups = [
             {"params": decayed, "weight_decay": self.weight_decay},
             {"params": free, "weight_decay": 0.0},
