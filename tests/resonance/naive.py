@@ -13,8 +13,8 @@ ACT = {
 }
 
 
-def depthwise(h: Tensor, kernel: Tensor) -> Tensor:
-    """3x3 on (B, r, h, w) with zero padding; on (B, r, N) causal: positions n-2, n-1, n."""
+def depthwise(h: Tensor, kernel: Tensor, prefix: int) -> Tensor:
+    """3x3 on (B, r, h, w) with zero padding; on (B, r, N) causal: positions n-2, n-1, n behind the prefix."""
     out = torch.zeros_like(h)
     if h.ndim == 4:
         rows, columns = h.shape[2:]
@@ -25,15 +25,20 @@ def depthwise(h: Tensor, kernel: Tensor) -> Tensor:
                         if 0 <= i + di < rows and 0 <= j + dj < columns:
                             out[:, :, i, j] += kernel[:, 0, di + 1, dj + 1] * h[:, :, i + di, j + dj]
         return out
-    for n in range(h.shape[2]):
+    for n in range(prefix, h.shape[2]):
         for back in (0, 1, 2):
-            if n - back >= 0:
+            if n - back >= prefix:
                 out[:, :, n] += kernel[:, 0, 2 - back] * h[:, :, n - back]
     return out
 
 
 def pool(x: Tensor, grid: tuple[int, ...]) -> Tensor:
     return x if x.ndim == 3 else F.adaptive_avg_pool2d(x, grid)
+
+
+def up_to_each(x: Tensor) -> Tensor:
+    """(B, C, N): at each position the mean of it and all before it."""
+    return torch.stack([x[:, :, : n + 1].mean(2) for n in range(x.shape[2])], dim=2)
 
 
 def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tuple[Tensor, list[list[Tensor]]]:
@@ -51,17 +56,23 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
     mu = [engine.statistics.mean(k).view(1, -1, *column) for k in range(L + 1)]
     sigma = [engine.statistics.std(k).view(1, -1, *column) for k in range(L + 1)]
     y0 = [(pool(x, grid) - mu[k]) / sigma[k] for k, x in enumerate(anchors)]
-    pooled = torch.cat([y.flatten(2).mean(2) for y in y0], dim=1)
+    if engine.config.token_pool:
+        y0 = [(up_to_each(x) if engine.causal else x.mean(2, keepdim=True)) for x in anchors]
+        y0 = [(x - mu[k]) / sigma[k] for k, x in enumerate(y0)]
     gate = {}
     for n, pair in enumerate(pairs):
-        g = torch.ones(len(pooled), dtype=pooled.dtype)
-        if engine.gate is not None:
-            g = 2 / (1 + torch.exp(-(pooled * engine.gate.weight[:, n]).sum(1)))
-        gate[pair] = g.view(-1, 1, *column)
+        g = torch.ones(len(y0[0]), 1, *column, dtype=y0[0].dtype)
+        if engine.gate is not None and engine.causal:
+            seen = torch.cat(y0 if engine.config.token_pool else [up_to_each(y) for y in y0], dim=1)
+            g = 2 / (1 + torch.exp(-(seen * engine.gate.weight[:, n, None]).sum(1, keepdim=True)))
+        elif engine.gate is not None:
+            pooled = torch.cat([y.flatten(2).mean(2) for y in y0], dim=1)
+            g = 2 / (1 + torch.exp(-(pooled * engine.gate.weight[:, n]).sum(1))).view(-1, 1, *column)
+        gate[pair] = g
 
     def phi(n: int, h: Tensor) -> Tensor:
         if engine.phi.kernel is not None:
-            h = h + depthwise(h, engine.phi.kernel[n * r : (n + 1) * r])
+            h = h + depthwise(h, engine.phi.kernel[n * r : (n + 1) * r], engine.prefix)
         return ACT[engine.config.activation](h)
 
     def times(matrix: Tensor, x: Tensor) -> Tensor:  # matrix (out, in) on the channel axis of x
@@ -82,7 +93,7 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
         written = sum(times(U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
         return s * sigma[target] * written
 
-    c = {pair: torch.zeros(len(pooled), r, *y0[-1].shape[2:], dtype=pooled.dtype) for pair in pairs}
+    c = {pair: torch.zeros(len(y0[0]), r, *y0[-1].shape[2:], dtype=y0[0].dtype) for pair in pairs}
     residuals = []
     for _ in range(T):
         new = right_hand_side(c)

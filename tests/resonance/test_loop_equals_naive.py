@@ -1,5 +1,7 @@
 """Message space is exact: the engine and the naive loop over full-channel states agree."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,6 +40,8 @@ def cases(draw):
         feedback=draw(st.floats(0.1, 1.5)),
     )
     tokens = draw(st.booleans())
+    if tokens:
+        config = dataclasses.replace(config, token_pool=draw(st.booleans()), causal=draw(st.booleans()))
     grid = (draw(st.integers(1, 5)),) if tokens else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     factors = [(1, 1)] * taps if tokens else [(draw(st.integers(1, 3)), draw(st.integers(1, 3))) for _ in channels]
     return channels, config, tokens, grid, factors, draw(st.integers(0, 2**31))
@@ -50,7 +54,9 @@ def test_agrees_with_full_channel_states(dtype, tolerance, case):
     channels, config, tokens, grid, factors, seed = case
     torch.manual_seed(seed)
     names = tuple(f"tap{n}" for n in range(len(channels)))
-    engine = randomised(Engine(names, channels, tokens, config).to(dtype))
+    prefix = 1 if tokens and not config.token_pool and not config.causal else 0
+    made = Engine(names, channels, tokens, config, causal=bool(config.causal), prefix=prefix)
+    engine = randomised(made.to(dtype))
     shapes = [tuple(g * f for g, f in zip(grid, factor, strict=False)) for factor in factors]
     x0 = [torch.randn(3, c, *shape, dtype=dtype) for c, shape in zip(channels, shapes, strict=True)]
 

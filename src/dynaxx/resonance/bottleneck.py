@@ -35,11 +35,12 @@ class Bottleneck(nn.Module):
     """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero (DESIGN §2).
 
     On maps `D` is 3x3 with zero padding. On sequences it is 3 wide and causal: a position hears itself and the
-    two before it, never one after it.
+    two before it, never one after it; the first `prefix` positions (class tokens) hear and are heard by none.
     """
 
-    def __init__(self, channels: int, activation: str, depthwise: bool, tokens: bool) -> None:
+    def __init__(self, channels: int, activation: str, depthwise: bool, tokens: bool, prefix: int = 0) -> None:
         super().__init__()
+        self.prefix = prefix
         self.activation = activation
         self.tokens = tokens
         kernel = (channels, 1, 3) if tokens else (channels, 1, 3, 3)
@@ -60,8 +61,11 @@ class Bottleneck(nn.Module):
     def _convolve(self, h_BPR: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
         batch, positions, channels = h_BPR.shape
         if self.tokens:
-            padded = F.pad(h_BPR.transpose(1, 2), (2, 0))
-            return F.conv1d(padded, kernel, groups=channels).transpose(1, 2)
+            if positions <= self.prefix:
+                return h_BPR
+            padded = F.pad(h_BPR[:, self.prefix :].transpose(1, 2), (2, 0))
+            out_BPR = F.conv1d(padded, kernel, groups=channels).transpose(1, 2)
+            return torch.cat([h_BPR[:, : self.prefix], out_BPR], dim=1) if self.prefix else out_BPR
         # positions first and channels last in memory is what channels_last means to torch: no copy is made
         h_BRHW = h_BPR.reshape(batch, *grid, channels).permute(0, 3, 1, 2)
         out_BRHW = F.conv2d(h_BRHW, kernel, padding=1, groups=channels)
@@ -74,4 +78,7 @@ class Bottleneck(nn.Module):
         """
         if self.kernel is None:
             return LIPSCHITZ[self.activation]
-        return LIPSCHITZ[self.activation] * (self.kernel + self._centre()).abs().flatten(1).sum(1)
+        stretch_R = (self.kernel + self._centre()).abs().flatten(1).sum(1)
+        if self.prefix:
+            stretch_R = stretch_R.clamp_min(1.0)  # which is how much the tokens that it leaves out are stretched
+        return LIPSCHITZ[self.activation] * stretch_R

@@ -86,6 +86,7 @@ def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> 
         output = run()
     finally:
         handle.remove()
+    output = getattr(output, "logits", output)  # as Hugging Face's models wrap it
     if not (len(seen) == 1 and isinstance(output, Tensor) and torch.equal(seen[0].nan_to_num(), output.nan_to_num())):
         raise ResonanceError(
             f"num_classes: {path!r}, the last linear layer, does not give the backbone's output; name the "

@@ -65,6 +65,15 @@ class ResonanceConfig:
     """The bound that `certified` keeps, in (0, 1)."""
     grid: tuple[int, int] | None = None
     """Height and width on which messages live; `None` is the last tap's own resolution. Maps only."""
+    token_pool: bool = False
+    """Whether token sequences exchange messages about their mean, and every token hears the same, instead of each token
+    by itself; in causal models the running mean. Token taps only."""
+    causal: bool | None = None
+    """Whether no token may hear a later one, in pooling and gates as in the depthwise step; `None` tries it out on the
+    example input. Token taps only."""
+    prefix_tokens: int | None = None
+    """Tokens in front of a sequence that stand for no place (class, registers), which the depthwise step leaves out;
+    `None` counts those that the model is seen to have."""
     num_classes: int | None = None
     """Outputs of a new linear head; `None` keeps the backbone's."""
     classifier: str | None = None
@@ -76,6 +85,12 @@ class ResonanceConfig:
         _whole("T", self.T, 1)
         _whole("rank", self.rank, 1)
         _whole("student_hidden", self.student_hidden, 1)
+        if self.prefix_tokens is not None:
+            _whole("prefix_tokens", self.prefix_tokens, 0)
+        if self.causal is not None and not isinstance(self.causal, bool):
+            raise ResonanceError(f"causal={self.causal!r}: give True, False or None")
+        if not isinstance(self.token_pool, bool):
+            raise ResonanceError(f"token_pool={self.token_pool!r}: give True or False")
         if self.num_classes is not None:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)

@@ -24,6 +24,7 @@ from dynaxx.resonance.loop import Update, message_update, picard, relative_resid
 from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
 from dynaxx.resonance.statistics import AnchorStatistics
 from dynaxx.resonance.student import Student
+from dynaxx.resonance.tokens import running_mean
 from dynaxx.resonance.topology import live_pairs
 from dynaxx.resonance.trace import Trace
 
@@ -56,13 +57,22 @@ class Engine(nn.Module):
     certified_gain: Tensor
     folded: Tensor | None
 
-    def __init__(self, taps: tuple[str, ...], channels: list[int], tokens: bool, config: ResonanceConfig) -> None:
+    def __init__(
+        self,
+        taps: tuple[str, ...],
+        channels: list[int],
+        tokens: bool,
+        config: ResonanceConfig,
+        causal: bool = False,
+        prefix: int = 0,
+    ) -> None:
         super().__init__()
         self.taps, self.channels, self.tokens, self.config = taps, channels, tokens, config
+        self.causal, self.prefix = causal, prefix
         pairs = live_pairs(len(taps), config.T)
         self.statistics = AnchorStatistics(channels)
         self.couplings = Couplings(channels, pairs, config.rank, config.couplings)
-        self.phi = Bottleneck(len(self.couplings.b), config.activation, bool(config.depthwise), tokens)
+        self.phi = Bottleneck(len(self.couplings.b), config.activation, bool(config.depthwise), tokens, prefix)
         self.gate = None if config.gate == "none" else GATES[config.gate](channels, pairs)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
         self.register_buffer("certified_gain", torch.tensor(1.0))
@@ -87,6 +97,7 @@ class Engine(nn.Module):
             self.config.activation,
             bool(self.config.depthwise),
             self.tokens,
+            self.prefix,
         )
         student.start_from(self.phi, torch.cat([torch.arange(n * rank, (n + 1) * rank) for n in into]))
         self.student = student.to(self.couplings.b)
@@ -112,8 +123,9 @@ class Engine(nn.Module):
         """
         y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
         p_BPR = self.couplings.project(y_BPC)
-        gate_BN = self._gates(y_BPC)
-        gate_B1R = None if gate_BN is None else gate_BN.repeat_interleave(self.couplings.rank, dim=1)[:, None]
+        z_BQC = self._pooled(y_BPC)
+        gate_BQN = self._gates(z_BQC)
+        gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.couplings.rank, dim=2)
         record: Trace | None = None
         residual = None
         if mode == "folded":
@@ -123,26 +135,26 @@ class Engine(nn.Module):
         if mode == "implicit":
             if self.student is None:
                 raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")
-            gate_last = None if gate_B1R is None else self.couplings.gather(gate_B1R, self.last)
+            gate_last = None if gate_BQR is None else self.couplings.gather(gate_BQR, self.last)
             c_last_BPS = self.student(p_BPR, self.couplings.gather(p_BPR, self.last), gate_last, grid)
         else:
             Gt_RR, phi = self.feedback_matrix(), partial(self.phi, grid=grid)
-            update = message_update(p_BPR, Gt_RR, gate_B1R, phi)
-            first = phi(p_BPR) if gate_B1R is None else gate_B1R * phi(p_BPR)
+            update = message_update(p_BPR, Gt_RR, gate_BQR, phi)
+            first = phi(p_BPR) if gate_BQR is None else gate_BQR * phi(p_BPR)
             residuals: list[Tensor] = []
             c_BPR = self._solve(update, first, T, residuals if trace else None)
             c_last_BPS = self.couplings.gather(c_BPR, self.last)
 
             def residual(samples: int) -> Tensor:
-                gate = None if gate_B1R is None else gate_B1R[:samples]
+                gate = None if gate_BQR is None else gate_BQR[:samples]
                 again = message_update(p_BPR[:samples], Gt_RR, gate, phi)
                 return self.residual(c_BPR[:samples], again(c_BPR[:samples]))
 
             if trace:
-                record = self._trace(torch.stack(residuals), gate_BN)
+                record = self._trace(torch.stack(residuals), None if gate_BQN is None else gate_BQN.mean(1))
         delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
         learning = self.gate is not None and self.training and torch.is_grad_enabled()
-        auxiliary = self.gate.loss(y_BPC) if learning and self.gate is not None else None
+        auxiliary = self.gate.loss(z_BQC) if learning and self.gate is not None else None
         return Agreement(delta_BPC, residual, record, auxiliary)
 
     def _solve(self, update: Update, first_BPR: Tensor, T: int, residuals: list[Tensor] | None) -> Tensor:
@@ -204,13 +216,19 @@ class Engine(nn.Module):
         finally:
             self._silenced = before
 
-    def _gates(self, y_BPC: list[Tensor]) -> Tensor | None:
-        gate_BN = None if self.gate is None else self.gate(y_BPC)
+    def _pooled(self, y_BPC: list[Tensor]) -> list[Tensor]:
+        """What gates may look at: the mean over all positions (B, 1, C), or up to each of them (B, P, C) if causal."""
+        if not self.causal:
+            return [y.mean(1, keepdim=True) for y in y_BPC]
+        return y_BPC if self.config.token_pool else [running_mean(y) for y in y_BPC]
+
+    def _gates(self, z_BQC: list[Tensor]) -> Tensor | None:
+        gate_BQN = None if self.gate is None else self.gate(z_BQC)
         if not self._silenced:
-            return gate_BN
-        audible_N = y_BPC[0].new_ones(len(self.couplings.pairs))
+            return gate_BQN
+        audible_N = z_BQC[0].new_ones(len(self.couplings.pairs))
         audible_N[list(self._silenced)] = 0.0
-        return audible_N.expand(len(y_BPC[0]), -1) if gate_BN is None else gate_BN * audible_N
+        return audible_N.expand(*z_BQC[0].shape[:2], -1) if gate_BQN is None else gate_BQN * audible_N
 
     def receivers(self) -> list[int]:
         """Numbers of the taps that some coupling speaks to."""

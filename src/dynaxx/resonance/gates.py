@@ -1,6 +1,7 @@
 """Gates: how much of each coupling a sample lets through.
 
-Shape suffixes: B batch, N couplings, D dimensions of the critic.
+Shape suffixes: B batch, Q one, or all positions where a token may not hear those behind it, N couplings, D dimensions
+of the critic.
 """
 
 import math
@@ -24,12 +25,11 @@ class LearnedGate(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(sum(channels), len(pairs)))
 
-    def forward(self, y_BPC: list[Tensor]) -> Tensor:
-        """Gates (B, N) of the standardised anchors, one (B, P, C_l) a tap."""
-        pooled = torch.cat([y.mean(1) for y in y_BPC], dim=1)
-        return 2.0 * torch.sigmoid(pooled @ self.weight)
+    def forward(self, z_BQC: list[Tensor]) -> Tensor:
+        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) a tap."""
+        return 2.0 * torch.sigmoid(torch.cat(z_BQC, dim=2) @ self.weight)
 
-    def loss(self, y_BPC: list[Tensor]) -> None:
+    def loss(self, z_BQC: list[Tensor]) -> None:
         """None: the task's own loss is all that trains it."""
 
 
@@ -57,28 +57,28 @@ class MutualInformationGate(nn.Module):
         for tap in range(len(channels)):
             self.register_buffer(f"kept_{tap}", torch.zeros(self.KEPT, self.DIMENSIONS))
 
-    def forward(self, y_BPC: list[Tensor]) -> Tensor:
-        """Gates (B, N) of the standardised anchors, one (B, P, C_l) a tap."""
-        return 2.0 * torch.sigmoid(self.weight * self.information(y_BPC).detach() + self.bias)
+    def forward(self, z_BQC: list[Tensor]) -> Tensor:
+        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) a tap."""
+        return 2.0 * torch.sigmoid(self.weight * self.information(z_BQC).detach() + self.bias)
 
-    def information(self, y_BPC: list[Tensor]) -> Tensor:
-        """Pointwise mutual information i_lk in nats, (B, N)."""
-        a_BD, b_BD = self._project(y_BPC)
+    def information(self, z_BQC: list[Tensor]) -> Tensor:
+        """Pointwise mutual information i_lk in nats, (B, Q, N)."""
+        a_BQD, b_BQD = self._project(z_BQC)
         scores = []
         for target, source in self.pairs:
-            others = a_BD[target] @ self.get_buffer(f"kept_{source}").T
-            scores.append((a_BD[target] * b_BD[source]).sum(1) - others.logsumexp(1) + math.log(self.KEPT))
-        return torch.stack(scores, dim=1)
+            others = a_BQD[target] @ self.get_buffer(f"kept_{source}").T
+            scores.append((a_BQD[target] * b_BQD[source]).sum(2) - others.logsumexp(2) + math.log(self.KEPT))
+        return torch.stack(scores, dim=2)
 
-    def loss(self, y_BPC: list[Tensor]) -> Tensor | None:
+    def loss(self, z_BQC: list[Tensor]) -> Tensor | None:
         """-InfoNCE, the mean over couplings of a lower bound on their mutual information (at most log B).
 
         None for a batch of one, which holds no pair that does not belong together.
         """
-        batch = len(y_BPC[0])
+        batch = len(z_BQC[0])
         if batch < 2:
             return None
-        a_BD, b_BD = self._project(y_BPC)
+        a_BD, b_BD = self._project([z.mean(1) for z in z_BQC])
         scores_NBB = torch.stack([a_BD[pair.target] @ b_BD[pair.source].T for pair in self.pairs])
         matched_NB = scores_NBB.diagonal(dim1=1, dim2=2)
         bound_NB = matched_NB - (scores_NBB.logsumexp(2) - math.log(batch))
@@ -87,10 +87,10 @@ class MutualInformationGate(nn.Module):
             kept.copy_(torch.cat([b.detach().to(kept.dtype), kept])[: self.KEPT])
         return -bound_NB.mean()
 
-    def _project(self, y_BPC: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        z_BC = [y.mean(1) for y in y_BPC]
-        a_BD = [z @ A / self.DIMENSIONS**0.5 for z, A in zip(z_BC, self.A, strict=True)]
-        return a_BD, [z @ B for z, B in zip(z_BC, self.B, strict=True)]
+    def _project(self, z: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """A_l z_l / √D and B_k z_k of every tap, on the last axis."""
+        a = [z_l @ A / self.DIMENSIONS**0.5 for z_l, A in zip(z, self.A, strict=True)]
+        return a, [z_k @ B for z_k, B in zip(z, self.B, strict=True)]
 
 
 GATES: dict[str, type[LearnedGate] | type[MutualInformationGate]] = {

@@ -29,11 +29,24 @@ def stages(model: nn.Module) -> list[str]:
         children = _children(model, name)
         if children:
             return [f"{name}.{child}" for child, _ in children]
-    return [
+    features = [
         f"features.{name}"
         for name, part in _children(model, "features")
         if type(part) is nn.Sequential and len(part) and all(any(True for _ in block.children()) for block in part)
     ]
+    return features or _inner_blocks(model)
+
+
+def _inner_blocks(model: nn.Module) -> list[str]:
+    """The one list of blocks deeper inside (`bert.encoder.layer` of Hugging Face); empty where there are more."""
+    ends = {name.split(".")[-1] for name in BLOCK_LISTS}
+    lists = [
+        path for path, _ in model.named_modules() if path.split(".")[-1] in ends and len(_children(model, path)) > 1
+    ]
+    outermost = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
+    if len(outermost) != 1:
+        return []
+    return [f"{outermost[0]}.{child}" for child, _ in _children(model, outermost[0])]
 
 
 def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:

@@ -5,7 +5,7 @@
 Full activations are not touched here: an iteration costs O(r²) a position, not O(C r). That this equals the loop
 over full-channel states is exact algebra (DESIGN §2), and tests/resonance/naive.py holds it to that.
 
-Shape suffixes: B batch, P positions of the grid, R message channels.
+Shape suffixes: B batch, P positions of the grid, R message channels; Q is 1 or P.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ Settled = Callable[[Tensor, Tensor], Tensor]
 Watch = Callable[[Tensor, Tensor], None]
 
 
-def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_B1R: Tensor | None, phi: Update) -> Update:
+def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_BQR: Tensor | None, phi: Update) -> Update:
     """F(c) = g φ(p + G c) as a function of the messages alone."""
 
     def update(c_BPR: Tensor) -> Tensor:
         h_BPR = torch.addmm(p_BPR.flatten(0, 1), c_BPR.flatten(0, 1), Gt_RR).view_as(p_BPR)
         message = phi(h_BPR)
-        return message if gate_B1R is None else gate_B1R * message
+        return message if gate_BQR is None else gate_BQR * message
 
     return update
 

@@ -24,6 +24,7 @@ from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.statistics import moments
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.taps import TapInfo, check_fits, probe, tapped
+from dynaxx.resonance.tokens import hears_no_future, prefix_tokens, running_mean
 from dynaxx.resonance.trace import Trace
 
 
@@ -66,6 +67,7 @@ class ResonantModel(nn.Module):
         self._observed: list[Agreement] | None = None
         self.classifier: str | None = None
         self._copy: list[bool] = []
+        self._prefix = 0
         self._disabled = self._tracing = self._removed = self._warned = False
         self._was = (
             [(p, p.requires_grad) for p in backbone.parameters()],
@@ -85,6 +87,13 @@ class ResonantModel(nn.Module):
         if self.classifier is not None and self.config.classifier is None:
             check_classifier(self.backbone, self.classifier, lambda: self.backbone(*args, **kwargs))
         infos = probe(self.backbone, self.paths, args, kwargs)
+        if infos[0].tokens:
+            paths, causal, prefix = [info.path for info in infos], self.config.causal, self.config.prefix_tokens
+            if causal is None:
+                causal = hears_no_future(self.backbone, paths, args, kwargs)
+            if prefix is None:
+                prefix = prefix_tokens(self.backbone)
+            infos = [dataclasses.replace(info, causal=causal, prefix=prefix) for info in infos]
         self.build_from(infos)
 
     def build_from(self, infos: Sequence[TapInfo], T: int | None = None) -> None:
@@ -93,9 +102,20 @@ class ResonantModel(nn.Module):
         self._copy = [info.overwritten for info in infos]
         if self.config.grid is not None and infos[0].tokens:
             raise ResonanceError(f"grid={self.config.grid!r}: the taps are token sequences; give grid=None")
+        for name, unset in (("token_pool", False), ("causal", None), ("prefix_tokens", None)):
+            if getattr(self.config, name) != unset and not infos[0].tokens:
+                raise ResonanceError(f"{name}={getattr(self.config, name)!r}: the taps are maps; give {unset}")
         config = dataclasses.replace(self.config, T=T or self.T)
         with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
-            engine = Engine(self.paths, [info.channels for info in infos], infos[0].tokens, config)
+            engine = Engine(
+                self.paths,
+                [info.channels for info in infos],
+                infos[0].tokens,
+                config,
+                causal=infos[0].causal,
+                prefix=0 if config.token_pool else infos[0].prefix,
+            )
+        self._prefix = infos[0].prefix
         parameter = next(self.backbone.parameters(), None)
         self.engine = engine if parameter is None else engine.to(parameter.device)
         self.engine.train(self.training)
@@ -104,7 +124,7 @@ class ResonantModel(nn.Module):
         """What `build_from` needs to make the same model again."""
         engine = self.built()
         return [
-            TapInfo(path, channels, engine.tokens, copy)
+            TapInfo(path, channels, engine.tokens, copy, engine.causal, self._prefix)
             for path, channels, copy in zip(self.paths, engine.channels, self._copy, strict=True)
         ]
 
@@ -146,7 +166,11 @@ class ResonantModel(nn.Module):
         for path, x, channels in zip(self.paths, activations, engine.channels, strict=True):
             check_fits(path, x, channels, engine.tokens)
         grid = grid_of(activations[-1], self.config.grid)
-        return Anchors([to_grid(x, grid) for x in activations], activations[-1], grid)
+        pooled = [to_grid(x, grid) for x in activations]
+        if self.config.token_pool:
+            pooled = [running_mean(x) if engine.causal else x.mean(1, keepdim=True) for x in pooled]
+            grid = (pooled[-1].shape[1],)
+        return Anchors(pooled, activations[-1], grid)
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:

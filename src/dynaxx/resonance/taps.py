@@ -25,12 +25,16 @@ class TapInfo:
         channels: C_l.
         tokens: whether the activation is (B, N, C_l) rather than (B, C_l, H_l, W_l).
         overwritten: whether a later in-place operation changes the activation, so that reading it needs a copy.
+        causal: whether a token hears only itself and those before it.
+        prefix: tokens in front of those that have neighbours.
     """
 
     path: str
     channels: int
     tokens: bool
     overwritten: bool
+    causal: bool = False
+    prefix: int = 0
 
 
 @contextmanager

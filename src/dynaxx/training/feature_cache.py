@@ -96,7 +96,7 @@ def _build(
             batch = normalise(view(images[start : start + BATCH]), mean, std).to(device)
             anchors = model.read(batch)
             grid = anchors.grid
-            own = len(grid) == 1 or tuple(anchors.last.shape[2:]) == grid
+            own = (len(grid) == 1 or tuple(anchors.last.shape[2:]) == grid) and not model.config.token_pool
             parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
             parts |= {} if own else {"last": anchors.last}
             for name, part in parts.items():
