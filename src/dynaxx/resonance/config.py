@@ -8,7 +8,7 @@ from typing import Any
 from dynaxx.resonance.bottleneck import ACTIVATIONS
 from dynaxx.resonance.errors import ResonanceError
 
-MODES = ("explicit", "implicit", "folded")
+MODES = ("explicit", "implicit", "hybrid", "folded")
 COUPLINGS = ("learned", "identity", "random")
 GATES = ("none", "learned", "mutual_information")
 SOLVERS = ("picard", "anderson")
@@ -27,7 +27,8 @@ class ResonanceConfig:
     T: int = 5
     """Iterations of the loop, at least 1."""
     mode: str = "explicit"
-    """`explicit` runs the loop, `implicit` lets the student predict its end, `folded` has solved a linear loop once."""
+    """`explicit` runs the loop; `implicit` lets the student predict its end; `hybrid` runs the loop in training, where
+    it teaches the student as it goes, and is implicit in inference; `folded` has solved a linear loop once."""
     rank: int = 32
     """Channels `r` of each message."""
     damping: float = 0.9

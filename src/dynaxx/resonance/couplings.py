@@ -101,7 +101,11 @@ class Couplings(nn.Module):
 
     def expand(self, c_into_BPS: Tensor, tap: int) -> Tensor:
         """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l), in σ_l."""
-        return c_into_BPS @ torch.cat([self._writes(n) for n in self.into(tap)])
+        return c_into_BPS @ self.writes_into(tap)
+
+    def writes_into(self, tap: int) -> Tensor:
+        """The U_lk of all couplings into l = `tap`, one below the other: (S, C_l)."""
+        return torch.cat([self._writes(n) for n in self.into(tap)])
 
     def _columns(self, tap: int) -> tuple[int, int]:
         """Channels before and behind those of `tap` when all taps stand side by side."""

@@ -5,49 +5,27 @@ Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from dynaxx.resonance.anderson import anderson
+from dynaxx.resonance.agreement import Agreement
 from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.fold import fold
 from dynaxx.resonance.gates import G_MAX, GATES
-from dynaxx.resonance.implicit_gradient import at_fixed_point
-from dynaxx.resonance.loop import Update, message_update, picard, relative_residual
+from dynaxx.resonance.lesson import lesson
+from dynaxx.resonance.loop import message_update, relative_residual
+from dynaxx.resonance.solve import solve
 from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
 from dynaxx.resonance.statistics import AnchorStatistics
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.tokens import running_mean
 from dynaxx.resonance.topology import live_pairs
 from dynaxx.resonance.trace import Trace
-
-SOLVERS = {"picard": picard, "anderson": anderson}
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """What one resonance of a batch came to.
-
-    Attributes:
-        delta: (B, P, C_L), s · σ_L ⊙ Σ_k U_Lk c_Lk, what is added to the last tap on the grid.
-        residual: gives the relative residual (taps, n) of the first n samples at the loop's end, differentiable;
-            called only when asked, since it costs one more evaluation of the loop's right-hand side. None in
-            implicit mode.
-        trace: the settling, where asked for.
-        auxiliary: in training, a loss that the gates need beside the task's, else None.
-    """
-
-    delta: Tensor
-    residual: Callable[[int], Tensor] | None
-    trace: Trace | None
-    auxiliary: Tensor | None = None
 
 
 class Engine(nn.Module):
@@ -79,7 +57,7 @@ class Engine(nn.Module):
         self.register_buffer("folded", None, persistent=False)
         self._silenced: frozenset[int] = frozenset()
         self.student: Student | None = None
-        if config.mode == "implicit":
+        if config.mode in ("implicit", "hybrid"):
             self.add_student()
 
     @property
@@ -114,13 +92,15 @@ class Engine(nn.Module):
         Args:
             anchors_BPC: P x_l⁰ of each tap, (B, P, C_l), finite.
             grid: the positions, (h, w) or (tokens,).
-            mode: `explicit`, `implicit` or `folded`.
+            mode: `explicit`, `implicit`, `folded`, or `hybrid`: explicit in training mode and implicit otherwise.
             T: iterations of the explicit loop.
             trace: record the residuals; costs one more evaluation of the loop's right-hand side.
 
         Raises:
-            ResonanceError: implicit mode without a student, or folded mode before `fold`.
+            ResonanceError: a mode that needs a student without one, or folded mode before `fold`.
         """
+        if mode in ("implicit", "hybrid") and self.student is None:
+            raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
         y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
         p_BPR = self.couplings.project(y_BPC)
         z_BQC = self._pooled(y_BPC)
@@ -128,21 +108,20 @@ class Engine(nn.Module):
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.couplings.rank, dim=2)
         record: Trace | None = None
         residual = None
+        teach: Callable[[float], Tensor] | None = None
         if mode == "folded":
             if self.folded is None:
                 raise ResonanceError("mode='folded': call fold() first")
             return Agreement(self.strength * self.statistics.std(self.last) * (p_BPR @ self.folded), None, None)
-        if mode == "implicit":
-            if self.student is None:
-                raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")
-            gate_last = None if gate_BQR is None else self.couplings.gather(gate_BQR, self.last)
-            c_last_BPS = self.student(p_BPR, self.couplings.gather(p_BPR, self.last), gate_last, grid)
+        if mode == "implicit" or (mode == "hybrid" and not self.training):
+            c_last_BPS = self._predict(p_BPR, gate_BQR, grid)
         else:
             Gt_RR, phi = self.feedback_matrix(), partial(self.phi, grid=grid)
             update = message_update(p_BPR, Gt_RR, gate_BQR, phi)
             first = phi(p_BPR) if gate_BQR is None else gate_BQR * phi(p_BPR)
-            residuals: list[Tensor] = []
-            c_BPR = self._solve(update, first, T, residuals if trace else None)
+            residuals: list[Tensor] | None = [] if trace else None
+            states: list[Tensor] | None = [] if self.student is not None and self.training else None
+            c_BPR = solve(update, first, T, self.config, self.residual, residuals=residuals, states=states)
             c_last_BPS = self.couplings.gather(c_BPR, self.last)
 
             def residual(samples: int) -> Tensor:
@@ -150,25 +129,26 @@ class Engine(nn.Module):
                 again = message_update(p_BPR[:samples], Gt_RR, gate, phi)
                 return self.residual(c_BPR[:samples], again(c_BPR[:samples]))
 
-            if trace:
+            if states is not None:
+                inputs = [p_BPR, *(p_BPR + c @ Gt_RR for c in states)]
+                W_SC = self.statistics.std(self.last) * self.couplings.writes_into(self.last)
+                predict = partial(self._predict, gate_BQR=None if gate_BQR is None else gate_BQR.detach(), grid=grid)
+                teach = partial(lesson, predict, inputs, c_last_BPS, W_SC)
+            if residuals is not None:
                 record = self._trace(torch.stack(residuals), None if gate_BQN is None else gate_BQN.mean(1))
         delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
         learning = self.gate is not None and self.training and torch.is_grad_enabled()
         auxiliary = self.gate.loss(z_BQC) if learning and self.gate is not None else None
-        return Agreement(delta_BPC, residual, record, auxiliary)
+        if mode == "hybrid" and teach is not None and torch.is_grad_enabled():
+            auxiliary = teach(1.0) if auxiliary is None else auxiliary + teach(1.0)
+        return Agreement(delta_BPC, residual, record, auxiliary, teach)
 
-    def _solve(self, update: Update, first_BPR: Tensor, T: int, residuals: list[Tensor] | None) -> Tensor:
-        """The messages at the loop's end; the residuals of all iterations go into the list, where there is one."""
-        config = self.config
-        if config.checkpoint and torch.is_grad_enabled():
-            update = partial(checkpoint, update, use_reentrant=False)
-        watch = None if residuals is None else lambda c, new: residuals.append(self.residual(c, new))
-        settled = None
-        if config.tolerance is not None:
-            # a sample that is not finite never settles, and would keep all others running
-            settled = lambda c, new: ~(self.residual(c, new) > config.tolerance).any(0)  # noqa: E731
-        run = partial(SOLVERS[config.solver], update, first_BPR, T, config.damping, settled, watch)
-        return run() if config.gradient == "unrolled" else at_fixed_point(run, update)
+    def _predict(self, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> Tensor:
+        """The student's messages into the last tap, (B, P, S)."""
+        assert self.student is not None
+        gate_last = None if gate_BQR is None else self.couplings.gather(gate_BQR, self.last)
+        predicted: Tensor = self.student(p_BPR, self.couplings.gather(p_BPR, self.last), gate_last, grid)
+        return predicted
 
     def feedback_matrix(self) -> Tensor:
         """Gᵀ (R, R) as it stands: α s times the couplings' own product, cut further where κ is to be certified."""

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dynaxx.resonance.agreement import Agreement
 from dynaxx.resonance.bottleneck import Grid
 from dynaxx.resonance.calibration import CalibrationReport, calibrate
 from dynaxx.resonance.classifier import check_classifier, find_classifier, headed, reading
 from dynaxx.resonance.config import ResonanceConfig
-from dynaxx.resonance.engine import Agreement, Engine
+from dynaxx.resonance.engine import Engine
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import Call, inputs_of
 from dynaxx.resonance.grid import from_grid, grid_of, to_grid
@@ -218,14 +219,14 @@ class ResonantModel(nn.Module):
 
     @property
     def mode(self) -> str:
-        """`explicit`, `implicit` or `folded`; may be set at any time."""
+        """`explicit`, `implicit`, `hybrid` or `folded`; may be set at any time."""
         return self.config.mode
 
     @mode.setter
     def mode(self, mode: str) -> None:
         config = dataclasses.replace(self.config, mode=mode)
-        if mode == "implicit" and self.engine is not None and self.engine.student is None:
-            raise ResonanceError("mode='implicit': this model has no student; call add_student() and distil it")
+        if mode in ("implicit", "hybrid") and self.engine is not None and self.engine.student is None:
+            raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
         if mode == "folded" and (self.engine is None or self.engine.folded is None):
             raise ResonanceError("mode='folded': call fold(), which also sets the mode")
         self.config = config

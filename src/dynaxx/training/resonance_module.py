@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from dynaxx.resonance import Anchors, ResonantModel
-from dynaxx.resonance.engine import Agreement
+from dynaxx.resonance.agreement import Agreement
 
 
 class ResonanceModule(pl.LightningModule):

@@ -23,6 +23,8 @@ class DistillOptions:
     """Peak learning rate."""
     kl_weight: float
     """Weight of the divergence between the logits."""
+    states_weight: float
+    """Weight of the loop's later states, from which the student then learns to find the end, too."""
 
 
 def train(
@@ -45,6 +47,7 @@ def train(
             classes=task.classes,
             lr=options.lr,
             kl_weight=options.kl_weight,
+            states_weight=options.states_weight,
             weight_decay=task.train.weight_decay,
             tail=tail,
         )
