@@ -3,7 +3,7 @@
 import numpy as np
 
 from dynaxx.evaluation.decision import decide
-from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, Latency, ResidualCurve, Task
+from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, GateOpening, Latency, ResidualCurve, Task
 
 HOSTILE = [
     "<script>alert('x')</script>",
@@ -49,6 +49,10 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
         residuals=[
             ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
             ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
+        ],
+        gates=[
+            GateOpening("layer2", "</script><b>3", {name: 0.5 + n / 4 for n, name in enumerate(HOSTILE)}),
+            GateOpening("</script><b>3", "layer2", {}),
         ],
         decision=decide(arms, comparisons),
     )

@@ -69,7 +69,8 @@ def page(written: Path) -> Page:
 def test_names_cannot_inject_markup(page: Page) -> None:
     assert not [tag for tag, _ in page.tags if tag in {"img", "b", "i"}]
     assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
-    assert all("alert(" not in script for script in page.scripts[2:])  # the first is plotly.js itself
+    for script in page.scripts[2:]:  # the first is plotly.js itself; names in the others are escaped
+        assert not re.search(r"(<|\\u003c)(img|script)\b", script, re.IGNORECASE)
     for name in HOSTILE:
         assert name in page.text
     assert SELECTION["candidates"][1]["tap"] in page.text  # type: ignore[index]
@@ -123,9 +124,10 @@ def test_markdown_is_inert_and_its_tables_are_whole(written: Path) -> None:
 
 
 def test_without_selection_residuals_or_several_seeds(tmp_path: Path) -> None:
-    write_report(replace(make_evaluation(seeds=1), residuals=[]), None, {}, tmp_path)
+    write_report(replace(make_evaluation(seeds=1), residuals=[], gates=[]), None, {}, tmp_path)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Does the loop settle?" not in html
+    assert "gates let through" not in html
     assert "not selected" in html
     assert "±" not in Page(html).text
     assert "Settling" not in (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -169,6 +171,9 @@ def test_figures_show_every_arm_at_its_cost_and_every_tap() -> None:
     assert curves.layout.yaxis.type == "log"
     assert curves.data[0].y == (0.5, 0.05, None)  # zero has no place on a log axis
     assert len(curves.data) == 4
+    heat = plots.gate_openings(evaluation).data[0]
+    assert list(heat.z[0]) == [0.5 + n / 4 for n in range(len(evaluation.task.classes))]
+    assert set(heat.z[1]) == {None}
 
 
 def test_terminal_table_shows_accuracy_beside_cost_and_reads_no_markup() -> None:

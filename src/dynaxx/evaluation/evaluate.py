@@ -15,6 +15,7 @@ from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
 from dynaxx.evaluation.cost import gflops, peak_memory_mb
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.gates import gate_openings
 from dynaxx.evaluation.hardware import hardware
 from dynaxx.evaluation.metrics import accuracy, macro_recall, per_class_recall
 from dynaxx.evaluation.residuals import residual_curves
@@ -131,18 +132,18 @@ def evaluate(
         )
     comparisons = compare({arm: rows.numpy() == labels for arm, rows in predictions.items()}, options)
     explicit = models.get("explicit")
-    curves = (
-        residual_curves(explicit, images[:1000].to(device), options.residual_iterations)
-        if isinstance(explicit, ResonantModel)
-        else []
-    )
+    curves, gates = [], []
+    if isinstance(explicit, ResonantModel):
+        some = images[:1000].to(device)
+        curves = residual_curves(explicit, some, options.residual_iterations)
+        gates = gate_openings(explicit, some, test.labels[:1000], test.classes)
     decision = decide(
         arms,
         comparisons,
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    return Evaluation(summary, hardware(), arms, comparisons, curves, decision), predictions
+    return Evaluation(summary, hardware(), arms, comparisons, curves, gates, decision), predictions
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], options: EvaluateOptions) -> list[Comparison]:

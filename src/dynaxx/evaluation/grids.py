@@ -126,6 +126,21 @@ def residuals_grid(evaluation: Evaluation) -> Grid:
     )
 
 
+def gates_grid(evaluation: Evaluation) -> Grid:
+    """One row a coupling, one column a class: how far its gate opens."""
+    return Grid(
+        headers=["coupling", *evaluation.task.classes],
+        rows=[
+            [
+                f"{gate.source} → {gate.target}",
+                *(f"{gate.per_class[name]:.2f}" if name in gate.per_class else "–" for name in evaluation.task.classes),
+            ]
+            for gate in evaluation.gates
+        ],
+        note="How far explicit's gates open, from 0 (shut) over 1 (as if there were none) to 2; mean over images.",
+    )
+
+
 def selection_grid(selection: dict[str, Any]) -> Grid:
     """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
     candidates: list[dict[str, Any]] = selection["candidates"]

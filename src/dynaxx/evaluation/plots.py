@@ -111,6 +111,26 @@ def residual_curves(evaluation: Evaluation) -> Any:
     return figure
 
 
+def gate_openings(evaluation: Evaluation) -> Any:
+    """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
+    import plotly.graph_objects as go
+
+    gates, classes = evaluation.gates, evaluation.task.classes
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[gate.per_class.get(name) for name in classes] for gate in gates],
+            x=[escape(name) for name in classes],
+            y=[escape(f"{gate.source} → {gate.target}") for gate in gates],
+            zmid=1.0,
+            colorscale="RdBu",
+            colorbar={"title": "gate"},
+            hovertemplate="%{y}<br>%{x}: %{z:.2f}<extra></extra>",
+        )
+    )
+    figure.update_layout(**_layout() | {"margin": {"l": 160, "r": 24, "t": 24, "b": 96}})
+    return figure
+
+
 def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
     """Labels on the side away from the nearest neighbour, so that close pairs do not overwrite each other."""
     points = np.column_stack([xs, ys])

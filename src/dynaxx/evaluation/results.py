@@ -88,6 +88,16 @@ class ResidualCurve:
 
 
 @dataclass(frozen=True)
+class GateOpening:
+    """How far explicit's gate of one coupling opens, in (0, 2), for the images of each class."""
+
+    target: str
+    source: str
+    per_class: dict[str, float]
+    """Mean over images."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """What to do, which arm to do it with, and why, one plain sentence a reason."""
 
@@ -120,6 +130,8 @@ class Evaluation:
     arms: list[ArmResult]
     comparisons: list[Comparison]
     residuals: list[ResidualCurve]
+    gates: list[GateOpening]
+    """Empty where the couplings have no gates."""
     decision: Decision
 
     def to_json(self, path: Path) -> None:

@@ -11,7 +11,7 @@ Shape suffixes: B batch, M memory, N all message values of a sample.
 import torch
 from torch import Tensor
 
-from dynaxx.resonance.loop import Settled, Update, Watch, keep_settled
+from dynaxx.resonance.loop import Settled, Update, Watch, keep_settled, may_end
 
 MEMORY = 3
 """Differences that a step looks back on."""
@@ -42,7 +42,7 @@ def anderson(
         old = c_BPR, g_BPR
         next_BPR = c_BPR + damping * g_BPR - _correction(moves, turns, g_BPR.flatten(1), damping).view_as(c_BPR)
         c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
-        if done is not None and not torch.compiler.is_compiling() and bool(done.all()):
+        if may_end(done, watch):
             return c_BPR
     if watch is not None:
         watch(c_BPR, update(c_BPR))

@@ -47,8 +47,8 @@ def picard(
         update: F.
         first_BPR: F(0), which needs no product with G.
         settled: says of (c, F(c)) which samples have settled; those stand still from then on, and the loop ends when
-            all have (in compiled and exported graphs, whose course is fixed, after T steps). None runs all T.
-        watch: called with (c_t, F(c_t)) for every t reached; the last call costs one more evaluation of F.
+            all have. It runs all T steps where its course is fixed (compiled and exported graphs) or watched.
+        watch: called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
     """
     c_BPR = damping * first_BPR
     done: Tensor | None = None
@@ -58,11 +58,16 @@ def picard(
             watch(c_BPR, new_BPR)
         next_BPR = torch.lerp(c_BPR, new_BPR, damping)  # (1-λ) c + λ F(c)
         c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
-        if done is not None and not torch.compiler.is_compiling() and bool(done.all()):
+        if may_end(done, watch):
             return c_BPR
     if watch is not None:
         watch(c_BPR, update(c_BPR))
     return c_BPR
+
+
+def may_end(done_B: Tensor | None, watch: Watch | None) -> bool:
+    """Whether all samples have settled, and nothing needs the steps that are left."""
+    return done_B is not None and watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
 
 
 def keep_settled(
