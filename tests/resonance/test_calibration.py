@@ -30,6 +30,13 @@ def test_a_settled_loop_is_left_alone():
     assert 0 <= report.accuracy <= 1
 
 
+def test_samples_that_stop_on_purpose_are_not_taken_for_a_loop_that_never_settles():
+    plain, stopping = model_with(0.02, T=2, damping=0.5), model_with(0.02, T=2, damping=0.5, tolerance=0.3)
+    stopping.load_state_dict(plain.state_dict())
+    assert torch.equal(stopping.calibrate(batches()).residual, plain.calibrate(batches()).residual)
+    assert stopping.config.tolerance == stopping.engine.config.tolerance == 0.3
+
+
 def test_a_slow_loop_gets_the_iterations_it_needs():
     model = model_with(0.02, T=2, damping=0.5)
     report = model.calibrate(batches())

@@ -50,6 +50,21 @@ def test_a_folded_model_saves_and_loads(tmp_path):
     assert not torch.equal(again(x), expected)
 
 
+def test_a_fold_never_outlives_the_parameters_it_was_made_for():
+    model, x = linear(0.1), images().double()
+    model.fold()
+    before = model(x)
+    model.mode = "explicit"
+    with torch.no_grad():
+        for U in model.engine.couplings.U:
+            U.mul_(1.5)
+    model.mode = "folded"
+    assert not torch.allclose(model(x), before)
+    model.train()
+    with pytest.raises(ResonanceError, match=r"mode='folded': call fold\(\)"):
+        model(x)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -66,7 +81,5 @@ def test_what_is_not_one_matrix_is_refused(options, line):
 def test_a_divergent_loop_and_a_mode_without_fold_are_refused():
     with pytest.raises(ResonanceError, match=r"fold\(\): the loop diverges"):
         linear(3.0).fold()
-    with pytest.raises(ResonanceError, match=r"mode='folded': call fold\(\)"):
-        linear(0.1).mode = "folded"
     with pytest.raises(ResonanceError, match="mode='folded': there is nothing to fold yet"):
         wrap_with_resonance(Plain(), PLAIN_TAPS, mode="folded", example_input=images())

@@ -59,6 +59,15 @@ def test_anderson_reaches_the_fixed_point_of_the_damped_steps(seed, scale, dampi
     assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_anderson_runs_in_half_precision(dtype):
+    made = engine(0.2, solver="anderson").to(dtype)
+    low = delta(made, [x.to(dtype) for x in anchors()], 6)
+    assert low.dtype == dtype
+    full = delta(made.double(), anchors(), 6)
+    assert torch.allclose(low.double(), full, atol=0.1 * float(full.abs().max().detach()))
+
+
 def test_anderson_gets_nearer_in_as_many_steps_where_the_loop_settles_slowly():
     options = {"scale": 0.4, "stability": "certified", "damping": 0.3}
     errors = {}
@@ -110,7 +119,7 @@ def parameters_of(made: Engine) -> list[torch.Tensor]:
 @pytest.mark.parametrize("solver", ["picard", "anderson"])
 def test_the_implicit_gradient_is_that_of_the_unrolled_loop_run_to_its_end(solver):
     options = {"gate": "learned", "solver": solver}
-    unrolled, implicit = engine(**options), engine(**options, gradient="implicit")
+    unrolled, implicit = engine(**options), engine(**options, gradient="implicit", stability="monitored")
     answers = []
     for made in (unrolled, implicit):
         x = [tap.requires_grad_() for tap in anchors()]
@@ -123,7 +132,7 @@ def test_the_implicit_gradient_is_that_of_the_unrolled_loop_run_to_its_end(solve
 
 
 def test_gradcheck_of_the_implicit_gradient():
-    made = engine(gradient="implicit")
+    made = engine(gradient="implicit", stability="monitored")
     x = [tap.requires_grad_() for tap in anchors(1)]
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
@@ -133,7 +142,7 @@ def test_gradcheck_of_the_implicit_gradient():
 
 
 def test_a_loop_that_does_not_contract_says_so_in_the_backward_pass():
-    made = engine(1.5, activation="identity", gradient="implicit", T=3)
+    made = engine(1.5, activation="identity", gradient="implicit", stability="monitored", T=3)
     with pytest.warns(ResonanceWarning, match="backward solve did not converge"):
         delta(made, anchors(), 3).square().sum().backward()
 
@@ -162,6 +171,10 @@ def test_checkpointing_remembers_less_and_differentiates_alike():
         ({"solver": "newton"}, "solver='newton': give one of picard, anderson"),
         ({"gradient": "none"}, "gradient='none': give one of unrolled, implicit"),
         ({"checkpoint": "yes"}, "checkpoint='yes': give True or False"),
+        ({"gradient": "implicit"}, "gradient='implicit': at a fixed point the residual has no gradient"),
+        ({"gradient": "implicit", "stability": "monitored", "checkpoint": True}, "checkpoint=True: the implicit"),
+        ({"classifier": "fc"}, "classifier='fc': a new head replaces it; give num_classes"),
+        ({"token_pool": True, "prefix_tokens": 2}, "prefix_tokens=2: pooled tokens have no neighbours"),
         ({"tolerance": 0.0}, r"tolerance=0.0: give a number in \(0, 1\), or None"),
         ({"stability": "sure"}, "stability='sure': give one of regularized, certified, monitored"),
         ({"kappa_max": 1.0}, r"kappa_max=1.0: give a number in \(0, 1\)"),

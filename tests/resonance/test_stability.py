@@ -94,6 +94,19 @@ def test_a_certified_loop_contracts_after_every_step_and_in_inference(seed, scal
     assert torch.allclose(*long, rtol=1e-8, atol=1e-12)
 
 
+def test_a_certificate_holds_for_a_user_who_never_calls_train():
+    made = engine(0.5, stability="certified").eval()
+    optimizer = torch.optim.SGD(made.parameters(), 3.0)
+    anchors = [torch.randn(2, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
+    for _ in range(3):
+        made(anchors, GRID, "explicit", 2).delta.square().mean().backward()
+        optimizer.step()
+        assert made.stability().contraction_certified
+    made.settle()
+    with torch.no_grad():
+        assert made.stability().contraction_certified
+
+
 def test_a_loop_that_contracts_already_is_left_alone_by_the_certificate():
     made = engine(0.05, stability="certified")
     plain = made.couplings.feedback(made.strength)

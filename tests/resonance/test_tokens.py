@@ -61,6 +61,12 @@ def test_a_causal_model_stays_causal(gate, token_pool, mode):
     assert not torch.allclose(before, bare, atol=1e-2)
 
 
+@pytest.mark.parametrize("options", [{"solver": "anderson"}, {"tolerance": 1e-2}], ids=str)
+def test_what_looks_at_all_tokens_at_once_is_refused_in_a_causal_model(options):
+    with pytest.raises(ResonanceError, match="in causal models tokens hear no future"):
+        wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=IDS, **options)
+
+
 def test_that_an_encoder_hears_its_future_is_noticed_and_can_be_overruled():
     model = wrap_with_resonance(bert(), [2, 4, 6], rank=3, example_input={"input_ids": IDS})
     assert model.paths[0] == "bert.encoder.layer.1"

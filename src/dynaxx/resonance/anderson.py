@@ -50,8 +50,14 @@ def anderson(
 
 
 def _correction(moves: list[Tensor], turns: list[Tensor], g_BN: Tensor, damping: float) -> Tensor:
-    """(ΔC + λ ΔG) γ, (B, N)."""
-    C_BMN, G_BMN = torch.stack(moves, 1), torch.stack(turns, 1)
+    """(ΔC + λ ΔG) γ, (B, N); in float32 at least, since half precision solves no normal equations."""
+    with torch.autocast(g_BN.device.type, enabled=False):
+        dtype = torch.promote_types(g_BN.dtype, torch.float32)
+        C_BMN, G_BMN = torch.stack(moves, 1).to(dtype), torch.stack(turns, 1).to(dtype)
+        return _mixed(C_BMN, G_BMN, g_BN.to(dtype), damping).to(g_BN.dtype)
+
+
+def _mixed(C_BMN: Tensor, G_BMN: Tensor, g_BN: Tensor, damping: float) -> Tensor:
     normal_BMM = G_BMN @ G_BMN.mT
     scale = normal_BMM.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     eye = torch.eye(normal_BMM.shape[1], dtype=g_BN.dtype, device=g_BN.device)

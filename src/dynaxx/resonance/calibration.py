@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,11 +80,12 @@ def calibrate(
     model.eval()
     try:
         accuracy, _ = _measure(model, loader, traced=False)
-        model.T = 4 * T
+        model.T, config = 4 * T, engine.config
+        engine.config = replace(config, tolerance=None)  # a sample that stops on purpose is not one that never settles
         try:
             _, residual = _measure(model, loader, traced=True)
         finally:
-            model.T = T
+            model.T, engine.config = T, config
         below = (residual <= tolerance).all(1)
         settled = bool(below[T - 1])
         half = len(residual) // 2
@@ -94,10 +95,12 @@ def calibrate(
             model.T, action = int(below.nonzero()[0]) + 1, "T"
         elif oscillating:
             engine.strength.mul_(CUT)
+            engine.settle()
             cut, _ = _measure(model, loader, traced=False)
             action = "strength"
             if accuracy is not None and cut is not None and cut < accuracy:
                 engine.strength.div_(CUT)
+                engine.settle()
                 action = "strength undone"
         if action in ("T", "strength"):
             accuracy, _ = _measure(model, loader, traced=False)

@@ -108,6 +108,17 @@ class ResonanceConfig:
             raise ResonanceError(f"checkpoint={self.checkpoint!r}: give True or False")
         if self.tolerance is not None:
             _number("tolerance", self.tolerance, 0.0, math.nextafter(1.0, 0.0), "in (0, 1), or None")
+        if self.gradient == "implicit" and self.stability == "regularized":
+            raise ResonanceError(
+                "gradient='implicit': at a fixed point the residual has no gradient to learn from; "
+                "give stability='certified' or 'monitored'"
+            )
+        if self.gradient == "implicit" and self.checkpoint:
+            raise ResonanceError("checkpoint=True: the implicit gradient keeps one iteration anyway; give False")
+        if self.classifier is not None and self.num_classes is None:
+            raise ResonanceError(f"classifier={self.classifier!r}: a new head replaces it; give num_classes too")
+        if self.token_pool and self.prefix_tokens:
+            raise ResonanceError(f"prefix_tokens={self.prefix_tokens}: pooled tokens have no neighbours; give None")
         _choice("couplings", self.couplings, COUPLINGS)
         learned = self.couplings == "learned"
         if self.depthwise is None:

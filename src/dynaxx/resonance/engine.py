@@ -155,7 +155,8 @@ class Engine(nn.Module):
         Gt_RR = self.couplings.feedback(self.config.feedback * self.strength)
         if self.config.stability != "certified":
             return Gt_RR
-        return Gt_RR * (self._certify(Gt_RR) if self.training else self.certified_gain)
+        # a loop that may be trained is certified in every pass, whatever mode its user left it in
+        return Gt_RR * (self._certify(Gt_RR) if self.training or torch.is_grad_enabled() else self.certified_gain)
 
     def _certify(self, Gt_RR: Tensor) -> Tensor:
         """The factor min(1, κ_max / κ), kept for inference, where the parameters stand still."""
@@ -164,11 +165,18 @@ class Engine(nn.Module):
         self.certified_gain.copy_(gain.detach())
         return gain
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Bring the certified gain up to the parameters as they now are, for passes without gradients."""
+        if self.config.stability == "certified":
+            self._certify(self.couplings.feedback(self.config.feedback * self.strength))
+
     def train(self, mode: bool = True) -> "Engine":
         """As in torch; leaving training mode also settles the certified gain for the parameters as they now are."""
-        if not mode and self.training and self.config.stability == "certified":
-            with torch.no_grad():
-                self._certify(self.couplings.feedback(self.config.feedback * self.strength))
+        if not mode and self.training:
+            self.settle()
+        if mode:
+            self.folded = None  # what training moves is folded no longer
         return super().train(mode)
 
     def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
                 f"name module paths instead, for example {_examples(model)}"
             )
         return thirds(known)
+    if not isinstance(layers, Sequence):
+        raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
     paths = [_path(model, layer, known) for layer in layers]
     if len(paths) < 2:
         raise ResonanceError(f"layers={list(layers)!r}: at least two layers are needed to couple")

@@ -106,6 +106,13 @@ class ResonantModel(nn.Module):
         for name, unset in (("token_pool", False), ("causal", None), ("prefix_tokens", None)):
             if getattr(self.config, name) != unset and not infos[0].tokens:
                 raise ResonanceError(f"{name}={getattr(self.config, name)!r}: the taps are maps; give {unset}")
+        # both look at all positions of a sample at once, those behind a token included
+        for name, plain in (("solver", "picard"), ("tolerance", None)):
+            if infos[0].causal and getattr(self.config, name) != plain:
+                given = getattr(self.config, name)
+                raise ResonanceError(
+                    f"{name}={given!r}: in a causal model a token would hear its future; use {plain!r}"
+                )
         config = dataclasses.replace(self.config, T=T or self.T)
         with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
             engine = Engine(
@@ -227,8 +234,8 @@ class ResonantModel(nn.Module):
         config = dataclasses.replace(self.config, mode=mode)
         if mode in ("implicit", "hybrid") and self.engine is not None and self.engine.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
-        if mode == "folded" and (self.engine is None or self.engine.folded is None):
-            raise ResonanceError("mode='folded': call fold(), which also sets the mode")
+        if mode == "folded":
+            self.built().fold()  # anew, for the parameters as they now are
         self.config = config
 
     @property
@@ -247,12 +254,11 @@ class ResonantModel(nn.Module):
     def fold(self) -> None:
         """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
 
-        It holds for the parameters as they are; train in explicit mode and fold again.
+        It holds for the parameters as they are; train in explicit mode and fold again. Same as `mode = "folded"`.
 
         Raises:
             ResonanceError: a loop that is not linear, or that diverges.
         """
-        self.built().fold()
         self.mode = "folded"
 
     @contextmanager
@@ -341,6 +347,7 @@ class ResonantModel(nn.Module):
         `load_resonance(base_model, directory)` reads them back.
         """
         engine = self.built()
+        engine.settle()
         tensors = {f"engine.{name}": tensor for name, tensor in engine.state_dict().items()}
         if self.head is not None:
             tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}

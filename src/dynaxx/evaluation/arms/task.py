@@ -39,7 +39,7 @@ class TrainOptions:
     warmup: float
     """Share of the steps over which the strength rises from 0.01."""
     augmentation: str
-    """`none`, `flip` or `crop_flip`; the last cannot be cached, so its arms train live."""
+    """One of `dynaxx.data.AUGMENTATIONS`; one with too many versions of an image to cache trains live."""
     patience: int
     """Epochs without a better validation accuracy after which training stops."""
     checkpoint_every: int
