@@ -111,7 +111,7 @@ class ResonantModel(nn.Module):
             if infos[0].causal and getattr(self.config, name) != plain:
                 given = getattr(self.config, name)
                 raise ResonanceError(
-                    f"{name}={given!r}: in a causal model a token would hear its future; use {plain!r}"
+                    f"{name}={given!r}: in causal models tokens hear no future; give {plain!r}"
                 )
         config = dataclasses.replace(self.config, T=T or self.T)
         with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
