@@ -75,6 +75,15 @@ def test_that_an_encoder_hears_its_future_is_noticed_and_can_be_overruled():
     assert wrap_with_resonance(bert(), [2, 4], causal=True, rank=3, example_input={"input_ids": IDS}).engine.causal
 
 
+@pytest.mark.parametrize(
+    "example", [IDS[:, :1], {"inputs_embeds": torch.randn(2, 9, 24)}], ids=["one token", "embeddings"]
+)
+def test_where_it_cannot_be_tried_the_user_has_to_say(example):
+    with pytest.raises(ResonanceError, match="causal=None: .*give causal=True or causal=False"):
+        wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=example)
+    assert wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, causal=True, example_input=example).engine.causal
+
+
 def test_an_encoder_trains_on_a_new_task_and_comes_back(tmp_path):
     net = bert()
     model = wrap_with_resonance(net, "auto", rank=3, T=3, num_classes=3, example_input={"input_ids": IDS})

@@ -1,10 +1,11 @@
 """The core of Dynaxx: couplings, the loop in message space, stability, and the resonant model. Needs torch alone."""
 
+from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.calibration import CalibrationReport
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.layers import stages
-from dynaxx.resonance.model import Anchors, ResonantModel
+from dynaxx.resonance.model import ResonantModel
 from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.tail import tail_after
 from dynaxx.resonance.trace import Trace

@@ -2,7 +2,7 @@
 
     γ = argmin ‖g_t - ΔG γ‖,    c ← c + λ g_t - (ΔC + λ ΔG) γ,    g = F(c) - c
 
-ΔC and ΔG hold the last `memory` differences of iterates and of residuals (type II; Walker and Ni 2011). Every sample
+ΔC and ΔG hold the last `MEMORY` differences of iterates and of residuals (type II; Walker and Ni 2011). Every sample
 solves its own small least-squares problem, so its answer does not depend on who else is in the batch.
 
 Shape suffixes: B batch, M memory, N all message values of a sample.
@@ -11,7 +11,7 @@ Shape suffixes: B batch, M memory, N all message values of a sample.
 import torch
 from torch import Tensor
 
-from dynaxx.resonance.loop import Settled, Update, Watch, keep_settled, may_end
+from dynaxx.resonance.loop import Step
 
 MEMORY = 3
 """Differences that a step looks back on."""
@@ -20,47 +20,32 @@ RIDGE = 1e-6
 """Added to the normal equations, in units of their mean diagonal, so that differences that align do no harm."""
 
 
-def anderson(
-    update: Update,
-    first_BPR: Tensor,
-    T: int,
-    damping: float,
-    settled: Settled | None = None,
-    watch: Watch | None = None,
-) -> Tensor:
-    """`T` accelerated steps from c = 0; the arguments are those of `loop.picard`."""
-    c_BPR, old = damping * first_BPR, (torch.zeros_like(first_BPR), first_BPR)
+def anderson(first_BPR: Tensor, damping: float) -> Step:
+    """Accelerated steps of one loop, which starts at c = 0 with F(0) = `first_BPR`."""
+    old = torch.zeros_like(first_BPR), first_BPR
     moves: list[Tensor] = []  # ΔC and ΔG, newest last, flattened to (B, N)
     turns: list[Tensor] = []
-    done: Tensor | None = None
-    for _ in range(T - 1):
-        new_BPR = update(c_BPR)
-        if watch is not None:
-            watch(c_BPR, new_BPR)
+
+    def step(c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
+        nonlocal old
         g_BPR = new_BPR - c_BPR
-        moves, turns = [*moves, (c_BPR - old[0]).flatten(1)][-MEMORY:], [*turns, (g_BPR - old[1]).flatten(1)][-MEMORY:]
+        moves.append((c_BPR - old[0]).flatten(1))
+        turns.append((g_BPR - old[1]).flatten(1))
+        del moves[:-MEMORY], turns[:-MEMORY]
         old = c_BPR, g_BPR
-        next_BPR = c_BPR + damping * g_BPR - _correction(moves, turns, g_BPR.flatten(1), damping).view_as(c_BPR)
-        c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
-        if may_end(done, watch):
-            return c_BPR
-    if watch is not None:
-        watch(c_BPR, update(c_BPR))
-    return c_BPR
+        return c_BPR + damping * g_BPR - _correction(moves, turns, g_BPR.flatten(1), damping).view_as(c_BPR)
+
+    return step
 
 
 def _correction(moves: list[Tensor], turns: list[Tensor], g_BN: Tensor, damping: float) -> Tensor:
     """(ΔC + λ ΔG) γ, (B, N); in float32 at least, since half precision solves no normal equations."""
+    dtype = torch.promote_types(g_BN.dtype, torch.float32)
     with torch.autocast(g_BN.device.type, enabled=False):
-        dtype = torch.promote_types(g_BN.dtype, torch.float32)
         C_BMN, G_BMN = torch.stack(moves, 1).to(dtype), torch.stack(turns, 1).to(dtype)
-        return _mixed(C_BMN, G_BMN, g_BN.to(dtype), damping).to(g_BN.dtype)
-
-
-def _mixed(C_BMN: Tensor, G_BMN: Tensor, g_BN: Tensor, damping: float) -> Tensor:
-    normal_BMM = G_BMN @ G_BMN.mT
-    scale = normal_BMM.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    eye = torch.eye(normal_BMM.shape[1], dtype=g_BN.dtype, device=g_BN.device)
-    ridge_BMM = (RIDGE * scale + torch.finfo(g_BN.dtype).tiny ** 0.5) * eye
-    gamma_BM1 = torch.linalg.solve(normal_BMM + ridge_BMM, G_BMN @ g_BN[:, :, None])
-    return ((C_BMN + damping * G_BMN).mT @ gamma_BM1)[:, :, 0]
+        normal_BMM = G_BMN @ G_BMN.mT
+        scale = normal_BMM.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        eye = torch.eye(normal_BMM.shape[1], dtype=dtype, device=g_BN.device)
+        ridge_BMM = (RIDGE * scale + torch.finfo(dtype).tiny ** 0.5) * eye
+        gamma_BM1 = torch.linalg.solve(normal_BMM + ridge_BMM, G_BMN @ g_BN.to(dtype)[:, :, None])
+        return ((C_BMN + damping * G_BMN).mT @ gamma_BM1)[:, :, 0].to(g_BN.dtype)

@@ -16,6 +16,9 @@ from torch import Tensor
 Update = Callable[[Tensor], Tensor]
 """The undamped right-hand side F(c) = g φ(p + G c)."""
 
+Step = Callable[[Tensor, Tensor], Tensor]
+"""From (c, F(c)) to the next c."""
+
 Settled = Callable[[Tensor, Tensor], Tensor]
 """From (c, F(c)) to (B,) bool."""
 
@@ -33,19 +36,27 @@ def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_BQR: Tensor | None, phi: U
     return update
 
 
-def picard(
+def picard(first_BPR: Tensor, damping: float) -> Step:
+    """Damped steps, c ← (1-λ) c + λ F(c)."""
+    del first_BPR
+    return lambda c_BPR, new_BPR: torch.lerp(c_BPR, new_BPR, damping)
+
+
+def iterate(
     update: Update,
     first_BPR: Tensor,
     T: int,
     damping: float,
+    step: Step,
     settled: Settled | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
-    """`T` damped Picard steps from c = 0; returns the messages c_T.
+    """`T` steps from c = 0, of which the first is damped; returns the messages c_T.
 
     Args:
         update: F.
         first_BPR: F(0), which needs no product with G.
+        step: from (c, F(c)) to the next c.
         settled: says of (c, F(c)) which samples have settled; those stand still from then on, and the loop ends when
             all have. It runs all T steps where its course is fixed (compiled and exported graphs) or watched.
         watch: called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
@@ -56,7 +67,7 @@ def picard(
         new_BPR = update(c_BPR)
         if watch is not None:
             watch(c_BPR, new_BPR)
-        next_BPR = torch.lerp(c_BPR, new_BPR, damping)  # (1-λ) c + λ F(c)
+        next_BPR = step(c_BPR, new_BPR)
         c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
         if may_end(done, watch):
             return c_BPR

@@ -5,42 +5,29 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dynaxx.resonance.agreement import Agreement
-from dynaxx.resonance.bottleneck import Grid
+from dynaxx.resonance.anchors import Anchors, pooled_anchors
 from dynaxx.resonance.calibration import CalibrationReport, calibrate
 from dynaxx.resonance.classifier import check_classifier, find_classifier, headed, reading
+from dynaxx.resonance.combinations import check_options
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.engine import Engine
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import Call, inputs_of
-from dynaxx.resonance.grid import from_grid, grid_of, to_grid
+from dynaxx.resonance.grid import from_grid
 from dynaxx.resonance.head import Head
 from dynaxx.resonance.saving import write
 from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.statistics import moments
 from dynaxx.resonance.student import Student
 from dynaxx.resonance.taps import TapInfo, check_fits, probe, tapped
-from dynaxx.resonance.tokens import hears_no_future, prefix_tokens, running_mean
+from dynaxx.resonance.tokens import with_token_facts
 from dynaxx.resonance.trace import Trace
-
-
-class Anchors(NamedTuple):
-    """What the taps of one batch hold, as the engine needs it; everything before the last tap ends here.
-
-    Attributes:
-        pooled: P x_l⁰ of each tap in depth order, (B, P, C_l).
-        last: x_L⁰ as the backbone gave it.
-        grid: (h, w) or (tokens,).
-    """
-
-    pooled: list[Tensor]
-    last: Tensor
-    grid: Grid
 
 
 class ResonantModel(nn.Module):
@@ -89,30 +76,14 @@ class ResonantModel(nn.Module):
             check_classifier(self.backbone, self.classifier, lambda: self.backbone(*args, **kwargs))
         infos = probe(self.backbone, self.paths, args, kwargs)
         if infos[0].tokens:
-            paths, causal, prefix = [info.path for info in infos], self.config.causal, self.config.prefix_tokens
-            if causal is None:
-                causal = hears_no_future(self.backbone, paths, args, kwargs)
-            if prefix is None:
-                prefix = prefix_tokens(self.backbone)
-            infos = [dataclasses.replace(info, causal=causal, prefix=prefix) for info in infos]
+            infos = with_token_facts(infos, self.backbone, call, self.config.causal, self.config.prefix_tokens)
         self.build_from(infos)
 
     def build_from(self, infos: Sequence[TapInfo], T: int | None = None) -> None:
         """Make the parameters for taps of known shape, given in depth order, and for the couplings that `T` needs."""
         self.paths = tuple(info.path for info in infos)
         self._copy = [info.overwritten for info in infos]
-        if self.config.grid is not None and infos[0].tokens:
-            raise ResonanceError(f"grid={self.config.grid!r}: the taps are token sequences; give grid=None")
-        for name, unset in (("token_pool", False), ("causal", None), ("prefix_tokens", None)):
-            if getattr(self.config, name) != unset and not infos[0].tokens:
-                raise ResonanceError(f"{name}={getattr(self.config, name)!r}: the taps are maps; give {unset}")
-        # both look at all positions of a sample at once, those behind a token included
-        for name, plain in (("solver", "picard"), ("tolerance", None)):
-            if infos[0].causal and getattr(self.config, name) != plain:
-                given = getattr(self.config, name)
-                raise ResonanceError(
-                    f"{name}={given!r}: in causal models tokens hear no future; give {plain!r}"
-                )
+        check_options(self.config, infos[0])
         config = dataclasses.replace(self.config, T=T or self.T)
         with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
             engine = Engine(
@@ -173,12 +144,7 @@ class ResonantModel(nn.Module):
         engine = self.built()
         for path, x, channels in zip(self.paths, activations, engine.channels, strict=True):
             check_fits(path, x, channels, engine.tokens)
-        grid = grid_of(activations[-1], self.config.grid)
-        pooled = [to_grid(x, grid) for x in activations]
-        if self.config.token_pool:
-            pooled = [running_mean(x) if engine.causal else x.mean(1, keepdim=True) for x in pooled]
-            grid = (pooled[-1].shape[1],)
-        return Anchors(pooled, activations[-1], grid)
+        return pooled_anchors(activations, self.config.grid, self.config.token_pool, engine.causal)
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:

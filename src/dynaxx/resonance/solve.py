@@ -10,9 +10,9 @@ from torch.utils.checkpoint import checkpoint
 from dynaxx.resonance.anderson import anderson
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.implicit_gradient import at_fixed_point
-from dynaxx.resonance.loop import Update, picard
+from dynaxx.resonance.loop import Update, iterate, picard
 
-SOLVERS = {"picard": picard, "anderson": anderson}
+STEPS = {"picard": picard, "anderson": anderson}
 
 
 def solve(
@@ -36,12 +36,13 @@ def solve(
         residuals: where given, gets that of every iteration, at the cost of one more evaluation of F.
         states: where given, gets the messages that F was evaluated at, without their history.
     """
-    step = update if states is None else _noting(update, states)
+    noted = update if states is None else _noting(update, states)
     if config.checkpoint and torch.is_grad_enabled():
-        step = partial(checkpoint, step, use_reentrant=False)
+        noted = partial(checkpoint, noted, use_reentrant=False)
     watch = None if residuals is None else lambda c, new: residuals.append(residual(c, new))
     settled = None if config.tolerance is None else partial(_settled, residual, config.tolerance)
-    run = partial(SOLVERS[config.solver], step, first_BPR, T, config.damping, settled, watch)
+    step = STEPS[config.solver](first_BPR, config.damping)
+    run = partial(iterate, noted, first_BPR, T, config.damping, step, settled, watch)
     return run() if config.gradient == "unrolled" else at_fixed_point(run, update)
 
 

@@ -90,12 +90,25 @@ class KeepBest(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stops training with one clear line where the loss is not finite, before the weights are spoilt."""
+    """Stops training with one clear line where the loss or a gradient is not finite, before it reaches the weights.
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    A sample whose loop overflows falls back to the backbone, so its loss is finite where its gradient is not: without
+    the second look, training would go on with spoilt weights to its end.
+    """
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if trainer.precision.startswith("16"):
+            return  # the gradient scaler of fp16 meets overflows now and then, and skips their steps itself
+        for name, parameter in pl_module.named_parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                raise FloatingPointError(
+                    f"the gradient of {name} is not finite in step {trainer.global_step}: lower the learning rate "
+                    "(lr), and check data and weights for values that are not finite"
+                )
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"train/loss is {float(loss)} in step {trainer.global_step}: lower the learning rate (lr), and check "
