@@ -1,5 +1,7 @@
 """However the fixed point is reached and differentiated, it is the same one, for each sample by itself."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 
 from dynaxx import ResonanceConfig, ResonanceError
 from dynaxx.resonance import ResonanceWarning
+from dynaxx.resonance.anderson import anderson
 from dynaxx.resonance.engine import Engine
+from dynaxx.resonance.loop import iterate
 
 GRID = (2, 3)
 CHANNELS = (3, 4, 5)
@@ -57,6 +61,24 @@ def test_anderson_reaches_the_fixed_point_of_the_damped_steps(seed, scale, dampi
             made.eval()
         expected, found = delta(plain, anchors(), 400), delta(fast, anchors(), 40)
     assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_anderson_is_the_formula_sample_by_sample():
+    """c ← c + λ g - (ΔC + λ ΔG) γ with γ the least-squares solution, written out for one sample at a time."""
+    torch.manual_seed(2)
+    A, first, damping = 0.3 * torch.randn(5, 5).double(), torch.randn(3, 1, 5).double(), 0.7
+    found = iterate(lambda c: first + torch.tanh(c @ A), first, 7, damping, anderson(first, damping))
+    for sample in range(3):
+        states, gaps = [torch.zeros(5).double()], [first[sample, 0]]
+        c = damping * first[sample, 0]
+        for _ in range(6):
+            g = first[sample, 0] + torch.tanh(c @ A) - c
+            states, gaps = [*states, c], [*gaps, g]
+            dC = torch.stack([b - a for a, b in pairwise(states)][-3:], dim=1)
+            dG = torch.stack([b - a for a, b in pairwise(gaps)][-3:], dim=1)
+            gamma = torch.linalg.lstsq(dG, g[:, None]).solution
+            c = c + damping * g - ((dC + damping * dG) @ gamma)[:, 0]
+        assert torch.allclose(found[sample, 0], c, rtol=1e-3)  # as near as the ridge lets it
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,5 +1,7 @@
 """Training from the cache is training on the images: same order, same views, same numbers."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -104,6 +106,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
 
 
 def test_the_key_depends_on_every_part():
-    keys = {cache_key(of="a", taps=["x"]), cache_key(of="b", taps=["x"]), cache_key(of="a", taps=["y"])}
-    assert len(keys) == 3
-    assert cache_key(of="a", taps=["x"]) in keys
+    plain, pooled = model_of(), model_of()
+    pooled.config = dataclasses.replace(pooled.config, token_pool=True)
+    causal = model_of()
+    causal.engine.causal = True
+    models = [plain, pooled, causal, model_of(grid=(2, 2)), model_of(taps=("layer1", "layer3"))]
+    keys = {cache_key(model, of="a", views="flip") for model in models}
+    keys |= {cache_key(plain, of="b", views="flip"), cache_key(plain, of="a", views="none")}
+    assert len(keys) == 7
+    assert cache_key(model_of(), of="a", views="flip") in keys

@@ -62,35 +62,27 @@ def iterate(
         watch: called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
     """
     c_BPR = damping * first_BPR
-    done: Tensor | None = None
     for _ in range(T - 1):
         new_BPR = update(c_BPR)
         if watch is not None:
             watch(c_BPR, new_BPR)
         next_BPR = step(c_BPR, new_BPR)
-        c_BPR, done = keep_settled(c_BPR, new_BPR, next_BPR, settled, done)
-        if may_end(done, watch):
+        if settled is None:
+            c_BPR = next_BPR
+            continue
+        with torch.no_grad():
+            done_B = settled(c_BPR, new_BPR)  # who stands still is asked the same again, and answers the same
+        c_BPR = torch.where(done_B[:, None, None], c_BPR, next_BPR)
+        if _may_end(done_B, watch):
             return c_BPR
     if watch is not None:
         watch(c_BPR, update(c_BPR))
     return c_BPR
 
 
-def may_end(done_B: Tensor | None, watch: Watch | None) -> bool:
+def _may_end(done_B: Tensor, watch: Watch | None) -> bool:
     """Whether all samples have settled, and nothing needs the steps that are left."""
-    return done_B is not None and watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
-
-
-def keep_settled(
-    c_BPR: Tensor, new_BPR: Tensor, next_BPR: Tensor, settled: Settled | None, done_B: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """The next messages and who has settled: a sample that has, now or before, keeps the messages it has."""
-    if settled is None:
-        return next_BPR, None
-    with torch.no_grad():
-        now_B = settled(c_BPR, new_BPR)
-    done_B = now_B if done_B is None else done_B | now_B
-    return torch.where(done_B[:, None, None], c_BPR, next_BPR), done_B
+    return watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
 
 
 def relative_residual(moved_BPC: Tensor, target_BPC: Tensor, eps: float = 1e-6) -> Tensor:

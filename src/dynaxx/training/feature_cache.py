@@ -52,8 +52,10 @@ class FeatureCache:
         return Anchors(pooled, last, self.grid)
 
 
-def cache_key(**parts: object) -> str:
-    """A name for a cache made from everything its content depends on."""
+def cache_key(model: ResonantModel, **parts: object) -> str:
+    """A name for a cache made from everything its content depends on: what the model reads, and the `parts`."""
+    parts |= {"taps": model.paths, "grid": model.config.grid}
+    parts |= {"token_pool": model.config.token_pool, "causal": model.built().causal}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -76,14 +76,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         if fit_statistics:
             model.fit_statistics(images.train_dataloader())
         return Source(images, None, time.perf_counter() - started)
-    key = cache_key(
-        of=task.fingerprint,
-        taps=model.paths,
-        grid=model.config.grid,
-        token_pool=model.config.token_pool,
-        causal=model.built().causal,
-        views=task.train.augmentation,
-    )
+    key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
     cache = open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)
     started = time.perf_counter()
     data = CachedData(cache, (train, labels[train]), (val, labels[val]), task.train.batch_size, seed)
