@@ -41,8 +41,8 @@ def up_to_each(x: Tensor) -> Tensor:
     return torch.stack([x[:, :, : n + 1].mean(2) for n in range(x.shape[2])], dim=2)
 
 
-def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tuple[Tensor, list[list[Tensor]]]:
-    """x_L after T iterations, and the relative residual [iteration][tap] -> (B,).
+def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """x_l of the seen taps after T iterations, and the relative residual [iteration][tap] -> (B,).
 
     `anchors` are channels-first: (B, C, H, W), or (B, C, N) for tokens.
     """
@@ -105,7 +105,10 @@ def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tu
             size = delta(after, tap).flatten(1).norm(dim=1)
             row.append(moved / (size + 1e-6))
         residuals.append(row)
-    out = delta(c, L)
-    if out.ndim == 4:
-        out = F.interpolate(out, size=anchors[-1].shape[2:], mode="nearest")
-    return anchors[-1] + out, residuals
+    agreed = []
+    for tap in engine.seen:
+        out = delta(c, tap)
+        if out.ndim == 4:
+            out = F.interpolate(out, size=anchors[tap].shape[2:], mode="nearest")
+        agreed.append(anchors[tap] + out)
+    return agreed, residuals

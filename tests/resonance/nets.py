@@ -1,11 +1,16 @@
 """Networks for the tests of the core, small unless a test needs the real one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+
+from dynaxx.resonance import Anchors
+from dynaxx.resonance.agreement import Agreement
+from dynaxx.resonance.engine import Engine
+from dynaxx.resonance.taps import TapInfo
 
 
 def small_vit() -> nn.Module:
@@ -58,10 +63,20 @@ class Plain(nn.Module):
 PLAIN_TAPS = ["early", "middle", "late"]
 
 
+def tap_infos(channels: Sequence[int], tokens: bool = False, **facts: object) -> list[TapInfo]:
+    """What a first pass would find at taps of these widths."""
+    return [TapInfo(f"tap{n}", width, tokens, False, **facts) for n, width in enumerate(channels)]
+
+
+def met(engine: Engine, pooled: list[Tensor], grid: tuple[int, ...], T: int, *, trace: bool = False) -> Agreement:
+    """What an engine of maps at the grid's own resolution makes of these anchors, in explicit mode."""
+    return engine(Anchors(pooled, [pooled[tap] for tap in engine.seen], grid), "explicit", T, trace)
+
+
 def trained_like(model: nn.Module) -> nn.Module:
     """Every resonance parameter moved away from its start, as training would."""
     for name, parameter in model.named_parameters():
-        if name.startswith("engine."):
+        if "engine." in name:
             nn.init.normal_(parameter, std=0.2)
     return model
 

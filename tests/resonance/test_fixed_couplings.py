@@ -11,14 +11,14 @@ from dynaxx.resonance.topology import live_pairs
 
 def test_identity_is_eye_between_taps_of_any_width():
     channels = [3, 7, 5]
-    made = Couplings(channels, live_pairs(3, 4), 2, "identity")
+    made = Couplings(channels, live_pairs(3, 4, [2]), 2, "identity")
     for U, V, pair in zip(made.U, made.V, made.pairs, strict=True):
         assert torch.equal(U.T @ V.T, torch.eye(channels[pair.target], channels[pair.source]))
 
 
 def test_random_keeps_the_scale_of_what_it_reads():
     torch.manual_seed(0)
-    made = Couplings([64, 64], live_pairs(2, 3), 64, "random")
+    made = Couplings([64, 64], live_pairs(2, 3, [1]), 64, "random")
     x = torch.randn(2000, 64)
     assert (x @ made.V[0] @ made.U[0]).std() == pytest.approx(1.0, rel=0.1)
 
@@ -32,7 +32,7 @@ def test_only_the_factors_train_and_they_start_at_zero(kind, tmp_path):
     model.fit_statistics([x])
     assert torch.equal(model(x), bare)
     names = [name for name, p in model.named_parameters() if p.requires_grad]
-    assert names == ["engine.couplings.factor"]
+    assert names == ["adapters.default.engine.couplings.factor"]
     optimizer = torch.optim.SGD(model.trainable_parameters(), 0.5)
     for _ in range(3):  # the factors into the last tap move first, then those behind them
         optimizer.zero_grad()

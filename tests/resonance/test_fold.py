@@ -18,7 +18,7 @@ def linear(scale: float, seed: int = 0, **options):
     )
     model.double()
     for name, parameter in model.named_parameters():
-        if name.startswith("engine."):
+        if "engine." in name:
             torch.nn.init.normal_(parameter, std=scale)
     model.fit_statistics([images(batch=5).double()])
     return model

@@ -11,7 +11,6 @@ from torch import nn
 
 from dynaxx import ResonanceError, wrap_with_resonance
 from dynaxx.resonance import ResonanceWarning
-from dynaxx.resonance.tail import tail_after
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_hooks_go_even_when_the_pass_fails(plain):
 def test_an_activation_that_is_overwritten_in_place_is_read_before(plain):
     x = images()
     model = wrapped(plain)
-    assert [info.overwritten for info in model.tap_infos()] == [True, False, False]
+    assert [info.overwritten for info in model.adapter.infos] == [True, False, False]
     expected = torch.nn.functional.adaptive_avg_pool2d(plain.early(plain.entry(x)), 4).flatten(2).transpose(1, 2)
     assert torch.allclose(model.read(x).pooled[0], expected, atol=1e-6)
     assert expected.min() < 0  # behind the in-place ReLU it could not be
@@ -276,9 +275,9 @@ def test_a_second_thread_on_the_backbone_is_not_listened_to(plain):
 
 def test_tail_runs_from_the_last_tap_alone(plain):
     x, model = images(), trained_like(wrapped(plain, num_classes=4))
-    tail = tail_after(plain, "late", x)
-    last, _ = model.agree(model.read(x))
-    assert torch.allclose(model.finish(last, tail), model(x), atol=1e-6)
+    tail = model.tail(x)
+    seen, _ = model.agree(model.read(x))
+    assert torch.allclose(model.finish(seen, tail), model(x), atol=1e-6)
 
 
 def test_tail_refuses_what_reads_more_than_the_last_tap():
@@ -286,8 +285,9 @@ def test_tail_refuses_what_reads_more_than_the_last_tap():
         def forward(self, x):
             return super().forward(x) + x.mean()
 
-    with pytest.raises(ResonanceError, match="also reads the input"):
-        tail_after(Skips().eval(), "late", images())
+    model = wrapped(Skips())
+    with pytest.raises(ResonanceError, match="also reads 'x'"):
+        model.tail(images())
 
 
 def test_print_trainable_parameters(plain, capsys):

@@ -120,15 +120,16 @@ def test_config_is_frozen_and_round_trips():
     assert ResonanceConfig(**config.to_dict()) == config
 
 
-@given(taps=st.integers(2, 6), T=st.integers(1, 5))
-def test_exactly_the_couplings_that_can_reach_the_output_exist(taps, T):
-    """Brute force: walk messages backwards from the last tap, one hop a step."""
+@given(taps=st.integers(2, 6), T=st.integers(1, 5), also=st.sets(st.integers(0, 5)))
+def test_exactly_the_couplings_that_can_reach_the_output_exist(taps, T, also):
+    """Brute force: walk messages backwards from the taps that the output reads, one hop a step."""
     reach: set[tuple[int, int]] = set()
-    heard = {taps - 1}
+    seen = {taps - 1} | {tap for tap in also if tap < taps}
+    heard = set(seen)
     for _ in range(T):
         reach |= {(target, k) for target in heard for k in range(taps) if k != target}
         heard |= {k for _, k in reach}
-    assert set(map(tuple, live_pairs(taps, T))) == reach
+    assert set(map(tuple, live_pairs(taps, T, seen))) == reach
 
 
 def test_every_live_coupling_gets_a_gradient_and_none_is_dead():

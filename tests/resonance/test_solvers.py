@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import met, tap_infos
 
 from dynaxx import ResonanceConfig, ResonanceError
 from dynaxx.resonance import ResonanceWarning
@@ -20,7 +21,7 @@ CHANNELS = (3, 4, 5)
 def engine(scale: float = 0.12, seed: int = 0, **options) -> Engine:
     torch.manual_seed(seed)
     config = ResonanceConfig(**({"T": 4, "rank": 2} | options))
-    made = Engine(("a", "b", "c"), list(CHANNELS), False, config).double()
+    made = Engine(tap_infos(CHANNELS), config).double()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=scale)
     return made
@@ -46,8 +47,8 @@ def evaluations(made: Engine, x: list[torch.Tensor], T: int) -> int:
 
 
 def delta(made: Engine, x: list[torch.Tensor], T: int, trace: bool = False):
-    answer = made(x, GRID, "explicit", T, trace)
-    return (answer.delta, answer.trace) if trace else answer.delta
+    answer = met(made, x, GRID, T, trace=trace)
+    return (answer.delta[0], answer.trace) if trace else answer.delta[0]
 
 
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.05, 0.25), damping=st.floats(0.3, 1.0))
@@ -57,7 +58,7 @@ def test_anderson_reaches_the_fixed_point_of_the_damped_steps(seed, scale, dampi
     plain, fast = engine(**options), engine(**options, solver="anderson")
     with torch.no_grad():
         for made in (plain, fast):
-            made.train()(anchors(), GRID, "explicit", 1)
+            met(made.train(), anchors(), GRID, 1)
             made.eval()
         expected, found = delta(plain, anchors(), 400), delta(fast, anchors(), 40)
     assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9)
@@ -95,7 +96,7 @@ def test_anderson_gets_nearer_in_as_many_steps_where_the_loop_settles_slowly():
     errors = {}
     for solver in ("picard", "anderson"):
         made = engine(**options, solver=solver).train()
-        made(anchors(), GRID, "explicit", 1)
+        met(made, anchors(), GRID, 1)
         made.eval()
         with torch.no_grad():
             errors[solver] = float((delta(made, anchors(), 10) - delta(made, anchors(), 300)).norm())

@@ -8,7 +8,6 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
-from dynaxx.resonance import tail_after
 from dynaxx.training.cached_data import CachedData
 from dynaxx.training.feature_cache import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet
@@ -55,7 +54,7 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
         augmentation=augmentation,
         seed=5,
     )
-    tail = tail_after(model.backbone, "layer3", torch.zeros(1, 1, 8, 8))
+    tail = model.tail(torch.zeros(1, 1, 8, 8))
     seen = 0
     for from_cache, from_images in ((cached.train_dataloader(), live.train_dataloader()),) * 2:  # two epochs
         for (anchors, y), (x, y_live) in zip(from_cache, from_images, strict=True):
@@ -75,7 +74,7 @@ def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_fol
     x = torch.randn(3, 1, 8, 8)
     model = wrap_with_resonance(backbone, ["0", "1"], rank=2, example_input=x)
     expected = backbone[1](backbone[0](x))
-    assert torch.equal(model.read(x).last, expected)
+    assert torch.equal(model.read(x).seen[0], expected)
     assert torch.equal(model(x), backbone(x))
 
 
@@ -107,11 +106,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
 
 def test_the_key_depends_on_every_part():
     plain, pooled = model_of(), model_of()
-    pooled.config = dataclasses.replace(pooled.config, token_pool=True)
+    pooled.adapter.config = dataclasses.replace(pooled.config, token_pool=True)
     causal = model_of()
     causal.engine.causal = True
-    models = [plain, pooled, causal, model_of(grid=(2, 2)), model_of(taps=("layer1", "layer3"))]
+    early = model_of()
+    early.engine.seen = [0, 2]
+    models = [plain, pooled, causal, early, model_of(grid=(2, 2)), model_of(taps=("layer1", "layer3"))]
     keys = {cache_key(model, of="a", views="flip") for model in models}
     keys |= {cache_key(plain, of="b", views="flip"), cache_key(plain, of="a", views="none")}
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert cache_key(model_of(), of="a", views="flip") in keys

@@ -169,7 +169,7 @@ def test_distillation_brings_the_student_to_the_loop_and_trains_nothing_else(tmp
             for mode in ("explicit", "implicit"):
                 teacher.mode = mode
                 teacher(x)
-        target, found = (agreement.delta for agreement in seen)
+        target, found = (agreement.delta[0] for agreement in seen)
         return float((found - target).square().sum() / target.square().sum())
 
     before, state = gap(), {n: t.clone() for n, t in teacher.state_dict().items()}
@@ -202,20 +202,12 @@ def test_hybrid_teaches_its_student_as_it_goes_and_answers_by_it(tmp_path):
         for mode in ("explicit", "implicit", "hybrid"):
             made.mode = mode
             made(x)
-            deltas[mode] = seen[-1].delta
+            deltas[mode] = seen[-1].delta[0]
     assert torch.equal(deltas["hybrid"], deltas["implicit"])
     gap = (deltas["implicit"] - deltas["explicit"]).square().sum() / deltas["explicit"].square().sum()
-    one_step = (made.engine(_anchors(made, x), _grid(made, x), "explicit", 1).delta - deltas["explicit"]).square().sum()
+    one_step = (made.engine(made.read(x), "explicit", 1).delta[0] - deltas["explicit"]).square().sum()
     assert gap < 0.05
     assert gap < 0.5 * one_step / deltas["explicit"].square().sum()  # it knows more than one step of the loop
-
-
-def _anchors(made, x):
-    return made.read(x).pooled
-
-
-def _grid(made, x):
-    return made.read(x).grid
 
 
 def test_a_lesson_moves_the_student_alone_and_counts_later_states():
@@ -225,8 +217,8 @@ def test_a_lesson_moves_the_student_alone_and_counts_later_states():
     made.add_student()
     torch.nn.init.normal_(made.engine.student.out.weight, std=0.1)
     x = next(iter(data().val_dataloader()))[0]
-    assert made.eval().engine(_anchors(made, x), _grid(made, x), "explicit", 3).lesson is None
-    lesson = made.train().engine(_anchors(made, x), _grid(made, x), "explicit", 3).lesson
+    assert made.eval().engine(made.read(x), "explicit", 3).lesson is None
+    lesson = made.train().engine(made.read(x), "explicit", 3).lesson
     lesson(1.0).backward()
     moved = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.any()}
     assert moved

@@ -7,7 +7,6 @@ from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.layers import stages
 from dynaxx.resonance.model import ResonantModel
 from dynaxx.resonance.stability import Stability
-from dynaxx.resonance.tail import tail_after
 from dynaxx.resonance.trace import Trace
 from dynaxx.resonance.wrap import load_resonance, wrap_with_resonance
 
@@ -22,6 +21,5 @@ __all__ = [
     "Trace",
     "load_resonance",
     "stages",
-    "tail_after",
     "wrap_with_resonance",
 ]

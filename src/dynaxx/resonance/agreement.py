@@ -13,7 +13,8 @@ class Agreement:
     """The answer of the taps to a batch, and what training asks about how it came about.
 
     Attributes:
-        delta: (B, P, C_L), s · σ_L ⊙ Σ_k U_Lk c_Lk, what is added to the last tap on the grid.
+        delta: Δ_l of each tap that the output reads: on the grid (B, P, C_l), or in the tap's own shape where the
+            backbone's segments ran again.
         residual: gives the relative residual (taps, n) of the first n samples at the loop's end, differentiable;
             called only when asked, since it costs one more evaluation of the loop's right-hand side. None where no
             loop ran.
@@ -23,8 +24,8 @@ class Agreement:
             later states. None where there is no student or no loop ran.
     """
 
-    delta: Tensor
-    residual: Callable[[int], Tensor] | None
-    trace: Trace | None
+    delta: list[Tensor]
+    residual: Callable[[int], Tensor] | None = None
+    trace: Trace | None = None
     auxiliary: Tensor | None = None
     lesson: Callable[[float], Tensor] | None = None

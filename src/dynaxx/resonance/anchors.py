@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from dynaxx.resonance.bottleneck import Grid
@@ -14,26 +15,44 @@ class Anchors(NamedTuple):
 
     Attributes:
         pooled: P x_l⁰ of each tap in depth order, (B, P, C_l).
-        last: x_L⁰ as the backbone gave it.
+        seen: x_l⁰ as the backbone gave it, of each tap that something behind the last one reads.
         grid: (h, w) or (tokens,).
+        states: x_l⁰ of all taps, where the segments between them are run again.
+        outside: what those segments read that no tap changes.
     """
 
     pooled: list[Tensor]
-    last: Tensor
+    seen: list[Tensor]
     grid: Grid
+    states: list[Tensor] | None = None
+    outside: tuple[object, ...] = ()
+
+    def finite(self) -> Tensor:
+        """(B,) bool: the samples whose anchors are finite at every tap."""
+        return torch.stack([torch.isfinite(x).flatten(1).all(1) for x in self.pooled]).all(0)
+
+    def zeroed_but(self, keep_B: Tensor) -> "Anchors":
+        """The same with zeros in the samples that are not kept."""
+        states = None if self.states is None else [only(x, keep_B) for x in self.states]
+        return self._replace(pooled=[only(x, keep_B) for x in self.pooled], states=states)
 
 
-def pooled_anchors(activations: list[Tensor], fixed: tuple[int, int] | None, token_pool: bool, causal: bool) -> Anchors:
-    """The taps' activations on the grid.
+def only(x: Tensor, keep_B: Tensor) -> Tensor:
+    """`x` (B, …) with zeros in the samples that are not kept."""
+    return torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
+
+
+def on_grid(x: Tensor, grid: Grid, token_pool: bool, causal: bool) -> Tensor:
+    """P x of one tap, (B, P, C).
 
     Args:
-        activations: x_l⁰ in depth order.
-        fixed: the grid of maps; None is the last tap's own.
-        token_pool: put tokens' means in their place: (B, 1, C), or running means (B, N, C) where `causal`.
+        token_pool: put tokens' mean in their place: (B, 1, C), or running means (B, N, C) where `causal`.
     """
-    grid = grid_of(activations[-1], fixed)
-    pooled = [to_grid(x, grid) for x in activations]
-    if token_pool:
-        pooled = [running_mean(x) if causal else x.mean(1, keepdim=True) for x in pooled]
-        grid = (pooled[-1].shape[1],)
-    return Anchors(pooled, activations[-1], grid)
+    if not token_pool:
+        return to_grid(x, grid)
+    return running_mean(x) if causal else x.mean(1, keepdim=True)
+
+
+def message_grid(last: Tensor, fixed: tuple[int, int] | None, token_pool: bool, causal: bool) -> Grid:
+    """The positions on which messages live, given the last tap's activation; see `ResonanceConfig.grid`."""
+    return (1,) if token_pool and not causal else grid_of(last, fixed)

@@ -46,9 +46,10 @@ class Bottleneck(nn.Module):
         kernel = (channels, 1, 3) if tokens else (channels, 1, 3, 3)
         self.kernel = nn.Parameter(torch.zeros(kernel)) if depthwise else None
 
-    def forward(self, h_BPR: Tensor, grid: Grid) -> Tensor:
+    def forward(self, h_BPR: Tensor, grid: Grid, part: slice = slice(None)) -> Tensor:
+        """φ(h) of the message channels `part`."""
         if self.kernel is not None:
-            h_BPR = self._convolve(h_BPR, self.kernel + self._centre(), grid)
+            h_BPR = self._convolve(h_BPR, self.kernel[part] + self._centre(), grid)
         return ACTIVATIONS[self.activation](h_BPR)
 
     def _centre(self) -> Tensor:

@@ -29,23 +29,34 @@ def find_classifier(backbone: nn.Module, named: str | None) -> tuple[str, nn.Lin
     return list(linear.items())[-1]
 
 
-@contextmanager
-def headed(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Iterator[None]:
-    """Within the block `head` answers in the place of the module at `path`; nothing happens where head is None.
+class Answer(nn.Module):
+    """The new head in the place of the backbone's classifier.
 
     A sample whose features are not finite is answered NaN, and leaves the head's gradient clean.
     """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(…, F) → (…, classes)."""
+        if not torch.is_autocast_enabled(features.device.type):
+            features = features.to(next(self.head.parameters()).dtype)
+        finite = torch.isfinite(features).all(-1, keepdim=True)
+        # zeroed before the product: 0 · NaN would poison the weight's gradient
+        logits: Tensor = self.head(torch.where(finite, features, 0.0))
+        return logits.masked_fill(~finite, float("nan"))
+
+
+@contextmanager
+def headed(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Iterator[None]:
+    """Within the block `head` answers in the place of the module at `path`; nothing happens where head is None."""
     if head is None or path is None:
         yield
         return
-
-    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Tensor:
-        features = args[0].to(next(head.parameters()).dtype) if not torch.is_autocast_enabled() else args[0]
-        finite = torch.isfinite(features).all(-1, keepdim=True)
-        # zeroed before the product: 0 · NaN would poison the weight's gradient
-        return head(torch.where(finite, features, 0.0)).masked_fill(~finite, float("nan"))
-
-    handle = backbone.get_submodule(path).register_forward_hook(answer)
+    answer = Answer(head)
+    handle = backbone.get_submodule(path).register_forward_hook(lambda module, args, output: answer(args[0]))
     try:
         yield
     finally:

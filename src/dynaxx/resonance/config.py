@@ -8,6 +8,8 @@ from typing import Any
 from dynaxx.resonance.bottleneck import ACTIVATIONS
 from dynaxx.resonance.errors import ResonanceError
 
+DYNAMICS = ("anchored", "reentrant")
+ORDERS = ("gauss_seidel", "jacobi")
 MODES = ("explicit", "implicit", "hybrid", "folded")
 COUPLINGS = ("learned", "identity", "random")
 GATES = ("none", "learned", "mutual_information")
@@ -18,7 +20,7 @@ STABILITY = ("regularized", "certified", "monitored")
 
 @dataclass(frozen=True)
 class ResonanceConfig:
-    """Options of the anchored dynamics. Every field is checked when the object is made.
+    """Options of both dynamics. Every field is checked when the object is made.
 
     Raises:
         ResonanceError: a field is out of its range; the line names the field, its value and what would do.
@@ -29,6 +31,11 @@ class ResonanceConfig:
     mode: str = "explicit"
     """`explicit` runs the loop; `implicit` lets the student predict its end; `hybrid` runs the loop in training, where
     it teaches the student as it goes, and is implicit in inference; `folded` has solved a linear loop once."""
+    dynamics: str = "anchored"
+    """`anchored`: the taps' anchors stay and only messages move. `reentrant`: the backbone's segments between the taps
+    are run again in every iteration; the backbone has to be traceable by torch.fx."""
+    order: str = "gauss_seidel"
+    """Of a reentrant sweep: `gauss_seidel` reads what earlier taps have just become, `jacobi` what they were."""
     rank: int = 32
     """Channels `r` of each message."""
     damping: float = 0.9
@@ -95,6 +102,8 @@ class ResonanceConfig:
         if self.num_classes is not None:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)
+        _choice("dynamics", self.dynamics, DYNAMICS)
+        _choice("order", self.order, ORDERS)
         _choice("gate", self.gate, GATES)
         _choice("solver", self.solver, SOLVERS)
         _choice("gradient", self.gradient, GRADIENTS)
@@ -115,6 +124,17 @@ class ResonanceConfig:
             )
         if self.gradient == "implicit" and self.checkpoint:
             raise ResonanceError("checkpoint=True: the implicit gradient keeps one iteration anyway; give False")
+        if self.dynamics == "reentrant":
+            for name, only in (("stability", ("regularized", "monitored")), ("feedback", (1.0,))):
+                if getattr(self, name) not in only:
+                    raise ResonanceError(
+                        f"{name}={getattr(self, name)!r}: in the reentrant dynamics the feedback runs through the "
+                        f"backbone; give {only[0]!r}"
+                    )
+            if self.mode == "folded":
+                raise ResonanceError("mode='folded': a loop through the backbone is no matrix; give 'explicit'")
+        elif self.order != "gauss_seidel":
+            raise ResonanceError(f"order={self.order!r}: the anchored dynamics have none; give dynamics='reentrant'")
         if self.classifier is not None and self.num_classes is None:
             raise ResonanceError(f"classifier={self.classifier!r}: a new head replaces it; give num_classes too")
         if self.token_pool and self.prefix_tokens:

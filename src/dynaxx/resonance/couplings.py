@@ -70,11 +70,7 @@ class Couplings(nn.Module):
 
     def project(self, y_BPC: list[Tensor]) -> Tensor:
         """p_lk = V_lkᵀ y_k + b_lk for every coupling: (B, P, R)."""
-        parts = []
-        for tap, y in enumerate(y_BPC):
-            out_of = [V for V, pair in zip(self.V, self.pairs, strict=True) if pair.source == tap]
-            if out_of:
-                parts.append(y @ torch.cat(out_of, dim=1))
+        parts = [y @ self.reads_out_of(tap) for tap, y in enumerate(y_BPC) if self.out_of(tap)]
         p_BPR = torch.cat(parts, dim=2)
         return p_BPR + self.b.to(p_BPR.dtype)  # under autocast the product is in half precision: stay there
 
@@ -95,17 +91,25 @@ class Couplings(nn.Module):
         """Numbers of the couplings whose target is `tap`."""
         return [number for number, pair in enumerate(self.pairs) if pair.target == tap]
 
-    def gather(self, c_BPR: Tensor, tap: int) -> Tensor:
-        """The channels of the messages into `tap` alone, (B, P, r · couplings into it)."""
-        return torch.cat([c_BPR[..., n * self.rank : (n + 1) * self.rank] for n in self.into(tap)], dim=-1)
+    def out_of(self, tap: int) -> list[int]:
+        """Numbers of the couplings whose source is `tap`; they follow one another."""
+        return [number for number, pair in enumerate(self.pairs) if pair.source == tap]
 
-    def expand(self, c_into_BPS: Tensor, tap: int) -> Tensor:
-        """Σ_k U_lk c_lk for target l = `tap`, from the messages into it alone: (B, P, C_l), in σ_l."""
-        return c_into_BPS @ self.writes_into(tap)
+    def channels_of(self, couplings: list[int]) -> list[int]:
+        """The message channels of these couplings, among all R."""
+        return [channel for n in couplings for channel in range(n * self.rank, (n + 1) * self.rank)]
+
+    def gather(self, c_BPR: Tensor, couplings: list[int]) -> Tensor:
+        """The channels of the messages of these couplings alone, (B, P, r · couplings)."""
+        return torch.cat([c_BPR[..., n * self.rank : (n + 1) * self.rank] for n in couplings], dim=-1)
 
     def writes_into(self, tap: int) -> Tensor:
         """The U_lk of all couplings into l = `tap`, one below the other: (S, C_l)."""
         return torch.cat([self._writes(n) for n in self.into(tap)])
+
+    def reads_out_of(self, tap: int) -> Tensor:
+        """The V_lk of all couplings out of k = `tap`, side by side: (C_k, R_k)."""
+        return torch.cat([self.V[n] for n in self.out_of(tap)], dim=1)
 
     def _columns(self, tap: int) -> tuple[int, int]:
         """Channels before and behind those of `tap` when all taps stand side by side."""

@@ -1,9 +1,10 @@
-"""From the anchors of all taps to what resonance adds at the last one: the mathematics of DESIGN §2, put together.
+"""From the anchors of all taps to what resonance adds to them: the mathematics of DESIGN §2, put together.
 
-Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into the last tap.
+Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into taps that the
+output reads, N couplings; Q is 1 or P.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -11,165 +12,208 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.resonance.agreement import Agreement
+from dynaxx.resonance.anchored import AnchoredLoop
+from dynaxx.resonance.anchors import Anchors, on_grid
 from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.errors import ResonanceError
+from dynaxx.resonance.feedback import Feedback
 from dynaxx.resonance.fold import fold
-from dynaxx.resonance.gates import G_MAX, GATES
+from dynaxx.resonance.gates import GATES, pooled_for_gates
 from dynaxx.resonance.lesson import lesson
-from dynaxx.resonance.loop import message_update, relative_residual
+from dynaxx.resonance.loop import Loop
+from dynaxx.resonance.reentrant import ReentrantLoop, Segment
 from dynaxx.resonance.solve import solve
-from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
+from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.statistics import AnchorStatistics
 from dynaxx.resonance.student import Student
-from dynaxx.resonance.tokens import running_mean
+from dynaxx.resonance.taps import TapInfo
 from dynaxx.resonance.topology import live_pairs
 from dynaxx.resonance.trace import Trace
 
 
 class Engine(nn.Module):
-    """Couplings, gates, statistics and student over taps of known channels, in depth order."""
+    """Couplings, gates, statistics and student over taps of known shape, given in depth order.
+
+    Attributes:
+        seen: numbers of the taps that something behind the last one reads; the last one always is.
+    """
 
     strength: Tensor
-    certified_gain: Tensor
     folded: Tensor | None
 
-    def __init__(
-        self,
-        taps: tuple[str, ...],
-        channels: list[int],
-        tokens: bool,
-        config: ResonanceConfig,
-        causal: bool = False,
-        prefix: int = 0,
-    ) -> None:
+    def __init__(self, infos: Sequence[TapInfo], config: ResonanceConfig) -> None:
         super().__init__()
-        self.taps, self.channels, self.tokens, self.config = taps, channels, tokens, config
-        self.causal, self.prefix = causal, prefix
-        pairs = live_pairs(len(taps), config.T)
-        self.statistics = AnchorStatistics(channels)
-        self.couplings = Couplings(channels, pairs, config.rank, config.couplings)
-        self.phi = Bottleneck(len(self.couplings.b), config.activation, bool(config.depthwise), tokens, prefix)
-        self.gate = None if config.gate == "none" else GATES[config.gate](channels, pairs)
+        self.config = config
+        self.taps = tuple(info.path for info in infos)
+        self.channels = [info.channels for info in infos]
+        self.tokens, self.causal = infos[0].tokens, infos[0].causal
+        self.prefix = 0 if config.token_pool else infos[0].prefix
+        self.last = len(infos) - 1
+        self.seen = [tap for tap, info in enumerate(infos) if info.seen or tap == self.last]
+        # in Gauss-Seidel order the later taps hear of every change within the sweep that makes it
+        at_once = config.dynamics == "reentrant" and config.order == "gauss_seidel"
+        pairs = live_pairs(len(infos), config.T, range(len(infos)) if at_once else self.seen)
+        self.statistics = AnchorStatistics(self.channels)
+        self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
+        self.phi = Bottleneck(
+            len(self.couplings.b), config.activation, bool(config.depthwise), self.tokens, self.prefix
+        )
+        self.gate = None if config.gate == "none" else GATES[config.gate](self.channels, pairs)
+        self.feedback = Feedback(config)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
-        self.register_buffer("certified_gain", torch.tensor(1.0))
         self.register_buffer("folded", None, persistent=False)
         self._silenced: frozenset[int] = frozenset()
         self.student: Student | None = None
         if config.mode in ("implicit", "hybrid"):
             self.add_student()
 
-    @property
-    def last(self) -> int:
-        return len(self.taps) - 1
-
     def add_student(self) -> Student:
         """Make the gating network of the implicit mode, starting as one undamped step of the loop."""
-        messages, rank = len(self.couplings.b), self.couplings.rank
-        into = self.couplings.into(self.last)
+        channels = self.couplings.channels_of(self.into_seen())
         student = Student(
-            messages,
-            len(into) * rank,
+            len(self.couplings.b),
+            len(channels),
             self.config.student_hidden,
             self.config.activation,
             bool(self.config.depthwise),
             self.tokens,
             self.prefix,
         )
-        student.start_from(self.phi, torch.cat([torch.arange(n * rank, (n + 1) * rank) for n in into]))
+        student.start_from(self.phi, torch.tensor(channels))
+        if self.config.dynamics == "reentrant":
+            student.write_itself([self.couplings.writes_into(tap) for tap in self.seen])
         self.student = student.to(self.couplings.b)
         return student
 
     def fold(self) -> None:
         """Solve a linear loop once, for the parameters as they now are; see `fold.fold`."""
-        U_RC = self.couplings.expansion()[:, -self.channels[-1] :]
+        U_RC = torch.cat([self.couplings.expansion().split(self.channels, dim=1)[tap] for tap in self.seen], dim=1)
         self.folded = fold(self.feedback_matrix(), U_RC, self.config)
 
-    def forward(self, anchors_BPC: list[Tensor], grid: Grid, mode: str, T: int, trace: bool = False) -> Agreement:
+    def forward(
+        self,
+        anchors: Anchors,
+        mode: str,
+        T: int,
+        trace: bool = False,
+        segments: Sequence[Segment | None] = (),
+    ) -> Agreement:
         """Let the taps agree.
 
         Args:
-            anchors_BPC: P x_l⁰ of each tap, (B, P, C_l), finite.
-            grid: the positions, (h, w) or (tokens,).
+            anchors: finite.
             mode: `explicit`, `implicit`, `folded`, or `hybrid`: explicit in training mode and implicit otherwise.
             T: iterations of the explicit loop.
             trace: record the residuals; costs one more evaluation of the loop's right-hand side.
+            segments: what lies between the taps, for the reentrant dynamics.
 
         Raises:
             ResonanceError: a mode that needs a student without one, or folded mode before `fold`.
         """
         if mode in ("implicit", "hybrid") and self.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
-        y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors_BPC)]
+        y_BPC = [self.statistics(anchor, tap) for tap, anchor in enumerate(anchors.pooled)]
         p_BPR = self.couplings.project(y_BPC)
-        z_BQC = self._pooled(y_BPC)
+        if mode == "folded":
+            return Agreement(self._folded(p_BPR))
+        z_BQC = pooled_for_gates(y_BPC, self.causal, self.config.token_pool)
         gate_BQN = self._gates(z_BQC)
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.couplings.rank, dim=2)
-        record: Trace | None = None
-        residual = None
-        teach: Callable[[float], Tensor] | None = None
-        if mode == "folded":
-            if self.folded is None:
-                raise ResonanceError("mode='folded': call fold() first")
-            return Agreement(self.strength * self.statistics.std(self.last) * (p_BPR @ self.folded), None, None)
-        if mode == "implicit" or (mode == "hybrid" and not self.training):
-            c_last_BPS = self._predict(p_BPR, gate_BQR, grid)
-        else:
-            Gt_RR, phi = self.feedback_matrix(), partial(self.phi, grid=grid)
-            update = message_update(p_BPR, Gt_RR, gate_BQR, phi)
-            first = phi(p_BPR) if gate_BQR is None else gate_BQR * phi(p_BPR)
-            residuals: list[Tensor] | None = [] if trace else None
-            states: list[Tensor] | None = [] if self.student is not None and self.training else None
-            c_BPR = solve(update, first, T, self.config, self.residual, residuals=residuals, states=states)
-            c_last_BPS = self.couplings.gather(c_BPR, self.last)
-
-            def residual(samples: int) -> Tensor:
-                gate = None if gate_BQR is None else gate_BQR[:samples]
-                again = message_update(p_BPR[:samples], Gt_RR, gate, phi)
-                return self.residual(c_BPR[:samples], again(c_BPR[:samples]))
-
-            if states is not None:
-                inputs = [p_BPR, *(p_BPR + c @ Gt_RR for c in states)]
-                W_SC = self.statistics.std(self.last) * self.couplings.writes_into(self.last)
-                predict = partial(self._predict, gate_BQR=None if gate_BQR is None else gate_BQR.detach(), grid=grid)
-                teach = partial(lesson, predict, inputs, c_last_BPS, W_SC)
-            if residuals is not None:
-                record = self._trace(torch.stack(residuals), None if gate_BQN is None else gate_BQN.mean(1))
-        delta_BPC = self.strength * self.statistics.std(self.last) * self.couplings.expand(c_last_BPS, self.last)
-        learning = self.gate is not None and self.training and torch.is_grad_enabled()
+        learning = self.training and torch.is_grad_enabled()
         auxiliary = self.gate.loss(z_BQC) if learning and self.gate is not None else None
+        if mode == "implicit" or (mode == "hybrid" and not self.training):
+            return Agreement(self._predict(p_BPR, gate_BQR, anchors.grid), auxiliary=auxiliary)
+
+        loop: Loop
+        if self.config.dynamics == "reentrant":
+            loop = ReentrantLoop(self, anchors, gate_BQR, segments)
+        else:
+            loop = AnchoredLoop(self, p_BPR, gate_BQR, anchors.grid)
+        residuals: list[Tensor] | None = [] if trace else None
+        states: list[Tensor] | None = [] if self.student is not None and self.training else None
+        end = solve(loop, T, self.config, residuals=residuals, states=states)
+        teach = None
+        if states is not None:
+            gate = None if gate_BQR is None else gate_BQR.detach()
+            inputs = [p_BPR, *(loop.reads(state) for state in states)]
+            teach = partial(
+                lesson, partial(self._student_writes, gate, anchors.grid), inputs, _joined(loop.on_grid(end))
+            )
         if mode == "hybrid" and teach is not None and torch.is_grad_enabled():
             auxiliary = teach(1.0) if auxiliary is None else auxiliary + teach(1.0)
-        return Agreement(delta_BPC, residual, record, auxiliary, teach)
+        record = None
+        if residuals is not None:
+            record = self._trace(torch.stack(residuals), None if gate_BQN is None else gate_BQN.mean(1))
+        return Agreement(loop.written(end), partial(loop.residual_of_first, end), record, auxiliary, teach)
 
-    def _predict(self, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> Tensor:
-        """The student's messages into the last tap, (B, P, S)."""
+    # ---- what is written ------------------------------------------------------------------------------------------
+
+    def into_seen(self) -> list[int]:
+        """Numbers of the couplings into taps that the output reads, by tap."""
+        return [number for tap in self.seen for number in self.couplings.into(tap)]
+
+    def scale(self, tap: int) -> Tensor:
+        """s σ_l, the units of what is written at a tap, (C_l,)."""
+        return self.strength * self.statistics.std(tap)
+
+    def write(self, c_BPS: Tensor) -> list[Tensor]:
+        """s σ_l Σ_k U_lk c_lk of each tap that the output reads, (B, P, C_l), from the messages into these."""
+        return self._expanded(c_BPS, [self.couplings.writes_into(tap) for tap in self.seen])
+
+    def _expanded(self, c_BPS: Tensor, U: Sequence[Tensor]) -> list[Tensor]:
+        parts = c_BPS.split([len(matrix) for matrix in U], dim=2)
+        return [self.scale(tap) * (c @ matrix) for tap, c, matrix in zip(self.seen, parts, U, strict=True)]
+
+    def _folded(self, p_BPR: Tensor) -> list[Tensor]:
+        if self.folded is None:
+            raise ResonanceError("mode='folded': call fold() first")
+        parts = (p_BPR @ self.folded).split([self.channels[tap] for tap in self.seen], dim=2)
+        return [self.scale(tap) * part for tap, part in zip(self.seen, parts, strict=True)]
+
+    def _predict(self, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid, learning: bool = False) -> list[Tensor]:
+        """What the student writes at each tap that the output reads, (B, P, C_l).
+
+        Args:
+            learning: from a lesson, which moves nothing of the loop's.
+        """
         assert self.student is not None
-        gate_last = None if gate_BQR is None else self.couplings.gather(gate_BQR, self.last)
-        predicted: Tensor = self.student(p_BPR, self.couplings.gather(p_BPR, self.last), gate_last, grid)
-        return predicted
+        into = self.into_seen()
+        gate_BQS = None if gate_BQR is None else self.couplings.gather(gate_BQR, into)
+        c_BPS = self.student(p_BPR, self.couplings.gather(p_BPR, into), gate_BQS, grid)
+        if self.student.U is not None:
+            return self._expanded(c_BPS, list(self.student.U))
+        U = [self.couplings.writes_into(tap) for tap in self.seen]
+        return self._expanded(c_BPS, [matrix.detach() for matrix in U] if learning else U)
+
+    def _student_writes(self, gate_BQR: Tensor | None, grid: Grid, p_BPR: Tensor) -> Tensor:
+        """The same side by side, for its lesson."""
+        return _joined(self._predict(p_BPR, gate_BQR, grid, learning=True))
+
+    # ---- stability ------------------------------------------------------------------------------------------------
 
     def feedback_matrix(self) -> Tensor:
-        """Gᵀ (R, R) as it stands: α s times the couplings' own product, cut further where κ is to be certified."""
-        Gt_RR = self.couplings.feedback(self.config.feedback * self.strength)
-        if self.config.stability != "certified":
-            return Gt_RR
-        # a loop that may be trained is certified in every pass, whatever mode its user left it in
-        return Gt_RR * (self._certify(Gt_RR) if self.training or torch.is_grad_enabled() else self.certified_gain)
+        """Gᵀ (R, R) as it stands; see `feedback`."""
+        Gt_RR: Tensor = self.feedback(self.couplings, self.phi, self.strength)
+        return Gt_RR
 
-    def _certify(self, Gt_RR: Tensor) -> Tensor:
-        """The factor min(1, κ_max / κ), kept for inference, where the parameters stand still."""
-        kappa = contraction_bound(Gt_RR.double(), self._stretch())
-        gain = (self.config.kappa_max / kappa.clamp_min(self.config.kappa_max)).to(Gt_RR)
-        self.certified_gain.copy_(gain.detach())
-        return gain
-
-    @torch.no_grad()
     def settle(self) -> None:
         """Bring the certified gain up to the parameters as they now are, for passes without gradients."""
-        if self.config.stability == "certified":
-            self._certify(self.couplings.feedback(self.config.feedback * self.strength))
+        self.feedback.settle(self.couplings, self.phi, self.strength)
+
+    def stability(self) -> Stability:
+        """κ of the loop as its parameters stand.
+
+        Raises:
+            ResonanceError: the reentrant dynamics, where the backbone's own segments are part of the loop.
+        """
+        if self.config.dynamics == "reentrant":
+            raise ResonanceError(
+                "stability(): no bound is known for dynamics='reentrant', whose loop runs through the backbone; "
+                "watch the residual with tracing(), or calibrate"
+            )
+        return self.feedback.stability(self.couplings, self.phi, self.strength)
 
     def train(self, mode: bool = True) -> "Engine":
         """As in torch; leaving training mode also settles the certified gain for the parameters as they now are."""
@@ -179,20 +223,7 @@ class Engine(nn.Module):
             self.folded = None  # what training moves is folded no longer
         return super().train(mode)
 
-    def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
-        """Relative residual (taps that receive messages, B) at the messages c, given F(c)."""
-        std_C = torch.cat([self.statistics.std(tap) for tap in range(len(self.taps))])
-        U_RC = self.strength * std_C * self.couplings.expansion()
-        targets = (new_BPR @ U_RC).split(self.channels, dim=2)
-        moves = ((new_BPR - c_BPR) @ U_RC).split(self.channels, dim=2)
-        return torch.stack([relative_residual(moves[tap], targets[tap]) for tap in self.receivers()])
-
-    def stability(self) -> Stability:
-        """κ of the loop as its parameters stand; see `stability`."""
-        return stability_of(self.feedback_matrix(), self._stretch(), self.config.damping)
-
-    def _stretch(self) -> Tensor | float:
-        return G_MAX[self.config.gate] * self.phi.stretch()
+    # ---- gates and trace ------------------------------------------------------------------------------------------
 
     @contextmanager
     def silenced(self, couplings: list[int]) -> Iterator[None]:
@@ -203,12 +234,6 @@ class Engine(nn.Module):
             yield
         finally:
             self._silenced = before
-
-    def _pooled(self, y_BPC: list[Tensor]) -> list[Tensor]:
-        """What gates may look at: the mean over all positions (B, 1, C), or up to each of them (B, P, C) if causal."""
-        if not self.causal:
-            return [y.mean(1, keepdim=True) for y in y_BPC]
-        return y_BPC if self.config.token_pool else [running_mean(y) for y in y_BPC]
 
     def _gates(self, z_BQC: list[Tensor]) -> Tensor | None:
         gate_BQN = None if self.gate is None else self.gate(z_BQC)
@@ -222,6 +247,10 @@ class Engine(nn.Module):
         """Numbers of the taps that some coupling speaks to."""
         return [tap for tap in range(len(self.taps)) if self.couplings.into(tap)]
 
+    def on_grid(self, x: Tensor, grid: Grid) -> Tensor:
+        """P x of one tap's activation, (B, P, C)."""
+        return on_grid(x, grid, self.config.token_pool, self.causal)
+
     def _trace(self, residual: Tensor, gates: Tensor | None) -> Trace:
         named = tuple((self.taps[pair.target], self.taps[pair.source]) for pair in self.couplings.pairs)
         return Trace(
@@ -230,3 +259,7 @@ class Engine(nn.Module):
             gates=None if gates is None else gates.detach(),
             pairs=named,
         )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)

@@ -2,7 +2,7 @@
 
     c* = p + G c*   ⟹   Uᵀ c* = Uᵀ (I - G)⁻¹ p
 
-Shape suffixes: R message channels, C channels of the last tap.
+Shape suffixes: R message channels, C channels of the taps that the output reads, side by side.
 """
 
 import torch
@@ -14,16 +14,17 @@ from dynaxx.resonance.errors import ResonanceError
 
 @torch.no_grad()
 def fold(Gt_RR: Tensor, U_RC: Tensor, config: ResonanceConfig) -> Tensor:
-    """K (R, C) with p @ K = Σ_k U_Lk c*_Lk at the exact fixed point c*, to which T → ∞ would lead; solved in float64.
+    """K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, to which T → ∞ would lead; solved in float64.
 
     Args:
         Gt_RR: Gᵀ, α s included.
-        U_RC: the expansion into the last tap, zero in the rows of messages that go elsewhere.
+        U_RC: the expansion into the taps that are seen, zero in the rows of messages that go elsewhere.
 
     Raises:
         ResonanceError: a bottleneck that is not linear, a gate, or a loop that diverges from where it starts.
     """
-    for name, wanted in (("activation", "identity"), ("depthwise", False), ("gate", "none")):
+    linear = (("dynamics", "anchored"), ("activation", "identity"), ("depthwise", False), ("gate", "none"))
+    for name, wanted in linear:
         value = getattr(config, name)
         if value != wanted:
             raise ResonanceError(f"{name}={value!r}: only a loop with {name}={wanted!r} is one matrix; distil it")

@@ -9,10 +9,22 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dynaxx.resonance.tokens import running_mean
 from dynaxx.resonance.topology import Pair
 
 G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}
 """The largest value that a gate of each kind can take, as the stability bound needs it."""
+
+
+def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Tensor]:
+    """What gates may look at: the mean over all positions (B, 1, C), or up to each of them (B, P, C) if causal.
+
+    Args:
+        pooled: whether positions hold running means already.
+    """
+    if not causal:
+        return [y.mean(1, keepdim=True) for y in y_BPC]
+    return y_BPC if pooled else [running_mean(y) for y in y_BPC]
 
 
 class LearnedGate(nn.Module):

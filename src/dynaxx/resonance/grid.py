@@ -33,8 +33,11 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
 
 
 def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
-    """Up: positions back to the shape of the tap `like`, nearest neighbour where it is finer than the grid."""
-    if like.ndim == 3:
+    """Up: positions back to the shape of the tap `like`, nearest neighbour where it is finer than the grid.
+
+    What has that shape already is returned as it is.
+    """
+    if like.ndim == 3 or delta_BPC.ndim == 4:
         return delta_BPC
     delta = delta_BPC.transpose(1, 2).unflatten(2, grid)
     return delta if tuple(like.shape[2:]) == tuple(grid) else F.interpolate(delta, size=like.shape[2:], mode="nearest")

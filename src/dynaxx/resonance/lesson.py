@@ -1,8 +1,8 @@
 """What a student is taught: to say in one pass where the loop ends (DESIGN §2, implicit).
 
-    ‖σ U (ĉ - c*)‖² / ‖σ U c*‖²
+    Σ_l ‖Δ̂_l - Δ_l*‖² / Σ_l ‖Δ_l*‖²,   over the taps l that the output reads, on the grid
 
-Shape suffixes: B batch, P positions, R message channels, S those into the last tap, C channels of the last tap.
+Shape suffixes: B batch, P positions, R message channels, C channels of those taps, side by side.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +12,7 @@ from torch import Tensor
 
 
 def lesson(
-    predict: Callable[[Tensor], Tensor],
-    inputs_BPR: Sequence[Tensor],
-    target_BPS: Tensor,
-    W_SC: Tensor,
-    weight: float,
+    predict: Callable[[Tensor], Tensor], inputs_BPR: Sequence[Tensor], target_BPC: Tensor, weight: float
 ) -> Tensor:
     """The student's relative error from the loop's start, plus `weight` times its mean from the loop's later states.
 
@@ -24,17 +20,16 @@ def lesson(
     gradient.
 
     Args:
-        predict: the student, from p (B, P, R) to ĉ (B, P, S).
-        inputs_BPR: p, then p + G c for the states c that the loop went through.
-        target_BPS: c*.
-        W_SC: σ U into the last tap.
+        predict: the student, from p (B, P, R) to what it writes (B, P, C).
+        inputs_BPR: what messages read at the start, then at the states that the loop went through.
+        target_BPC: what the loop writes at its end.
         weight: of the later states; 0 leaves them out.
     """
-    target_BPS, W_SC = target_BPS.detach(), W_SC.detach()
-    size = (target_BPS @ W_SC).square().mean().clamp_min(1e-12)
+    target_BPC = target_BPC.detach()
+    size = target_BPC.square().mean().clamp_min(1e-20)
 
     def miss(p_BPR: Tensor) -> Tensor:
-        return ((predict(p_BPR.detach()) - target_BPS) @ W_SC).square().mean() / size
+        return (predict(p_BPR.detach()) - target_BPC).square().mean() / size
 
     start, later = inputs_BPR[0], inputs_BPR[1:]
     if weight == 0 or not later:

@@ -1,13 +1,14 @@
-"""The anchored dynamics in message space: the loop itself.
+"""The loop itself: a fixed point is sought by damped steps from zero.
 
-    c ← (1-λ) c + λ g φ(p + G c),    p = Vᵀ y⁰ + b,   c = 0 at the start
+    c ← (1-λ) c + λ F(c);    anchored, in message space:  F(c) = g φ(p + G c),   p = Vᵀ y⁰ + b
 
-Full activations are not touched here: an iteration costs O(r²) a position, not O(C r). That this equals the loop
-over full-channel states is exact algebra (DESIGN §2), and tests/resonance/naive.py holds it to that.
+The anchored loop touches no full activations: an iteration costs O(r²) a position, not O(C r). That this equals the
+loop over full-channel states is exact algebra (DESIGN §2), and tests/resonance/naive.py holds it to that.
 
 Shape suffixes: B batch, P positions of the grid, R message channels; Q is 1 or P.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -23,6 +24,38 @@ Settled = Callable[[Tensor, Tensor], Tensor]
 """From (c, F(c)) to (B,) bool."""
 
 Watch = Callable[[Tensor, Tensor], None]
+
+
+class Loop(ABC):
+    """One batch's loop: what is iterated (here c, of three axes, samples first), by what, and what comes of it.
+
+    Attributes:
+        update: F, undamped.
+        first: F(0).
+    """
+
+    update: Update
+    first: Tensor
+
+    @abstractmethod
+    def reads(self, c: Tensor) -> Tensor:
+        """What the bottlenecks of all couplings are given at c, (B, P, R)."""
+
+    @abstractmethod
+    def written(self, c: Tensor) -> list[Tensor]:
+        """Δ_l of each tap that the output reads; see `Agreement.delta`."""
+
+    @abstractmethod
+    def on_grid(self, c: Tensor) -> list[Tensor]:
+        """The same on the grid, (B, P, C_l)."""
+
+    @abstractmethod
+    def residual(self, c: Tensor, new: Tensor) -> Tensor:
+        """Relative residual (taps that receive messages, B) at c, given F(c)."""
+
+    @abstractmethod
+    def residual_of_first(self, c: Tensor, samples: int) -> Tensor:
+        """The same (taps, samples) of the first samples alone, at the cost of one evaluation of F for them."""
 
 
 def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_BQR: Tensor | None, phi: Update) -> Update:
@@ -85,18 +118,19 @@ def _may_end(done_B: Tensor, watch: Watch | None) -> bool:
     return watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
 
 
-def relative_residual(moved_BPC: Tensor, target_BPC: Tensor, eps: float = 1e-6) -> Tensor:
+def relative_residual(moved: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     """‖F_l(Δ) - Δ_l‖ / (‖F_l(Δ)‖ + ε) per sample, 0/0 = 0 (DESIGN §2); safe to differentiate where a norm is 0.
 
     Args:
-        moved_BPC: F_l(Δ) - Δ_l on the grid.
-        target_BPC: F_l(Δ) on the grid.
+        moved: F_l(Δ) - Δ_l, (B, …).
+        target: F_l(Δ).
     """
-    return _norm(moved_BPC) / (_norm(target_BPC) + eps)
+    return _norm(moved) / (_norm(target) + eps)
 
 
-def _norm(x_BPC: Tensor) -> Tensor:
+def _norm(x: Tensor) -> Tensor:
     # the root of 0 has no gradient: where the sum is 0 the norm is 0 and so is its gradient
-    square = x_BPC.float().square().sum((1, 2)) if x_BPC.dtype.itemsize < 4 else x_BPC.square().sum((1, 2))
+    x = x.float() if x.dtype.itemsize < 4 else x
+    square = x.square().flatten(1).sum(1)
     zero = square == 0
     return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

@@ -27,6 +27,7 @@ class TapInfo:
         overwritten: whether a later in-place operation changes the activation, so that reading it needs a copy.
         causal: whether a token hears only itself and those before it.
         prefix: tokens in front of those that have neighbours.
+        seen: whether something behind the last tap reads it; the last one always is.
     """
 
     path: str
@@ -35,6 +36,7 @@ class TapInfo:
     overwritten: bool
     causal: bool = False
     prefix: int = 0
+    seen: bool = False
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Which couplings exist: those whose message can reach the output within T steps."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 
@@ -10,24 +11,19 @@ class Pair(NamedTuple):
     source: int
 
 
-def live_pairs(taps: int, T: int) -> list[Pair]:
-    """The couplings between `taps` taps that reach the last one within `T` steps, grouped by source.
+def live_pairs(taps: int, T: int, heard: Collection[int]) -> list[Pair]:
+    """The couplings between `taps` taps that reach the output within `T` steps, grouped by source.
 
-    A message into tap l is heard by the messages that read l one step later, so C_lk needs as many steps as l is
-    away from the output, plus one. Example: with three taps and T=1 only the two couplings into the last tap live;
-    from T=2 on all six do.
+    A message into a tap that is heard at once needs one step. One into any other is heard a step later, by the
+    messages out of that tap. Example: with three taps of which the last is heard, T=1 leaves the two couplings into
+    it; from T=2 on all six live.
+
+    Args:
+        heard: taps whose change reaches the output in the step that makes it.
     """
-    steps = {taps - 1: 1}
-    frontier = [taps - 1]
-    while frontier:
-        target = frontier.pop(0)
-        for source in range(taps):
-            if source not in steps:
-                steps[source] = steps[target] + 1
-                frontier.append(source)
     return [
         Pair(target, source)
         for source in range(taps)
         for target in range(taps)
-        if target != source and steps[target] <= T
+        if target != source and (target in heard or T > 1)
     ]

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from dynaxx.resonance.adapter import Adapter
+from dynaxx.resonance.adapters import loaded
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.example import as_call, stated_input
 from dynaxx.resonance.layers import resolve
 from dynaxx.resonance.model import ResonantModel
-from dynaxx.resonance.saving import read
-from dynaxx.resonance.taps import TapInfo
 
 
 def wrap_with_resonance(
@@ -63,7 +63,7 @@ def wrap_with_resonance(
     call = None if example_input is None else as_call(example_input)
     if call is None and (stated := stated_input(base_model)) is not None:
         call = as_call(stated)
-    model = ResonantModel(base_model, resolve(base_model, layers), config)
+    model = ResonantModel(base_model, Adapter(base_model, resolve(base_model, layers), config))
     if call is not None:
         try:
             model.build(call)
@@ -79,38 +79,11 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
     Raises:
         ResonanceError: a missing, damaged or foreign file, or a base model whose layers do not fit it.
     """
-    description, tensors = read(Path(directory))
-    where = f"directory={str(directory)!r}"
-    try:
-        config = ResonanceConfig(**description["config"])
-        infos = [TapInfo(**info) for info in description["taps"]]
-    except TypeError as error:
-        raise ResonanceError(f"{where}: its description does not fit this version ({error})") from None
-    model = ResonantModel(base_model, resolve(base_model, [info.path for info in infos]), config)
-    try:
-        model.build_from(infos, description["built_T"])
-        assert model.engine is not None
-        if description["student"] and model.engine.student is None:
-            model.engine.add_student()
-        if model.classifier != description["classifier"]:
-            raise ResonanceError(
-                f"{where}: its head replaced {description['classifier']!r}, here it would be {model.classifier!r}"
-            )
-        parts: dict[str, nn.Module] = {"engine.": model.engine}
-        if model.head is not None:
-            parts["head."] = model.head
-        known = {prefix + name: t.shape for prefix, part in parts.items() for name, t in part.state_dict().items()}
-        given = {name: tensor.shape for name, tensor in tensors.items()}
-        if known != given:
-            odd = sorted(n for n in known.keys() | given.keys() if known.get(n) != given.get(n))[0]
-            raise ResonanceError(f"{where}: tensor {odd} is {given.get(odd)} in the file, {known.get(odd)} here")
-        for prefix, part in parts.items():
-            part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-        if config.mode == "folded":
-            model.engine.fold()
-        if (stated := stated_input(base_model)) is not None:
+    model = ResonantModel(base_model, loaded(base_model, directory))
+    if (stated := stated_input(base_model)) is not None:
+        try:
             model.read(stated)  # taps of another width are refused here, not in the first batch
-    except Exception:
-        model.remove()
-        raise
+        except Exception:
+            model.remove()
+            raise
     return model

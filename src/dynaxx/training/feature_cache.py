@@ -27,13 +27,14 @@ class FeatureCache:
 
     Attributes:
         pooled: P x_l⁰ of each tap, (V, N, P, C_l).
-        last: x_L⁰, (V, N, …) where the grid is not the last tap's own resolution, else None: `pooled` holds it.
+        seen: x_l⁰ of each tap that something behind the last one reads, (V, N, …); None where `pooled` holds it, in
+            the grid's resolution.
         grid: (h, w) or (tokens,).
         seconds: that building it took.
     """
 
     pooled: list[Tensor]
-    last: Tensor | None
+    seen: list[tuple[int, Tensor | None]]
     grid: tuple[int, ...]
     seconds: float
 
@@ -44,18 +45,18 @@ class FeatureCache:
     def anchors(self, view: Tensor, index: Tensor) -> Anchors:
         """The anchors of a batch: image `index[i]` in view `view[i]`."""
         pooled = [tap[view, index] for tap in self.pooled]
-        if self.last is not None:
-            return Anchors(pooled, self.last[view, index], self.grid)
-        last = pooled[-1]
-        if len(self.grid) == 2:
-            last = last.transpose(1, 2).unflatten(2, self.grid)
-        return Anchors(pooled, last, self.grid)
+        seen = [self._in_place(pooled[tap]) if own is None else own[view, index] for tap, own in self.seen]
+        return Anchors(pooled, seen, self.grid)
+
+    def _in_place(self, pooled_BPC: Tensor) -> Tensor:
+        """Positions back in the shape of the tap whose resolution is the grid's."""
+        return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) == 2 else pooled_BPC
 
 
 def cache_key(model: ResonantModel, **parts: object) -> str:
     """A name for a cache made from everything its content depends on: what the model reads, and the `parts`."""
     parts |= {"taps": model.paths, "grid": model.config.grid}
-    parts |= {"token_pool": model.config.token_pool, "causal": model.built().causal}
+    parts |= {"token_pool": model.config.token_pool, "causal": model.built().causal, "seen": model.built().seen}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -76,8 +77,9 @@ def open_cache(
         facts = json.loads(file.metadata()["facts"])
         taps = sum(name.startswith("pooled_") for name in file.keys())  # noqa: SIM118 - safe_open is no mapping
         pooled = [file.get_tensor(f"pooled_{tap}") for tap in range(taps)]
-        last = file.get_tensor("last") if "last" in file.keys() else None  # noqa: SIM118
-    return FeatureCache(pooled, last, tuple(facts["grid"]), facts["seconds"])
+        kept = file.keys()
+        seen = [(tap, file.get_tensor(f"seen_{tap}") if f"seen_{tap}" in kept else None) for tap in facts["seen"]]
+    return FeatureCache(pooled, seen, tuple(facts["grid"]), facts["seconds"])
 
 
 @torch.no_grad()
@@ -93,14 +95,16 @@ def _build(
     started = time.perf_counter()
     tensors: dict[str, Tensor] = {}
     grid: tuple[int, ...] = ()
+    seen = model.built().seen
     for number, view in enumerate(views):
         for start in track(range(0, len(images), BATCH), f"caching features, view {number + 1} of {len(views)}"):
             batch = normalise(view(images[start : start + BATCH]), mean, std).to(device)
             anchors = model.read(batch)
             grid = anchors.grid
-            own = (len(grid) == 1 or tuple(anchors.last.shape[2:]) == grid) and not model.config.token_pool
             parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
-            parts |= {} if own else {"last": anchors.last}
+            for tap, x in zip(seen, anchors.seen, strict=True):
+                own = (len(grid) == 1 or tuple(x.shape[2:]) == grid) and not model.config.token_pool
+                parts |= {} if own else {f"seen_{tap}": x}
             for name, part in parts.items():
                 if name not in tensors:
                     tensors[name] = torch.empty(len(views), len(images), *part.shape[1:], dtype=part.dtype)
@@ -115,7 +119,7 @@ def _build(
         save_file(
             tensors,
             aside,
-            {"facts": json.dumps({"grid": list(grid), "seconds": time.perf_counter() - started})},
+            {"facts": json.dumps({"grid": list(grid), "seen": seen, "seconds": time.perf_counter() - started})},
         )
         os.replace(aside, path)
     finally:

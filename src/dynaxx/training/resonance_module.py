@@ -26,7 +26,7 @@ class ResonanceModule(pl.LightningModule):
         residual_share: share of each batch on which the penalty is computed; batches come in random order, so a part
             of one is a fair sample of it, and costs that part of an iteration.
         label_smoothing: of the cross-entropy.
-        tail: what lies behind the last tap, for batches of `Anchors`; None where batches are images.
+        tail: what lies behind the taps, for batches of `Anchors`; None where batches are images.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class ResonanceModule(pl.LightningModule):
         tail = self._tail[0]
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
-            last, agreement = self.model.agree(batch)
-            return self.model.finish(last, tail), agreement
+            seen, agreement = self.model.agree(batch)
+            return self.model.finish(seen, tail), agreement
         with self.model.observed() as agreements:
             logits = self.model(batch)
         return logits, agreements[0]
@@ -98,7 +98,7 @@ class ResonanceModule(pl.LightningModule):
         free: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                undecayed = name.startswith("head.") or name.endswith((".b", "bias", ".factor"))
+                undecayed = ".head." in name or name.endswith((".b", "bias", ".factor"))
                 (free if undecayed else decayed).append(parameter)
         groups = [
             {"params": decayed, "weight_decay": self.weight_decay},

@@ -29,5 +29,5 @@ def build(task: Task, seed: int, rank: int) -> ResonantModel:
     engine = model.built()
     engine.phi.requires_grad_(False)
     for U, pair in zip(engine.couplings.U, engine.couplings.pairs, strict=True):
-        U.requires_grad_(pair.target == engine.last)
+        U.requires_grad_(pair.target in engine.seen)
     return model

@@ -14,7 +14,7 @@ from torch import nn
 from dynaxx.data import ImageData, views
 from dynaxx.evaluation.arms.facts import ArmFacts, load_probe
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import ResonanceError, ResonantModel, tail_after, wrap_with_resonance
+from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.training.cached_data import CachedData
 from dynaxx.training.feature_cache import cache_key, open_cache
 from dynaxx.training.fit import fit
@@ -28,7 +28,7 @@ class Source:
 
     Attributes:
         data: yields (Anchors, labels) or (images, labels).
-        tail: what lies behind the last tap; None where batches are images.
+        tail: what lies behind the taps; None where batches are images.
         seconds: that reading the backbone took, for the cache (in whichever arm it was built) and the statistics;
             part of every arm's training time.
     """
@@ -57,10 +57,12 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     labels = task.images.labels
     started = time.perf_counter()
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
+    if model.config.dynamics == "reentrant":
+        known = None  # what runs the backbone again needs more of it than a cache holds
     tail = None
     if known is not None:
         try:
-            tail = tail_after(model.backbone, model.paths[-1], task.example())
+            tail = model.tail(task.example())
         except ResonanceError as error:
             print(f"training from live activations: {error}")
     if known is None or tail is None:
@@ -150,6 +152,6 @@ def live_parameters(model: ResonantModel) -> int:
     unread = sum(
         U.numel()
         for U, pair in zip(engine.couplings.U, engine.couplings.pairs, strict=True)
-        if pair.target != engine.last
+        if pair.target not in engine.seen
     )
     return head + everything - loop - unread
