@@ -57,7 +57,7 @@ class Adapter(nn.Module):
         if infos[0].tokens:
             infos = with_token_facts(infos, backbone, call, self.config.causal, self.config.prefix_tokens)
         paths, overwritten = [info.path for info in infos], [info.overwritten for info in infos]
-        seen = seen_behind(backbone, paths, overwritten, call)
+        seen = seen_behind(backbone, paths, overwritten, call, self.config.dynamics == "reentrant")
         self.build_from(
             [dataclasses.replace(info, seen=number in seen) for number, info in enumerate(infos)],
             next(backbone.parameters(), None),

@@ -45,6 +45,7 @@ class ResonantModel(Adapters):
         self.backbone = backbone
         self.trace: Trace | None = None
         self._observed: list[Agreement] | None = None
+        self._read: list[Anchors] | None = None  # where a pass only reads, what it has read
         self._disabled = self._tracing = self._removed = self._warned = False
         self._was = (
             [(p, p.requires_grad) for p in backbone.parameters()],
@@ -107,16 +108,23 @@ class ResonantModel(Adapters):
         return self._meet(activations, ())[0]
 
     def _meet(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
-        return self.agree(self.adapter.anchors(activations, outside))[0]
+        anchors = self.adapter.anchors(activations, outside)
+        if self._read is None:
+            return self.agree(anchors)[0]
+        self._read.append(anchors)
+        return anchors.seen
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:
         """The anchors of one batch, as the frozen backbone gives them; what a feature cache stores."""
-        if self.engine is None:
-            self.build((args, kwargs))
-        with tapped(self.backbone, self.paths, None, [info.overwritten for info in self.adapter.infos]) as seen:
-            self.backbone(*args, **kwargs)
-        return self.adapter.anchors([seen[path] for path in self.paths])
+        before = self._read, self._disabled
+        self._read, self._disabled = [], False
+        try:
+            self(*args, **kwargs)
+            (anchors,) = self._read
+        finally:
+            self._read, self._disabled = before
+        return anchors
 
     def agree(self, anchors: Anchors) -> tuple[list[Tensor], Agreement]:
         """x_l = x_l⁰ + Up(Δ_l) of each tap that is seen, from the anchors of a batch, and how it came about."""

@@ -69,15 +69,23 @@ def wire(
     return Wiring(split.whole(_Meet(meet), instead), hooks=False, segments=split.segments() if again else ())
 
 
-def seen_behind(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call) -> list[int]:
+def seen_behind(
+    backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call, again: bool
+) -> list[int]:
     """Numbers of the taps that something behind the last one reads, as far as torch.fx can tell.
 
     Where it cannot trace the backbone only the last tap's chain can be served; a warning says so if another is read.
+
+    Raises:
+        ResonanceError: a backbone that has to be split (for the segments to run again, or for several readers), and
+            cannot be.
     """
     last = len(taps) - 1
     try:
         split = Split(backbone, taps, overwritten)
     except ResonanceError as error:
+        if again:
+            raise ResonanceError(f"{error}; give dynamics='anchored', which runs nothing again") from None
         missed = [tap for tap in taps[:-1] if _read_past(backbone, tap, taps[-1], call)]
         if missed:
             warnings.warn(
@@ -88,8 +96,8 @@ def seen_behind(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[
             )
         return [last]
     seen = split.seen()
-    if seen != [last] and not passes_on(split, backbone, call):
-        raise ResonanceError("layers: the graph that torch.fx traced does not give the backbone's output")
+    if (again or seen != [last]) and not passes_on(split, backbone, call):
+        raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
     return seen
 
 
