@@ -63,10 +63,7 @@ class Adapters(nn.Module):
             ResonanceError: a name that is taken, or anything that wrapping would refuse.
         """
         self._check_free(name)
-        call = None if example_input is None else as_call(example_input)
-        if call is None and (stated := stated_input(self.backbone)) is not None:
-            call = as_call(stated)
-        adapter = Adapter(self.backbone, resolve(self.backbone, layers), ResonanceConfig.from_options(options))
+        adapter, call = fresh(self.backbone, layers, ResonanceConfig.from_options(options), example_input)
         if call is not None:
             adapter.build(self.backbone, call)
         self._add(name, adapter)
@@ -167,6 +164,22 @@ class Adapters(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._rewire()
+
+
+def fresh(
+    backbone: nn.Module, layers: Sequence[int | str] | str, config: ResonanceConfig, example_input: Any
+) -> tuple[Adapter, Call | None]:
+    """A new adapter, and the call to build it on: the example's, else one on the input that the model states.
+
+    Raises:
+        ResonanceError: a layer that does not exist, or the mode of a loop that was solved already.
+    """
+    if config.mode == "folded":
+        raise ResonanceError("mode='folded': there is nothing to fold yet; give mode='explicit', train, then fold()")
+    call = None if example_input is None else as_call(example_input)
+    if call is None and (stated := stated_input(backbone)) is not None:
+        call = as_call(stated)
+    return Adapter(backbone, resolve(backbone, layers), config), call
 
 
 def loaded(backbone: nn.Module, directory: str | Path) -> Adapter:

@@ -6,12 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from dynaxx.resonance.adapter import Adapter
-from dynaxx.resonance.adapters import loaded
+from dynaxx.resonance.adapters import fresh, loaded
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.errors import ResonanceError
-from dynaxx.resonance.example import as_call, stated_input
-from dynaxx.resonance.layers import resolve
+from dynaxx.resonance.example import stated_input
 from dynaxx.resonance.model import ResonantModel
 
 
@@ -56,14 +54,8 @@ def wrap_with_resonance(
         raise ResonanceError("base_model: it is resonant already; call its remove() first, or wrap its backbone")
     named = {"T": T, "mode": mode, "rank": rank, "damping": damping, "activation": activation}
     config = ResonanceConfig.from_options(named | {"num_classes": num_classes} | options)
-    if config.mode == "folded":
-        raise ResonanceError(
-            "mode='folded': there is nothing to fold yet; wrap with mode='explicit', train, then fold()"
-        )
-    call = None if example_input is None else as_call(example_input)
-    if call is None and (stated := stated_input(base_model)) is not None:
-        call = as_call(stated)
-    model = ResonantModel(base_model, Adapter(base_model, resolve(base_model, layers), config))
+    adapter, call = fresh(base_model, layers, config, example_input)
+    model = ResonantModel(base_model, adapter)
     if call is not None:
         try:
             model.build(call)

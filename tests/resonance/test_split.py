@@ -1,0 +1,183 @@
+"""Backbones whose later parts read several taps: all of them see what was agreed on, and nobody else does."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from nets import PLAIN_TAPS, Plain, images, trained_like
+from torch import Tensor, nn
+
+from dynaxx import ResonanceError, load_resonance, wrap_with_resonance
+from dynaxx.resonance import ResonanceWarning
+from dynaxx.resonance.split import Split
+
+
+class UNet(nn.Module):
+    """Two levels; the decoder reads both encoders' outputs, and a buffer that no module owns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enc1 = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.enc2 = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU())
+        self.neck = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        self.up2 = nn.ConvTranspose2d(8, 6, 2, 2)
+        self.dec2 = nn.Sequential(nn.Conv2d(12, 6, 3, padding=1), nn.ReLU())
+        self.up1 = nn.ConvTranspose2d(6, 4, 2, 2)
+        self.dec1 = nn.Conv2d(8, 2, 1)
+        self.register_buffer("shift", torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.enc1(x)
+        two = self.enc2(nn.functional.max_pool2d(torch.relu(one), 2))
+        neck = self.neck(nn.functional.max_pool2d(two, 2))
+        up = self.dec2(torch.cat([self.up2(neck), two], 1))
+        return self.dec1(torch.cat([self.up1(up), one], 1)) + self.shift
+
+
+TAPS = ["enc1", "enc2", "neck"]
+
+
+def unet(**options):
+    torch.manual_seed(0)
+    net = UNet().eval()
+    return net, wrap_with_resonance(net, TAPS, rank=3, example_input=images(), **options)
+
+
+def test_a_decoder_sees_what_was_agreed_at_every_skip():
+    """By hand: the encoder runs as ever, the decoder from the agreed activations."""
+    net, model = unet(T=3)
+    x = images()
+    bare = net(x)
+    assert model.engine.seen == [0, 1, 2]
+    assert torch.equal(model(x), bare)
+    trained_like(model)
+    with torch.no_grad():
+        one, two, neck = model.agree(model.read(x))[0]
+        up = net.dec2(torch.cat([net.up2(neck), two], 1))
+        expected = net.dec1(torch.cat([net.up1(up), one], 1)) + net.shift
+        assert torch.allclose(model(x), expected, atol=1e-6)
+        assert torch.equal(net(x), bare)
+        with model.disabled():
+            assert torch.equal(model(x), bare)
+
+
+@pytest.mark.parametrize(
+    "options", [{"T": 1}, {"T": 3}, {"T": 2, "dynamics": "reentrant"}, {"T": 2, "mode": "implicit"}]
+)
+def test_every_coupling_of_a_unet_reaches_the_output(options):
+    _, model = unet(**options)
+    trained_like(model).train()
+    model.fit_statistics([images()])
+    model(images()).square().mean().backward()
+    loop_only = {"phi"} if options.get("mode") == "implicit" else set()
+    if options["T"] == 1:
+        assert len(model.engine.couplings.pairs) == 6  # all speak to a tap that the decoder reads
+    still = [
+        n
+        for n, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any()) and not loop_only & set(n.split("."))
+    ]
+    assert not still
+
+
+def test_every_coupling_of_a_pyramid_reaches_its_own_levels():
+    torch.manual_seed(0)
+    net = timm.create_model("resnet18", features_only=True).eval()
+    x = torch.randn(2, 3, 64, 64)
+    bare = [level.detach() for level in net(x)]
+    model = trained_like(wrap_with_resonance(net, ["layer1", "layer2", "layer3"], T=1, rank=3, example_input=x))
+    assert model.engine.seen == [0, 1, 2]
+    levels = model(x)
+    changed = [not torch.equal(a, b) for a, b in zip(levels, bare, strict=True)]
+    assert changed == [False, True, True, True, True]  # the stem's level is none of the taps'
+    for number, (U, pair) in enumerate(zip(model.engine.couplings.U, model.engine.couplings.pairs, strict=True)):
+        (reached,) = torch.autograd.grad(levels[pair.target + 1].square().mean(), U, retain_graph=True)
+        assert reached.any(), number
+
+
+def test_an_identity_around_the_last_tap_reads_the_agreed_activation():
+    """The block's shortcut is a later consumer of the earlier tap, on the way to no other."""
+    torch.manual_seed(0)
+    net, x = timm.create_model("resnet18").eval(), torch.randn(2, 3, 64, 64)
+    model = wrap_with_resonance(net, ["layer3", "layer4.0", "layer4.1.conv1"], rank=3, T=2, example_input=x)
+    assert model.engine.seen == [1, 2]
+    trained_like(model)
+    with torch.no_grad():
+        block, conv = model.agree(model.read(x))[0]
+        part = net.layer4[1]
+        inner = part.bn2(part.conv2(part.act1(part.bn1(conv))))
+        expected = net.fc(net.global_pool(part.act2(inner + block)))
+        assert torch.allclose(model(x), expected, atol=1e-4)
+
+
+def test_what_an_in_place_operation_overwrites_is_read_before():
+    class Skips(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            early = self.act(self.early(self.entry(x)))
+            middle = self.middle(early)
+            return self.answer(self.late(middle).mean((2, 3))) + middle.mean((1, 2, 3))[:, None]
+
+    torch.manual_seed(0)
+    net, x = Skips().eval(), images()
+    bare = net(x)
+    for options in ({}, {"dynamics": "reentrant"}):
+        model = wrap_with_resonance(net, PLAIN_TAPS, rank=3, T=2, example_input=x, **options)
+        assert model.engine.seen == [1, 2]
+        assert torch.equal(model(x), bare)
+        assert (model.read(x).states or [net.early(net.entry(x))])[0].min() < 0
+        model.remove()
+
+
+def test_copies_casts_and_files_keep_the_split(tmp_path):
+    net, model = unet(T=2)
+    trained_like(model)
+    x = images()
+    expected = model(x)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(x), expected)
+        nn.init.zeros_(twin.backbone.dec1.weight)  # its own backbone, not the first one's
+        assert not torch.equal(twin(x), expected)
+        assert torch.equal(model(x), expected)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_resonance(model.remove(), tmp_path)(x), expected)
+    double = load_resonance(net, tmp_path).double()  # which makes another buffer of `shift`
+    net.shift.add_(1.0)
+    assert torch.allclose(double(x.double()), expected.double() + 1.0, atol=1e-5)
+
+
+def test_cached_training_goes_on_from_all_seen_taps():
+    _, model = unet(T=2)
+    trained_like(model)
+    x = images()
+    tail = model.tail(x)
+    assert torch.allclose(model.finish(model.agree(model.read(x))[0], tail), model(x), atol=1e-6)
+
+
+def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
+    class Wilful(UNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > -1e9 else -x)
+
+    with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
+        model = wrap_with_resonance(Wilful(), TAPS, rank=2, example_input=images())
+    assert model.engine.seen == [2]
+
+    class Sequel(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > -1e9 else -x)
+
+    wrap_with_resonance(Sequel(), PLAIN_TAPS, rank=2, example_input=images())  # hooks suffice: no warning
+
+
+def test_the_stem_and_what_lies_behind_are_no_part_of_the_segments():
+    net = Plain().eval()
+    split = Split(net, PLAIN_TAPS, [True, False, False])
+    assert split.seen() == [2]
+    first, second, third = split.segments()
+    assert first is None
+    assert {node.target for node in second.graph.nodes if node.op == "call_module"} >= {"act", "middle"}
+    assert {node.target for node in third.graph.nodes if node.op == "call_module"} == {"late"}
+    with pytest.raises(ResonanceError, match="'middle.0' is called 0 times"):
+        Split(net, ["middle.0", "middle"], [False, False])
