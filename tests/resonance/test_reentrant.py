@@ -1,5 +1,7 @@
 """The reentrant dynamics against their formulas, followed letter by letter with the backbone's own modules."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ class Chain(nn.Module):
         self.runs = {"stem": 0}
         self.stem.register_forward_hook(lambda *_: self.runs.__setitem__("stem", self.runs["stem"] + 1))
         self.parts = nn.ModuleList(
-            [nn.Conv2d(a, b, 3, padding=1, stride=int(torch.randint(1, 3, ()))) for a, b in zip(widths, widths[1:])]
+            [nn.Conv2d(a, b, 3, padding=1, stride=int(torch.randint(1, 3, ()))) for a, b in itertools.pairwise(widths)]
         )
         self.answer = nn.Linear(widths[-1], 3)
 

@@ -64,7 +64,7 @@ def test_a_decoder_sees_what_was_agreed_at_every_skip():
 
 
 @pytest.mark.parametrize(
-    "options", [{"T": 1}, {"T": 3}, {"T": 2, "dynamics": "reentrant"}, {"T": 2, "mode": "implicit"}]
+    "options", [{"T": 1}, {"T": 3}, {"dynamics": "reentrant", "T": 2}, {"mode": "implicit", "T": 2}]
 )
 def test_every_coupling_of_a_unet_reaches_the_output(options):
     _, model = unet(**options)

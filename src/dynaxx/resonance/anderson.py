@@ -47,5 +47,14 @@ def _correction(moves: list[Tensor], turns: list[Tensor], g_BN: Tensor, damping:
         scale = normal_BMM.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         eye = torch.eye(normal_BMM.shape[1], dtype=dtype, device=g_BN.device)
         ridge_BMM = (RIDGE * scale + torch.finfo(dtype).tiny ** 0.5) * eye
-        gamma_BM1 = torch.linalg.solve(normal_BMM + ridge_BMM, G_BMN @ g_BN.to(dtype)[:, :, None])
-        return ((C_BMN + damping * G_BMN).mT @ gamma_BM1)[:, :, 0].to(g_BN.dtype)
+        gamma_BM = _solved(normal_BMM + ridge_BMM, (G_BMN @ g_BN.to(dtype)[:, :, None])[:, :, 0])
+        return ((C_BMN + damping * G_BMN).mT @ gamma_BM[:, :, None])[:, :, 0].to(g_BN.dtype)
+
+
+def _solved(A_BMM: Tensor, b_BM: Tensor) -> Tensor:
+    """A⁻¹ b for positive definite A of a few rows, by elimination; ONNX has no solver, and needs none for three."""
+    rows = [torch.cat([A_BMM[:, m], b_BM[:, m : m + 1]], 1) for m in range(b_BM.shape[1])]
+    for m, row in enumerate(rows):  # a positive definite matrix needs no pivoting
+        row = row / row[:, m : m + 1]
+        rows = [row if n == m else other - other[:, m : m + 1] * row for n, other in enumerate(rows)]
+    return torch.stack([row[:, -1] for row in rows], 1)

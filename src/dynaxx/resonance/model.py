@@ -156,7 +156,7 @@ class ResonantModel(Adapters):
         return logits
 
     def _warn_without_statistics(self) -> None:
-        if self.training and torch.is_grad_enabled() and not self._warned:
+        if self.training and torch.is_grad_enabled() and not self._warned and not torch.compiler.is_compiling():
             self._warned = True
             if not bool(self.built().statistics.get_buffer("fitted")):
                 warnings.warn(

@@ -66,20 +66,20 @@ def contraction_bound(Gt_RR: Tensor, stretch_R: Tensor | float) -> Tensor:
         stretch_R: of each channel, g_max included.
     """
     At_RR = Gt_RR * stretch_R
+    finite = torch.isfinite(At_RR.detach().square().sum())  # entries whose squares overflow have no norm either
+    At_RR = torch.where(finite, At_RR, 0.0)
     fixed = At_RR.detach()
-    if not torch.isfinite(fixed.square().sum()):  # entries whose squares overflow have no norm either
-        return fixed.new_tensor(math.inf)
     d_R = best_scaling(fixed)
     # an exact SVD: a Rayleigh quotient would lie on a non-normal matrix
     u_RR, _, vt_RR = torch.linalg.svd(_scaled(fixed, d_R))
-    return u_RR[:, 0] @ _scaled(At_RR, d_R) @ vt_RR[0]
+    return torch.where(finite, u_RR[:, 0] @ _scaled(At_RR, d_R) @ vt_RR[0], math.inf)
 
 
 def best_scaling(At_RR: Tensor) -> Tensor:
     """The diagonal of D, (R,): the identity or Perron's, whichever brings ‖D Aᵀ D⁻¹‖₂ lower."""
-    candidates = [torch.ones_like(At_RR[0]), _perron_scaling(At_RR)]
-    norms = torch.stack([torch.linalg.matrix_norm(_scaled(At_RR, d), ord=2) for d in candidates])
-    return candidates[int(norms.argmin())]
+    plain, perron = torch.ones_like(At_RR[0]), _perron_scaling(At_RR)
+    norms = [torch.linalg.matrix_norm(_scaled(At_RR, d), ord=2) for d in (plain, perron)]
+    return torch.where(norms[0] <= norms[1], plain, perron)
 
 
 def _scaled(At_RR: Tensor, d_R: Tensor) -> Tensor:
