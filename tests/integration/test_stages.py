@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import pipelines.stage
+from dynaxx.data import normalise
+from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
 from dynaxx.training.small_resnet import SmallResNet
-from pipelines import baseline, evaluate, explicit, prepare, pretrain, select_layers
+from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers
 from pipelines.compose import compose_params
 from pipelines.stage import run
 from pipelines.task import build_task
@@ -257,6 +259,45 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(pro
     assert not list(Path(".dynaxx/work").glob("explicit-*"))
     capsys.readouterr()
     fails("evaluate", evaluate.body, (".png", "on_unreadable"), capsys)
+
+
+def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(project, capsys):
+    """An arm read back answers as it did in training: with the backbone that was tuned beside it."""
+    use_folder(folder_of_images(project / "images", train=24))
+    change(train__backbone_lr=0.01, resonance__dynamics="reentrant")
+    for name, body in (
+        ("prepare", prepare.body),
+        ("pretrain", pretrain.body),
+        ("baseline", baseline.body),
+        ("select_layers", select_layers.body),
+        ("explicit", explicit.body),
+        ("distill", distill.body),
+    ):
+        run(name, body)
+    task = build_task(OmegaConf.load("params.yaml"))
+    given = task.backbone().state_dict()
+    index = task.split(0)[1]
+    x = normalise(task.images.images[index], task.mean, task.std)
+    tuned = {}
+    for arm, stage in (("explicit", "explicit"), ("implicit", "distill")):
+        folder = Path("outputs") / stage / arm / "seed-0"
+        model = load_arm(folder, task.backbone())
+        hits = model(x).argmax(1) == task.images.labels[index]
+        assert float(hits.double().mean()) == pytest.approx(ArmFacts.read(folder).val_accuracy, abs=1e-6)
+        tuned[arm] = model.backbone.state_dict()
+    assert any(not torch.equal(t, given[n]) for n, t in tuned["explicit"].items())
+    assert all(torch.equal(t, tuned["explicit"][n]) for n, t in tuned["implicit"].items())
+
+    shutil.copytree("outputs/explicit/explicit/seed-0", "larger")
+    change(train__pretrained="larger", train__backbone_lr=None, train__lr=1e-9, train__warmup=0.0)
+    run("explicit", explicit.body)
+    model = load_arm(Path("outputs/explicit/explicit/seed-0"), task.backbone())
+    start = load_arm(Path("larger"), task.backbone())
+    assert torch.allclose(model.engine.couplings.V[0], start.engine.couplings.V[0], atol=1e-6)
+    assert torch.equal(model.engine.statistics.mean(0), start.engine.statistics.mean(0))
+    change(train__pretrained="nowhere")
+    capsys.readouterr()
+    fails("explicit", explicit.body, ("'nowhere'", "no resonance.json"), capsys)
 
 
 def test_another_key_is_another_work_folder(project):

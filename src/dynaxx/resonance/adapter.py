@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from dynaxx.resonance.errors import ResonanceError
 from dynaxx.resonance.example import Call
 from dynaxx.resonance.grid import from_grid
 from dynaxx.resonance.head import Head
+from dynaxx.resonance.saving import check_tensors, read
 from dynaxx.resonance.taps import TapInfo, check_fits, probe
 from dynaxx.resonance.tokens import with_token_facts
 from dynaxx.resonance.wiring import Wiring, seen_behind, tail_of, wire
@@ -148,6 +150,19 @@ class Adapter(nn.Module):
             self.fallback = ~keep_B
         return agreed, agreement
 
+    def start_from(self, directory: str | Path) -> None:
+        """Take over the engine that was saved in `directory`, but for its student; see `ResonantModel.start_from`."""
+        description, tensors = read(Path(directory))
+        where, engine = f"directory={str(directory)!r}", self.built()
+        taps = [info["path"] for info in description["taps"]]
+        if taps != list(self.paths):
+            raise ResonanceError(f"{where}: its taps are {', '.join(taps)}, here they are {', '.join(self.paths)}")
+        own = {n: t for n, t in engine.state_dict().items() if not n.startswith("student.")}
+        given = {n.removeprefix("engine."): t for n, t in tensors.items() if n.startswith("engine.")}
+        given = {n: t for n, t in given.items() if not n.startswith("student.")}
+        check_tensors(where, own, given)
+        engine.load_state_dict(given, strict=False)
+
     # ---- keeping --------------------------------------------------------------------------------------------------
 
     def described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -181,11 +196,7 @@ class Adapter(nn.Module):
                 f"{where}: its head replaced {description['classifier']!r}, here it would be {self.classifier!r}"
             )
         parts: dict[str, nn.Module] = {"engine.": engine} | ({} if self.head is None else {"head.": self.head})
-        known = {prefix + name: t.shape for prefix, part in parts.items() for name, t in part.state_dict().items()}
-        given = {name: tensor.shape for name, tensor in tensors.items()}
-        if known != given:
-            odd = sorted(n for n in known.keys() | given.keys() if known.get(n) != given.get(n))[0]
-            raise ResonanceError(f"{where}: tensor {odd} is {given.get(odd)} in the file, {known.get(odd)} here")
+        check_tensors(where, {p + n: t for p, part in parts.items() for n, t in part.state_dict().items()}, tensors)
         for prefix, part in parts.items():
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         if self.config.mode == "folded":

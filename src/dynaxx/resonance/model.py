@@ -237,6 +237,15 @@ class ResonantModel(Adapters):
         self.backbone.eval()
         return self
 
+    def unfreeze_backbone(self) -> None:
+        """Let training move the backbone's parameters, too; it stays in eval mode, and its buffers as they are.
+
+        The adapter then fits no other backbone: save both, and load the adapter onto the tuned one.
+        """
+        replaced = self.adapter.classifier  # nothing of it reaches the output
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(replaced is None or not name.startswith(f"{replaced}."))
+
     def remove(self) -> nn.Module:
         """Give the user's object back as it was: its training flags and modes restored, no hook left."""
         for parameter, requires_grad in self._was[0]:
@@ -275,7 +284,8 @@ class ResonantModel(Adapters):
         return super().named_parameters(*args, **kwargs)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters that training moves: the active adapter's, as far as they are not frozen."""
+        """The parameters that training moves: the active adapter's, as far as they are not frozen, and no others unless
+        the backbone was unfrozen."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def print_trainable_parameters(self) -> None:
@@ -283,6 +293,19 @@ class ResonantModel(Adapters):
         trained = sum(parameter.numel() for parameter in self.trainable_parameters())
         total = sum(parameter.numel() for parameter in self.parameters())
         print(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
+
+    def start_from(self, directory: str | Path) -> None:
+        """Start from what another model of the same taps and rank has learned: couplings, φ, gates and statistics.
+
+        So couplings pretrained on a larger set are fine-tuned on a smaller one; head and student stay this model's own.
+
+        Args:
+            directory: what that model's `save_pretrained` wrote.
+
+        Raises:
+            ResonanceError: a missing or damaged file, or one of other taps or shapes.
+        """
+        self.adapter.start_from(directory)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the active adapter: couplings, gates, statistics, student and head, never the backbone.

@@ -72,6 +72,15 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return description, tensors
 
 
+def check_tensors(where: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Raise ResonanceError, in a line that begins with `where`, unless names and shapes are the same."""
+    known, found = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (own, given))
+    odd = sorted(n for n in known.keys() | found.keys() if known.get(n) != found.get(n))
+    if odd:
+        here, there = (shapes.get(odd[0], "missing") for shapes in (known, found))
+        raise ResonanceError(f"{where}: tensor {odd[0]} is {there} in the file, {here} here")
+
+
 def _replace(path: Path, payload: bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -76,7 +76,9 @@ class KeepBest(Callback):
         if not trainer.sanity_checking and accuracy >= self.accuracy:
             self.accuracy = accuracy
             state = pl_module.state_dict()
-            self.best = {n: t.detach().clone() for n, t in state.items() if not n.startswith("model.backbone.")}
+            if isinstance(pl_module, ResonanceModule):
+                state = {name: tensor for name, tensor in state.items() if pl_module.moves(name)}
+            self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def restore(self, pl_module: pl.LightningModule) -> None:
         """Put the remembered tensors back."""

@@ -22,7 +22,8 @@ class ClassifierModule(pl.LightningModule):
     def __init__(self, network: nn.Module, classes: int, lr: float, weight_decay: float) -> None:
         super().__init__()
         # convolutions run up to twice as fast with channels last in memory; the numbers mean the same
-        self.network = network.to(memory_format=torch.channels_last)
+        last = _channels_last_is_safe(network)
+        self.network = network.to(memory_format=torch.channels_last) if last else network
         self.lr, self.weight_decay = lr, weight_decay
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
@@ -47,3 +48,12 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _channels_last_is_safe(network: nn.Module) -> bool:
+    """Whether no strided 1x1 convolution has channels that leave a vector of 8 unfilled.
+
+    Without AVX-512 the gradient of such a one writes past the end of its buffer (oneDNN as it is in torch 2.15).
+    """
+    pointwise = [m for m in network.modules() if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1}]
+    return all(m.in_channels % 8 == m.out_channels % 8 == 0 for m in pointwise if set(m.stride) != {1})

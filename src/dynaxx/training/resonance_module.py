@@ -27,6 +27,7 @@ class ResonanceModule(pl.LightningModule):
             of one is a fair sample of it, and costs that part of an iteration.
         label_smoothing: of the cross-entropy.
         tail: what lies behind the taps, for batches of `Anchors`; None where batches are images.
+        backbone_lr: peak learning rate of the backbone, which is unfrozen; None leaves it frozen.
     """
 
     def __init__(
@@ -40,9 +41,12 @@ class ResonanceModule(pl.LightningModule):
         residual_share: float = 0.25,
         label_smoothing: float = 0.0,
         tail: nn.Module | None = None,
+        backbone_lr: float | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.backbone_lr = model, backbone_lr
+        if backbone_lr is not None:
+            model.unfreeze_backbone()
         self.lr, self.weight_decay = lr, weight_decay
         self.residual_penalty = residual_penalty if model.config.stability == "regularized" else 0.0
         self.residual_share = residual_share
@@ -97,23 +101,34 @@ class ResonanceModule(pl.LightningModule):
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and not name.startswith("backbone."):
                 undecayed = ".head." in name or name.endswith((".b", "bias", ".factor"))
                 (free if undecayed else decayed).append(parameter)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": decayed, "weight_decay": self.weight_decay},
             {"params": free, "weight_decay": 0.0},
         ]
-        return one_cycle(torch.optim.AdamW(groups, self.lr), self.lr, int(self.trainer.estimated_stepping_batches))
+        rates = [self.lr, self.lr]
+        if self.backbone_lr is not None:
+            tuned = [parameter for parameter in self.model.backbone.parameters() if parameter.requires_grad]
+            groups.append({"params": tuned, "weight_decay": self.weight_decay})
+            rates.append(self.backbone_lr)
+        return one_cycle(torch.optim.AdamW(groups, self.lr), rates, int(self.trainer.estimated_stepping_batches))
+
+    def moves(self, name: str) -> bool:
+        """Whether training can move the tensor of this name: a frozen backbone's it does not."""
+        return self.backbone_lr is not None or not name.startswith("model.backbone.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen backbone out: it is large, and it is where it came from."""
-        state = checkpoint["state_dict"]
-        for name in [name for name in state if name.startswith("model.backbone.")]:
-            del state[name]
+        """Leave a frozen backbone out: it is large, and it is where it came from."""
+        checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if self.moves(n)}
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict[str, Any]:
-    """An optimizer with one learning-rate cycle of `steps` steps, as Lightning wants it."""
+def one_cycle(optimizer: torch.optim.Optimizer, lr: float | list[float], steps: int) -> dict[str, Any]:
+    """An optimizer with one learning-rate cycle of `steps` steps, as Lightning wants it.
+
+    Args:
+        lr: peak learning rate, or one for each group of parameters.
+    """
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

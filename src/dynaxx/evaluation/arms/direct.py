@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import resonant
+from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance import ResonantModel
 
@@ -24,7 +24,13 @@ def build(task: Task, seed: int, rank: int) -> ResonantModel:
     """A model in implicit mode of which all that its one pass uses is trainable, and nothing else."""
     # all projections exist from T = 2 on, so the one pass reads every tap, the last one included
     model = resonant(
-        task, seed, mode="implicit", T=max(2, task.resonance["T"]), rank=rank, student_hidden=HIDDEN * rank
+        task,
+        seed,
+        mode="implicit",
+        T=max(2, task.resonance["T"]),
+        rank=rank,
+        student_hidden=HIDDEN * rank,
+        **ONE_PASS,
     )
     engine = model.built()
     engine.phi.requires_grad_(False)

@@ -15,6 +15,9 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
     """Train couplings, gates and head with the task's options."""
     model = resonant(task, seed, mode="explicit")
     notes: dict[str, float | int | str] = {"rank": model.config.rank, "T": model.T}
+    if task.train.pretrained is not None:
+        model.start_from(task.train.pretrained)
+        notes["pretrained"] = task.train.pretrained
     train_on_labels(task, seed, model, out, checkpoints, logger, arm="explicit", notes=notes)
 
 
@@ -43,6 +46,7 @@ def train_on_labels(
             residual_share=budget.residual_share,
             label_smoothing=budget.label_smoothing,
             tail=tail,
+            backbone_lr=budget.backbone_lr,
         )
 
     callbacks = [ResidualGuard(), StrengthWarmup(budget.warmup)]
@@ -57,5 +61,6 @@ def train_on_labels(
         logger=logger,
         epochs=budget.epochs,
         callbacks=list(callbacks),
+        keep_statistics="pretrained" in notes,
         notes=notes,
     )

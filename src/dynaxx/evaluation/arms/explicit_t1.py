@@ -4,15 +4,15 @@ from pathlib import Path
 
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import resonant
+from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 
 
 def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
     """Train it as `explicit` is trained."""
     target = explicit_parameters(task, seed)
-    rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank), target)
-    model = resonant(task, seed, mode="explicit", T=1, rank=rank)
+    rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ONE_PASS), target)
+    model = resonant(task, seed, mode="explicit", T=1, rank=rank, **ONE_PASS)
     train_on_labels(
         task,
         seed,

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -15,6 +16,7 @@ from dynaxx.resonance.head import Head
 
 FACTS = "arm.json"
 PROBE = "probe.safetensors"
+BACKBONE = "backbone.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def load_probe(folder: Path) -> Head:
     return head
 
 
+def save_backbone(folder: Path, backbone: nn.Module) -> None:
+    """Write a backbone that was trained with its arm, beside it."""
+    save_file({name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}, folder / BACKBONE)
+
+
 def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     """The trained arm in `folder` as one module from images to logits, on its own copy of the backbone.
 
@@ -95,6 +102,8 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     if facts.kind != "resonance":
         raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are own, probe, resonance")
     try:
+        if (folder / BACKBONE).exists():
+            backbone.load_state_dict(load_file(folder / BACKBONE))
         return load_resonance(backbone, folder).eval()
-    except ResonanceError as error:
-        raise EvaluationError(str(error)) from None
+    except (ResonanceError, SafetensorError, RuntimeError) as error:
+        raise EvaluationError(f"{folder}: {error}") from None

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
 from dynaxx.evaluation.arms.resonant import train_resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import load_resonance
+from dynaxx.resonance import ResonantModel
 from dynaxx.training.distill_module import DistillModule
 from dynaxx.training.resonance_module import ResonanceModule
 
@@ -38,7 +38,8 @@ def train(
     options: DistillOptions,
 ) -> None:
     """Distil the explicit model in `teacher`, with its own splits and views; only the student is trained."""
-    model = load_resonance(task.backbone(), teacher)
+    model = load_arm(teacher, task.backbone())
+    assert isinstance(model, ResonantModel)
     model.add_student()
 
     def module(tail: nn.Module | None) -> ResonanceModule:

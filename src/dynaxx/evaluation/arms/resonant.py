@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from dynaxx.data import ImageData, views
-from dynaxx.evaluation.arms.facts import ArmFacts, load_probe
+from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.training.cached_data import CachedData
@@ -20,6 +20,9 @@ from dynaxx.training.feature_cache import cache_key, open_cache
 from dynaxx.training.fit import fit
 from dynaxx.training.rank import processes, rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
+
+ONE_PASS = {"dynamics": "anchored", "order": "gauss_seidel"}
+"""What a rival in one pass is, whatever dynamics `explicit` has: nothing of the backbone is run again."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     labels = task.images.labels
     started = time.perf_counter()
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
-    if model.config.dynamics == "reentrant":
-        known = None  # what runs the backbone again needs more of it than a cache holds
+    if model.config.dynamics == "reentrant" or task.train.backbone_lr is not None:
+        known = None  # what runs the backbone again needs more of it than a cache holds; what trains it, needs it anew
     tail = None
     if known is not None:
         try:
@@ -100,6 +103,7 @@ def train_resonant(
     epochs: int,
     callbacks: list[Callback],
     rests_on: ArmFacts | None = None,
+    keep_statistics: bool = False,
     notes: dict[str, float | int | str] | None = None,
 ) -> None:
     """Train what `module` leaves trainable in `model`, and write the arm.
@@ -107,8 +111,9 @@ def train_resonant(
     Args:
         module: makes the LightningModule, given the tail.
         rests_on: the trained arm that `model` comes from, whose statistics it keeps.
+        keep_statistics: whether the anchors' statistics of `model` are those that its couplings were learned in.
     """
-    batches = source(task, seed, model, fit_statistics=rests_on is None)
+    batches = source(task, seed, model, fit_statistics=rests_on is None and not keep_statistics)
     lightning_module = module(batches.tail)
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
     accuracy, seconds = fit(
@@ -130,6 +135,8 @@ def train_resonant(
     if spoilt is not None:
         raise FloatingPointError(f"{arm}, seed {seed}: {spoilt} is not finite after training; lower train.lr")
     model.save_pretrained(out)
+    if task.train.backbone_lr is not None:
+        save_backbone(out, model.backbone)
     # an arm that rests on another was trained by both, and found the cache that the other paid for
     total = seconds + (batches.seconds if rests_on is None else rests_on.train_seconds)
     if rests_on is None and model.head is not None:
@@ -146,6 +153,7 @@ def live_parameters(model: ResonantModel) -> int:
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
     everything = sum(p.numel() for p in engine.parameters())
     student = sum(p.numel() for p in engine.student.parameters()) if engine.student is not None else 0
+    head += sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
     if model.mode == "explicit":
         return head + everything - student  # a coupling that cannot reach the output was never made
     loop = sum(p.numel() for p in engine.phi.parameters())

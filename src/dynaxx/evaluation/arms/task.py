@@ -44,6 +44,10 @@ class TrainOptions:
     """Epochs without a better validation accuracy after which training stops."""
     checkpoint_every: int
     """Epochs between two checkpoints."""
+    backbone_lr: float | None = None
+    """Peak learning rate of the backbone in every arm trained on labels; None leaves it frozen. Trains live."""
+    pretrained: str | None = None
+    """Folder of an adapter saved before, from whose couplings the arm `explicit` starts; None starts at zero."""
 
 
 @dataclass(frozen=True)
