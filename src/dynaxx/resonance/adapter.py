@@ -23,6 +23,9 @@ from dynaxx.resonance.taps import TapInfo, check_fits, probe
 from dynaxx.resonance.tokens import with_token_facts
 from dynaxx.resonance.wiring import Wiring, seen_behind, tail_of, wire
 
+FAR = 1e6
+"""Standard deviations of a tap's channels; a loop that moves one further has run away."""
+
 
 class Adapter(nn.Module):
     """Engine and head for the taps of one backbone, which is handed in and not kept.
@@ -133,22 +136,46 @@ class Adapter(nn.Module):
         )
 
     def agree(self, anchors: Anchors, wiring: Wiring | None, trace: bool) -> tuple[list[Tensor], Agreement]:
-        """x_l = x_l⁰ + Up(Δ_l) of each tap that is seen, from the anchors of a batch, and how it came about."""
+        """x_l = x_l⁰ + Up(Δ_l) of each tap that is seen, from the anchors of a batch, and how it came about.
+
+        Samples whose anchors are not finite, or whose messages run away, keep their anchors.
+        """
+        segments = () if wiring is None else wiring.segments
         finite_B = anchors.finite()
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
-        segments = () if wiring is None else wiring.segments
-        agreement: Agreement = self.built()(
-            anchors.zeroed_but(finite_B), self.config.mode, self.config.T, trace, segments
-        )
-        sound_B = torch.stack([torch.isfinite(delta.detach()).flatten(1).all(1) for delta in agreement.delta]).all(0)
-        keep_B = finite_B & sound_B
-        agreed = []
-        for x, delta in zip(anchors.seen, agreement.delta, strict=True):
-            moved = x + from_grid(delta, anchors.grid, x).to(x.dtype)
-            agreed.append(torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), moved, x))
+        agreement = self._run(anchors.zeroed_but(finite_B), segments, trace)
+        deltas = agreement.delta
+        keep_B = finite_B & self._sound(anchors, deltas)
+        learning = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not trace
+        if learning and not bool(keep_B.all()):
+            # overflow goes back into the parameters' gradient even where its result is not used: run the others alone
+            agreement = self._run(anchors.of(keep_B), segments, trace)
+            deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in agreement.delta]
+        agreed = [
+            torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x)
+            for x, delta in zip(anchors.seen, deltas, strict=True)
+        ]
         if not torch.compiler.is_exporting():  # an exported program leaves nothing on the model
             self.fallback = ~keep_B
         return agreed, agreement
+
+    def _run(self, anchors: Anchors, segments: Sequence[Any], trace: bool) -> Agreement:
+        agreement: Agreement = self.built()(anchors, self.config.mode, self.config.T, trace, segments)
+        return agreement
+
+    def _sound(self, anchors: Anchors, deltas: list[Tensor]) -> Tensor:
+        """(B,) bool: the samples that no tap was moved out of all bounds in, nor out of what half precision holds."""
+        engine, sound = self.built(), []
+        for tap, x, delta in zip(engine.seen, anchors.seen, deltas, strict=True):
+            delta = delta.detach()
+            far_B = torch.linalg.vector_norm(delta, ord=float("inf"), dim=tuple(range(1, delta.ndim)))
+            sound.append(far_B <= FAR * engine.statistics.std(tap).max())
+            if x.dtype == torch.float16:
+                moved = x + from_grid(delta, anchors.grid, x).to(x.dtype)
+                sound.append(torch.isfinite(moved).flatten(1).all(1))
+        return torch.stack(sound).all(0)
+
+    # ---- keeping --------------------------------------------------------------------------------------------------
 
     def start_from(self, directory: str | Path) -> None:
         """Take over the engine that was saved in `directory`, but for its student; see `ResonantModel.start_from`."""
@@ -162,8 +189,6 @@ class Adapter(nn.Module):
         given = {n: t for n, t in given.items() if not n.startswith("student.")}
         check_tensors(where, own, given)
         engine.load_state_dict(given, strict=False)
-
-    # ---- keeping --------------------------------------------------------------------------------------------------
 
     def described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """All that `load` needs: a description in plain values, and the tensors."""

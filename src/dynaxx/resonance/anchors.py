@@ -31,6 +31,13 @@ class Anchors(NamedTuple):
         """(B,) bool: the samples whose anchors are finite at every tap."""
         return torch.stack([torch.isfinite(x).flatten(1).all(1) for x in self.pooled]).all(0)
 
+    def of(self, keep_B: Tensor) -> "Anchors":
+        """The samples that are kept, alone; what lies outside the taps is cut where it has a sample axis."""
+        batch = len(keep_B)
+        outside = tuple(x[keep_B] if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x for x in self.outside)
+        states = None if self.states is None else [x[keep_B] for x in self.states]
+        return Anchors([x[keep_B] for x in self.pooled], [x[keep_B] for x in self.seen], self.grid, states, outside)
+
     def zeroed_but(self, keep_B: Tensor) -> "Anchors":
         """The same with zeros in the samples that are not kept."""
         states = None if self.states is None else [only(x, keep_B) for x in self.states]

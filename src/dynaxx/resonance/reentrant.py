@@ -42,7 +42,7 @@ class ReentrantLoop(Loop):
         assert anchors.states is not None, "the reentrant loop needs the taps' own states"
         self.engine, self.grid, self.gate_BQR, self.segments = engine, anchors.grid, gate_BQR, segments
         self.anchors, self.outside = anchors.states, anchors.outside
-        self.sizes = [x[0].numel() for x in self.anchors]
+        self.sizes = [x.shape[1:].numel() for x in self.anchors]
         self.update = self._sweep if engine.config.order == "gauss_seidel" else self._step
         self.first = self._first()
 
