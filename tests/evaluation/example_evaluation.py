@@ -3,7 +3,17 @@
 import numpy as np
 
 from dynaxx.evaluation.decision import decide
-from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, GateOpening, Latency, ResidualCurve, Task
+from dynaxx.evaluation.results import (
+    ArmResult,
+    Comparison,
+    Evaluation,
+    GateOpening,
+    Iterations,
+    Latency,
+    ResidualCurve,
+    Task,
+)
+from dynaxx.evaluation.statistics import Interval
 
 HOSTILE = [
     "<script>alert('x')</script>",
@@ -49,6 +59,10 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
         residuals=[
             ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
             ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
+        ],
+        iterations=[
+            Iterations(T, settled, [0.8 + 0.001 * T] * seeds, Interval(0.001 * T, -0.002, 0.005, 0.95))
+            for T, settled in ((1, 0.0), (4, 0.5), (20, 1.0))
         ],
         gates=[
             GateOpening("layer2", "</script><b>3", {name: 0.5 + n / 4 for n, name in enumerate(HOSTILE)}),

@@ -6,16 +6,21 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
-from dynaxx.evaluation.residuals import residual_curves
+from dynaxx.evaluation.residuals import residual_curves, settled_shares
 
 
-def curves(scale: float):
+def made(scale: float):
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU()).eval()
     x = torch.randn(6, 1, 8, 8)
     model = wrap_with_resonance(backbone, ["0", "1"], T=2, rank=3, activation="identity", example_input=x)
     for U in model.engine.couplings.U:
         nn.init.normal_(U, std=scale)
+    return model, x
+
+
+def curves(scale: float):
+    model, x = made(scale)
     found = residual_curves(model, x, 200)
     assert model.T == 2
     return found
@@ -32,3 +37,17 @@ def test_the_curves_of_a_loop_that_diverges_end_before_its_numbers_overflow():
         assert 1 <= len(curve.iterations) < 200
         assert len(curve.iterations) == len(curve.median) == len(curve.p90)
         assert all(map(math.isfinite, curve.median + curve.p90))
+
+
+def test_an_image_has_settled_when_every_tap_of_it_has():
+    model, x = made(0.3)
+    shares = settled_shares(model, x, 40, 1e-3)
+    with torch.no_grad(), model.tracing():
+        model.T = 40
+        model(x)
+    residual = model.trace.residual
+    assert residual.shape[1] == 2  # or all would say as much as one
+    for number, share in enumerate(shares):
+        settled = [all(residual[number, tap, n] <= 1e-3 for tap in range(2)) for n in range(len(x))]
+        assert share == sum(settled) / len(x)
+    assert 0.0 == shares[0] < shares[-1] == 1.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.gates import gate_openings
 from dynaxx.evaluation.hardware import hardware
 from dynaxx.evaluation.metrics import accuracy, macro_recall, per_class_recall
-from dynaxx.evaluation.residuals import residual_curves
-from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
+from dynaxx.evaluation.residuals import residual_curves, settled_shares
+from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, Iterations
 from dynaxx.evaluation.results import Task as TaskSummary
+from dynaxx.evaluation.statistics import paired_bootstrap
 from dynaxx.evaluation.timing import interleaved_seconds, latency
 from dynaxx.resonance import ResonantModel
 
@@ -65,6 +67,10 @@ class EvaluateOptions:
     """Smallest relative gain worth having."""
     residual_iterations: int
     """Iterations up to which residuals are followed."""
+    T: list[int]
+    """Numbers of iterations that explicit is run with, besides its own."""
+    settled_at: float
+    """Relative residual at which an image counts as settled."""
 
 
 def evaluate(
@@ -132,10 +138,13 @@ def evaluate(
         )
     comparisons = compare({arm: rows.numpy() == labels for arm, rows in predictions.items()}, options)
     explicit = models.get("explicit")
-    curves, gates = [], []
+    curves, gates, iterations = [], [], []
     if isinstance(explicit, ResonantModel):
         some = images[:1000].to(device)
         curves = residual_curves(explicit, some, options.residual_iterations)
+        settled = settled_shares(explicit, images, max(options.T), options.settled_at)
+        loops = [load_arm(folder, backbone()) for folder in folders["explicit"].values()]
+        iterations = iterations_compared(loops, images, labels, settled, options)
         gates = gate_openings(explicit, some, test.labels[:1000], test.classes)
     decision = decide(
         arms,
@@ -143,7 +152,35 @@ def evaluate(
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    return Evaluation(summary, hardware(), arms, comparisons, curves, gates, decision), predictions
+    evaluation = Evaluation(summary, hardware(), arms, comparisons, curves, iterations, gates, decision)
+    return evaluation, predictions
+
+
+def iterations_compared(
+    loops: Sequence[nn.Module],
+    images: Tensor,
+    labels: NDArray[np.int64],
+    settled: Sequence[float],
+    options: EvaluateOptions,
+) -> list[Iterations]:
+    """Each T of the options, against the one that the loops, one a seed, were trained with."""
+    device = next(loops[0].parameters()).device
+    correct = {}
+    for T in track([None, *options.T], "running longer and shorter"):
+        rows = []
+        for loop in loops:
+            assert isinstance(loop, ResonantModel)
+            trained, loop.T = loop.T, T or loop.T
+            rows.append(predict(loop, images, device).numpy() == labels)
+            loop.T = trained
+        correct[T] = np.stack(rows)
+    own = correct.pop(None)
+    bootstrap = partial(paired_bootstrap, resamples=options.resamples, confidence=options.confidence, seed=options.seed)
+    return [
+        Iterations(T, settled[T - 1], [float(row.mean()) for row in rows], bootstrap(rows, own))
+        for T, rows in correct.items()
+        if T is not None
+    ]
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], options: EvaluateOptions) -> list[Comparison]:

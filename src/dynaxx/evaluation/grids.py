@@ -126,6 +126,27 @@ def residuals_grid(evaluation: Evaluation) -> Grid:
     )
 
 
+def iterations_grid(evaluation: Evaluation) -> Grid:
+    """One row a number of iterations: who has settled by then, and what it does to accuracy."""
+    return Grid(
+        headers=["T", "settled %", "accuracy %", "difference, points", "interval"],
+        rows=[
+            [
+                str(found.T),
+                f"{100 * found.settled:.1f}",
+                spread(found.accuracy_per_seed),
+                points(found.difference.estimate),
+                f"{points(found.difference.low)} to {points(found.difference.high)}",
+            ]
+            for found in evaluation.iterations
+        ],
+        note=(
+            "Explicit run for T iterations, whatever it was trained with. Settled: test images whose residual is "
+            "within the tolerance at every tap by then, first seed. Difference: to the T of training, paired interval."
+        ),
+    )
+
+
 def gates_grid(evaluation: Evaluation) -> Grid:
     """One row a coupling, one column a class: how far its gate opens."""
     return Grid(

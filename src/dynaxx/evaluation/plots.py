@@ -111,6 +111,27 @@ def residual_curves(evaluation: Evaluation) -> Any:
     return figure
 
 
+def iterations(evaluation: Evaluation) -> Any:
+    """Accuracy, mean and standard deviation over seeds, against the number of iterations that explicit is run for."""
+    import plotly.graph_objects as go
+
+    accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.iterations]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[found.T for found in evaluation.iterations],
+        y=[float(values.mean()) for values in accuracies],
+        error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
+        mode="lines+markers",
+        line={"color": PALETTE[0], "width": 2},
+        customdata=[100 * found.settled for found in evaluation.iterations],
+        hovertemplate="T = %{x}: %{y:.2f} %<br>%{customdata:.1f} % settled<extra></extra>",
+    )
+    figure.update_layout(**_layout(), showlegend=False)
+    figure.update_xaxes(title_text="iterations T", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="test accuracy, %", gridcolor=GRID, linecolor=INK)
+    return figure
+
+
 def gate_openings(evaluation: Evaluation) -> Any:
     """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
     import plotly.graph_objects as go

@@ -39,6 +39,7 @@ def write_report(evaluation: Evaluation, selection: dict[str, Any] | None, param
         "comparisons": grids.comparisons_grid(evaluation),
         "recall": grids.recall_grid(evaluation),
         "residuals": grids.residuals_grid(evaluation),
+        "iterations": grids.iterations_grid(evaluation),
         "gates": grids.gates_grid(evaluation) if evaluation.gates else None,
         "selection": None if selection is None else grids.selection_grid(selection),
         "configuration": _yaml(params),
@@ -57,6 +58,8 @@ def write_plots(evaluation: Evaluation, out: Path) -> None:
     figures = {"accuracy_against_cost": plots.accuracy_against_cost(evaluation)}
     if evaluation.residuals:
         figures["residual_curves"] = plots.residual_curves(evaluation)
+    if evaluation.iterations:
+        figures["iterations"] = plots.iterations(evaluation)
     if evaluation.gates:
         figures["gate_openings"] = plots.gate_openings(evaluation)
     for name, figure in figures.items():
@@ -102,6 +105,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "plotlyjs": Markup(get_plotlyjs()),
         "colours": plots.arm_colours(evaluation),
         "accuracy_plot": embed(plots.accuracy_against_cost(evaluation), "accuracy-plot"),
+        "iterations_plot": embed(plots.iterations(evaluation), "iterations-plot") if evaluation.iterations else None,
         "residual_plot": embed(plots.residual_curves(evaluation), "residual-plot") if evaluation.residuals else None,
         "gates_plot": embed(plots.gate_openings(evaluation), "gates-plot") if evaluation.gates else None,
     }

@@ -8,27 +8,40 @@ from dynaxx.resonance import ResonantModel
 
 
 @torch.no_grad()
+def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Relative residuals (iterations, taps, images), and the taps; the model's T is set back afterwards."""
+    device = next(model.parameters()).device
+    before, residuals = model.T, []
+    taps: tuple[str, ...] = ()
+    model.T = iterations
+    try:
+        with model.tracing():
+            for batch in images.split(256):
+                model(batch.to(device))
+                assert model.trace is not None
+                residuals.append(model.trace.residual.cpu())
+                taps = model.trace.taps
+    finally:
+        model.T = before
+    return torch.cat(residuals, dim=2), taps
+
+
+def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float) -> list[float]:
+    """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations."""
+    residual, _ = traced(model, images, iterations)
+    return [float(share) for share in (residual <= tolerance).all(1).double().mean(1)]
+
+
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
     """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
 
     The curves of a loop that diverges end where its numbers overflow.
 
     Args:
-        model: explicit; its T is set back afterwards.
-        images: normalised, on the model's device.
+        model: explicit.
+        images: normalised.
     """
-    before, residuals = model.T, []
-    model.T = iterations
-    try:
-        with model.tracing():
-            for batch in images.split(256):
-                model(batch)
-                assert model.trace is not None
-                residuals.append(model.trace.residual.cpu())
-                taps = model.trace.taps
-    finally:
-        model.T = before
-    joined = torch.cat(residuals, dim=2)
+    joined, taps = traced(model, images, iterations)
     finite = int(torch.isfinite(joined).flatten(1).all(1).long().cumprod(0).sum())
     joined = joined[:finite]
     median, p90 = joined.median(2).values, joined.quantile(0.9, dim=2)

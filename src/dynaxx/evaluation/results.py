@@ -88,6 +88,18 @@ class ResidualCurve:
 
 
 @dataclass(frozen=True)
+class Iterations:
+    """Explicit, run for T iterations instead of those that it was trained with."""
+
+    T: int
+    settled: float
+    """Share of the images whose residual is within the tolerance at every tap by then; of the first seed."""
+    accuracy_per_seed: list[float]
+    difference: Interval
+    """Accuracy minus that with the T of training, a fraction."""
+
+
+@dataclass(frozen=True)
 class GateOpening:
     """How far explicit's gate of one coupling opens, in (0, 2), for the images of each class."""
 
@@ -130,6 +142,7 @@ class Evaluation:
     arms: list[ArmResult]
     comparisons: list[Comparison]
     residuals: list[ResidualCurve]
+    iterations: list[Iterations]
     gates: list[GateOpening]
     """Empty where the couplings have no gates."""
     decision: Decision
