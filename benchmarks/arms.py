@@ -1,0 +1,85 @@
+"""What is timed beside the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.networks import NETWORKS, Case
+from benchmarks.rivals import FullSpaceLoop, RerunBackbone, concatenation, lora
+from dynaxx import wrap_with_resonance
+from dynaxx.resonance import ResonanceError, ResonantModel
+
+BARE = "bare backbone"
+ITERATIONS = (1, 5, 20)
+
+
+def explicit(T: int) -> str:
+    """Name of the arm that runs `T` iterations of the anchored loop."""
+    return f"explicit T={T}"
+
+
+FOLDED = "explicit T=∞, folded"
+IMPLICIT = "implicit"
+REENTRANT = "reentrant T=5"
+REENTRANT_LATE = "reentrant T=5, late taps"
+
+
+def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """All arms by name, the bare backbone first; and those that cannot be built, with the reason.
+
+    Args:
+        backbone: shared by all arms but LoRA's, which changes its own copy.
+        x: a batch of the case's images.
+    """
+    network = NETWORKS[case.network]
+
+    def wrapped(**options: Any) -> ResonantModel:
+        return resonant(backbone, x, **({"layers": network.layers, "rank": case.rank} | options))
+
+    def folded() -> ResonantModel:
+        model = wrapped(activation="identity", depthwise=False)
+        model.fold()
+        return model
+
+    makers: dict[str, Callable[[], nn.Module]] = {BARE: lambda: backbone}
+    makers |= {explicit(T): partial(wrapped, T=T) for T in ITERATIONS}
+    makers |= {FOLDED: folded, IMPLICIT: lambda: wrapped(mode="implicit")}
+    makers[REENTRANT] = lambda: wrapped(dynamics="reentrant")
+    if network.late is not None:
+        makers[REENTRANT_LATE] = lambda: wrapped(layers=network.late, dynamics="reentrant")
+    makers["full-space loop T=5"] = lambda: FullSpaceLoop(wrapped())
+    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(wrapped())
+    makers["LoRA, peft, not merged"] = lambda: lora(backbone, trainable(wrapped())).to(x)
+    makers["static concatenation"] = lambda: concatenation(backbone, wrapped().paths, x)
+
+    arms: dict[str, nn.Module] = {}
+    skipped: dict[str, str] = {}
+    for name, make in makers.items():
+        try:
+            arms[name] = make().eval()
+        except (ResonanceError, ImportError) as error:
+            skipped[name] = str(error)
+    return arms, skipped
+
+
+def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
+    """`backbone` wrapped, standardised on `x`, and with couplings that say something, as if it had been trained."""
+    torch.manual_seed(0)
+    model = wrap_with_resonance(backbone, example_input=x[:1], **options)
+    model.fit_statistics([x])
+    engine = model.built()
+    for U in engine.couplings.U:
+        nn.init.normal_(U, std=0.02)  # ‖G‖ stays well below 1: the loop settles, and fold() does not refuse it
+    if engine.phi.kernel is not None:
+        nn.init.normal_(engine.phi.kernel, std=0.1)
+    if engine.student is not None:
+        nn.init.normal_(engine.student.out.weight, std=0.1)
+    return model.to(x)
+
+
+def trainable(model: ResonantModel) -> int:
+    """How many parameters training moves."""
+    return sum(parameter.numel() for parameter in model.trainable_parameters())

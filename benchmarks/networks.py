@@ -1,0 +1,89 @@
+"""The backbones that are measured, with random weights, and the cases: which of them, how many images, on what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone and where it is tapped.
+
+    Attributes:
+        title: its name in the table.
+        make: builds it; nothing is downloaded.
+        layers: the taps, as `wrap_with_resonance` takes them.
+        late: taps close to each other and to the output, between which a reentrant loop runs little of the backbone
+            again; None where none are asked about.
+    """
+
+    title: str
+    make: Callable[[], nn.Module]
+    layers: tuple[int, ...]
+    late: tuple[str, ...] | None = None
+
+
+NETWORKS = {
+    "resnet50": Network("ResNet-50", torchvision.models.resnet50, (2, 3, 4), ("layer3.5", "layer4.1", "layer4.2")),
+    "efficientnet_b0": Network("EfficientNet-B0", partial(timm.create_model, "efficientnet_b0"), (2, 4, 6)),
+    "vit_b_16": Network("ViT-B/16", partial(timm.create_model, "vit_base_patch16_224"), (4, 8, 12)),
+    "resnet18": Network("ResNet-18", torchvision.models.resnet18, (2, 3, 4), ("layer3.1", "layer4.0", "layer4.1")),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One backbone at one batch size on one device.
+
+    Attributes:
+        network: its key in `NETWORKS`.
+        batch: images.
+        side: of an image in pixels.
+        rank: of the couplings.
+        device: as torch names it.
+        dtype: of weights and images.
+    """
+
+    network: str
+    batch: int
+    side: int = 224
+    rank: int = 32
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def title(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{NETWORKS[self.network].title}, batch {self.batch}, {self.device} {dtype}"
+
+    def images(self) -> Tensor:
+        """(batch, 3, side, side)."""
+        return torch.randn(self.batch, 3, self.side, self.side).to(self.device, self.dtype)
+
+    def backbone(self) -> nn.Module:
+        """The network in eval mode, on the case's device and in its dtype."""
+        torch.manual_seed(0)
+        model = NETWORKS[self.network].make()
+        # batch norms that never saw data let the signal of a deep random network die out
+        with torch.no_grad():
+            update_bn([torch.randn(8, 3, self.side, self.side)], model)
+        return model.to(self.device, self.dtype).eval()
+
+
+def cases() -> list[Case]:
+    """Batch 1 and 8 on the CPU, and 64 in bfloat16 on a GPU where there is one."""
+    names = ("resnet50", "efficientnet_b0", "vit_b_16")
+    found = [Case(name, batch) for name in names for batch in (1, 8)]
+    if torch.cuda.is_available():
+        found += [Case(name, 64, device="cuda", dtype=torch.bfloat16) for name in names]
+    return found
+
+
+QUICK = Case("resnet18", 2, side=64, rank=4)
+"""Small enough for a test of the harness; its figures mean nothing."""

@@ -1,0 +1,56 @@
+"""Where the time goes: the operations of one pass, or those by which it exceeds another's."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+PASSES = 3
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of torch.
+
+    Attributes:
+        name: as the profiler calls it.
+        ms: a pass, of its own and not of what it calls; on the device where it ran on one.
+        calls: a pass.
+    """
+
+    name: str
+    ms: float
+    calls: float
+
+
+def top_operations(model: nn.Module, x: Tensor, against: nn.Module | None = None, most: int = 6) -> list[Operation]:
+    """The operations that take most of a pass, the dearest first.
+
+    Args:
+        against: count only what they take beyond a pass of this one.
+    """
+    ms, calls = _operations(model, x)
+    if against is not None:
+        other_ms, other_calls = _operations(against, x)
+        ms.subtract(other_ms)
+        calls.subtract(other_calls)
+    return [Operation(name, spent, calls[name]) for name, spent in ms.most_common(most) if spent > 0]
+
+
+@torch.no_grad()
+def _operations(model: nn.Module, x: Tensor) -> tuple[Counter[str], Counter[str]]:
+    """Milliseconds and calls a pass of each operation."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if x.is_cuda else [])]
+    model(x)
+    with profile(activities=activities) as profiler:
+        for _ in range(PASSES):
+            model(x)
+    ms: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    for event in profiler.key_averages():
+        spent = event.self_device_time_total if x.is_cuda else event.self_cpu_time_total
+        ms[event.key] = spent / 1e3 / PASSES
+        calls[event.key] = event.count / PASSES
+    return ms, calls

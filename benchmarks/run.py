@@ -1,0 +1,84 @@
+"""`python -m benchmarks.run [--quick] [--only NAME] [--out FOLDER]`: measure, print one table, write one JSON file."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from benchmarks.loop import loop_alone
+from benchmarks.measure import inference
+from benchmarks.networks import QUICK, Case, cases
+from benchmarks.results import Section, machine, write
+from benchmarks.table import remarks, table
+from benchmarks.training_step import training
+
+Part = Callable[[], Section]
+
+RESULTS = Path(__file__).parent / "results"
+SECONDS = 300.0
+"""What a part may take, as far as the fewest and most rounds of `measure.timed` allow."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; options are --quick, --only NAME, --out FOLDER\n")
+
+
+def parts(quick: bool) -> dict[str, Part]:
+    """What there is to measure, by name."""
+    seconds = 0.0 if quick else SECONDS
+    single = QUICK if quick else Case("resnet50", 8)
+    named: dict[str, Part] = {
+        f"{case.network}-{case.batch}": partial(inference, case, seconds) for case in ([QUICK] if quick else cases())
+    }
+    return named | {"training": partial(training, single, seconds), "loop": partial(loop_alone, single, seconds)}
+
+
+def chosen(named: dict[str, Part], only: str | None) -> dict[str, Part]:
+    """The parts whose name starts with `only`.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = {name: part for name, part in named.items() if name.startswith(only or "")}
+    if not found:
+        raise ValueError(f"--only {only}: no such part; there are {', '.join(named)}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true", help="a tiny network, a single round: whether all of it runs")
+    parser.add_argument("--only", metavar="NAME", help="the parts whose name starts so")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, default=RESULTS, help="where the JSON file goes")
+    options = parser.parse_args(arguments)
+    try:
+        todo = chosen(parts(options.quick), options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    facts = machine()
+    path = options.out / f"{facts['date'].replace(':', '').replace('+0000', 'Z')}{'-quick' * options.quick}.json"
+    sections: list[Section] = []
+    for number, (name, part) in enumerate(todo.items(), 1):
+        print(f"{name}, {number} of {len(todo)} …", file=sys.stderr, flush=True)
+        sections.append(part())
+        write(path, facts, sections)  # a run that is cut off keeps what it found
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    hardware = facts["hardware"]
+    where = f"{hardware['cpu']}, {hardware['torch_threads']} threads, GPU {hardware['gpu'] or 'none'}"
+    console.print(f"{where}; torch {hardware['torch']}; commit {facts['commit']}", highlight=False, markup=False)
+    console.print(table(sections))
+    for remark in remarks(sections):
+        console.print(f"- {remark}", highlight=False, markup=False)
+    console.print(f"results: {path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""One step of training, forward, backward and AdamW: resonance from cached anchors against LoRA of equal size."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.arms import resonant, trainable
+from benchmarks.bars import Spread, ratio
+from benchmarks.measure import judged, timed
+from benchmarks.networks import NETWORKS, Case
+from benchmarks.results import ArmResult, Section
+from benchmarks.rivals import lora
+from dynaxx.evaluation.cost import peak_memory_mb
+from dynaxx.resonance import ResonantModel
+
+RESONANT = "resonance, from cached anchors"
+LORA = "LoRA, peft"
+BAR = 0.1
+RESIDUAL_SHARE = 0.25
+"""Of the batch, on which training asks how far the loop has settled, as `ResonanceModule` does by default."""
+
+
+class Step(nn.Module):
+    """A step of training, called and timed as a forward pass is.
+
+    Args:
+        loss: of a batch; the heads of both rivals are the backbone's own, so neither trains one.
+        parameters: those that the step moves.
+    """
+
+    def __init__(self, loss: Callable[[Tensor], Tensor], parameters: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.loss = loss
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One step on the images; returns the loss before it."""
+        with torch.enable_grad():
+            loss = self.loss(x)
+            loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
+
+
+def resonant_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
+    """What the training of the pipeline does with a batch of anchors: cross-entropy and the residual of a part."""
+    tail = model.tail(x)
+    anchors = model.read(x)
+    share = max(1, round(RESIDUAL_SHARE * len(x)))
+
+    def loss(x: Tensor) -> Tensor:
+        del x  # its anchors were read before: this is what the cache is for
+        seen, agreement = model.agree(anchors)
+        assert agreement.residual is not None
+        return F.cross_entropy(model.finish(seen, tail), labels) + agreement.residual(share).mean()
+
+    model.train()
+    return Step(loss, model.trainable_parameters())
+
+
+def lora_step(model: nn.Module, labels: Tensor) -> Step:
+    """Cross-entropy through the whole network; its batch norms stand still, as those of the resonant backbone do."""
+    return Step(lambda x: F.cross_entropy(model(x), labels), [p for p in model.parameters() if p.requires_grad])
+
+
+def training(case: Case, budget: float) -> Section:
+    """Both steps in turn; see `measure.timed` for `budget`."""
+    x, backbone = case.images(), case.backbone()
+    labels = torch.arange(case.batch, device=x.device)
+    model = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)
+    steps: dict[str, nn.Module] = {RESONANT: resonant_step(model, x, labels).eval()}
+    skipped: dict[str, str] = {}
+    try:
+        adapted = lora(backbone, trainable(model)).to(x)
+    except ImportError as error:
+        skipped[LORA] = str(error)
+    else:
+        steps[LORA] = lora_step(adapted, labels).eval()
+    reference = LORA if LORA in steps else RESONANT
+    peaks = {name: peak_memory_mb(step, x) for name, step in steps.items()}
+    seconds = timed(steps, x, budget)
+    verdicts, profiles = judged([ratio(RESONANT, LORA, BAR)], seconds, steps, x)
+    rows = [
+        ArmResult(name, Spread.of(1e3 * times), Spread.of(times / seconds[reference]), peaks[name])
+        for name, times in seconds.items()
+    ]
+    return Section(
+        f"training step, {case.title}", reference, len(seconds[reference]), rows, verdicts, skipped, profiles
+    )
