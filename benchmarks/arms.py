@@ -1,7 +1,7 @@
 """What is timed beside the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -39,21 +39,26 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
     def wrapped(**options: Any) -> ResonantModel:
         return resonant(backbone, x, **({"layers": network.layers, "rank": case.rank} | options))
 
+    @cache
+    def five() -> ResonantModel:
+        """What the arms share that only read or run its couplings."""
+        return wrapped(T=5)
+
     def folded() -> ResonantModel:
         model = wrapped(activation="identity", depthwise=False)
         model.fold()
         return model
 
     makers: dict[str, Callable[[], nn.Module]] = {BARE: lambda: backbone}
-    makers |= {explicit(T): partial(wrapped, T=T) for T in ITERATIONS}
+    makers |= {explicit(T): five if T == 5 else partial(wrapped, T=T) for T in ITERATIONS}
     makers |= {FOLDED: folded, IMPLICIT: lambda: wrapped(mode="implicit")}
     makers[REENTRANT] = lambda: wrapped(dynamics="reentrant")
     if network.late is not None:
         makers[REENTRANT_LATE] = lambda: wrapped(layers=network.late, dynamics="reentrant")
-    makers["full-space loop T=5"] = lambda: FullSpaceLoop(wrapped())
-    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(wrapped())
-    makers["LoRA, peft, not merged"] = lambda: lora(backbone, trainable(wrapped())).to(x)
-    makers["static concatenation"] = lambda: concatenation(backbone, wrapped().paths, x)
+    makers["full-space loop T=5"] = lambda: FullSpaceLoop(five())
+    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(five())
+    makers["LoRA, peft, not merged"] = lambda: lora(backbone, trainable(five())).to(x)
+    makers["static concatenation"] = lambda: concatenation(backbone, five().paths, x)
 
     arms: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}

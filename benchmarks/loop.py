@@ -32,12 +32,13 @@ class TorchLoop(nn.Module):
     def __init__(self, engine: Engine, grid: Grid, T: int) -> None:
         super().__init__()
         self.T, self.damping = T, engine.config.damping
-        self.Gt_RR, self.phi = engine.feedback_matrix(), partial(engine.phi, grid=grid)
+        self.hear = engine.couplings.hearing(engine.feedback_matrix())
+        self.phi = partial(engine.phi, grid=grid, response=engine.phi.response())
 
     def forward(self, p_BPR: Tensor) -> Tensor:
         """The messages c_T, (B, P, R)."""
         first = self.phi(p_BPR)
-        update = message_update(p_BPR, self.Gt_RR, None, self.phi)
+        update = message_update(p_BPR, self.hear, None, self.phi)
         return iterate(update, first, self.T, self.damping, picard(first, self.damping))
 
 

@@ -103,7 +103,7 @@ def test_the_parts_of_a_full_run():
 
 @torch.no_grad()
 def test_arms_run_in_the_precision_of_a_gpu():
-    case = Case("resnet18", 2, side=64, rank=4, dtype=torch.bfloat16)
+    case = Case("resnet18", 2, side=32, rank=4, dtype=torch.bfloat16)
     x = case.images()
     arms, _ = build(case, case.backbone(), x)
     for name, arm in arms.items():

@@ -28,13 +28,13 @@ class AnchoredLoop(Loop):
 
     def __init__(self, engine: "Engine", p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> None:
         self.engine, self.p_BPR, self.gate_BQR = engine, p_BPR, gate_BQR
-        self.Gt_RR = engine.feedback_matrix()
-        self.phi = partial(engine.phi, grid=grid)
-        self.update = message_update(p_BPR, self.Gt_RR, gate_BQR, self.phi)
+        self.hear = engine.couplings.hearing(engine.feedback_matrix())
+        self.phi = partial(engine.phi, grid=grid, response=engine.phi.response())
+        self.update = message_update(p_BPR, self.hear, gate_BQR, self.phi)
         self.first = self.phi(p_BPR) if gate_BQR is None else gate_BQR * self.phi(p_BPR)
 
     def reads(self, c_BPR: Tensor) -> Tensor:
-        return self.p_BPR + c_BPR @ self.Gt_RR
+        return self.hear(self.p_BPR, c_BPR)
 
     def written(self, c_BPR: Tensor) -> list[Tensor]:
         return self.engine.write(self.engine.couplings.gather(c_BPR, self.engine.into_seen()))
@@ -52,5 +52,5 @@ class AnchoredLoop(Loop):
 
     def residual_of_first(self, c_BPR: Tensor, samples: int) -> Tensor:
         gate = None if self.gate_BQR is None else self.gate_BQR[:samples]
-        update = message_update(self.p_BPR[:samples], self.Gt_RR, gate, self.phi)
+        update = message_update(self.p_BPR[:samples], self.hear, gate, self.phi)
         return self.residual(c_BPR[:samples], update(c_BPR[:samples]))

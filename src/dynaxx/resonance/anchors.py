@@ -29,7 +29,7 @@ class Anchors(NamedTuple):
 
     def finite(self) -> Tensor:
         """(B,) bool: the samples whose anchors are finite at every tap."""
-        return torch.stack([torch.isfinite(x).flatten(1).all(1) for x in self.pooled]).all(0)
+        return finite(self.pooled)
 
     def of(self, keep_B: Tensor) -> "Anchors":
         """The samples that are kept, alone; what lies outside the taps is cut where it has a sample axis."""
@@ -42,6 +42,16 @@ class Anchors(NamedTuple):
         """The same with zeros in the samples that are not kept."""
         states = None if self.states is None else [only(x, keep_B) for x in self.states]
         return self._replace(pooled=[only(x, keep_B) for x in self.pooled], states=states)
+
+
+def finite(parts: list[Tensor]) -> Tensor:
+    """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each.
+
+    By their sums, which are not finite if anything summed is not (or if they overflow, and then nothing that is
+    computed of them would be): one pass over memory where asking every number takes several.
+    """
+    sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
+    return torch.isfinite(torch.stack(sums)).all(0)
 
 
 def only(x: Tensor, keep_B: Tensor) -> Tensor:

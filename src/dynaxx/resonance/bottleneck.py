@@ -38,6 +38,8 @@ class Bottleneck(nn.Module):
     two before it, never one after it; the first `prefix` positions (class tokens) hear and are heard by none.
     """
 
+    centre: Tensor
+
     def __init__(self, channels: int, activation: str, depthwise: bool, tokens: bool, prefix: int = 0) -> None:
         super().__init__()
         self.prefix = prefix
@@ -45,19 +47,25 @@ class Bottleneck(nn.Module):
         self.tokens = tokens
         kernel = (channels, 1, 3) if tokens else (channels, 1, 3, 3)
         self.kernel = nn.Parameter(torch.zeros(kernel)) if depthwise else None
+        centre = torch.zeros(kernel[2:])  # δ
+        centre[(-1,) if tokens else (1, 1)] = 1.0
+        self.register_buffer("centre", centre, persistent=False)
 
-    def forward(self, h_BPR: Tensor, grid: Grid, part: slice = slice(None)) -> Tensor:
-        """φ(h) of the message channels `part`."""
-        if self.kernel is not None:
-            h_BPR = self._convolve(h_BPR, self.kernel[part] + self._centre(), grid)
-        return ACTIVATIONS[self.activation](h_BPR)
+    def forward(self, h_BPR: Tensor, grid: Grid, part: slice = slice(None), response: Tensor | None = None) -> Tensor:
+        """φ(h) of the message channels `part`.
 
-    def _centre(self) -> Tensor:
-        """The kernel δ of h itself: h + D * h is (δ + D) * h, in one pass over the messages instead of two."""
-        assert self.kernel is not None
-        centre = torch.zeros(self.kernel.shape[2:], dtype=self.kernel.dtype, device=self.kernel.device)
-        centre[(-1,) if self.tokens else (1, 1)] = 1.0
-        return centre
+        Args:
+            response: their `response()`, from a loop that asks for it once; None works it out.
+        """
+        response = self.response(part) if response is None else response
+        return ACTIVATIONS[self.activation](h_BPR if response is None else self._convolve(h_BPR, response, grid))
+
+    def response(self, part: slice = slice(None)) -> Tensor | None:
+        """δ + D of the message channels `part`: h + D * h is (δ + D) * h, in one pass over the messages instead of two.
+
+        None without a depthwise step.
+        """
+        return None if self.kernel is None else self.kernel[part] + self.centre
 
     def _convolve(self, h_BPR: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
         batch, positions, channels = h_BPR.shape
@@ -77,9 +85,10 @@ class Bottleneck(nn.Module):
 
         A convolution stretches no map by more than the absolute sum of its kernel (Young's inequality).
         """
-        if self.kernel is None:
+        response = self.response()
+        if response is None:
             return LIPSCHITZ[self.activation]
-        stretch_R = (self.kernel + self._centre()).abs().flatten(1).sum(1)
+        stretch_R = response.abs().flatten(1).sum(1)
         if self.prefix:
             stretch_R = stretch_R.clamp_min(1.0)  # which is how much the tokens that it leaves out are stretched
         return LIPSCHITZ[self.activation] * stretch_R

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx.resonance.errors import ResonanceError
+from dynaxx.resonance.hearing import Hearing, hearing
 from dynaxx.resonance.topology import Pair
 
 
@@ -33,6 +34,8 @@ class Couplings(nn.Module):
         ResonanceError: the rank exceeds the channels of all taps together, where it could add nothing.
     """
 
+    into_KM: Tensor | None
+
     def __init__(self, channels: list[int], pairs: list[Pair], rank: int, kind: str = "learned") -> None:
         super().__init__()
         if kind == "identity":
@@ -48,6 +51,9 @@ class Couplings(nn.Module):
         self.V = nn.ParameterList([torch.randn(channels[k], rank) / channels[k] ** 0.5 for _, k in pairs])
         self.U = nn.ParameterList([torch.zeros(rank, channels[target]) for target, _ in pairs])
         self.b = nn.Parameter(torch.zeros(len(pairs) * rank))
+        complete = len(pairs) == len(channels) * (len(channels) - 1)
+        into_KM = torch.tensor([self.into(tap) for tap in range(len(channels))]) if complete else None
+        self.register_buffer("into_KM", into_KM, persistent=False)
         self.factor: nn.Parameter | None = None
         if kind != "learned":
             self.requires_grad_(False)
@@ -84,8 +90,20 @@ class Couplings(nn.Module):
 
         All other blocks are zero, since C_lk reads tap k alone. `gain` is α·s.
         """
-        columns = [_placed(V.T, *self._columns(pair.source)) for V, pair in zip(self.V, self.pairs, strict=True)]
-        return gain * (self.expansion() @ torch.cat(columns).T)
+        return gain * torch.cat([self._heard_at(tap) for tap in range(len(self.channels)) if self.out_of(tap)], dim=1)
+
+    def _heard_at(self, tap: int) -> Tensor:
+        """The columns of the messages out of `tap`, (R, R_k): nothing but those into it moves them."""
+        V_CR, into = self.reads_out_of(tap), self.into(tap)
+        rows = [V_CR.new_zeros(self.rank, V_CR.shape[1])] * len(self.pairs)
+        if into:
+            for number, row in zip(into, (self.writes_into(tap) @ V_CR).split(self.rank), strict=True):
+                rows[number] = row
+        return torch.cat(rows)
+
+    def hearing(self, Gt_RR: Tensor) -> Hearing:
+        """The function p, c ↦ p + G c; see `hearing`."""
+        return hearing(Gt_RR, self.into_KM, self.rank)
 
     def into(self, tap: int) -> list[int]:
         """Numbers of the couplings whose target is `tap`."""

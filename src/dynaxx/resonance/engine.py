@@ -164,13 +164,19 @@ class Engine(nn.Module):
 
     def _expanded(self, c_BPS: Tensor, U: Sequence[Tensor]) -> list[Tensor]:
         parts = c_BPS.split([len(matrix) for matrix in U], dim=2)
-        return [self.scale(tap) * (c @ matrix) for tap, c, matrix in zip(self.seen, parts, U, strict=True)]
+        return [self._product(c, self.scale(tap) * matrix) for tap, c, matrix in zip(self.seen, parts, U, strict=True)]
+
+    def _product(self, c_BPS: Tensor, U_SC: Tensor) -> Tensor:
+        """c U, (B, P, C), in memory as the tap is that it will be added to: a map's positions lie side by side."""
+        if self.tokens:
+            return c_BPS @ U_SC
+        return (U_SC.T @ c_BPS.flatten(0, 1).T).unflatten(1, c_BPS.shape[:2]).permute(1, 2, 0)
 
     def _folded(self, p_BPR: Tensor) -> list[Tensor]:
         if self.folded is None:
             raise ResonanceError("mode='folded': call fold() first")
-        parts = (p_BPR @ self.folded).split([self.channels[tap] for tap in self.seen], dim=2)
-        return [self.scale(tap) * part for tap, part in zip(self.seen, parts, strict=True)]
+        parts = self.folded.split([self.channels[tap] for tap in self.seen], dim=1)
+        return [self._product(p_BPR, self.scale(tap) * K_RC) for tap, K_RC in zip(self.seen, parts, strict=True)]
 
     def _predict(self, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid, learning: bool = False) -> list[Tensor]:
         """What the student writes at each tap that the output reads, (B, P, C_l).

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dynaxx.resonance.hearing import Hearing
+
 Update = Callable[[Tensor], Tensor]
 """The undamped right-hand side F(c) = g φ(p + G c)."""
 
@@ -58,12 +60,11 @@ class Loop(ABC):
         """The same (taps, samples) of the first samples alone, at the cost of one evaluation of F for them."""
 
 
-def message_update(p_BPR: Tensor, Gt_RR: Tensor, gate_BQR: Tensor | None, phi: Update) -> Update:
+def message_update(p_BPR: Tensor, hear: Hearing, gate_BQR: Tensor | None, phi: Update) -> Update:
     """F(c) = g φ(p + G c) as a function of the messages alone."""
 
     def update(c_BPR: Tensor) -> Tensor:
-        h_BPR = torch.addmm(p_BPR.flatten(0, 1), c_BPR.flatten(0, 1), Gt_RR).view_as(p_BPR)
-        message = phi(h_BPR)
+        message = phi(hear(p_BPR, c_BPR))
         return message if gate_BQR is None else gate_BQR * message
 
     return update
