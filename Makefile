@@ -23,24 +23,15 @@ lint: .venv/ready
 ui: .venv/ready
 	python -m pipelines.ui
 
-bench: .venv/bench
+bench: .venv/ready
 	python -m benchmarks.run $(ARGS)
 
 # uv resolves and links in a fraction of pip's time; where it cannot reach its index, pip does the same work
-install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(extras)]' \
-	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(extras)]'
-
-.venv/ready: extras = pipeline,dev
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
-	$(install)
-	touch $@
-
-# the rivals of the benchmark, JAX among them, are large and needed for nothing else
-.venv/bench: extras = bench
-.venv/bench: .venv/ready
-	$(install)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[pipeline,dev,bench]' \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev,bench]'
 	touch $@
 
 clean:

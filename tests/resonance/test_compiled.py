@@ -78,7 +78,6 @@ def test_switches_are_heard_after_compiling_too():
 
 @pytest.mark.parametrize("name", ["explicit", "a new head", "implicit", "anderson", "split"])
 def test_exports_and_runs_in_onnx_runtime(name):
-    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install '.[dev]'")
     import onnxruntime
 
     model, x = made(name)
