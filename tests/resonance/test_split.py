@@ -6,6 +6,8 @@ import pickle
 import pytest
 import timm
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import PLAIN_TAPS, Plain, images, trained_like
 from torch import Tensor, nn
 
@@ -37,6 +39,64 @@ class UNet(nn.Module):
 
 
 TAPS = ["enc1", "enc2", "neck"]
+
+
+class Web(nn.Module):
+    """Layers that each read some of the earlier ones; the answer reads some of all."""
+
+    def __init__(self, reads: list[list[int]]) -> None:
+        super().__init__()
+        self.reads = reads
+        self.layers = nn.ModuleList([nn.Conv2d(3, 3, 3, padding=1) for _ in reads[:-1]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = [x]
+        for layer, reads in zip(self.layers, self.reads, strict=False):
+            held.append(torch.tanh(layer(sum(held[n] for n in reads))))
+        return sum(held[n] for n in self.reads[-1])
+
+
+@st.composite
+def webs(draw):
+    layers = draw(st.integers(3, 7))
+    reads = [draw(st.lists(st.integers(0, n), min_size=1, max_size=3, unique=True)) for n in range(layers)]
+    answer = draw(st.lists(st.integers(1, layers), min_size=1, max_size=3, unique=True))
+    taps = draw(st.lists(st.integers(1, layers), min_size=2, max_size=4, unique=True))
+    return [*reads, answer], sorted(taps), draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=40)
+@given(case=webs(), again=st.booleans())
+def test_in_any_network_every_later_reader_and_no_other_sees_what_was_agreed(case, again):
+    """By hand: what no tap depends on runs from the agreed activations, the rest as ever. Taps give pre-activations."""
+    reads, taps, seed = case
+    torch.manual_seed(seed)
+    net, x = Web(reads).double().eval(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    options = {"dynamics": "reentrant"} if again else {}
+    model = wrap_with_resonance(net, [f"layers.{n - 1}" for n in taps], rank=2, T=2, example_input=x, **options)
+    trained_like(model.double())
+    above, todo = set(), list(taps)
+    while todo:
+        layer = todo.pop()
+        if layer not in above and layer > 0:
+            above.add(layer)
+            todo += reads[layer - 1]
+    held, bare = [x], [x]
+    with torch.no_grad():
+        seen = dict(zip([taps[n] for n in model.engine.seen], model.agree(model.read(x))[0], strict=True))
+        for n, layer in enumerate(net.layers, start=1):
+            bare.append(torch.tanh(layer(sum(bare[r] for r in reads[n - 1]))))
+        # the tanh behind a tap is a reader, too: it is above if a layer that reads it is
+        on_the_way = {r for layer in above for r in reads[layer - 1]}
+        for n, layer in enumerate(net.layers, start=1):
+            if n in on_the_way or (n in above and n not in taps):
+                held.append(bare[n])
+            elif n in taps:
+                held.append(torch.tanh(seen[n]) if n in seen else bare[n])
+            else:
+                held.append(torch.tanh(layer(sum(held[r] for r in reads[n - 1]))))
+        expected = sum(held[n] for n in reads[-1])
+        assert torch.allclose(model(x), expected, atol=1e-10)
 
 
 def unet(**options):
