@@ -1,36 +1,28 @@
 """The resonant model: a frozen backbone whose chosen layers agree before its last part goes on."""
 
-import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dynaxx.resonance.active import ActiveAdapter
 from dynaxx.resonance.adapter import Adapter
-from dynaxx.resonance.adapters import Adapters
 from dynaxx.resonance.agreement import Agreement
 from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.calibration import CalibrationReport, calibrate
 from dynaxx.resonance.classifier import headed, reading
-from dynaxx.resonance.config import ResonanceConfig
-from dynaxx.resonance.engine import Engine
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import inputs_of
-from dynaxx.resonance.head import Head
-from dynaxx.resonance.saving import write
-from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.statistics import moments
-from dynaxx.resonance.student import Student
 from dynaxx.resonance.taps import tapped
 from dynaxx.resonance.trace import Trace
 from dynaxx.resonance.wiring import Wiring
 
 
-class ResonantModel(Adapters):
+class ResonantModel(ActiveAdapter):
     """Made by `wrap_with_resonance`; called like the backbone, with the backbone's arguments.
 
     Attributes:
@@ -54,37 +46,6 @@ class ResonantModel(Adapters):
         self.adapters[self.active_adapter] = adapter
         backbone.requires_grad_(False)
         self.eval()
-
-    # ---- the active adapter ---------------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> ResonanceConfig:
-        """The active adapter's options."""
-        return self.adapter.config
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The active adapter's taps, in depth order once they are known."""
-        return self.adapter.paths
-
-    @property
-    def engine(self) -> Engine | None:
-        """The active adapter's couplings, gates, statistics and student; None until the taps' shapes are known."""
-        return self.adapter.engine
-
-    @property
-    def head(self) -> Head | None:
-        """The active adapter's new head, or None where the backbone keeps its own."""
-        return self.adapter.head
-
-    @property
-    def fallback(self) -> Tensor | None:
-        """See above."""
-        return self.adapter.fallback
-
-    def built(self) -> Engine:
-        """The engine; an error while the shapes of the taps are unknown."""
-        return self.adapter.built()
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -167,43 +128,6 @@ class ResonantModel(Adapters):
 
     # ---- switches -------------------------------------------------------------------------------------------------
 
-    @property
-    def mode(self) -> str:
-        """`explicit`, `implicit`, `hybrid` or `folded`; may be set at any time."""
-        return self.config.mode
-
-    @mode.setter
-    def mode(self, mode: str) -> None:
-        config = dataclasses.replace(self.config, mode=mode)
-        if mode in ("implicit", "hybrid") and self.engine is not None and self.engine.student is None:
-            raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
-        if mode == "folded":
-            self.built().fold()  # anew, for the parameters as they now are
-        self.adapter.config = config
-
-    @property
-    def T(self) -> int:
-        """Iterations of the explicit loop; may be set at any time, above or below what was trained with."""
-        return self.config.T
-
-    @T.setter
-    def T(self, T: int) -> None:
-        self.adapter.config = dataclasses.replace(self.config, T=T)
-
-    def add_student(self) -> Student:
-        """Make (or make anew) the gating network that the implicit mode runs; it still has to be distilled."""
-        return self.built().add_student()
-
-    def fold(self) -> None:
-        """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
-
-        It holds for the parameters as they are; train in explicit mode and fold again. Same as `mode = "folded"`.
-
-        Raises:
-            ResonanceError: a loop that is not linear, or that diverges.
-        """
-        self.mode = "folded"
-
     @contextmanager
     def disabled(self) -> Iterator["ResonantModel"]:
         """Within the block the model is the bare backbone, its own head included."""
@@ -257,10 +181,6 @@ class ResonantModel(Adapters):
 
     # ---- telling --------------------------------------------------------------------------------------------------
 
-    def stability(self) -> Stability:
-        """κ of the loop, whether contraction is certified, and the iterations that a tolerance needs."""
-        return self.built().stability()
-
     def fit_statistics(self, batches: Iterable[Any]) -> None:
         """Set the standardisation of the anchors, and of a new head's features, from batches of inputs.
 
@@ -293,23 +213,3 @@ class ResonantModel(Adapters):
         trained = sum(parameter.numel() for parameter in self.trainable_parameters())
         total = sum(parameter.numel() for parameter in self.parameters())
         print(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
-
-    def start_from(self, directory: str | Path) -> None:
-        """Start from what another model of the same taps and rank has learned: couplings, φ, gates and statistics.
-
-        So couplings pretrained on a larger set are fine-tuned on a smaller one; head and student stay this model's own.
-
-        Args:
-            directory: what that model's `save_pretrained` wrote.
-
-        Raises:
-            ResonanceError: a missing or damaged file, or one of other taps or shapes.
-        """
-        self.adapter.start_from(directory)
-
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Write the active adapter: couplings, gates, statistics, student and head, never the backbone.
-
-        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads it back.
-        """
-        write(Path(directory), *self.adapter.described())
