@@ -37,7 +37,8 @@ class FullSpaceLoop(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The backbone's output, from the agreed last tap on."""
-        with tapped(self.model.backbone, self.model.paths, self._on_last, [True] * len(self.model.paths)):
+        overwritten = [info.overwritten for info in self.model.adapter.infos]
+        with tapped(self.model.backbone, self.model.paths, self._on_last, overwritten):
             return self.model.backbone(x)
 
     def _on_last(self, activations: list[Tensor]) -> Tensor:

@@ -11,6 +11,8 @@ from benchmarks.bars import ratio
 from benchmarks.networks import Case
 from benchmarks.run import main, parts
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one run of the harness serves all these tests
+
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> tuple[dict, str]:
