@@ -54,7 +54,7 @@ def _correction(moves: list[Tensor], turns: list[Tensor], g_BN: Tensor, damping:
 def _solved(A_BMM: Tensor, b_BM: Tensor) -> Tensor:
     """A⁻¹ b for positive definite A of a few rows, by elimination; ONNX has no solver, and needs none for three."""
     rows = [torch.cat([A_BMM[:, m], b_BM[:, m : m + 1]], 1) for m in range(b_BM.shape[1])]
-    for m, row in enumerate(rows):  # a positive definite matrix needs no pivoting
-        row = row / row[:, m : m + 1]
+    for m in range(len(rows)):  # a positive definite matrix needs no pivoting
+        row = rows[m] / rows[m][:, m : m + 1]
         rows = [row if n == m else other - other[:, m : m + 1] * row for n, other in enumerate(rows)]
     return torch.stack([row[:, -1] for row in rows], 1)

@@ -73,7 +73,7 @@ class ResonantModel(ActiveAdapter):
         if self._read is None:
             return self.agree(anchors)[0]
         self._read.append(anchors)
-        return anchors.seen
+        return [x.clone() for x in anchors.seen]  # what goes on may be overwritten in place
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:
