@@ -61,7 +61,12 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
             ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
         ],
         iterations=[
-            Iterations(T, settled, [0.8 + 0.001 * T] * seeds, Interval(0.001 * T, -0.002, 0.005, 0.95))
+            Iterations(
+                T,
+                {"picard": settled, "anderson": 1.0},
+                [0.8 + 0.001 * T] * seeds,
+                Interval(0.001 * T, -0.002, 0.005, 0.95),
+            )
             for T, settled in ((1, 0.0), (4, 0.5), (20, 1.0))
         ],
         gates=[

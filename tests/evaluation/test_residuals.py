@@ -41,7 +41,7 @@ def test_the_curves_of_a_loop_that_diverges_end_before_its_numbers_overflow():
 
 def test_an_image_has_settled_when_every_tap_of_it_has():
     model, x = made(0.3)
-    shares = settled_shares(model, x, 40, 1e-3)
+    shares = settled_shares(model, x, 40, 1e-3, "picard")
     with torch.no_grad(), model.tracing():
         model.T = 40
         model(x)
@@ -51,3 +51,6 @@ def test_an_image_has_settled_when_every_tap_of_it_has():
         settled = [all(residual[number, tap, n] <= 1e-3 for tap in range(2)) for n in range(len(x))]
         assert share == sum(settled) / len(x)
     assert 0.0 == shares[0] < shares[-1] == 1.0
+    sooner = settled_shares(model, x, 40, 1e-3, "anderson")
+    assert sum(sooner) > sum(shares)
+    assert model.engine.config.solver == "picard"

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
+from dynaxx import load_resonance
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.training.backbone import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -22,7 +26,16 @@ STAGES = (
     "evaluate",
     "report",
 )
-ARMS = ("baseline", "concat_probe", "explicit_T1", "direct", "explicit", "implicit")
+ARMS = (
+    "baseline",
+    "concat_probe",
+    "explicit_T1",
+    "direct",
+    "explicit_monitored",
+    "explicit_certified",
+    "explicit",
+    "implicit",
+)
 
 
 def runs_of(project: Path):
@@ -58,6 +71,16 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
         (c.a, c.b) for c in evaluation.comparisons
     }
     assert {curve.tap for curve in evaluation.residuals} == {"layer1", "layer2", "layer3"}
+    own = next(found for found in evaluation.iterations if found.T == 2)  # the T of training
+    assert own.accuracy_per_seed == by_name["explicit"].accuracy_per_seed
+    assert own.difference.low == own.difference.high == 0
+    shares = [list(found.settled.values()) for found in evaluation.iterations]
+    assert all(0 <= share <= 1 for row in shares for share in row)
+    params = OmegaConf.load(project / "params.yaml")
+    backbone = load_backbone(params.model, project / "outputs/pretrain", 1).network
+    with torch.no_grad():  # as it was saved: with gradients it would be certified anew
+        kappa = load_resonance(backbone, project / "outputs/train_arms/explicit_certified/seed-0").stability().kappa
+    assert kappa <= 0.95 * (1 + 1e-6)
 
 
 def test_the_report_is_one_page_with_its_twin(ran):

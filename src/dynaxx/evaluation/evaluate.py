@@ -25,6 +25,7 @@ from dynaxx.evaluation.results import Task as TaskSummary
 from dynaxx.evaluation.statistics import paired_bootstrap
 from dynaxx.evaluation.timing import interleaved_seconds, latency
 from dynaxx.resonance import ResonantModel
+from dynaxx.resonance.solve import STEPS
 
 PAIRS = (
     ("explicit", "baseline"),
@@ -38,6 +39,8 @@ PAIRS = (
     ("concat_probe", "baseline"),
     ("explicit_T1", "baseline"),
     ("direct", "baseline"),
+    ("explicit", "explicit_monitored"),
+    ("explicit_certified", "explicit"),
 )
 """Which arms are compared, where both are there."""
 
@@ -142,7 +145,10 @@ def evaluate(
     if isinstance(explicit, ResonantModel):
         some = images[:1000].to(device)
         curves = residual_curves(explicit, some, options.residual_iterations)
-        settled = settled_shares(explicit, images, max(options.T), options.settled_at)
+        settled = {
+            solver: settled_shares(explicit, images, max(options.T), options.settled_at, solver)
+            for solver in (STEPS if not explicit.built().causal else ["picard"])
+        }
         loops = [load_arm(folder, backbone()) for folder in folders["explicit"].values()]
         iterations = iterations_compared(loops, images, labels, settled, options)
         gates = gate_openings(explicit, some, test.labels[:1000], test.classes)
@@ -160,7 +166,7 @@ def iterations_compared(
     loops: Sequence[nn.Module],
     images: Tensor,
     labels: NDArray[np.int64],
-    settled: Sequence[float],
+    settled: Mapping[str, Sequence[float]],
     options: EvaluateOptions,
 ) -> list[Iterations]:
     """Each T of the options, against the one that the loops, one a seed, were trained with."""
@@ -177,7 +183,12 @@ def iterations_compared(
     own = correct.pop(None)
     bootstrap = partial(paired_bootstrap, resamples=options.resamples, confidence=options.confidence, seed=options.seed)
     return [
-        Iterations(T, settled[T - 1], [float(row.mean()) for row in rows], bootstrap(rows, own))
+        Iterations(
+            T,
+            {solver: shares[T - 1] for solver, shares in settled.items()},
+            [float(row.mean()) for row in rows],
+            bootstrap(rows, own),
+        )
         for T, rows in correct.items()
         if T is not None
     ]

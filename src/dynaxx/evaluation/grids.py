@@ -128,12 +128,13 @@ def residuals_grid(evaluation: Evaluation) -> Grid:
 
 def iterations_grid(evaluation: Evaluation) -> Grid:
     """One row a number of iterations: who has settled by then, and what it does to accuracy."""
+    solvers = list(evaluation.iterations[0].settled) if evaluation.iterations else []
     return Grid(
-        headers=["T", "settled %", "accuracy %", "difference, points", "interval"],
+        headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
         rows=[
             [
                 str(found.T),
-                f"{100 * found.settled:.1f}",
+                *(f"{100 * found.settled[solver]:.1f}" for solver in solvers),
                 spread(found.accuracy_per_seed),
                 points(found.difference.estimate),
                 f"{points(found.difference.low)} to {points(found.difference.high)}",

@@ -123,8 +123,7 @@ def iterations(evaluation: Evaluation) -> Any:
         error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
         mode="lines+markers",
         line={"color": PALETTE[0], "width": 2},
-        customdata=[100 * found.settled for found in evaluation.iterations],
-        hovertemplate="T = %{x}: %{y:.2f} %<br>%{customdata:.1f} % settled<extra></extra>",
+        hovertemplate="T = %{x}: %{y:.2f} %<extra></extra>",
     )
     figure.update_layout(**_layout(), showlegend=False)
     figure.update_xaxes(title_text="iterations T", gridcolor=GRID, linecolor=INK)

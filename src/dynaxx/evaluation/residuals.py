@@ -1,5 +1,7 @@
 """How the loop settles on real images."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -26,9 +28,14 @@ def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tenso
     return torch.cat(residuals, dim=2), taps
 
 
-def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float) -> list[float]:
-    """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations."""
-    residual, _ = traced(model, images, iterations)
+def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float, solver: str) -> list[float]:
+    """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
+    engine = model.built()
+    before, engine.config = engine.config, replace(engine.config, solver=solver)
+    try:
+        residual, _ = traced(model, images, iterations)
+    finally:
+        engine.config = before
     return [float(share) for share in (residual <= tolerance).all(1).double().mean(1)]
 
 

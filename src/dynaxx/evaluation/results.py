@@ -92,8 +92,8 @@ class Iterations:
     """Explicit, run for T iterations instead of those that it was trained with."""
 
     T: int
-    settled: float
-    """Share of the images whose residual is within the tolerance at every tap by then; of the first seed."""
+    settled: dict[str, float]
+    """By solver: share of the images whose residual is within the tolerance at every tap by then; of the first seed."""
     accuracy_per_seed: list[float]
     difference: Interval
     """Accuracy minus that with the T of training, a fraction."""
