@@ -236,7 +236,17 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_stops_though_the_loss_is(tmp_path):
-    """Samples whose loop overflows fall back to the backbone, and their loss is the backbone's."""
+    made = model()
+    made.head.weight.register_hook(lambda grad: grad * float("nan"))
+    module = ResonanceModule(made, classes=3, lr=0.02)
+    with pytest.raises(
+        FloatingPointError, match=r"the gradient of .* is not finite in step 0: lower the learning rate"
+    ):
+        fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
+
+
+def test_a_loop_that_runs_away_leaves_the_weights_finite(tmp_path):
+    """Samples whose loop overflows fall back to the backbone, and have no part in the gradient."""
     torch.manual_seed(7)
     options = {"stability": "monitored", "activation": "relu", "rank": 3, "T": 60, "num_classes": 3}
     net, x = SmallResNet(3, 1, (4, 6, 8), 1), torch.zeros(1, 1, 8, 8)
@@ -245,10 +255,9 @@ def test_a_gradient_that_is_not_finite_stops_though_the_loss_is(tmp_path):
     for parameter in made.engine.couplings.parameters():
         torch.nn.init.normal_(parameter, std=30.0)
     module = ResonanceModule(made, classes=3, lr=0.02)
-    with pytest.raises(
-        FloatingPointError, match=r"the gradient of .* is not finite in step 0: lower the learning rate"
-    ):
-        fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
+    fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
+    assert made.fallback.any()
+    assert all(torch.isfinite(parameter).all() for parameter in made.parameters())
 
 
 class _Fixed:

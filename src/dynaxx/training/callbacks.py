@@ -94,8 +94,8 @@ class KeepBest(Callback):
 class FiniteLoss(Callback):
     """Stops training with one clear line where the loss or a gradient is not finite, before it reaches the weights.
 
-    A sample whose loop overflows falls back to the backbone, so its loss is finite where its gradient is not: without
-    the second look, training would go on with spoilt weights to its end.
+    A loss can be finite where a gradient overflows: without the second look, training would go on to its end with
+    spoilt weights.
     """
 
     def on_before_optimizer_step(
