@@ -61,8 +61,6 @@ def test_couplings_a_hundred_times_too_large(options):
     assert all(torch.isfinite(grad).all() for grad in gradients(made.train(), x))
     if options.get("activation") == "identity":
         assert made.fallback.all()
-    if "stability" in options:
-        assert not made.fallback.any()  # what is certified does not run away
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

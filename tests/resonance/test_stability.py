@@ -51,7 +51,7 @@ def test_kappa_bounds_the_exact_jacobian_of_the_loop(seed, scale, gate, activati
 
     jacobian = torch.autograd.functional.jacobian(F, torch.randn(1, 6, R, dtype=torch.float64)).reshape(6 * R, 6 * R)
     kappa, g_max = made.stability().kappa, 2.0 if gate == "learned" else 1.0
-    d = best_scaling(Gt.detach() * g_max * made.phi.stretch().detach())
+    d = best_scaling(Gt.detach() * g_max * made.phi.stretch().detach(), made.couplings.rank)
     # the Jacobian maps columns, messages stand in rows: the scaling acts from the other side
     scaled = jacobian / d.repeat(6)[:, None] * d.repeat(6)
     assert float(torch.linalg.matrix_norm(scaled, ord=2)) <= kappa * (1 + 1e-9)

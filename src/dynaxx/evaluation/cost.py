@@ -4,6 +4,7 @@ Every function takes models in `eval()` mode and a batch `x` on their device, sa
 """
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from dynaxx.evaluation.timing import Latency, check_measurable, latency, through
 __all__ = ["Latency", "gflops", "hardware", "latency", "peak_memory_mb", "throughput"]
 
 MEGABYTE = 1e6
+
+# the profiler would tell of its every start on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def gflops(model: nn.Module, x: Tensor) -> float:

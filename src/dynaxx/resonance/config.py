@@ -67,8 +67,9 @@ class ResonanceConfig:
     """Whether training forgets what an iteration computed and computes it again in the backward pass: memory for T
     messages instead of T iterations."""
     stability: str = "regularized"
-    """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: `α` is cut
-    in every step until κ ≤ `kappa_max`, so that it must. `monitored`: nothing is done; calibration tells."""
+    """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: the
+    feedback that closes a circle is cut in every step until κ ≤ `kappa_max`, so that it must; see `certificate`.
+    `monitored`: nothing is done; calibration tells."""
     kappa_max: float = 0.95
     """The bound that `certified` keeps, in (0, 1)."""
     grid: tuple[int, int] | None = None

@@ -61,7 +61,7 @@ class Engine(nn.Module):
             len(self.couplings.b), config.activation, bool(config.depthwise), self.tokens, self.prefix
         )
         self.gate = None if config.gate == "none" else GATES[config.gate](self.channels, pairs)
-        self.feedback = Feedback(config)
+        self.feedback = Feedback(config, self.couplings)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
         self.register_buffer("folded", None, persistent=False)
         self._silenced: frozenset[int] = frozenset()

@@ -1,6 +1,6 @@
 """The matrix by which messages act on messages, cut where the loop is to be certified.
 
-    Gᵀ = γ α s · (V_lkᵀ U_kj)ᵀ,    γ = min(1, κ_max / κ) with `stability="certified"`, else 1
+    Gᵀ = α s · (V_lkᵀ U_kj)ᵀ,    with `stability="certified"` cut as `certificate` says
 
 Shape suffixes: R message channels.
 """
@@ -9,21 +9,30 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.resonance.bottleneck import Bottleneck
+from dynaxx.resonance.certificate import gains, returning
 from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.gates import G_MAX
-from dynaxx.resonance.stability import Stability, contraction_bound, stability_of
+from dynaxx.resonance.stability import Stability, stability_of
 
 
 class Feedback(nn.Module):
-    """Gᵀ (R, R) of the couplings as they stand; γ is kept for inference, where the parameters stand still."""
+    """Gᵀ (R, R) of the couplings as they stand; its cut is kept for inference, where the parameters stand still.
+
+    Attributes:
+        certified_gain: of all of G, and of its return leg besides: γ.
+        returns_RR: which entries of Gᵀ are of the return leg.
+    """
 
     certified_gain: Tensor
+    returns_RR: Tensor
 
-    def __init__(self, config: ResonanceConfig) -> None:
+    def __init__(self, config: ResonanceConfig, couplings: Couplings) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("certified_gain", torch.tensor(1.0))
+        if config.stability == "certified":
+            self.register_buffer("certified_gain", torch.ones(2))
+            self.register_buffer("returns_RR", returning(couplings.pairs, couplings.rank), persistent=False)
 
     def forward(self, couplings: Couplings, phi: Bottleneck, strength: Tensor) -> Tensor:
         """Gᵀ (R, R)."""
@@ -32,21 +41,24 @@ class Feedback(nn.Module):
             return Gt_RR
         # a loop that may be trained is certified in every pass, whatever mode its user left it in
         learning = self.training or torch.is_grad_enabled()
-        return Gt_RR * (self._certify(Gt_RR, phi) if learning else self.certified_gain)
+        gain, share = self._certify(Gt_RR, couplings, phi) if learning else self.certified_gain
+        return Gt_RR * torch.where(self.returns_RR, gain * share, gain)
 
     @torch.no_grad()
     def settle(self, couplings: Couplings, phi: Bottleneck, strength: Tensor) -> None:
-        """Bring γ up to the parameters as they now are, for passes without gradients."""
+        """Bring the cut up to the parameters as they now are, for passes without gradients."""
         if self.config.stability == "certified":
-            self._certify(couplings.feedback(self.config.feedback * strength), phi)
+            self._certify(couplings.feedback(self.config.feedback * strength), couplings, phi)
 
     def stability(self, couplings: Couplings, phi: Bottleneck, strength: Tensor) -> Stability:
         """κ of the loop; see `stability`."""
-        return stability_of(self(couplings, phi, strength), self._stretch(phi), self.config.damping)
+        Gt_RR = self(couplings, phi, strength)
+        return stability_of(Gt_RR, self._stretch(phi), self.config.damping, couplings.rank)
 
-    def _certify(self, Gt_RR: Tensor, phi: Bottleneck) -> Tensor:
-        kappa = contraction_bound(Gt_RR.double(), self._stretch(phi))
-        gain = (self.config.kappa_max / kappa.clamp_min(self.config.kappa_max)).to(Gt_RR)
+    def _certify(self, Gt_RR: Tensor, couplings: Couplings, phi: Bottleneck) -> Tensor:
+        stretch_R = self._stretch(phi)
+        stretch_R = stretch_R.double() if isinstance(stretch_R, Tensor) else stretch_R
+        gain = torch.stack(gains(Gt_RR.double(), stretch_R, couplings.pairs, self.config.kappa_max)).to(Gt_RR)
         self.certified_gain.copy_(gain.detach())
         return gain
 
