@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
 from dynaxx.evaluation.arms.tap_probe import TapProbe
 from dynaxx.resonance import ResonantModel
 from dynaxx.resonance.bottleneck import Grid
@@ -121,28 +122,10 @@ def lora(backbone: nn.Module, parameters: int) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     backbone = copy.deepcopy(backbone)
-    classifier, _ = find_classifier(backbone, None)
-    # peft's LoRA has no rank below the number of groups, so depthwise convolutions have none to match
-    dense = [
-        path
-        for path, module in backbone.named_modules()
-        if (isinstance(module, nn.Linear) and path != classifier)
-        or (isinstance(module, nn.Conv2d) and module.groups == 1)
-    ]
-    rank = nearest_rank(sum(adapter_size(backbone.get_submodule(path)) for path in dense), parameters)
+    layers = dense_layers(backbone)
+    rank = nearest_rank(backbone, layers, parameters)
     # B starts random: at zero, as peft would have it, the adapters would say nothing
-    return get_peft_model(backbone, LoraConfig(r=rank, target_modules=dense, init_lora_weights=False))
-
-
-def adapter_size(module: nn.Module) -> int:
-    """Parameters that LoRA of rank 1 adds to a linear layer or convolution: its inputs (times kernel) and outputs."""
-    weight = module.get_parameter("weight")
-    return weight[0].numel() + len(weight)
-
-
-def nearest_rank(of_rank_1: int, parameters: int) -> int:
-    """The rank whose adapters, which grow with it in proportion, come nearest to `parameters`; at least 1."""
-    return max(1, round(parameters / of_rank_1))
+    return get_peft_model(backbone, LoraConfig(r=rank, target_modules=layers, init_lora_weights=False))
 
 
 def concatenation(backbone: nn.Module, paths: Sequence[str], x: Tensor) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 
 from safetensors.torch import save_file
 
@@ -16,8 +15,6 @@ from pipelines.trained import trained_arms
 
 
 def body(stage: Stage) -> str:
-    # the profiler that measures memory reports its own start and stop, and the absence of a GPU as an error
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     params = stage.params
     prepared = load_prepared(OUTPUTS / "prepare")
     backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])

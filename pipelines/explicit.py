@@ -4,11 +4,11 @@ from functools import partial
 
 from dynaxx.evaluation.arms import explicit
 from pipelines.stage import Stage, run
-from pipelines.task import build_task, each_seed, summary
+from pipelines.task import build_task, each_seed, summary, tuned
 
 
 def body(stage: Stage) -> str:
-    task = build_task(stage.params)
+    task = tuned(build_task(stage.params), "explicit")
     return summary(each_seed(stage, "explicit", partial(explicit.train, task)))
 
 

@@ -10,9 +10,10 @@ from omegaconf import OmegaConf
 
 from dynaxx.evaluation.report import write_plots, write_report
 from dynaxx.evaluation.results import ArmResult, Evaluation
+from dynaxx.evaluation.tuning import read_tuned
 from dynaxx.tracking import ChildRecord, names, pipeline_key, reconcile, tracking_uri
 from pipelines.stage import OUTPUTS, Stage, run, stage_key
-from pipelines.task import LOGGED
+from pipelines.task import LOGGED, TUNED
 from pipelines.trained import STAGE
 
 
@@ -20,7 +21,7 @@ def body(stage: Stage) -> str:
     evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)
-    write_report(evaluation, selection, params, stage.out)
+    write_report(evaluation, selection, params, stage.out, read_tuned(TUNED))
     write_plots(evaluation, stage.out / "plots")
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from dynaxx.data import load_prepared
 from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
+from dynaxx.evaluation.tuning import read_tuned
 from dynaxx.training.backbone import load_backbone
 from dynaxx.training.rank import rank_zero
 from pipelines.stage import FEATURES, OUTPUTS, Stage
+
+TUNED = OUTPUTS / "tune" / "tuned.json"
 
 LOGGED = ("resonance", "train", "distill", "task")
 """Sections of params.yaml that each arm's MLflow run shows."""
@@ -45,6 +49,12 @@ def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
         head=params.baseline.head,
         penalties=list(params.baseline.C),
     )
+
+
+def tuned(task: Task, arm: str) -> Task:
+    """The task with the learning rate that the stage `tune` chose for the arm, if it tried any."""
+    rates = {found.arm: found.lr for found in read_tuned(TUNED)}
+    return replace(task, train=replace(task.train, lr=rates.get(arm, task.train.lr)))
 
 
 def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFactory], None]) -> list[ArmFacts]:

@@ -4,7 +4,7 @@ from functools import partial
 
 from dynaxx.evaluation.arms.rivals import RIVALS
 from pipelines.stage import Stage, run
-from pipelines.task import build_task, each_seed, summary
+from pipelines.task import build_task, each_seed, summary, tuned
 
 
 def body(stage: Stage) -> str:
@@ -12,7 +12,7 @@ def body(stage: Stage) -> str:
     unknown = sorted(set(arms) - set(RIVALS))
     if unknown:
         raise ValueError(f"train_arms.arms: no arm {unknown[0]!r}; known are {', '.join(RIVALS)}")
-    return "; ".join(summary(each_seed(stage, arm, partial(RIVALS[arm], task))) for arm in arms)
+    return "; ".join(summary(each_seed(stage, arm, partial(RIVALS[arm], tuned(task, arm)))) for arm in arms)
 
 
 if __name__ == "__main__":

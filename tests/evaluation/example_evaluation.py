@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from dynaxx.evaluation.compare import agreements, class_gains
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.results import (
     ArmResult,
     Comparison,
+    Corruption,
     Evaluation,
     GateOpening,
     Iterations,
@@ -13,7 +15,7 @@ from dynaxx.evaluation.results import (
     ResidualCurve,
     Task,
 )
-from dynaxx.evaluation.statistics import Interval
+from dynaxx.evaluation.statistics import Bootstrap, Interval
 
 HOSTILE = [
     "<script>alert('x')</script>",
@@ -21,6 +23,7 @@ HOSTILE = [
     "[red]g[/red]\n# h",
     "{{ 7 * 7 }} & co",
 ]
+BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95, seed=0)
 RATES = {"baseline": 0.6, "concat_probe": 0.66, "direct": 0.7, "explicit": 0.8, "implicit": 0.75}
 
 
@@ -29,6 +32,7 @@ def make_arm(name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3
         name=name,
         accuracy_per_seed=[rate + 0.01 * seed for seed in range(seeds)],
         macro_recall_per_seed=[rate - 0.01 * seed for seed in range(seeds)],
+        calibration_error_per_seed=[0.05] * seeds,
         recall_per_class={label: rate + 0.02 * i for i, label in enumerate(HOSTILE)},
         trained_parameters=12_345,
         live_parameters=8_874,
@@ -56,6 +60,15 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
         hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},
         arms=arms,
         comparisons=comparisons,
+        class_gains=class_gains(correct, np.arange(200) % len(HOSTILE), HOSTILE, BOOTSTRAP),
+        agreements=agreements({name: rows.astype(np.int64) for name, rows in correct.items()}),
+        corruptions=[
+            Corruption(
+                "noise",
+                {name: [rate - 0.02 * strength for strength in range(5)] for name, rate in RATES.items()},
+                {"baseline": Interval(0.1, 0.05, 0.15, 0.95)},
+            )
+        ],
         residuals=[
             ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
             ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),

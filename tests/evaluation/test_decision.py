@@ -24,7 +24,7 @@ GAINS = {  # low, estimate, high, relative
 
 def versus(a: str, b: str, kind: str) -> Comparison:
     low, estimate, high, relative = GAINS[kind]
-    return Comparison(a, b, Interval(estimate, low, high, 0.95), [], relative)
+    return Comparison(a, b, Interval(estimate, low, high, 0.95), [], None, relative)
 
 
 def run(ratios: Mapping[str, float], pairs: Mapping[str, str], **options: float) -> Decision:
@@ -206,7 +206,7 @@ def test_nan_never_adopts() -> None:
     nan = float("nan")
     arms = [make_arm("baseline"), make_arm("explicit", ratio=nan)]
     assert decide(arms, [versus("explicit", "baseline", BIG)]).verdict == "do_not_adopt"
-    unknown = Comparison("explicit", "baseline", Interval(nan, nan, nan, 0.95), [], nan)
+    unknown = Comparison("explicit", "baseline", Interval(nan, nan, nan, 0.95), [], None, nan)
     assert decide([make_arm("baseline"), make_arm("explicit")], [unknown]).verdict == "do_not_adopt"
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.metrics import accuracy, macro_recall, per_class_recall
+from dynaxx.evaluation.metrics import accuracy, calibration_error, macro_recall, per_class_recall
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60))
@@ -46,3 +46,9 @@ def test_a_rare_class_counts_as_much_as_a_common_one() -> None:
 def test_what_recall_refuses(predictions: np.ndarray, labels: np.ndarray, word: str) -> None:
     with pytest.raises(EvaluationError, match=word):
         per_class_recall(predictions, labels, ["a", "b"])
+
+
+def test_calibration_error_by_hand():
+    confident = np.array([[0.9, 0.1]] * 10)
+    assert calibration_error(confident, np.array([0] * 9 + [1])) == pytest.approx(0.0, abs=1e-6)
+    assert calibration_error(confident, np.array([0] * 4 + [1] * 6)) == pytest.approx(0.5, abs=1e-6)

@@ -1,5 +1,6 @@
 """Paired statistics against naive references, and what they refuse."""
 
+import itertools
 from math import comb
 from statistics import NormalDist
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.statistics import Interval, mcnemar, paired_bootstrap, relative_gain
+from dynaxx.evaluation.statistics import Interval, holm, mcnemar, paired_bootstrap, relative_gain, sign_flip
 
 
 def naive_mcnemar_p(only_a: int, only_b: int) -> float:
@@ -175,3 +176,25 @@ def test_relative_gain() -> None:
     assert relative_gain([0.6, 0.8], [0.5, 0.5]) == pytest.approx(0.4)
     with pytest.raises(EvaluationError, match="accuracies_b"):
         relative_gain([0.5], [0.0])
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=6, max_size=9))
+def test_sign_flips_are_counted_exactly(pairs):
+    a, b = [x / 20 for x, _ in pairs], [y / 20 for _, y in pairs]
+    differences = np.array([x - y for x, y in pairs])
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(pairs))))
+    sums = signs @ differences
+    by_hand = 2 * min((sums >= differences.sum()).mean(), (sums <= differences.sum()).mean())
+    assert sign_flip(a, b) == pytest.approx(min(1.0, by_hand))
+
+
+def test_five_seeds_can_show_nothing():
+    assert sign_flip([1.0] * 5, [0.0] * 5) is None
+    assert sign_flip([1.0] * 6, [0.0] * 6) == pytest.approx(2 / 64)
+    with pytest.raises(EvaluationError, match="6 and 5 values"):
+        sign_flip([1.0] * 6, [0.0] * 5)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []

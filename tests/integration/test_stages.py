@@ -19,7 +19,7 @@ import pipelines.stage
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
 from dynaxx.training.small_resnet import SmallResNet
-from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers
+from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers, tune
 from pipelines.compose import compose_params
 from pipelines.stage import run
 from pipelines.task import build_task
@@ -224,12 +224,13 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(pro
     root = folder_of_images(project / "images", train=24)
     for image in (root / "test").rglob("*.png"):
         image.write_bytes(b"no image")
-    use_folder(root, task__seeds=[0, 1])
+    use_folder(root, task__seeds=[0, 1], tune__lr=None)
     for name, body in (
         ("prepare", prepare.body),
         ("pretrain", pretrain.body),
         ("baseline", baseline.body),
         ("select_layers", select_layers.body),
+        ("tune", tune.body),
     ):
         run(name, body)
 
@@ -264,12 +265,13 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(pro
 def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(project, capsys):
     """An arm read back answers as it did in training: with the backbone that was tuned beside it."""
     use_folder(folder_of_images(project / "images", train=24))
-    change(train__backbone_lr=0.01, resonance__dynamics="reentrant")
+    change(train__backbone_lr=0.01, resonance__dynamics="reentrant", tune__lr=None)
     for name, body in (
         ("prepare", prepare.body),
         ("pretrain", pretrain.body),
         ("baseline", baseline.body),
         ("select_layers", select_layers.body),
+        ("tune", tune.body),
         ("explicit", explicit.body),
         ("distill", distill.body),
     ):

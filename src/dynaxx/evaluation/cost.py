@@ -19,7 +19,7 @@ __all__ = ["Latency", "gflops", "hardware", "latency", "peak_memory_mb", "throug
 
 MEGABYTE = 1e6
 
-# the profiler would tell of its every start on stderr
+# the profiler that measures memory reports its own start and stop, and the absence of a GPU as an error
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 

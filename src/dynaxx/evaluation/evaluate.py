@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +12,23 @@ from torch import Tensor, nn
 from dynaxx.data import LabelledImages, normalise
 from dynaxx.data.progress import track
 from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
+from dynaxx.evaluation.compare import agreements, class_gains, compare
 from dynaxx.evaluation.cost import gflops, peak_memory_mb
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.gates import gate_openings
 from dynaxx.evaluation.hardware import hardware
-from dynaxx.evaluation.metrics import accuracy, macro_recall, per_class_recall
+from dynaxx.evaluation.metrics import accuracy, calibration_error, macro_recall, per_class_recall
+from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.residuals import residual_curves, settled_shares
-from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation, Iterations
+from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, Iterations
 from dynaxx.evaluation.results import Task as TaskSummary
-from dynaxx.evaluation.statistics import paired_bootstrap
+from dynaxx.evaluation.robustness import robustness
+from dynaxx.evaluation.statistics import Bootstrap, paired_bootstrap
 from dynaxx.evaluation.timing import interleaved_seconds, latency
+from dynaxx.evaluation.worth import Business, priced
 from dynaxx.resonance import ResonantModel
 from dynaxx.resonance.solve import STEPS
-
-PAIRS = (
-    ("explicit", "baseline"),
-    ("explicit", "concat_probe"),
-    ("explicit", "explicit_T1"),
-    ("explicit", "direct"),
-    ("implicit", "explicit"),
-    ("implicit", "baseline"),
-    ("implicit", "concat_probe"),
-    ("implicit", "direct"),
-    ("concat_probe", "baseline"),
-    ("explicit_T1", "baseline"),
-    ("direct", "baseline"),
-    ("explicit", "explicit_monitored"),
-    ("explicit_certified", "explicit"),
-)
-"""Which arms are compared, where both are there."""
 
 BACKBONE = "backbone"
 """The bare backbone among the timed models: what ratios are to."""
@@ -74,6 +60,20 @@ class EvaluateOptions:
     """Numbers of iterations that explicit is run with, besides its own."""
     settled_at: float
     """Relative residual at which an image counts as settled."""
+    corrupted_images: int = 0
+    """Of the test images, that are corrupted in every way and strength; 0 leaves that out."""
+    value_per_error: float | None = None
+    """See `Business`."""
+    requests_per_day: float | None = None
+    """See `Business`."""
+
+    def __post_init__(self) -> None:
+        Business(self.value_per_error, self.requests_per_day)  # what is wrong with them is said before all the work
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """Keywords of every bootstrap."""
+        return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
 
 def evaluate(
@@ -104,12 +104,15 @@ def evaluate(
     images = normalise(test.images, mean, std)
     labels = test.labels.numpy()
     predictions: dict[str, Tensor] = {}
+    calibration: dict[str, list[float]] = {}
     models: dict[str, nn.Module] = {BACKBONE: backbone()}
     for arm, by_seed in track(list(folders.items()), "judging arms"):
         rows = []
         for number, folder in enumerate(by_seed.values()):
             model = load_arm(folder, backbone())
-            rows.append(predict(model, images, device))
+            answers = logits(model, images)
+            rows.append(answers.argmax(1))
+            calibration.setdefault(arm, []).append(calibration_error(answers.softmax(1).numpy(), labels))
             if number == 0:
                 models[arm] = model
         predictions[arm] = torch.stack(rows)
@@ -129,6 +132,7 @@ def evaluate(
                 accuracy_per_seed=[accuracy(row, labels) for row in found],
                 macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in found],
                 recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
+                calibration_error_per_seed=calibration[arm],
                 trained_parameters=facts[0].trained_parameters,
                 live_parameters=facts[0].live_parameters,
                 train_seconds=float(np.mean([fact.train_seconds for fact in facts])),
@@ -139,7 +143,8 @@ def evaluate(
                 peak_memory_mb=peak_memory_mb(models[arm], one),
             )
         )
-    comparisons = compare({arm: rows.numpy() == labels for arm, rows in predictions.items()}, options)
+    correct = {arm: rows.numpy() == labels for arm, rows in predictions.items()}
+    comparisons = compare(correct, options.bootstrap)
     explicit = models.get("explicit")
     curves, gates, iterations = [], [], []
     if isinstance(explicit, ResonantModel):
@@ -158,8 +163,37 @@ def evaluate(
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    evaluation = Evaluation(summary, hardware(), arms, comparisons, curves, iterations, gates, decision)
-    return evaluation, predictions
+    decision = priced(decision, comparisons, Business(options.value_per_error, options.requests_per_day))
+    return Evaluation(
+        task=summary,
+        hardware=hardware(),
+        arms=arms,
+        comparisons=comparisons,
+        class_gains=class_gains(correct, labels, test.classes, options.bootstrap),
+        agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
+        corruptions=corrupted(folders, backbone, test, mean, std, options),
+        residuals=curves,
+        iterations=iterations,
+        gates=gates,
+        decision=decision,
+    ), predictions
+
+
+def corrupted(
+    folders: Mapping[str, Mapping[int, Path]],
+    backbone: Callable[[], nn.Module],
+    test: LabelledImages,
+    mean: Sequence[float],
+    std: Sequence[float],
+    options: EvaluateOptions,
+) -> list[Corruption]:
+    """All arms on some corrupted images; nothing where none are asked for, or the images are of no kind JPEG knows."""
+    if options.corrupted_images == 0 or test.images.shape[1] not in (1, 3):
+        return []
+    # the test images come class by class
+    drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
+    models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
+    return robustness(models, test.subset(drawn[: options.corrupted_images]), mean, std, options.bootstrap)
 
 
 def iterations_compared(
@@ -170,48 +204,23 @@ def iterations_compared(
     options: EvaluateOptions,
 ) -> list[Iterations]:
     """Each T of the options, against the one that the loops, one a seed, were trained with."""
-    device = next(loops[0].parameters()).device
     correct = {}
     for T in track([None, *options.T], "running longer and shorter"):
         rows = []
         for loop in loops:
             assert isinstance(loop, ResonantModel)
             trained, loop.T = loop.T, T or loop.T
-            rows.append(predict(loop, images, device).numpy() == labels)
+            rows.append(logits(loop, images).argmax(1).numpy() == labels)
             loop.T = trained
         correct[T] = np.stack(rows)
     own = correct.pop(None)
-    bootstrap = partial(paired_bootstrap, resamples=options.resamples, confidence=options.confidence, seed=options.seed)
     return [
         Iterations(
             T,
             {solver: shares[T - 1] for solver, shares in settled.items()},
             [float(row.mean()) for row in rows],
-            bootstrap(rows, own),
+            paired_bootstrap(rows, own, **options.bootstrap),
         )
         for T, rows in correct.items()
         if T is not None
     ]
-
-
-def compare(correct: Mapping[str, NDArray[np.bool_]], options: EvaluateOptions) -> list[Comparison]:
-    """The comparisons of `PAIRS` from which images each arm answers correctly, (seeds, N) of bool."""
-    return [
-        Comparison.measure(
-            a,
-            b,
-            correct[a],
-            correct[b],
-            seed=options.seed,
-            resamples=options.resamples,
-            confidence=options.confidence,
-        )
-        for a, b in PAIRS
-        if a in correct and b in correct
-    ]
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """Class of each normalised image, int64 (N,)."""
-    return torch.cat([model(batch.to(device)).argmax(1).cpu() for batch in images.split(256)])

@@ -45,6 +45,22 @@ def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], 
     return float(np.mean(list(per_class_recall(predictions, labels, classes).values())))
 
 
+def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15) -> float:
+    """How far confidence is from accuracy: Σ over bins of confidence of their share · |accuracy - mean confidence|.
+
+    Args:
+        probabilities: (N, classes).
+
+    Guo et al., ICML (2017), as torchmetrics computes it.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    _check(labels, labels)
+    given, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    return float(multiclass_calibration_error(given, target, probabilities.shape[1], n_bins=bins, norm="l1"))
+
+
 def _check(predictions: Any, labels: Any) -> None:
     for name, array in (("predictions", predictions), ("labels", labels)):
         if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):

@@ -1,16 +1,18 @@
 """The report: one self-contained HTML page, and its twin in Markdown."""
 
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation import grids, plots
-from dynaxx.evaluation.decision import BASELINE
+from dynaxx.evaluation.compare import BASELINE
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.formatting import percent, points, significant
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.tuning import Tuned
 
 HEADLINES = {
     "adopt_explicit": "Adopt resonance, and run its loop (explicit mode)",
@@ -20,11 +22,17 @@ HEADLINES = {
 }
 
 
-def write_report(evaluation: Evaluation, selection: dict[str, Any] | None, params: dict[str, Any], out: Path) -> None:
+def write_report(
+    evaluation: Evaluation,
+    selection: dict[str, Any] | None,
+    params: dict[str, Any],
+    out: Path,
+    tuning: Sequence[Tuned] = (),
+) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None where the taps were given; `params` the configuration, fit for YAML.
+    None where the taps were given; `params` the configuration, fit for YAML; `tuning` what was tried to tune arms.
     Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
     """
     if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
@@ -37,11 +45,16 @@ def write_report(evaluation: Evaluation, selection: dict[str, Any] | None, param
         "highlights": _highlights(evaluation),
         "arms": grids.arms_grid(evaluation),
         "comparisons": grids.comparisons_grid(evaluation),
+        "efficiency": grids.efficiency_grid(evaluation),
+        "class_gains": grids.class_gains_grid(evaluation),
+        "corruptions": grids.corruptions_grid(evaluation),
+        "agreements": grids.agreements_grid(evaluation),
         "recall": grids.recall_grid(evaluation),
         "residuals": grids.residuals_grid(evaluation),
         "iterations": grids.iterations_grid(evaluation),
         "gates": grids.gates_grid(evaluation) if evaluation.gates else None,
         "selection": None if selection is None else grids.selection_grid(selection),
+        "tuning": grids.tuning_grid(tuning),
         "configuration": _yaml(params),
     }
     html, markdown = (

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
-from dynaxx.evaluation.statistics import Interval, McNemar, mcnemar, paired_bootstrap, relative_gain
+from dynaxx.evaluation.statistics import Interval, McNemar, mcnemar, paired_bootstrap, relative_gain, sign_flip
 from dynaxx.evaluation.timing import Latency
 
 Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
@@ -28,6 +28,8 @@ class ArmResult:
     macro_recall_per_seed: list[float]
     recall_per_class: dict[str, float]
     """Mean over seeds."""
+    calibration_error_per_seed: list[float]
+    """Expected distance of confidence from accuracy, a fraction."""
     trained_parameters: int
     live_parameters: int
     """Those of the trained parameters that can change the output."""
@@ -52,6 +54,8 @@ class Comparison:
     """Accuracy of a minus accuracy of b, a fraction."""
     mcnemar: list[McNemar]
     """One per seed."""
+    sign_flip_p: float | None
+    """Of the difference over seeds; None where they are too few to show anything."""
     relative: float
     """Accuracy of a over accuracy of b, minus one."""
 
@@ -73,8 +77,41 @@ class Comparison:
             b=b,
             difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
             mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
+            sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
             relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
         )
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """What explicit gains over the baseline on the images of one class."""
+
+    name: str
+    images: int
+    difference: Interval
+    """Of the recall, a fraction."""
+    holm_p: float | None
+    """Sign flips over seeds, adjusted by Holm over all classes; None where the seeds are too few."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two arms give the same answer, right or wrong: a fraction of images, mean over seeds."""
+
+    a: str
+    b: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """The arms on test images that were corrupted in one way, at strengths 1 to 5."""
+
+    name: str
+    accuracy: dict[str, list[float]]
+    """By arm: one a strength, mean over seeds."""
+    explicit_minus: dict[str, Interval]
+    """By rival: explicit's accuracy minus the rival's over all strengths, a fraction; paired."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +153,8 @@ class Decision:
     verdict: Verdict
     arm: str | None
     reasons: list[str]
+    yearly_value: Interval | None = None
+    """Of the errors that the arm avoids, in the currency of `value_per_error`; None where no price was given."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +180,10 @@ class Evaluation:
     hardware: dict[str, Any]
     arms: list[ArmResult]
     comparisons: list[Comparison]
+    class_gains: list[ClassGain]
+    agreements: list[Agreement]
+    corruptions: list[Corruption]
+    """Empty where none were asked for."""
     residuals: list[ResidualCurve]
     iterations: list[Iterations]
     gates: list[GateOpening]

@@ -5,7 +5,7 @@ Shape legend: S seeds, N test images.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,14 @@ from dynaxx.evaluation.errors import EvaluationError
 
 BATCH_BYTES = 64 * 2**20
 """How much memory one batch of resamples may take; the result does not depend on it."""
+
+
+class Bootstrap(TypedDict):
+    """Keywords of `paired_bootstrap`."""
+
+    resamples: int
+    confidence: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,41 @@ def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, se
         rng=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+FEWEST_SEEDS = 6
+"""Below, the smallest p-value that sign flips can give, 2 / 2 ** seeds, is above 0.05: nothing could be shown."""
+
+
+def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | None:
+    """Two-sided p-value that a's mean differs from b's by chance, one value a seed; None below `FEWEST_SEEDS` seeds.
+
+    If a and b were alike, each seed's difference could as well have had the other sign: all signs are tried (100,000 of
+    them drawn where they are more). Fisher, The Design of Experiments (1935), as `scipy.stats.permutation_test` has it.
+    Raises `EvaluationError` where the seeds are not as many.
+    """
+    from scipy.stats import permutation_test
+
+    if len(values_a) != len(values_b):
+        raise EvaluationError(f"sign_flip: {len(values_a)} and {len(values_b)} values; give one a seed of each")
+    if len(values_a) < FEWEST_SEEDS:
+        return None
+    result = permutation_test(
+        (np.asarray(values_a, np.float64), np.asarray(values_b, np.float64)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=100_000,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values that may be held against one level together. Holm, Scand. J. Statist. 6 (1979); by statsmodels."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
 def relative_gain(accuracies_a: Sequence[float], accuracies_b: Sequence[float]) -> float:

@@ -17,14 +17,17 @@ class ClassifierModule(pl.LightningModule):
         classes: number of classes.
         lr: peak learning rate.
         weight_decay: on all parameters.
+        label_smoothing: of the cross-entropy.
     """
 
-    def __init__(self, network: nn.Module, classes: int, lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, network: nn.Module, classes: int, lr: float, weight_decay: float, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         # convolutions run up to twice as fast with channels last in memory; the numbers mean the same
         last = _channels_last_is_safe(network)
         self.network = network.to(memory_format=torch.channels_last) if last else network
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay, self.label_smoothing = lr, weight_decay, label_smoothing
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,7 +35,7 @@ class ClassifierModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        loss = F.cross_entropy(self.network(x), y)
+        loss = F.cross_entropy(self.network(x), y, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, batch_size=len(y), prog_bar=True)
         return loss
 

@@ -1,22 +1,29 @@
 """What is written down of each trained arm, and how one is found again."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from dynaxx.evaluation.arms.echo import ECHOES, echoed
+from dynaxx.evaluation.arms.tap_mlp import TapMLP
 from dynaxx.evaluation.arms.tap_probe import TapProbe
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
 from dynaxx.resonance import ResonanceError, load_resonance
+from dynaxx.resonance.classifier import find_classifier
 from dynaxx.resonance.head import Head
 
 FACTS = "arm.json"
 PROBE = "probe.safetensors"
+MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
+KINDS = ("own", "probe", "mlp", "network", "resonance")
+"""The backbone as it is, a linear probe or an MLP on some taps, a backbone with other weights, an adapter."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class ArmFacts:
     Attributes:
         arm: its name.
         seed: what it was trained with.
-        kind: `own` (the backbone itself), `probe` or `resonance`; says how its files are read.
+        kind: one of `KINDS`; says how its files are read.
         taps: what a probe reads; empty for the classifier's own input.
         trained_parameters: that training moved.
         live_parameters: of them those that the output depends on.
@@ -83,6 +90,31 @@ def load_probe(folder: Path) -> Head:
     return head
 
 
+def save_mlp(folder: Path, mlp: TapMLP) -> None:
+    """Write an MLP on taps, without the backbone that it reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in mlp.state_dict().items()}, folder / MLP)
+
+
+def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
+    """Read an MLP on taps of `backbone`."""
+    tensors = load_file(folder / MLP)
+    hidden, features = tensors["inner.weight"].shape
+    mlp = TapMLP(backbone, taps, features, hidden, len(tensors["outer.bias"]))
+    mlp.load_state_dict(tensors)
+    return mlp
+
+
+def take_over(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """`backbone` with other weights, and with the head among them where that is a new one."""
+    path, _ = find_classifier(backbone, None)
+    if f"{path}.mean" in tensors:
+        classes, features = tensors[f"{path}.weight"].shape
+        backbone.set_submodule(path, Head(features, classes))
+    backbone.load_state_dict(tensors)
+    return backbone
+
+
 def save_backbone(folder: Path, backbone: nn.Module) -> None:
     """Write a backbone that was trained with its arm, beside it."""
     save_file({name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}, folder / BACKBONE)
@@ -95,15 +127,21 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
         EvaluationError: files missing or damaged, or an unknown kind.
     """
     facts = ArmFacts.read(folder)
-    if facts.kind == "own":
-        return backbone.eval()
+    if facts.kind not in KINDS:
+        raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are {', '.join(KINDS)}")
     if facts.kind == "probe":
         return TapProbe(backbone, facts.taps, load_probe(folder)).eval()
-    if facts.kind != "resonance":
-        raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are own, probe, resonance")
     try:
-        if (folder / BACKBONE).exists():
-            backbone.load_state_dict(load_file(folder / BACKBONE))
-        return load_resonance(backbone, folder).eval()
-    except (ResonanceError, SafetensorError, RuntimeError) as error:
+        if facts.kind == "mlp":
+            return load_mlp(folder, backbone, facts.taps).eval()
+        if facts.kind == "network":
+            return take_over(backbone, load_file(folder / BACKBONE)).eval()
+        if facts.kind == "resonance":
+            if ECHOES in facts.notes:
+                backbone, _ = echoed(backbone, str(facts.notes[ECHOES]), len(facts.taps))
+            if (folder / BACKBONE).exists():
+                backbone.load_state_dict(load_file(folder / BACKBONE))
+            return load_resonance(backbone, folder).eval()
+    except (ResonanceError, SafetensorError, RuntimeError, KeyError, OSError) as error:
         raise EvaluationError(f"{folder}: {error}") from None
+    return backbone.eval()

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from dynaxx.data import ImageData, views
+from dynaxx.data import views
 from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
+from dynaxx.evaluation.arms.images import image_data
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.training.cached_data import CachedData
@@ -69,15 +70,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         except ResonanceError as error:
             print(f"training from live activations: {error}")
     if known is None or tail is None:
-        images = ImageData(
-            task.images.subset(train),
-            task.images.subset(val),
-            mean=task.mean,
-            std=task.std,
-            batch_size=task.train.batch_size,
-            augmentation=task.train.augmentation,
-            seed=seed,
-        )
+        images = image_data(task, seed)
         if fit_statistics:
             model.fit_statistics(images.train_dataloader())
         return Source(images, None, time.perf_counter() - started)

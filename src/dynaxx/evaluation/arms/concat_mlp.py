@@ -1,0 +1,52 @@
+"""The arm `concat_mlp`: an MLP on all taps' mean activations, with as many parameters as explicit has."""
+
+import time
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from dynaxx.evaluation.arms.facts import ArmFacts, save_mlp
+from dynaxx.evaluation.arms.matching import explicit_parameters
+from dynaxx.evaluation.arms.resonant import resonant, source
+from dynaxx.evaluation.arms.tap_mlp import TapMLP
+from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.resonance.statistics import moments
+from dynaxx.training.finetune_module import FinetuneModule
+from dynaxx.training.fit import fit
+from dynaxx.training.rank import rank_zero
+
+
+def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+    """Train it on the batches that explicit trains on."""
+    reader = resonant(task, seed, mode="explicit", dynamics="anchored", order="gauss_seidel")
+    features = sum(reader.built().channels)
+    hidden = max(1, round((explicit_parameters(task, seed) - task.classes) / (features + 1 + task.classes)))
+    batches = source(task, seed, reader, fit_statistics=False)
+    started = time.perf_counter()
+    mlp = TapMLP(task.backbone(), reader.paths, features, hidden, task.classes)
+    seen = ([mlp.features(x)[:, None]] for x, _ in batches.data.train_dataloader())
+    ((mean, std),) = moments(seen)
+    mlp.inner.standardise(mean, std)
+    pl.seed_everything(seed, verbose=False)
+    mlp.inner.reset_parameters()  # as if it had been made for standardised features
+    read_seconds = batches.seconds + time.perf_counter() - started
+    budget = task.train
+    accuracy, seconds = fit(
+        FinetuneModule(mlp, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing),
+        batches.data,
+        trainer=task.trainer,
+        checkpoints=checkpoints,
+        epochs=budget.epochs,
+        patience=budget.patience,
+        seed=seed,
+        logger=logger(),
+        checkpoint_every=budget.checkpoint_every,
+    )
+    if not rank_zero():
+        return
+    save_mlp(out, mlp)
+    count = sum(parameter.numel() for parameter in mlp.parameters())
+    notes: dict[str, float | int | str] = {"hidden": hidden}
+    ArmFacts(
+        "concat_mlp", seed, "mlp", list(reader.paths), count, count, read_seconds + seconds, accuracy, notes
+    ).write(out)

@@ -1,0 +1,62 @@
+"""The arm `lora`: low-rank updates of the backbone's own layers (peft), as many parameters as explicit has."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dynaxx.evaluation.arms.matching import explicit_parameters
+from dynaxx.evaluation.arms.network import starting, train_network
+from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.resonance.classifier import find_classifier
+
+
+def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+    """Train adapters and head; the network is kept with its adapters merged, where they cost nothing."""
+    from peft import LoraConfig, get_peft_model
+
+    network = starting(task, seed)
+    _, head = find_classifier(network, None)
+    head_parameters = sum(parameter.numel() for parameter in head.parameters()) if task.head == "probe" else 0
+    layers = dense_layers(network)
+    rank = nearest_rank(network, layers, explicit_parameters(task, seed) - head_parameters)
+    adapted: Any = get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
+    if task.head == "probe":
+        head.requires_grad_(True)
+    train_network(
+        task,
+        seed,
+        adapted,
+        out,
+        checkpoints,
+        logger,
+        arm="lora",
+        still=True,
+        finish=lambda trained: trained.merge_and_unload(),  # type: ignore[operator]
+        notes={"rank": rank},
+    )
+
+
+def dense_layers(network: nn.Module) -> list[str]:
+    """Paths of all dense convolutions and linear layers but the classifier.
+
+    peft's LoRA has no rank below the number of groups, so depthwise convolutions have none to match.
+    """
+    classifier, _ = find_classifier(network, None)
+    return [
+        path
+        for path, module in network.named_modules()
+        if (isinstance(module, nn.Linear) and path != classifier)
+        or (isinstance(module, nn.Conv2d) and module.groups == 1)
+    ]
+
+
+def nearest_rank(network: nn.Module, layers: list[str], parameters: int) -> int:
+    """The rank whose adapters on `layers` come nearest to as many parameters, at least 1; they grow in proportion."""
+    return max(1, round(parameters / sum(adapter_size(network.get_submodule(path)) for path in layers)))
+
+
+def adapter_size(module: nn.Module) -> int:
+    """Parameters that LoRA of rank 1 adds to a linear layer or convolution: its inputs (times kernel) and outputs."""
+    weight = module.get_parameter("weight")
+    return weight[0].numel() + len(weight)

@@ -1,0 +1,45 @@
+"""An MLP on the mean activations of some taps, as a model that can be trained from cached anchors and deployed."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynaxx.resonance import Anchors
+from dynaxx.resonance.grid import grid_of, to_grid
+from dynaxx.resonance.head import Head
+from dynaxx.resonance.taps import tapped
+
+
+class TapMLP(nn.Module):
+    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f the taps' anchors averaged over the grid, side by side.
+
+    Args:
+        backbone: frozen.
+        taps: module paths in depth order.
+        features: channels of all taps together.
+        hidden: width of the inner layer.
+        classes: number of classes.
+    """
+
+    def __init__(self, backbone: nn.Module, taps: Sequence[str], features: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        # kept in a tuple, the backbone is not registered: it is neither trained nor saved with the MLP
+        self._backbone, self.taps = (backbone,), list(taps)
+        self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor | Anchors) -> Tensor:
+        """Images (B, C, H, W), or anchors read earlier, to logits (B, classes)."""
+        logits: Tensor = self.outer(F.gelu(self.inner(self.features(x))))
+        return logits
+
+    def features(self, x: Tensor | Anchors) -> Tensor:
+        """f (B, features)."""
+        if isinstance(x, Anchors):
+            return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
+        (backbone,) = self._backbone
+        with torch.no_grad(), tapped(backbone, self.taps, None, copy=[True] * len(self.taps)) as seen:
+            backbone(x)
+        grid = grid_of(seen[self.taps[-1]], None)
+        return torch.cat([to_grid(seen[tap], grid).mean(1) for tap in self.taps], dim=1)

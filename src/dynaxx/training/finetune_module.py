@@ -1,0 +1,50 @@
+"""Training what is not a coupling, LoRA, a whole network or an MLP, by the recipe that couplings are trained with."""
+
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from dynaxx.training.classifier_module import ClassifierModule
+from dynaxx.training.resonance_module import one_cycle
+
+
+class FinetuneModule(ClassifierModule):
+    """Cross-entropy, AdamW, one learning-rate cycle.
+
+    Args:
+        network: whatever of it requires gradients is trained.
+        classes: number of classes.
+        lr: peak learning rate.
+        weight_decay: on all that is trained but biases and norms, which have one axis.
+        label_smoothing: of the cross-entropy.
+        still: whether batch norms and dropout stand still in training, as they do in a frozen backbone.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: int,
+        lr: float,
+        weight_decay: float,
+        label_smoothing: float = 0.0,
+        *,
+        still: bool = False,
+    ) -> None:
+        super().__init__(network, classes, lr, weight_decay, label_smoothing)
+        self.still = still
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but for a network that stands still."""
+        super().train(mode)
+        if self.still:
+            self.network.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return one_cycle(torch.optim.AdamW(groups, self.lr), self.lr, int(self.trainer.estimated_stepping_batches))
