@@ -9,6 +9,7 @@ from benchmarks import measure
 from benchmarks.arms import BARE, ITERATIONS, build, explicit
 from benchmarks.bars import ratio
 from benchmarks.networks import Case
+from benchmarks.page import page
 from benchmarks.run import main, parts
 
 pytestmark = pytest.mark.xdist_group("benchmarks")  # one run of the harness serves all these tests
@@ -128,3 +129,12 @@ def test_a_bar_that_is_missed_is_profiled_and_one_without_its_arms_is_not_judged
     assert [verdict.figure for verdict in verdicts] == ["many / one"]
     assert list(profiles) == ["many / one"]
     assert {operation.name: operation.calls for operation in profiles["many / one"]}["aten::addmm"] == 19
+
+
+def test_the_page_shows_every_arm_and_every_verdict(quick):
+    found, _ = quick
+    text = page(found)
+    for section in found["sections"]:
+        assert f"## {section['title']}" in text
+        assert all(f"| {arm['arm']} |" in text for arm in section["arms"])
+        assert all(f"| {verdict['figure']} |" in text for verdict in section["verdicts"])

@@ -1,0 +1,63 @@
+"""`python -m benchmarks.page RESULT.json > docs/benchmarks.md`: one run of the benchmark as a page of Markdown."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TOP = 4
+"""Operations named for a figure that misses its bar."""
+
+
+def page(result: dict[str, Any]) -> str:
+    """All arms and all verdicts of the JSON that `benchmarks.results.write` wrote."""
+    hardware, versions = result["hardware"], result["versions"]
+    said = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    lines = [
+        "# What resonance costs",
+        "",
+        "Written by `python -m benchmarks.page` from a run of `make bench`, "
+        f"commit {result['commit']}, {result['date']}: "
+        f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['torch_threads']} threads, GPU "
+        f"{hardware['gpu'] or 'none'}; {said}. Random weights, 224² images, rank 32, three taps; arms in turn in one "
+        "process; medians over rounds, quartiles in brackets; ratios round by round; MB are 10⁶ bytes of weights and "
+        "peak of a pass.",
+    ]
+    for section in result["sections"]:
+        rounds = f"{section['rounds']} rounds; × is against {section['reference']}."
+        lines += ["", f"## {section['title']}", "", rounds, ""]
+        lines += ["| arm | ms | × | MB |", "| --- | ---: | ---: | ---: |"]
+        for arm in section["arms"]:
+            held = "–" if arm["held_mb"] is None else f"{arm['held_mb']:,.0f}"
+            lines.append(f"| {arm['arm']} | {_spread(arm['ms'])} | {_spread(arm['ratio'])} | {held} |")
+        lines += ["", "| figure | found | bar | |", "| --- | ---: | ---: | --- |"]
+        lines += [_verdict(verdict) for verdict in section["verdicts"]]
+        for figure, operations in section["profiles"].items():
+            took = "; ".join(f"{o['name']} {o['ms']:+.2g} ms in {o['calls']:+.0f} calls" for o in operations[:TOP])
+            lines += ["", f"Where the time of {figure} goes: {took}."]
+        lines += [f"\nNot there: {arm} ({why})." for arm, why in section["skipped"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _spread(value: dict[str, float]) -> str:
+    return f"{value['median']:.4g} ({value['p25']:.4g} to {value['p75']:.4g})"
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    sure = verdict["value"]["p25"] > verdict["most"]
+    missed = f"missed by {verdict['missed_by']:.3g}{'' if sure else ', within the spread'}"
+    bar = f"{verdict['most']:g}{', a goal' if verdict['goal'] else ''}"
+    return f"| {verdict['figure']} | {_spread(verdict['value'])} | {bar} | {'met' if verdict['met'] else missed} |"
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1 or not Path(arguments[0]).is_file():
+        print("error: give one file of benchmarks/results/", file=sys.stderr)
+        return 2
+    print(page(json.loads(Path(arguments[0]).read_text())), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
