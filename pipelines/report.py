@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from dynaxx.evaluation.brief import write_brief
 from dynaxx.evaluation.report import write_plots, write_report
 from dynaxx.evaluation.results import ArmResult, Evaluation
 from dynaxx.evaluation.tuning import read_tuned
@@ -16,6 +17,8 @@ from pipelines.stage import OUTPUTS, Stage, run, stage_key
 from pipelines.task import LOGGED, TUNED
 from pipelines.trained import STAGE
 
+PAGES = ("params.yaml", "report.html", "report.md", "decision.html", "decision.json", "evaluation.json", "plots")
+
 
 def body(stage: Stage) -> str:
     evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
@@ -23,6 +26,7 @@ def body(stage: Stage) -> str:
     params: Any = OmegaConf.to_container(stage.params)
     write_report(evaluation, selection, params, stage.out, read_tuned(TUNED))
     write_plots(evaluation, stage.out / "plots")
+    write_brief(evaluation, stage.out)
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
     text = Path("params.yaml").read_text()
@@ -38,7 +42,7 @@ def body(stage: Stage) -> str:
         parent_metrics=_parent_metrics(evaluation),
         params=params,
         artifacts=[
-            *(stage.out / name for name in ("params.yaml", "report.html", "report.md", "evaluation.json", "plots")),
+            *(stage.out / name for name in PAGES),
             *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
         ],
         tags={"dynaxx.data": evaluation.task.data, "dynaxx.verdict": evaluation.decision.verdict},

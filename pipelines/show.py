@@ -22,7 +22,9 @@ def main() -> int:
     console.print(arms_table(evaluation))
     for reason in evaluation.decision.reasons:
         console.print(f"- {reason}", highlight=False, markup=False)
-    console.print(f"report: {Path(OUTPUTS / 'report' / 'report.html').resolve()}", soft_wrap=True, highlight=False)
+    for name in ("report", "decision"):
+        page = Path(OUTPUTS / "report" / f"{name}.html").resolve()
+        console.print(f"{name}: {page}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -121,7 +121,8 @@ def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
     assert len(client.get_metric_history(live.info.run_id, "val/accuracy")) == 2
     assert parents[0].data.params["resonance.rank"] == "4"
     files = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
-    assert {"params.yaml", "report.html", "report.md", "plots", "explicit", "implicit"} <= files
+    pages = {"report.html", "report.md", "decision.html", "decision.json"}
+    assert pages | {"params.yaml", "plots", "explicit", "implicit"} <= files
 
     command("dvc", "repro", "-f", "-s", "report")
     _, again = runs_of(project)

@@ -1,25 +1,16 @@
 """The report: one self-contained HTML page, and its twin in Markdown."""
 
-import re
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation import grids, plots
-from dynaxx.evaluation.compare import BASELINE
+from dynaxx.evaluation.brief import headline, highlights
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
-from dynaxx.evaluation.formatting import percent, points, significant
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.templates import render
 from dynaxx.evaluation.tuning import Tuned
-
-HEADLINES = {
-    "adopt_explicit": "Adopt resonance, and run its loop (explicit mode)",
-    "adopt_implicit": "Adopt resonance in its one-pass form (implicit mode)",
-    "adopt_cheaper": "Use {arm} rather than resonance: it is the cheaper way",
-    "do_not_adopt": "Do not adopt resonance for this model and task",
-}
 
 
 def write_report(
@@ -40,9 +31,9 @@ def write_report(
     context = {
         "task": evaluation.task,
         "hardware": evaluation.hardware,
-        "headline": HEADLINES[evaluation.decision.verdict].format(arm=evaluation.decision.arm),
+        "headline": headline(evaluation.decision),
         "decision": evaluation.decision,
-        "highlights": _highlights(evaluation),
+        "highlights": highlights(evaluation),
         "arms": grids.arms_grid(evaluation),
         "comparisons": grids.comparisons_grid(evaluation),
         "efficiency": grids.efficiency_grid(evaluation),
@@ -58,8 +49,8 @@ def write_report(
         "configuration": _yaml(params),
     }
     html, markdown = (
-        _render("report.html.j2", context | _figures(evaluation)),
-        _render("report.md.j2", context),
+        render("report.html.j2", context | _figures(evaluation)),
+        render("report.md.j2", context),
     )
     write_text(out / "report.html", html)
     write_text(out / "report.md", markdown)
@@ -79,32 +70,6 @@ def write_plots(evaluation: Evaluation, out: Path) -> None:
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
-def _highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """(what, number, detail) of the arm decided on, or of explicit where none is, beside the baseline."""
-    import numpy as np
-
-    arms = {arm.name: arm for arm in evaluation.arms}
-    name = evaluation.decision.arm or "explicit"
-    if name not in arms or BASELINE not in arms:
-        return []
-    arm, base = arms[name], arms[BASELINE]
-    accuracy, before = float(np.mean(arm.accuracy_per_seed)), float(np.mean(base.accuracy_per_seed))
-    return [
-        (
-            f"accuracy of {name}",
-            percent(accuracy),
-            f"{points(accuracy - before, 1)} points over {percent(before)}",
-        ),
-        ("latency", f"× {arm.latency.ratio:.2f}", f"{significant(arm.latency.p50_ms)} ms at the median"),
-        (
-            "parameters trained",
-            f"{arm.trained_parameters:,}",
-            f"{arm.live_parameters:,} can change the output",
-        ),
-        ("training", f"{significant(arm.train_seconds)} s", "a seed, on average"),
-    ]
-
-
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -122,31 +87,6 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "residual_plot": embed(plots.residual_curves(evaluation), "residual-plot") if evaluation.residuals else None,
         "gates_plot": embed(plots.gate_openings(evaluation), "gates-plot") if evaluation.gates else None,
     }
-
-
-def _render(template: str, context: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"md": _markdown, "fence": _fence}
-    return environment.get_template(template).render(context)
-
-
-def _markdown(text: Any) -> str:
-    """Plain text for one line of Markdown: no tags, no links, no table borders."""
-    line = " ".join(str(text).split())
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escape(line, quote=False))
-
-
-def _fence(text: str) -> str:
-    """A fence longer than any that `text` holds."""
-    return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
 
 
 def _yaml(params: dict[str, Any]) -> str:
