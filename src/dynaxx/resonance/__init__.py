@@ -6,6 +6,7 @@ from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.layers import stages
 from dynaxx.resonance.model import ResonantModel
+from dynaxx.resonance.posthoc import Posthoc
 from dynaxx.resonance.stability import Stability
 from dynaxx.resonance.trace import Trace
 from dynaxx.resonance.wrap import load_resonance, wrap_with_resonance
@@ -13,6 +14,7 @@ from dynaxx.resonance.wrap import load_resonance, wrap_with_resonance
 __all__ = [
     "Anchors",
     "CalibrationReport",
+    "Posthoc",
     "ResonanceConfig",
     "ResonanceError",
     "ResonanceWarning",

@@ -16,6 +16,7 @@ from dynaxx.resonance.calibration import CalibrationReport, calibrate
 from dynaxx.resonance.classifier import headed, reading
 from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import inputs_of
+from dynaxx.resonance.posthoc import Posthoc
 from dynaxx.resonance.statistics import moments
 from dynaxx.resonance.taps import tapped
 from dynaxx.resonance.trace import Trace
@@ -64,6 +65,15 @@ class ResonantModel(ActiveAdapter):
             tapped(self.backbone, self.paths, self._on_last, [info.overwritten for info in adapter.infos]),
         ):
             return self.backbone(*args, **kwargs)
+
+    def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
+        """The backbone's own output, untouched, and beside it the resonant one; costs one bare backbone pass more.
+
+        `fallback` and `trace` are of the resonant pass.
+        """
+        with self.disabled():
+            own = self(*args, **kwargs)
+        return Posthoc(own, self(*args, **kwargs))
 
     def _on_last(self, activations: list[Tensor]) -> Tensor:
         return self._meet(activations, ())[0]
