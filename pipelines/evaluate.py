@@ -5,7 +5,7 @@ import json
 
 from safetensors.torch import save_file
 
-from dynaxx.data import load_prepared
+from dynaxx.data import draw, load_prepared
 from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
 from dynaxx.evaluation.results import Task
 from dynaxx.training.backbone import load_backbone
@@ -20,14 +20,15 @@ def body(stage: Stage) -> str:
     backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
     test = open_source(params.data).test()
     prepared.manifest.check(test)
-    n_train = params.task.n_train or len(prepared.task()) - params.task.n_val
+    labels, seeds = prepared.task().labels, list(params.task.seeds)
+    train, _ = draw(labels, params.task.n_train, params.task.n_val, seeds[0], params.task.imbalance)
     task = Task(
         data=params.data.name,
         classes=list(test.classes),
-        n_train=n_train,
+        n_train=len(train),
         n_val=params.task.n_val,
         n_test=len(test),
-        seeds=list(params.task.seeds),
+        seeds=seeds,
     )
     folders = trained_arms(task.seeds, list(params.train_arms.arms))
     evaluation, predictions = evaluate(

@@ -48,6 +48,7 @@ def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
         cache=FEATURES,
         head=params.baseline.head,
         penalties=list(params.baseline.C),
+        imbalance=params.task.imbalance,
     )
 
 

@@ -52,6 +52,35 @@ def test_draw(labels: torch.Tensor, data: st.DataObject, seed: int) -> None:
     assert_proportional(labels, train)
 
 
+@settings(deadline=None, max_examples=60)
+@given(POOLS, st.floats(1.0, 50.0), st.integers(0, 2**32 - 1))
+def test_a_long_tail_thins_the_training_part_alone(labels: torch.Tensor, imbalance: float, seed: int) -> None:
+    full, val = draw(labels, None, 15, seed)
+    thin, same = draw(labels, None, 15, seed, imbalance)
+    assert torch.equal(val, same)
+    assert_sorted_and_distinct(thin)
+    assert set(thin.tolist()) <= set(full.tolist())
+    before, after = labels[full].bincount().tolist(), labels[thin].bincount().tolist()
+    assert after[0] == before[0]
+    assert after[-1] == max(1, round(before[-1] / imbalance))
+    shares = [a / b for a, b in zip(after, before, strict=True)]
+    for share, following, count in zip(shares, shares[1:], before[1:], strict=False):
+        assert following <= share + 1 / count  # falls from class to class, to within one image
+    assert torch.equal(thin, draw(labels, None, 15, seed, imbalance)[0])
+
+
+def test_a_long_tail_of_a_hundred_is_the_published_profile() -> None:
+    labels = torch.arange(10).repeat(1010)
+    train, _ = draw(labels, 10_000, 100, 0, 100.0)
+    assert labels[train].bincount().tolist() == [round(1000 * 100 ** (-k / 9)) for k in range(10)]
+
+
+@pytest.mark.parametrize("imbalance", [0.99, -1.0, float("nan"), float("inf")])
+def test_an_imbalance_that_is_none_is_refused(imbalance: float) -> None:
+    with pytest.raises(DataError, match="imbalance must be a number of at least 1, got"):
+        draw(torch.arange(100) % 4, None, 20, 0, imbalance)
+
+
 def test_seeds_differ() -> None:
     labels = torch.arange(100) % 4
     assert not torch.equal(draw(labels, None, 20, 0)[1], draw(labels, None, 20, 1)[1])

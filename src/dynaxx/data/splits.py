@@ -29,24 +29,46 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
     return _stratified(labels, n_first, len(labels) - n_first, seed, ("first", "second"))
 
 
-def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: float = 1.0) -> tuple[Tensor, Tensor]:
     """Draw a training and a validation part from a pool, every class in the pool's proportion.
+
+    With an `imbalance` above 1 the training part is then thinned to a long tail: of its images, class k of K keeps
+
+        imbalance^(-k / (K - 1)),  k = 0 … K-1 in label order, at least one image
+
+    (Cui et al., CVPR 2019); the validation part stays as it is.
 
     Args:
         labels: integers, (N,).
         n_train: images to train on; None takes all that `n_val` leaves.
         n_val: images to validate on.
         seed: the same seed gives the same draw.
+        imbalance: by how much more images the first class keeps than the last, at least 1; 1 thins nothing.
 
     Returns:
         (train_index, val_index): int64, sorted, disjoint.
 
     Raises:
-        DataError: a pool too small for both, or a part too small to hold every class.
+        DataError: a pool too small for both, a part too small to hold every class, or an `imbalance` below 1.
     """
+    if not 1 <= imbalance < float("inf"):
+        raise DataError(f"imbalance must be a number of at least 1, got {imbalance}")
     if n_train is None:
         n_train = len(labels) - n_val
-    return _stratified(labels, n_train, n_val, seed, ("training", "validation"))
+    train, val = _stratified(labels, n_train, n_val, seed, ("training", "validation"))
+    return (_long_tail(labels, train, imbalance, seed) if imbalance > 1 else train), val
+
+
+def _long_tail(labels: Tensor, index: Tensor, imbalance: float, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = index[torch.randperm(len(index), generator=generator)]
+    present = labels.unique()
+    kept = []
+    for k, label in enumerate(present):
+        members = shuffled[labels[shuffled] == label]
+        share = imbalance ** (-k / max(1, len(present) - 1))
+        kept.append(members[: max(1, round(share * len(members)))])
+    return torch.cat(kept).sort().values
 
 
 def _stratified(

@@ -59,7 +59,7 @@ class Task:
         fingerprint: checksum of the backbone and of the images; names the feature cache.
         images: all labelled images of the task; each seed draws its training and validation part.
         mean, std: of the normalisation, a channel.
-        n_train: images to train on; None takes all that n_val leaves.
+        n_train: images to train on, before `imbalance` thins them; None takes all that n_val leaves.
         taps: module paths chosen, in depth order.
         resonance: options of `wrap_with_resonance` but for layers and num_classes.
         train: the budget.
@@ -68,6 +68,7 @@ class Task:
         cache: folder of feature caches.
         penalties: values of C among which a probe chooses on validation.
         head: "probe" where the task is new to the backbone, "own" where its head answers it already.
+        imbalance: of the training part; above 1 it is long-tailed, see `dynaxx.data.draw`.
     """
 
     backbone: Callable[[], nn.Module]
@@ -85,6 +86,7 @@ class Task:
     cache: Path
     head: str
     penalties: Sequence[float]
+    imbalance: float = 1.0
 
     @property
     def classes(self) -> int:
@@ -92,7 +94,7 @@ class Task:
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
         """Numbers of the training and of the validation images of one seed."""
-        return draw(self.images.labels, self.n_train, self.n_val, seed)
+        return draw(self.images.labels, self.n_train, self.n_val, seed, self.imbalance)
 
     def example(self) -> Tensor:
         """One blank input."""
