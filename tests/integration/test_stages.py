@@ -156,7 +156,9 @@ def test_bad_weights_and_options_are_one_line_each(project, capsys):
 
     change(task__n_val=5000)
     fails("baseline", baseline.body, "5000", capsys)
-    change(task__n_val=100, select__layers=["layer9"])
+    change(task__n_val=100, task__imbalance=0.5)
+    fails("baseline", baseline.body, ("imbalance", "0.5"), capsys)
+    change(task__imbalance=1.0, select__layers=["layer9"])
     fails("select_layers", select_layers.body, ("layer9", "layer1"), capsys)
     change(select__layers="auto", resonance__T=0)
     fails("select_layers", select_layers.body, ("T=0", "at least 1"), capsys)
