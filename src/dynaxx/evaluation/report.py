@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dynaxx.evaluation import grids, plots
+from dynaxx.evaluation import answer_grids, arm_grids, choice_grids, loop_grids, plots
 from dynaxx.evaluation.brief import headline, highlights
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
@@ -34,18 +34,18 @@ def write_report(
         "headline": headline(evaluation.decision),
         "decision": evaluation.decision,
         "highlights": highlights(evaluation),
-        "arms": grids.arms_grid(evaluation),
-        "comparisons": grids.comparisons_grid(evaluation),
-        "efficiency": grids.efficiency_grid(evaluation),
-        "class_gains": grids.class_gains_grid(evaluation),
-        "corruptions": grids.corruptions_grid(evaluation),
-        "agreements": grids.agreements_grid(evaluation),
-        "recall": grids.recall_grid(evaluation),
-        "residuals": grids.residuals_grid(evaluation),
-        "iterations": grids.iterations_grid(evaluation),
-        "gates": grids.gates_grid(evaluation) if evaluation.gates else None,
-        "selection": None if selection is None else grids.selection_grid(selection),
-        "tuning": grids.tuning_grid(tuning),
+        "arms": arm_grids.arms_grid(evaluation),
+        "comparisons": arm_grids.comparisons_grid(evaluation),
+        "efficiency": arm_grids.efficiency_grid(evaluation),
+        "class_gains": answer_grids.class_gains_grid(evaluation),
+        "corruptions": answer_grids.corruptions_grid(evaluation),
+        "agreements": answer_grids.agreements_grid(evaluation),
+        "recall": answer_grids.recall_grid(evaluation),
+        "residuals": loop_grids.residuals_grid(evaluation),
+        "iterations": loop_grids.iterations_grid(evaluation),
+        "gates": loop_grids.gates_grid(evaluation) if evaluation.gates else None,
+        "selection": None if selection is None else choice_grids.selection_grid(selection),
+        "tuning": choice_grids.tuning_grid(tuning),
         "configuration": _yaml(params),
     }
     html, markdown = (

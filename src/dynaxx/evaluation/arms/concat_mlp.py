@@ -6,13 +6,13 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from dynaxx.evaluation.arms.facts import ArmFacts, save_mlp
+from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.matching import explicit_parameters
 from dynaxx.evaluation.arms.resonant import resonant, source
 from dynaxx.evaluation.arms.tap_mlp import TapMLP
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance.statistics import moments
 from dynaxx.training.finetune_module import FinetuneModule
-from dynaxx.training.fit import fit
 from dynaxx.training.rank import rank_zero
 
 
@@ -31,16 +31,13 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
     mlp.inner.reset_parameters()  # as if it had been made for standardised features
     read_seconds = batches.seconds + time.perf_counter() - started
     budget = task.train
-    accuracy, seconds = fit(
+    accuracy, seconds = fit_arm(
+        task,
         FinetuneModule(mlp, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing),
         batches.data,
-        trainer=task.trainer,
-        checkpoints=checkpoints,
-        epochs=budget.epochs,
-        patience=budget.patience,
-        seed=seed,
-        logger=logger(),
-        checkpoint_every=budget.checkpoint_every,
+        seed,
+        checkpoints,
+        logger,
     )
     if not rank_zero():
         return

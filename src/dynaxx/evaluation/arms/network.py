@@ -6,11 +6,11 @@ from pathlib import Path
 from torch import nn
 
 from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
+from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.images import image_data
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance.classifier import find_classifier
 from dynaxx.training.finetune_module import FinetuneModule
-from dynaxx.training.fit import fit
 from dynaxx.training.rank import rank_zero
 
 
@@ -44,17 +44,7 @@ def train_network(
     budget = task.train
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     module = FinetuneModule(network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, still=still)
-    accuracy, seconds = fit(
-        module,
-        image_data(task, seed),
-        trainer=task.trainer,
-        checkpoints=checkpoints,
-        epochs=budget.epochs,
-        patience=budget.patience,
-        seed=seed,
-        logger=logger(),
-        checkpoint_every=budget.checkpoint_every,
-    )
+    accuracy, seconds = fit_arm(task, module, image_data(task, seed), seed, checkpoints, logger)
     if not rank_zero():
         return
     out.mkdir(parents=True, exist_ok=True)

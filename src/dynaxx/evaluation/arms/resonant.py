@@ -13,12 +13,12 @@ from torch import nn
 
 from dynaxx.data import views
 from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
+from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.images import image_data
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.training.cached_data import CachedData
 from dynaxx.training.feature_cache import cache_key, open_cache
-from dynaxx.training.fit import fit
 from dynaxx.training.rank import processes, rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
@@ -109,17 +109,8 @@ def train_resonant(
     batches = source(task, seed, model, fit_statistics=rests_on is None and not keep_statistics)
     lightning_module = module(batches.tail)
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
-    accuracy, seconds = fit(
-        lightning_module,
-        batches.data,
-        trainer=task.trainer,
-        checkpoints=checkpoints,
-        epochs=epochs,
-        patience=task.train.patience,
-        seed=seed,
-        logger=logger(),
-        callbacks=callbacks,
-        checkpoint_every=task.train.checkpoint_every,
+    accuracy, seconds = fit_arm(
+        task, lightning_module, batches.data, seed, checkpoints, logger, epochs=epochs, callbacks=callbacks
     )
     model.eval()
     if not rank_zero():

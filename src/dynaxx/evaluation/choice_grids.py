@@ -1,0 +1,48 @@
+"""The report's tables of what was chosen before the test: learning rates and taps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dynaxx.evaluation.grid import Grid
+from dynaxx.evaluation.tuning import Tuned
+
+
+def tuning_grid(found: Sequence[Tuned]) -> Grid:
+    """One row an arm: its validation accuracy with every learning rate, and whether the choice is a safe one."""
+    rates = sorted({rate for tuned in found for rate in tuned.rates})
+    return Grid(
+        headers=["arm", *(f"lr {rate:g}: accuracy %" for rate in rates), "chosen", "flat there"],
+        rows=[
+            [
+                tuned.arm,
+                *(f"{100 * tuned.accuracies[tuned.rates.index(rate)]:.1f}" for rate in rates),
+                f"{tuned.lr:g}",
+                "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
+            ]
+            for tuned in found
+        ],
+        note=(
+            "Validation accuracy on a seed that is not evaluated, as many trials for every arm. Flat: the rates beside "
+            "the chosen one lose at most a point; edge: a rate beyond those tried might do better."
+        ),
+    )
+
+
+def selection_grid(selection: dict[str, Any]) -> Grid:
+    """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
+    candidates: list[dict[str, Any]] = selection["candidates"]
+    columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
+    return Grid(
+        headers=[column.replace("_", " ") for column in columns],
+        rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
+        note=str(selection["reason"]),
+        marked=tuple(map(str, selection["chosen"])),
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}".replace("-", "−")
+    return str(value)
