@@ -75,6 +75,12 @@ def test_a_long_tail_of_a_hundred_is_the_published_profile() -> None:
     assert labels[train].bincount().tolist() == [round(1000 * 100 ** (-k / 9)) for k in range(10)]
 
 
+def test_the_rarest_class_of_the_longest_tail_keeps_an_image() -> None:
+    labels = torch.arange(4).repeat(25)
+    train, _ = draw(labels, 80, 20, 0, 1e6)
+    assert labels[train].bincount().tolist() == [20, 1, 1, 1]
+
+
 @pytest.mark.parametrize("imbalance", [0.99, -1.0, float("nan"), float("inf")])
 def test_an_imbalance_that_is_none_is_refused(imbalance: float) -> None:
     with pytest.raises(DataError, match="imbalance must be a number of at least 1, got"):
