@@ -25,12 +25,19 @@ LOGGED = ("resonance", "train", "distill", "task")
 """Sections of params.yaml that each arm's MLflow run shows."""
 
 
-def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
-    """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran)."""
-    prepared = load_prepared(OUTPUTS / "prepare")
-    backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
+def build_task(
+    params: DictConfig, *, taps: list[str] | None = None, root: Path = OUTPUTS, cache: Path = FEATURES
+) -> Task:
+    """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran).
+
+    Args:
+        root: folder of what earlier stages left.
+        cache: folder of feature caches.
+    """
+    prepared = load_prepared(root / "prepare")
+    backbone = load_backbone(params.model, root / "pretrain", prepared.manifest.image_shape[0])
     if taps is None:
-        taps = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())["chosen"]
+        taps = json.loads((root / "select_layers" / "selection.json").read_text())["chosen"]
     resonance: Any = OmegaConf.to_container(params.resonance)
     return Task(
         backbone=lambda: copy.deepcopy(backbone.network),
@@ -44,8 +51,8 @@ def build_task(params: DictConfig, *, taps: list[str] | None = None) -> Task:
         resonance=resonance,
         train=TrainOptions(**params.train),
         trainer=lambda **options: instantiate(params.trainer)(**options),
-        probes=OUTPUTS / "baseline" / "baseline",
-        cache=FEATURES,
+        probes=root / "baseline" / "baseline",
+        cache=cache,
         head=params.baseline.head,
         penalties=list(params.baseline.C),
         imbalance=params.task.imbalance,

@@ -81,18 +81,27 @@ def paired_bootstrap(
             f"paired_bootstrap: resamples={resamples}, confidence={confidence}; "
             "give at least 1 and a fraction between 0 and 1"
         )
-    seeds, images = correct_a.shape
+    seeds, _ = correct_a.shape
     # Whole numbers in float64 add up exactly in any order; BCa counts ties with the estimate.
     wins_N = (correct_a.astype(np.int64) - correct_b.astype(np.int64)).sum(axis=0).astype(np.float64)
-    estimate = float(wins_N.mean() / seeds)
-    if np.all(wins_N == wins_N[0]):
+    found = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
+    return Interval(found.estimate / seeds, found.low / seeds, found.high / seeds, confidence)
+
+
+def mean_interval(
+    values_N: NDArray[np.float64], *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """BCa interval of the mean of one number an image; where all are alike it has no width.
+
+    Raises `EvaluationError` where so few resamples give no finite interval.
+    """
+    estimate = float(values_N.mean())
+    if np.all(values_N == values_N[0]):
         return Interval(estimate, estimate, estimate, confidence)
-    low, high = _bca(wins_N, resamples=resamples, confidence=confidence, seed=seed)
+    low, high = _bca(values_N, resamples=resamples, confidence=confidence, seed=seed)
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise EvaluationError(
-            f"paired_bootstrap: resamples={resamples} of {images} images give no finite interval; draw more"
-        )
-    return Interval(estimate, low / seeds, high / seeds, confidence)
+        raise EvaluationError(f"resamples={resamples} of {len(values_N)} images give no finite interval; draw more")
+    return Interval(estimate, low, high, confidence)
 
 
 def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, seed: int) -> tuple[float, float]:

@@ -1,19 +1,25 @@
-"""Which layers to couple: candidates, their scores, and the choice."""
+"""Whether to couple layers, and which: candidates, their scores, the choice, and advice."""
 
+from dynaxx.selection.advise import Advice, advise
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import Choice, choose
 from dynaxx.selection.cka import debiased_cka
+from dynaxx.selection.evidence import Evidence, gather
 from dynaxx.selection.overhead import overhead
 from dynaxx.selection.scores import Score, score
 from dynaxx.selection.select import Selection, select_layers
 
 __all__ = [
+    "Advice",
     "Choice",
+    "Evidence",
     "Score",
     "Selection",
+    "advise",
     "candidates",
     "choose",
     "debiased_cka",
+    "gather",
     "overhead",
     "score",
     "select_layers",

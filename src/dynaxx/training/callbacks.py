@@ -103,6 +103,9 @@ class FiniteLoss(Callback):
     ) -> None:
         if trainer.precision.startswith("16"):
             return  # the gradient scaler of fp16 meets overflows now and then, and skips their steps itself
+        given = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        if torch.isfinite(torch.nn.utils.get_total_norm(given)):
+            return  # one look for all of them: on a GPU each look waits until it has caught up
         for name, parameter in pl_module.named_parameters():
             if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
                 raise FloatingPointError(

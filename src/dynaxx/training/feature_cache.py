@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -72,7 +73,10 @@ def open_cache(
     """The cache `folder/key`, built first where it does not exist; written aside and renamed, so never half of one."""
     path = folder / f"{key}.safetensors"
     if not path.exists():
-        _build(path, model, images, mean, std, views)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{key}.lock"):  # of several processes one builds it, the others wait
+            if not path.exists():
+                _build(path, model, images, mean, std, views)
     with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["facts"])
         taps = sum(name.startswith("pooled_") for name in file.keys())  # noqa: SIM118 - safe_open is no mapping
@@ -109,7 +113,6 @@ def _build(
                 if name not in tensors:
                     tensors[name] = torch.empty(len(views), len(images), *part.shape[1:], dtype=part.dtype)
                 tensors[name][number, start : start + len(batch)] = part.cpu()
-    path.parent.mkdir(parents=True, exist_ok=True)
     need = sum(t.numel() * t.element_size() for t in tensors.values())
     free = shutil.disk_usage(path.parent).free
     if need > free:

@@ -1,6 +1,7 @@
 """An MLP on the mean activations of some taps, as a model that can be trained from cached anchors and deployed."""
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,11 @@ class TapMLP(nn.Module):
         # kept in a tuple, the backbone is not registered: it is neither trained nor saved with the MLP
         self._backbone, self.taps = (backbone,), list(taps)
         self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """As in torch; the backbone goes along to another device or type."""
+        self._backbone[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor | Anchors) -> Tensor:
         """Images (B, C, H, W), or anchors read earlier, to logits (B, classes)."""

@@ -1,0 +1,62 @@
+"""`python -m studies.advice ROOT …`: what `dynaxx advise` is calibrated on, from the worlds of the study `advice`.
+
+Each ROOT holds the worlds that `python -m studies.run advice` or `advice_digits` trained there, and params.yaml lies
+two folders above it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from dynaxx.data import load_prepared
+from dynaxx.evaluation.files import write_text
+from dynaxx.selection.calibration import PAIRS, Pair, left_out
+from dynaxx.selection.evidence import gather
+from dynaxx.training.backbone import load_backbone
+from pipelines.source import open_source
+from studies.findings import correct, of_jobs
+from studies.regimes import advice, advice_digits
+
+IMAGES = 500
+
+
+def measured(root: Path) -> list[Pair]:
+    """The pairs of all worlds in one root that are complete."""
+    params = OmegaConf.load(root.parents[1] / "params.yaml")
+    labels = open_source(params.data).test().labels.numpy()
+    pairs = []
+    for finding in of_jobs([*advice(), *advice_digits()], root, "accuracy", correct(labels)):
+        world = root / finding.regime.split("/")[0]
+        gains = {d.rival: 100 * float(np.mean(d.per_seed)) for d in finding.differences}
+        if len(gains) < 3:
+            continue
+        prepared = load_prepared(world / "prepare")
+        backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
+        seen = gather(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
+        name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
+        pairs.append(Pair(name, seen.share_left, seen.probe_gain, gains))
+        print(pairs[-1], flush=True)
+    return pairs
+
+
+def main(arguments: Sequence[str]) -> int:
+    pairs = [pair for root in arguments for pair in measured(Path(root))]
+    if len(pairs) < 6:
+        print(f"error: {len(pairs)} worlds are complete, at least 6 are needed; run the studies first", file=sys.stderr)
+        return 1
+    errors = [
+        {"pair": pair.name, "measured": pair.gains["baseline"], **asdict(found)}
+        for pair, found in zip(pairs, left_out(pairs), strict=True)
+    ]
+    content = {"images": IMAGES, "pairs": [asdict(pair) for pair in pairs], "left_out": errors}
+    write_text(PAIRS, json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""`python -m studies.page`: from studies/results to docs/when-it-pays.md and docs/experiments.md."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.statistics import Interval
+from studies.findings import EXPLICIT, RESULTS, Difference, Finding, read
+
+HERE, DOCS = Path(__file__).parent, Path(__file__).parents[1] / "docs"
+ONE_PASS = ("direct", "explicit_T1", "concat_mlp", "concat_probe")
+LEVEL = 0.05
+
+
+def main() -> int:
+    told, found = everything()
+    write_text(DOCS / "when-it-pays.md", pays(found, told))
+    write_text(DOCS / "experiments.md", experiments(json.loads((RESULTS / "tried.json").read_text())))
+    return 0
+
+
+def everything() -> tuple[dict[str, Any], list[Finding]]:
+    """All that studies/results holds of regimes in which explicit was trained."""
+    told: dict[str, Any] = {}
+    found: list[Finding] = []
+    for name in ("classes", "dense", "dense_shift"):
+        if (RESULTS / f"{name}.json").exists():
+            more, findings = read(RESULTS / f"{name}.json")
+            told |= more
+            found += [finding for finding in findings if EXPLICIT in finding.scores]
+    return told, found
+
+
+def pays(found: list[Finding], told: dict[str, Any]) -> str:
+    """The text of docs/when-it-pays.md."""
+    rows = [row(finding) for finding in found]
+    arms = list(dict.fromkeys(d.rival for finding in found for d in finding.differences))
+    won = [r["regime"] for r in rows if r["verdict"] == "won"]
+    lost = [r["regime"] for r in rows if r["verdict"] != "won"]
+    headline = (
+        f"**The loop beats the best single pass in {len(won)} of {len(rows)} regimes: {', '.join(won)}.** "
+        f"It does not in: {', '.join(lost)}."
+        if won
+        else "**In none of the regimes below does the loop beat the best single pass: take `direct`.**"
+    )
+    table = markdown(
+        ["regime", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", "p over seeds", "verdict"],
+        [
+            [r[key] for key in ("regime", "metric", EXPLICIT, "rival", "difference", "seeds", "p", "verdict")]
+            for r in rows
+        ],
+    )
+    against = markdown(["regime", *arms], [[r["regime"], *(r["against"].get(arm, "") for arm in arms)] for r in rows])
+    text = _template("when-it-pays.md.j2").render(headline=headline, table=table, against=against, told=_said(told))
+    return text.rstrip() + "\n"
+
+
+def row(finding: Finding) -> dict[str, Any]:
+    """One line of the table."""
+    rivals = [d for d in finding.differences if d.rival in ONE_PASS]
+    best = max(rivals, key=lambda d: finding.scores[d.rival])
+    return {
+        "regime": finding.regime,
+        "metric": finding.metric,
+        "explicit": f"{100 * finding.scores[EXPLICIT]:.1f}",
+        "rival": f"{best.rival} {100 * finding.scores[best.rival]:.1f}",
+        "difference": points(best.interval),
+        "seeds": len(best.seeds),
+        "p": "too few seeds" if best.p is None else f"{best.p:.3f}",
+        "verdict": verdict(best, finding.scores[best.rival]),
+        "against": {d.rival: points(d.interval) for d in finding.differences},
+    }
+
+
+def verdict(difference: Difference, rival_score: float) -> str:
+    """Of the loop against one rival."""
+    interval = difference.interval
+    if interval.high < 0:
+        return "lost"
+    if interval.low <= 0:
+        return "tie"
+    if difference.p is None:
+        return "ahead, on too few seeds"
+    if difference.p >= LEVEL:
+        return "ahead, but the seeds disagree"
+    large = interval.estimate >= 0.01 or interval.estimate >= 0.02 * rival_score
+    return "won" if large else "ahead by less than a point"
+
+
+def points(interval: Interval) -> str:
+    """In points of the score."""
+    return f"{100 * interval.estimate:+.2f} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+
+
+def experiments(looked_at: list[dict[str, Any]]) -> str:
+    """The text of docs/experiments.md."""
+    tables = {}
+    for world in dict.fromkeys(entry["world"] for entry in looked_at):
+        entries = [entry for entry in looked_at if entry["world"] == world]
+        arms = list(dict.fromkeys(entry["arm"] for entry in entries))
+        by_regime: dict[str, dict[str, str]] = {}
+        for entry in entries:
+            by_regime.setdefault(entry["regime"], {})[entry["arm"]] = f"{100 * entry['score']:.1f} ({entry['seeds']})"
+        rows = [[name, *(scores.get(arm, "") for arm in arms)] for name, scores in by_regime.items()]
+        tables[world] = markdown(["what", *arms], rows)
+    return _template("experiments.md.j2").render(tables=tables).rstrip() + "\n"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _template(name: str) -> Any:
+    environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
+    return environment.from_string((HERE / name).read_text())
+
+
+def _said(told: dict[str, Any]) -> str:
+    machine = told.get("evaluated on", {})
+    return f"Evaluated on: {machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Microscope slices with a label for each pixel: reading them, and batches of random crops."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from dynaxx.data import DataError, epoch_generator, normalise
+
+Batch = tuple[Tensor, Tensor]
+
+BLOCK = 16
+"""Side, in pixels, of the blocks whose share of membrane the backbone is trained on."""
+
+
+def read_slices(path: Path) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, 1, H, W) and labels int64 (N, H, W), 1 where a membrane is, in the order of their numbers.
+
+    Raises:
+        DataError: no zip of image/K.png and label/K.png.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if "/image/" in name and name.endswith(".png")]
+            names.sort(key=lambda name: int(Path(name).stem))
+            images = [_pixels(archive.read(name)) for name in names]
+            labels = [_pixels(archive.read(name.replace("/image/", "/label/"))) for name in names]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: no .zip of image/K.png and label/K.png ({error})") from None
+    # the labels are white inside the cells and black on their membranes
+    return torch.stack(images)[:, None], (torch.stack(labels) < 128).long()
+
+
+def _pixels(data: bytes) -> Tensor:
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("L")))
+
+
+def density(labels: Tensor) -> Tensor:
+    """The third, 0 to 2, in which each pixel's block lies by its share of membrane; int64 (N, H, W)."""
+    share = F.avg_pool2d(labels[:, None].float(), BLOCK)
+    low, high = torch.quantile(share.flatten(), torch.tensor([1 / 3, 2 / 3]))
+    third = (share > low).long() + (share > high).long()
+    return third.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)[:, 0]
+
+
+class Crops(Dataset[Batch]):
+    """Random crops, turned and mirrored; which ones depends on seed, epoch and number alone."""
+
+    def __init__(self, images: Tensor, labels: Tensor, size: int, count: int, seed: int) -> None:
+        self.images, self.labels, self.size, self.count, self.seed = images, labels, size, count, seed
+        self.epoch = -1
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Batch:
+        generator = epoch_generator(self.seed, self.epoch * self.count + number)
+        which, top, left, turns, mirrored = (
+            int(torch.randint(high, (), generator=generator))
+            for high in (len(self.images), *(s - self.size + 1 for s in self.images.shape[-2:]), 4, 2)
+        )
+        window = (..., slice(top, top + self.size), slice(left, left + self.size))
+        parts = [part[which][window].rot90(turns, (-2, -1)) for part in (self.images, self.labels)]
+        x, y = (part.flip(-1) if mirrored else part for part in parts)
+        return x, y
+
+
+class SliceData(pl.LightningDataModule):
+    """Batches (x float32 (B, 1, H, W), y int64 (B, H, W)): crops to train on, whole slices to validate on."""
+
+    def __init__(
+        self, train: Batch, val: Batch, mean: float, std: float, *, size: int, count: int, batch: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.crops, self.val = Crops(*train, size, count, seed), val
+        self.mean, self.std, self.batch = [mean], [std], batch
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        self.crops.epoch += 1
+        return DataLoader(self.crops, self.batch, shuffle=False, collate_fn=self._collate)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(TensorDataset(*self.val), 1, collate_fn=self._collate)
+
+    def _collate(self, samples: list[Batch]) -> Batch:
+        x, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
+        return normalise(x, self.mean, self.std), y

@@ -1,0 +1,74 @@
+"""From answers to differences, verdicts and pages."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dynaxx.evaluation.statistics import Interval
+from studies import page
+from studies.findings import RESULTS, Difference, find, read, write
+
+
+def scores(mean, seeds=6, images=200):
+    generator = np.random.default_rng(0)
+    return {s: (generator.random(images) < mean).astype(float) for s in range(seeds)}
+
+
+def test_differences_are_over_the_seeds_that_both_have():
+    ours, theirs = scores(0.8), scores(0.6)
+    del theirs[0]
+    found = find("w/r", "accuracy", {"explicit": ours, "direct": theirs})
+    (difference,) = found.differences
+    assert difference.seeds == [1, 2, 3, 4, 5]
+    assert difference.p is None  # five seeds can show nothing
+    naive = [float(ours[s].mean() - theirs[s].mean()) for s in difference.seeds]
+    assert difference.per_seed == pytest.approx(naive)
+    assert difference.interval.estimate == pytest.approx(np.mean(naive))
+    assert difference.interval.low < difference.interval.estimate < difference.interval.high
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    found = [find("w/r", "IoU", {"explicit": scores(0.8), "direct": scores(0.6)})]
+    write(found, tmp_path / "f.json", {"seeds": [1]})
+    assert read(tmp_path / "f.json") == ({"seeds": [1]}, found)
+
+
+@pytest.mark.parametrize(
+    ("interval", "p", "expected"),
+    [
+        ((0.02, 0.01, 0.03), 0.03, "won"),
+        ((0.008, 0.004, 0.012), 0.03, "ahead by less than a point"),
+        ((0.02, 0.01, 0.03), None, "ahead, on too few seeds"),
+        ((0.02, 0.01, 0.03), 0.3, "ahead, but the seeds disagree"),
+        ((0.02, -0.01, 0.03), 0.03, "tie"),
+        ((-0.02, -0.03, -0.01), 0.03, "lost"),
+    ],
+)
+def test_verdicts(interval, p, expected):
+    difference = Difference("direct", list(range(6)), Interval(*interval, 0.95), [0.0] * 6, p)
+    assert page.verdict(difference, 0.7) == expected
+
+
+def test_a_small_score_is_judged_by_its_own_size():
+    difference = Difference("direct", list(range(6)), Interval(0.008, 0.004, 0.012, 0.95), [0.0] * 6, 0.03)
+    assert page.verdict(difference, 0.3) == "won"
+
+
+def test_the_rival_that_counts_is_the_best_single_pass():
+    by_arm = {"explicit": scores(0.8), "direct": scores(0.5), "concat_probe": scores(0.7), "full_finetune": scores(0.9)}
+    row = page.row(find("w/r", "accuracy", by_arm))
+    assert row["rival"].startswith("concat_probe")
+    assert set(row["against"]) == {"direct", "concat_probe", "full_finetune"}
+
+
+def test_where_nothing_is_won_the_headline_recommends_direct():
+    text = page.pays([find("w/r", "accuracy", {"explicit": scores(0.6), "direct": scores(0.8)})], {})
+    assert "take `direct`" in text
+
+
+def test_the_committed_pages_are_what_the_committed_results_say():
+    told, found = page.everything()
+    assert (page.DOCS / "when-it-pays.md").read_text() == page.pays(found, told)
+    looked_at = json.loads((RESULTS / "tried.json").read_text())
+    assert (page.DOCS / "experiments.md").read_text() == page.experiments(looked_at)
