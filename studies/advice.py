@@ -20,7 +20,7 @@ from dynaxx.selection.evidence import gather
 from dynaxx.training.backbone import load_backbone
 from pipelines.source import open_source
 from studies.findings import correct, of_jobs
-from studies.regimes import advice, advice_digits
+from studies.regimes import COARSE, advice, advice_digits
 
 IMAGES = 500
 
@@ -45,7 +45,8 @@ def measured(root: Path) -> list[Pair]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    pairs = [pair for root in arguments for pair in measured(Path(root))]
+    found = [pair for root in arguments for pair in measured(Path(root))]
+    pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # which is kept to be judged by
     if len(pairs) < 6:
         print(f"error: {len(pairs)} worlds are complete, at least 6 are needed; run the studies first", file=sys.stderr)
         return 1
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         for pair, found in zip(pairs, left_out(pairs), strict=True)
     ]
     content = {"images": IMAGES, "pairs": [asdict(pair) for pair in pairs], "left_out": errors}
+    content["held_out"] = [asdict(pair) for pair in found if pair not in pairs]
     write_text(PAIRS, json.dumps(content, indent=1) + "\n")
     return 0
 

@@ -204,13 +204,14 @@ GROUPINGS: dict[str, dict[str, list[str]] | None] = {
 def advice() -> list[Job]:
     """What resonance gains on many backbones; `dynaxx advise` is calibrated on it."""
     shorter = {"model.pretrain.epochs": 10, "model.pretrain.patience": 10}
-    changes = SEARCHED | {"task.n_val": 1000, "train.epochs": 40, "train.patience": 40} | shorter
+    changes = SEARCHED | {"task.n_val": 1000, "train.epochs": 40, "train.patience": 40}
     names = ("baseline", "explicit", "direct", "concat_probe")
+    held_out = arms(COARSE, "advice", names, changes, seeds=(0,), keep=False)
     return [
         job
         for name, groups in GROUPINGS.items()
-        for job in arms(name, "advice", names, changes | {"data.groups": groups}, seeds=(0,), keep=False)
-    ]
+        for job in arms(name, "advice", names, changes | shorter | {"data.groups": groups}, seeds=(0,), keep=False)
+    ] + held_out
 
 
 DIGITS: dict[str, dict[str, list[str]] | None] = {

@@ -53,6 +53,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
         backbone.std,
         most=images,
         latency_budget=options.evaluate.latency_budget,
+        minimum_relative_gain=options.evaluate.minimum_relative_gain,
         seed=seed,
     )
 

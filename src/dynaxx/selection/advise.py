@@ -12,8 +12,6 @@ from dynaxx.selection.calibration import Expectation, Pair, expect, read_pairs
 from dynaxx.selection.evidence import Evidence, gather
 from dynaxx.selection.overhead import overhead
 
-WORTH = 1.0
-"""Points of accuracy below which a gain is not worth a second model (DESIGN §6)."""
 NEWS = 0.9
 """Redundancy below which a layer counts as diverse."""
 FINE = 0.1
@@ -50,6 +48,7 @@ def advise(
     layers: str | Sequence[int | str] = "auto",
     most: int = 500,
     latency_budget: float = 0.2,
+    minimum_relative_gain: float = 0.02,
     seed: int = 0,
 ) -> Advice:
     """Say whether to try resonance on `backbone`; trains nothing but linear probes.
@@ -61,6 +60,7 @@ def advise(
         layers: see `gather`.
         most: images that are looked at.
         latency_budget: what explicit may add to the backbone's cost, as a share.
+        minimum_relative_gain: of accuracy, below which an arm is not adopted (DESIGN §6).
 
     Raises:
         ResonanceError: see `gather`.
@@ -69,19 +69,21 @@ def advise(
     example = torch.zeros(1, *images.images.shape[1:])
     three = [evidence.taps[0], evidence.taps[len(evidence.taps) // 2], evidence.taps[-1]]
     cost = overhead(backbone, list(dict.fromkeys(three)), example, {"rank": ResonanceConfig.rank})
-    return judge(evidence, read_pairs(), cost, latency_budget)
+    return judge(evidence, read_pairs(), cost, latency_budget, minimum_relative_gain)
 
 
-def judge(evidence: Evidence, pairs: list[Pair], cost: float, latency_budget: float) -> Advice:
+def judge(
+    evidence: Evidence, pairs: list[Pair], cost: float, latency_budget: float, minimum_relative_gain: float
+) -> Advice:
     """From evidence and pairs to advice.
 
     Args:
         cost: FLOPs that explicit adds, as a share of the backbone's.
     """
     expected = expect(evidence, "baseline", pairs)
-    told = f"expected gain {expected.estimate:+.1f} points [{expected.low:+.1f}, {expected.high:+.1f}]"
+    told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points [{expected.low:+.1f}, {expected.high:+.1f}]"
     left = f"the last layer leaves {evidence.information_left:.2f} of {evidence.entropy:.2f} bits about the label"
-    if expected.estimate < WORTH:
+    if expected.estimate < 100 * minimum_relative_gain * evidence.last_accuracy:
         verdict, reason = "no", f"{told}: {left}"
     elif expected.low > 0:
         verdict, reason = "yes", f"{told}: {left}"
