@@ -67,8 +67,10 @@ def advise(
     """
     evidence = gather(backbone, images, mean, std, layers=layers, most=most, seed=seed)
     example = torch.zeros(1, *images.images.shape[1:])
-    three = [evidence.taps[0], evidence.taps[len(evidence.taps) // 2], evidence.taps[-1]]
-    cost = overhead(backbone, list(dict.fromkeys(three)), example, {"rank": ResonanceConfig.rank})
+    count = len(evidence.taps)
+    three = sorted({0, count // 2, count - 1})
+    rank = min(ResonanceConfig.rank, sum(evidence.channels[tap] for tap in three))  # narrow layers have no larger one
+    cost = overhead(backbone, [evidence.taps[tap] for tap in three], example, {"rank": rank})
     return judge(evidence, read_pairs(), cost, latency_budget, minimum_relative_gain)
 
 
@@ -81,7 +83,8 @@ def judge(
         cost: FLOPs that explicit adds, as a share of the backbone's.
     """
     expected = expect(evidence, "baseline", pairs)
-    told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points [{expected.low:+.1f}, {expected.high:+.1f}]"
+    interval = f"[{expected.low:+.1f}, {expected.high:+.1f}]"
+    told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
     left = f"the last layer leaves {evidence.information_left:.2f} of {evidence.entropy:.2f} bits about the label"
     if expected.estimate < 100 * minimum_relative_gain * evidence.last_accuracy:
         verdict, reason = "no", f"{told}: {left}"

@@ -28,6 +28,7 @@ class Evidence:
         images: how many.
         classes: of the task.
         taps: the layers looked at, in depth order.
+        channels: of each.
         last_accuracy: of a cross-validated probe on what the classifier reads.
         probe_gain: accuracy of one on all taps and the last layer, minus `last_accuracy`.
         standard_error: of the gain, over the images (paired).
@@ -39,6 +40,7 @@ class Evidence:
     images: int
     classes: int
     taps: list[str]
+    channels: list[int]
     last_accuracy: float
     probe_gain: float
     standard_error: float
@@ -97,6 +99,7 @@ def gather(
         images=len(y),
         classes=len(counts),
         taps=list(paths),
+        channels=[features[path].shape[1] for path in paths],
         last_accuracy=float(_correct(alone, y).mean()),
         probe_gain=float(gain.mean()),
         standard_error=float(gain.std(ddof=1) / np.sqrt(len(gain))),

@@ -1,0 +1,52 @@
+"""`python -m studies.settle [--root FOLDER]`: how soon the loops of the study `main` settle, on test images."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dynaxx.data import normalise
+from dynaxx.evaluation.arms.facts import load_arm
+from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.residuals import settled_shares
+from dynaxx.resonance import ResonantModel
+from pipelines.source import open_source
+from pipelines.stage import read_params
+from pipelines.task import build_task
+from studies.findings import RESULTS
+from studies.regimes import COARSE
+from studies.regimes import main as study
+from studies.run import ROOT
+
+IMAGES, ITERATIONS, TOLERANCE = 1000, 10, 1e-2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
+    root = parser.parse_args(arguments).root
+    params = read_params()
+    task = build_task(params, root=root / COARSE, cache=root / "features")
+    images = normalise(open_source(params.data).test().images[:: 5000 // IMAGES], task.mean, task.std)
+    shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}
+    for job in study():
+        if job.arm == "explicit" and job.done(root):
+            model = load_arm(job.folder(root), task.backbone())
+            assert isinstance(model, ResonantModel)
+            for solver, found in shares.items():
+                found.append(settled_shares(model, images, ITERATIONS, TOLERANCE, solver))
+    content = {
+        "images": len(images),
+        "tolerance": TOLERANCE,
+        "seeds": len(shares["picard"]),
+        "settled after": {solver: np.mean(found, axis=0).tolist() for solver, found in shares.items()},
+    }
+    write_text(RESULTS / "settle.json", json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

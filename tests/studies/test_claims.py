@@ -1,0 +1,54 @@
+"""The ledger: what the committed results say, and that verdicts follow the numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+from dynaxx.evaluation.statistics import Interval
+from studies.claims import CLAIMS, DOCS, ledger, read_results
+
+
+def verdict(said, results):
+    (claim,) = [claim for claim in CLAIMS if said in claim.said]
+    return claim.found(results)[1]
+
+
+def with_gap(results, regime, rival, low, high):
+    """The results, had explicit minus `rival` been so."""
+    finding = results.findings[regime]
+    differences = [
+        replace(d, interval=Interval((low + high) / 2, low, high, 0.95)) if d.rival == rival else d
+        for d in finding.differences
+    ]
+    return replace(results, findings=results.findings | {regime: replace(finding, differences=differences)})
+
+
+def test_the_committed_ledger_is_what_the_committed_results_say():
+    assert (DOCS / "claims.md").read_text() == ledger(read_results())
+
+
+@pytest.mark.parametrize(
+    ("said", "rival", "gap", "expected"),
+    [
+        ("LoRA", "lora", (0.001, 0.02), "held"),
+        ("LoRA", "lora", (-0.001, 0.02), "did not hold"),
+        ("fine-tuning", "full_finetune", (-0.004, 0.01), "held"),
+        ("fine-tuning", "full_finetune", (-0.006, 0.01), "did not hold"),
+        ("within 1 to 2 %", "implicit", (0.001, 0.019), "held"),
+        ("within 1 to 2 %", "implicit", (0.001, 0.021), "did not hold"),
+        ("same couplings", "explicit_T1", (-0.001, 0.021), "did not hold"),
+        ("5 to 15 %", "baseline", (0.02, 0.05), "did not hold"),
+    ],
+)
+def test_verdicts_follow_the_interval(said, rival, gap, expected):
+    assert verdict(said, with_gap(read_results(), "coarse/main", rival, *gap)) == expected
+
+
+def test_a_loop_that_settles_late_does_not_hold():
+    results = read_results()
+    late = results.settle | {"settled after": {"picard": [0.0] * 7 + [1.0] * 3}}
+    assert verdict("5 to 7 iterations", replace(results, settle=late)) == "did not hold"
+
+
+def test_what_no_experiment_asks_is_untested():
+    assert verdict("regression", read_results()) == "untested"
