@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
 from dynaxx.evaluation.arms import explicit, implicit
-from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
+from dynaxx.evaluation.arms.facts import BACKBONE, ArmFacts, load_arm
 from dynaxx.evaluation.arms.probes import train_baseline
 from dynaxx.evaluation.arms.rivals import RIVALS
 from dynaxx.evaluation.arms.task import Task
@@ -48,10 +48,8 @@ def run_job(job: Job, params: DictConfig, root: Path) -> str:
     accuracy = _train(job, task, params, aside, checkpoints)
     if job.tested:
         _answer(job, task, params, aside)
-    if not job.keep and job.arm != "baseline":  # whose probe the others start from
-        for weights in aside.glob("*.safetensors"):
-            if weights.name != ANSWERS:
-                weights.unlink()
+    if not job.keep:
+        (aside / BACKBONE).unlink(missing_ok=True)
     aside.rename(folder)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return f"{job.name}: validation accuracy {accuracy:.3f}"

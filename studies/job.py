@@ -29,7 +29,7 @@ class Job:
         taps: layers that are coupled instead of those chosen for the world; empty keeps these.
         tested: whether the test images are answered; what is tuned never opens them.
         corrupted: whether corrupted test images are answered, too.
-        keep: whether the weights are kept.
+        keep: whether the weights of a whole network are kept, for arms that train one; adapters are.
     """
 
     world: str

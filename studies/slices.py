@@ -43,7 +43,13 @@ def _pixels(data: bytes) -> Tensor:
 
 
 def density(labels: Tensor) -> Tensor:
-    """The third, 0 to 2, in which each pixel's block lies by its share of membrane; int64 (N, H, W)."""
+    """The third, 0 to 2, in which each pixel's block lies by its share of membrane; int64 (N, H, W).
+
+    Raises:
+        DataError: sides that are no multiples of the block's.
+    """
+    if labels.shape[1] % BLOCK or labels.shape[2] % BLOCK:
+        raise DataError(f"slices of {labels.shape[1]} x {labels.shape[2]} pixels; both must be multiples of {BLOCK}")
     share = F.avg_pool2d(labels[:, None].float(), BLOCK)
     low, high = torch.quantile(share.flatten(), torch.tensor([1 / 3, 2 / 3]))
     third = (share > low).long() + (share > high).long()

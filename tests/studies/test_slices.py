@@ -62,6 +62,8 @@ def test_density_tells_thirds_of_blocks_and_is_the_same_within_one():
     assert torch.equal(blocks.amin((2, 4)), blocks.amax((2, 4)))
     assert third[0, 0, 0] == 2
     assert third[0, 31, 47] == 0
+    with pytest.raises(DataError, match="slices of 30 x 48 pixels; both must be multiples of 16"):
+        density(labels[:, :30])
 
 
 def test_crops_depend_on_seed_and_epoch_alone_and_keep_image_and_label_together():

@@ -1,0 +1,90 @@
+"""The real thing, small: fits of both kinds of task, from nothing to findings."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+from test_slices import write_zip
+
+from dynaxx.data import Digits
+from pipelines.compose import compose_params
+from studies import dense_shift, membrane, regimes
+from studies.findings import correct, of_jobs
+from studies.fit import run_job
+from studies.job import Job
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = OmegaConf.create(yaml.safe_load(compose_params(["experiment=smoke"])))
+    found.slices = str(write_zip(tmp_path / "slices.zip", count=30, side=144))
+    return found
+
+
+def run(jobs, params, root):
+    return [run_job(job, params, root) for job in jobs if not job.done(root)]
+
+
+@pytest.mark.slow
+def test_classes_from_nothing_to_findings(params, tmp_path):
+    arms = ("baseline", "explicit", "direct", "implicit", "full_finetune")
+    jobs = regimes.arms("coarse", "few", arms, {"task.n_train": 300}, seeds=(0,), corrupted=True, keep=False)
+    run(jobs, params, tmp_path)
+    assert all(job.done(tmp_path) for job in jobs)
+    labels = Digits().test().labels.numpy()
+    (found,) = of_jobs(jobs, tmp_path, "accuracy", correct(labels))
+    assert found.regime == "coarse/few"
+    assert set(found.scores) == set(arms)
+    assert found.scores["baseline"] > 0.5  # of ten classes: labels and answers belong together
+    tuned = tmp_path / "coarse" / "few" / "full_finetune" / "seed-0"
+    assert sorted(path.name for path in tuned.iterdir()) == ["answers.safetensors", "arm.json"]
+    assert not [path for path in tmp_path.rglob(".*") if "checkpoints" in path.name]
+
+
+@pytest.mark.slow
+def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(membrane, "CROPS", 8)
+    monkeypatch.setattr(membrane, "BATCH", 4)
+    small = {"resonance.rank": 4, "train.epochs": 1, "model.pretrain.epochs": 1}
+    names = ("baseline", "explicit", "direct", "explicit_T1", "full_finetune")
+    jobs = regimes.arms("membrane", "labels-8", names, small | {"labels": 2}, seeds=(0,))
+    lines = run(jobs, params, tmp_path)
+    assert all("(test)" in line for line in lines[1:])
+    counts = {}
+    for job in jobs[1:]:
+        facts = json.loads((job.folder(tmp_path) / "arm.json").read_text())
+        assert 0 <= facts["notes"]["iou"] <= 1
+        counts[job.arm] = facts["live_parameters"]
+    assert counts["direct"] == pytest.approx(counts["explicit"], rel=0.2)
+    assert counts["explicit_T1"] == pytest.approx(counts["explicit"], rel=0.2)
+
+    # a tuning job looks at its validation slices, and at no test slice
+    tuning = Job("membrane", "labels-8", "explicit_T1", 0, small | {"labels": 2}, tested=False)
+    monkeypatch.setattr(membrane, "answers", lambda model, images, task: seen.append(images) or torch.zeros(2, 1, 1))
+    monkeypatch.setattr(membrane, "intersection_over_union", lambda found, labels: torch.zeros(2))
+    seen = []
+    run_job(tuning, params, tmp_path)
+    images, _ = membrane.slices(params.slices)
+    test = {tuple(images[index].flatten()[:99].tolist()) for index in membrane.TEST}
+    assert len(seen[0]) == membrane.VAL
+    assert not test & {tuple(image.flatten()[:99].tolist()) for image in seen[0]}
+
+
+@pytest.mark.slow
+def test_the_trained_loop_is_asked_with_other_iterations_and_on_worse_images(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(membrane, "CROPS", 8)
+    monkeypatch.setattr(dense_shift, "STRENGTHS", (5,))
+    monkeypatch.setattr(dense_shift, "ITERATIONS", (1, 2))
+    monkeypatch.setattr(dense_shift, "read_params", lambda: params)
+    params.resonance.rank = 4
+    small = {"train.epochs": 1, "model.pretrain.epochs": 1}
+    jobs = regimes.arms("membrane", "labels-8", ("baseline", "explicit", "direct"), small, seeds=(0,))
+    run(jobs, params, tmp_path)
+    found = {f.regime: f for f in dense_shift.shifted(tmp_path, params.slices, [0], lambda line: None)}
+    assert {"membrane/noise", "membrane/jpeg", "membrane/T-1", "membrane/T-2"} <= set(found)
+    assert np.isfinite([list(f.scores.values()) for f in found.values()]).all()
+    assert found["membrane/T-1"].scores["direct"] == found["membrane/T-2"].scores["direct"]
