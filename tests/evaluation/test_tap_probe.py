@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from dynaxx.evaluation.arms.tap_mlp import TapMLP
 from dynaxx.evaluation.arms.tap_probe import TapProbe
 from dynaxx.training.features import PENULTIMATE, pooled_features
 
@@ -23,3 +24,10 @@ def test_it_reads_the_taps_as_they_were_when_they_were_reached():
         linear = nn.Linear(inputs.shape[1], 3)
         with torch.no_grad():
             assert torch.allclose(TapProbe(backbone, taps, linear)(x), linear(inputs), atol=1e-5)
+
+
+def test_an_mlp_takes_the_backbone_that_it_reads_along():
+    mlp, x = TapMLP(overwriting_backbone(), ["0", "2"], 10, 4, 3), torch.rand(2, 1, 8, 8)
+    expected = mlp(x)
+    assert torch.allclose(mlp.double()(x.double()), expected.double(), atol=1e-5)
+    assert not [name for name in mlp.state_dict() if "backbone" in name]

@@ -1,6 +1,8 @@
 """Training from the cache is training on the images: same order, same views, same numbers."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
+from dynaxx.training import feature_cache
 from dynaxx.training.cached_data import CachedData
 from dynaxx.training.feature_cache import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet
@@ -116,3 +119,18 @@ def test_the_key_depends_on_every_part():
     keys |= {cache_key(plain, of="b", views="flip"), cache_key(plain, of="a", views="none")}
     assert len(keys) == 8
     assert cache_key(model_of(), of="a", views="flip") in keys
+
+
+def test_of_several_that_need_a_cache_one_builds_it(tmp_path, images, monkeypatch):
+    built, started = [], threading.Barrier(3)
+    build = feature_cache._build
+    monkeypatch.setattr(feature_cache, "_build", lambda *args: built.append(1) or build(*args))
+
+    def ask(model):
+        started.wait()
+        return open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("flip", 8))
+
+    with ThreadPoolExecutor(3) as pool:
+        caches = list(pool.map(ask, [model_of() for _ in range(3)]))
+    assert len(built) == 1
+    assert all(torch.equal(a, b) for cache in caches[1:] for a, b in zip(cache.pooled, caches[0].pooled, strict=True))
