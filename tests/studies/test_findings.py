@@ -1,6 +1,7 @@
 """From answers to differences, verdicts and pages."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -72,3 +73,12 @@ def test_the_committed_pages_are_what_the_committed_results_say():
     assert (page.DOCS / "when-it-pays.md").read_text() == page.pays(found, told)
     looked_at = json.loads((RESULTS / "tried.json").read_text())
     assert (page.DOCS / "experiments.md").read_text() == page.experiments(looked_at)
+
+
+def test_the_readme_says_what_the_pages_say():
+    readme = (page.DOCS.parent / "README.md").read_text()
+    said = readme[readme.index("## When does the loop pay?") : readme.index("## What does it cost?")]
+    figures = re.findall(r"[+-]\d+\.\d+ \[[^\]]+\]", said)
+    assert len(figures) >= 5
+    pages = (page.DOCS / "when-it-pays.md").read_text() + (page.DOCS / "claims.md").read_text()
+    assert not [figure for figure in figures if figure not in pages]
