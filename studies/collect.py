@@ -19,7 +19,7 @@ from studies.findings import RESULTS, correct, of_jobs, write
 from studies.fit import corrupted_index
 from studies.job import ANSWERS, Job
 from studies.membrane import TEST, intersection_over_union, slices
-from studies.regimes import STUDIES, dense, dense_designs, labels, same, tail, tune
+from studies.regimes import dense, dense_designs, designs, labels, same, tail, tune
 from studies.regimes import main as main_study
 from studies.run import ROOT
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worse = of_jobs(spoilt, root, "accuracy, corrupted", correct(y[corrupted_index(len(y)).numpy()], "corrupted"))
     write([*found, *worse], RESULTS / "classes.json", told)
     write(of_jobs(dense(), root, "IoU", iou), RESULTS / "dense.json", told)
-    looked_at = tried([*tune(), *STUDIES["designs"](), *dense_designs()], root)
+    looked_at = tried([*tune(), *designs(), *dense_designs()], root)
     write_text(RESULTS / "tried.json", json.dumps(looked_at, indent=1) + "\n")
     return 0
 

@@ -153,7 +153,7 @@ def designs() -> list[Job]:
 
 
 DENSE = {"resonance.rank": 16, "train.epochs": 40, "model.pretrain.epochs": 60}
-"""Of the dense task: 40 passes of 16 steps over random crops."""
+"""Of the dense task: 40 passes of 16 steps over the same 256 random crops."""
 
 DENSE_DESIGNS: dict[str, dict[str, Any]] = {
     "T-4": {"resonance.T": 4},

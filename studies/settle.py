@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = parser.parse_args(arguments).root
     params = read_params()
     task = build_task(params, root=root / COARSE, cache=root / "features")
-    images = normalise(open_source(params.data).test().images[:: 5000 // IMAGES], task.mean, task.std)
+    test = open_source(params.data).test()
+    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.mean, task.std)
     shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}
     for job in study():
         if job.arm == "explicit" and job.done(root):

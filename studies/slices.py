@@ -57,17 +57,16 @@ def density(labels: Tensor) -> Tensor:
 
 
 class Crops(Dataset[Batch]):
-    """Random crops, turned and mirrored; which ones depends on seed, epoch and number alone."""
+    """`count` random crops, turned and mirrored, the same in every epoch; which ones depends on the seed alone."""
 
     def __init__(self, images: Tensor, labels: Tensor, size: int, count: int, seed: int) -> None:
         self.images, self.labels, self.size, self.count, self.seed = images, labels, size, count, seed
-        self.epoch = -1
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, number: int) -> Batch:
-        generator = epoch_generator(self.seed, self.epoch * self.count + number)
+        generator = epoch_generator(self.seed, number)
         which, top, left, turns, mirrored = (
             int(torch.randint(high, (), generator=generator))
             for high in (len(self.images), *(s - self.size + 1 for s in self.images.shape[-2:]), 4, 2)
@@ -89,7 +88,6 @@ class SliceData(pl.LightningDataModule):
         self.mean, self.std, self.batch = [mean], [std], batch
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        self.crops.epoch += 1
         return DataLoader(self.crops, self.batch, shuffle=False, collate_fn=self._collate)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
