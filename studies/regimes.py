@@ -163,6 +163,10 @@ DENSE_DESIGNS: dict[str, dict[str, Any]] = {
 }
 
 
+DENSE_RATES = (3e-3, 1.2e-2)
+"""Whether `direct` was denied a better learning rate."""
+
+
 def dense_designs() -> list[Job]:
     """How often the loop goes round where messages can spread from place to place."""
     seeds = TUNING[:2]
@@ -170,6 +174,8 @@ def dense_designs() -> list[Job]:
     found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1"), DENSE, seeds, **options)
     for name, changes in DENSE_DESIGNS.items():
         found += arms(MEMBRANE, f"design-{name}", ("explicit",), DENSE | changes, seeds, **options)
+    for rate in DENSE_RATES:  # beside 6e-3, which `designs` has
+        found += arms(MEMBRANE, f"lr-{rate:g}", ("direct",), DENSE | {"train.lr": rate}, seeds[:1], **options)
     return found
 
 
