@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from test_slices import write_zip
 
 from dynaxx.data import Digits
@@ -40,6 +41,14 @@ def test_classes_from_nothing_to_findings(params, tmp_path):
     assert found.regime == "coarse/few"
     assert set(found.scores) == set(arms)
     assert found.scores["baseline"] > 0.5  # of ten classes: labels and answers belong together
+    # the student rests on the loop of its own seed, whose couplings it keeps
+    taught, teacher = (
+        load_file(next((tmp_path / "coarse" / "few" / arm / "seed-0").glob("resonance-*.safetensors")))
+        for arm in ("implicit", "explicit")
+    )
+    couplings = [name for name in teacher if ".U." in name]
+    assert couplings
+    assert all(torch.equal(taught[name], teacher[name]) for name in couplings)
     tuned = tmp_path / "coarse" / "few" / "full_finetune" / "seed-0"
     assert sorted(path.name for path in tuned.iterdir()) == ["answers.safetensors", "arm.json"]
     assert not [path for path in tmp_path.rglob(".*") if "checkpoints" in path.name]
