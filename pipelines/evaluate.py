@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from dynaxx.data import draw, load_prepared
 from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
+from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.results import Task
 from dynaxx.training.backbone import load_backbone
 from pipelines.source import open_source
@@ -31,7 +32,7 @@ def body(stage: Stage) -> str:
         seeds=seeds,
     )
     folders = trained_arms(task.seeds, list(params.train_arms.arms))
-    evaluation, predictions = evaluate(
+    evaluation, predictions, pictures = evaluate(
         folders,
         lambda: copy.deepcopy(backbone.network),
         test,
@@ -41,6 +42,9 @@ def body(stage: Stage) -> str:
         EvaluateOptions(**params.evaluate),
     )
     evaluation.to_json(stage.out / "evaluation.json")
+    (stage.out / "pictures").mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        (stage.out / "pictures" / f"{name}.png").write_bytes(png(picture))
     save_file(predictions | {"labels": test.labels}, stage.out / "predictions.safetensors")
     metrics = {arm.name: sum(arm.accuracy_per_seed) / len(arm.accuracy_per_seed) for arm in evaluation.arms}
     (stage.out / "metrics.json").write_text(json.dumps({"test_accuracy": metrics}, indent=2) + "\n")

@@ -12,20 +12,25 @@ from dynaxx.evaluation.brief import write_brief
 from dynaxx.evaluation.report import write_plots, write_report
 from dynaxx.evaluation.results import ArmResult, Evaluation
 from dynaxx.evaluation.tuning import read_tuned
+from dynaxx.evaluation.varying import read_varied
 from dynaxx.tracking import ChildRecord, names, pipeline_key, reconcile, tracking_uri
 from pipelines.stage import OUTPUTS, Stage, run, stage_key
-from pipelines.task import LOGGED, TUNED
+from pipelines.task import LOGGED, TUNED, VARIED
 from pipelines.trained import STAGE
 
-PAGES = ("params.yaml", "report.html", "report.md", "decision.html", "decision.json", "evaluation.json", "plots")
+PAGES = ("params.yaml", "report.html", "report.md", "decision.html", "decision.json", "evaluation.json")
+FOLDERS = ("plots", "pictures")
 
 
 def body(stage: Stage) -> str:
     evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)
-    write_report(evaluation, selection, params, stage.out, read_tuned(TUNED))
-    write_plots(evaluation, stage.out / "plots")
+    drawn, varied = OUTPUTS / "evaluate" / "pictures", read_varied(VARIED)
+    pictures = {file.stem: file.read_bytes() for file in sorted(drawn.glob("*.png"))}
+    write_report(evaluation, selection, params, stage.out, read_tuned(TUNED), varied, pictures)
+    write_plots(evaluation, stage.out / "plots", varied)
+    shutil.copytree(drawn, stage.out / "pictures", dirs_exist_ok=True)
     write_brief(evaluation, stage.out)
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
@@ -42,7 +47,7 @@ def body(stage: Stage) -> str:
         parent_metrics=_parent_metrics(evaluation),
         params=params,
         artifacts=[
-            *(stage.out / name for name in PAGES),
+            *(stage.out / name for name in (*PAGES, *FOLDERS)),
             *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
         ],
         tags={"dynaxx.data": evaluation.task.data, "dynaxx.verdict": evaluation.decision.verdict},

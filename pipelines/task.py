@@ -20,6 +20,7 @@ from dynaxx.training.rank import rank_zero
 from pipelines.stage import FEATURES, OUTPUTS, Stage
 
 TUNED = OUTPUTS / "tune" / "tuned.json"
+VARIED = OUTPUTS / "vary" / "varied.json"
 
 LOGGED = ("resonance", "train", "distill", "task")
 """Sections of params.yaml that each arm's MLflow run shows."""

@@ -108,7 +108,7 @@ SEARCHED = {"task.n_train": 2000, "task.n_val": 4000, "train.epochs": 50, "train
             "train.augmentation": "flip"}  # fmt: skip
 """Cheaper than the experiment, and with four times its validation images: what designs are chosen by."""
 
-INSIDE = ("layer1.0", "layer1", "layer2.0", "layer2", "layer3.0", "layer3")
+INSIDE = ("layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1")
 """Taps inside the stages as well as at their ends."""
 
 DESIGNS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ import numpy as np
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms.facts import load_arm
 from dynaxx.evaluation.files import write_text
-from dynaxx.evaluation.residuals import settled_shares
+from dynaxx.evaluation.inside.residuals import settled_shares
 from dynaxx.resonance import ResonantModel
 from pipelines.source import open_source
 from pipelines.stage import read_params

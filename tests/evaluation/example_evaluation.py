@@ -4,15 +4,20 @@ import numpy as np
 
 from dynaxx.evaluation.compare import agreements, class_gains
 from dynaxx.evaluation.decision import decide
+from dynaxx.evaluation.inside.ablation import Ablation
+from dynaxx.evaluation.inside.attribution import Attribution
+from dynaxx.evaluation.inside.gallery import Disagreement
+from dynaxx.evaluation.inside.gates import GateOpening
+from dynaxx.evaluation.inside.information import Information
+from dynaxx.evaluation.inside.iterations import Iterations
+from dynaxx.evaluation.inside.look import Inside
+from dynaxx.evaluation.inside.residuals import ResidualCurve
 from dynaxx.evaluation.results import (
     ArmResult,
     Comparison,
     Corruption,
     Evaluation,
-    GateOpening,
-    Iterations,
     Latency,
-    ResidualCurve,
     Task,
 )
 from dynaxx.evaluation.statistics import Bootstrap, Interval
@@ -69,22 +74,31 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
                 {"baseline": Interval(0.1, 0.05, 0.15, 0.95)},
             )
         ],
-        residuals=[
-            ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
-            ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
-        ],
-        iterations=[
-            Iterations(
-                T,
-                {"picard": settled, "anderson": 1.0},
-                [0.8 + 0.001 * T] * seeds,
-                Interval(0.001 * T, -0.002, 0.005, 0.95),
-            )
-            for T, settled in ((1, 0.0), (4, 0.5), (20, 1.0))
-        ],
-        gates=[
-            GateOpening("layer2", "</script><b>3", {name: 0.5 + n / 4 for n, name in enumerate(HOSTILE)}),
-            GateOpening("</script><b>3", "layer2", {}),
-        ],
+        inside=Inside(
+            residuals=[
+                ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
+                ResidualCurve("</script><b>3", [1, 2], [0.4, 0.04], [0.6, 0.09]),
+            ],
+            iterations=[
+                Iterations(
+                    T,
+                    {"picard": settled, "anderson": 1.0},
+                    [0.8 + 0.001 * T] * seeds,
+                    Interval(0.001 * T, -0.002, 0.005, 0.95),
+                )
+                for T, settled in ((1, 0.0), (4, 0.5), (20, 1.0))
+            ],
+            gates=[
+                GateOpening("layer2", "</script><b>3", {name: 0.5 + n / 4 for n, name in enumerate(HOSTILE)}),
+                GateOpening("</script><b>3", "layer2", {}),
+            ],
+            ablations=[
+                Ablation(f"without {HOSTILE[0]} → layer2", 1, [0.7] * seeds, Interval(-0.1, -0.15, -0.05, 0.95))
+            ],
+            information=[Information("layer2", HOSTILE[3], 1.25, 2.5)],
+            attributions=[Attribution("explicit", 8, 0.015, 0.2, 0.7, 0.4, Interval(0.5, 0.4, 0.6, 0.95))],
+            disagreements=[Disagreement(7, True, *HOSTILE[:3], 1.0)],
+            taps=["layer2", HOSTILE[1]],
+        ),
         decision=decide(arms, comparisons),
     )

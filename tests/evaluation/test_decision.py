@@ -195,6 +195,36 @@ def test_what_was_not_measured_is_said() -> None:
     assert "explicit was not compared with direct" in said(decision)
 
 
+def test_other_single_passes_are_weighed_where_they_were_evaluated() -> None:
+    both = {"explicit-baseline": BIG, **BEATEN}
+    lora = run({"explicit": FAST, **RIVALS, "lora": 1.0}, both | {"explicit-lora": ZERO, "lora-baseline": BIG})
+    assert (lora.verdict, lora.arm) == ("adopt_cheaper", "lora")
+    beaten = run({"explicit": FAST, **RIVALS, "concat_mlp": 1.0}, both | {"explicit-concat_mlp": BIG})
+    assert beaten.verdict == "adopt_explicit"
+    assert "lora" not in said(beaten)
+    alone = run({"explicit": FAST, "lora": 1.0}, {"explicit-baseline": WORSE, "lora-baseline": BIG})
+    assert (alone.verdict, alone.arm) == ("adopt_cheaper", "lora")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(WORSE, "is better"), (ZERO, "does as well"), (BIG, "does not do as well")]
+)
+def test_fine_tuning_the_backbone_is_told_of_and_never_recommended(kind: str, words: str) -> None:
+    pairs = {"explicit-baseline": BIG, **BEATEN, "explicit-full_finetune": kind, "full_finetune-baseline": HUGE}
+    decision = run({"explicit": FAST, **RIVALS, "full_finetune": 1.0}, pairs)
+    assert decision.verdict == "adopt_explicit"
+    assert f"full_finetune {words}, but gives up the frozen backbone" in said(decision)
+    pairs["explicit-baseline"] = WORSE
+    assert run({"explicit": FAST, "full_finetune": 1.0}, pairs).verdict == "do_not_adopt"
+
+
+def test_a_latency_at_the_edge_of_the_budget_is_called_so() -> None:
+    near = run({"explicit": 1.195}, {"explicit-baseline": BIG})  # the examples spread by 0.01 to both sides
+    assert near.verdict == "adopt_explicit"
+    assert "so near it that another run may say otherwise (half of the rounds: 1.19 to 1.21)" in said(near)
+    assert "so near" not in said(run({"explicit": FAST}, {"explicit-baseline": BIG}))
+
+
 def test_limits_can_be_moved() -> None:
     gain = {"explicit-baseline": SMALL}
     assert run({"explicit": FAST}, gain, minimum_relative_gain=0.01).verdict == "adopt_explicit"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
-from dynaxx.evaluation.gates import gate_openings
+from dynaxx.evaluation.inside.gates import gate_openings
 
 
 def wrapped(gate: str):

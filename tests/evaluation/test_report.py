@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from example_evaluation import HOSTILE, RATES, make_evaluation
 from rich.console import Console
 
-from dynaxx.evaluation import plots
+from dynaxx.evaluation import loop_plots, plots
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import p_value, points, significant, spread
+from dynaxx.evaluation.inside.look import Inside
+from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.report import write_report
 from dynaxx.evaluation.results import Decision
 from dynaxx.evaluation.table import arms_table
+from dynaxx.evaluation.tuning import Tuned
+from dynaxx.evaluation.varying import Varied
 
 SELECTION = {
     "candidates": [
@@ -27,6 +32,11 @@ SELECTION = {
     "reason": "One from each third of the depth; layer2 adds most.",
 }
 PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script>"}, "resonance": {"T": 5}}
+
+
+TUNED = [Tuned.of("explicit", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
+VARIED = [Varied("rank", 4, ["layer2"], 1_234, 0.7), Varied("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
+PICTURES = {name: png(torch.zeros(2, 2, 3, dtype=torch.uint8)) for name in ("feature_maps", "attributions", "image_7")}
 
 
 class Page(HTMLParser):
@@ -57,7 +67,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    write_report(make_evaluation(), SELECTION, PARAMS, out)
+    write_report(make_evaluation(), SELECTION, PARAMS, out, TUNED, VARIED, PICTURES)
     return out
 
 
@@ -67,7 +77,8 @@ def page(written: Path) -> Page:
 
 
 def test_names_cannot_inject_markup(page: Page) -> None:
-    assert not [tag for tag, _ in page.tags if tag in {"img", "b", "i"}]
+    assert not [tag for tag, _ in page.tags if tag in {"b", "i"}]
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == len(PICTURES)
     assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
     for script in page.scripts[2:]:  # the first is plotly.js itself; names in the others are escaped
         assert not re.search(r"(<|\\u003c)(img|script)\b", script, re.IGNORECASE)
@@ -79,7 +90,10 @@ def test_names_cannot_inject_markup(page: Page) -> None:
 
 def test_the_page_needs_no_network(page: Page) -> None:
     assert not [tag for tag, _ in page.tags if tag in {"link", "iframe", "object", "embed"}]
-    assert not [attrs for _, attrs in page.tags if {"src", "href"} & attrs.keys()]
+    assert not [attrs for _, attrs in page.tags if "href" in attrs]
+    sources = [attrs["src"] or "" for _, attrs in page.tags if "src" in attrs]
+    assert len(sources) == len(PICTURES)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert len([script for script in page.scripts if len(script) > 1_000_000]) == 1  # plotly.js, once
     assert "Plotly.newPlot" in page.scripts[-1]
 
@@ -124,7 +138,7 @@ def test_markdown_is_inert_and_its_tables_are_whole(written: Path) -> None:
 
 
 def test_without_selection_residuals_or_several_seeds(tmp_path: Path) -> None:
-    write_report(replace(make_evaluation(seeds=1), residuals=[], gates=[]), None, {}, tmp_path)
+    write_report(replace(make_evaluation(seeds=1), inside=Inside()), None, {}, tmp_path)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Does the loop settle?" not in html
     assert "gates let through" not in html
@@ -167,11 +181,11 @@ def test_figures_show_every_arm_at_its_cost_and_every_tap() -> None:
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == ["latency", "GFLOPs"]
     assert buttons[1].args[0]["x"] == [[arm.gflops] for arm in evaluation.arms]
-    curves = plots.residual_curves(evaluation)
+    curves = loop_plots.residual_curves(evaluation)
     assert curves.layout.yaxis.type == "log"
     assert curves.data[0].y == (0.5, 0.05, None)  # zero has no place on a log axis
     assert len(curves.data) == 4
-    heat = plots.gate_openings(evaluation).data[0]
+    heat = loop_plots.gate_openings(evaluation).data[0]
     assert list(heat.z[0]) == [0.5 + n / 4 for n in range(len(evaluation.task.classes))]
     assert set(heat.z[1]) == {None}
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
-from dynaxx.evaluation.residuals import residual_curves, settled_shares
+from dynaxx.evaluation.inside.residuals import residual_curves, settled_shares
 
 
 def made(scale: float):

@@ -52,7 +52,7 @@ def change(data: dict[str, Any], where: str, act: str) -> None:
         ("arms.0.accuracy_per_seed", '["0.5"]', "arms.0.accuracy_per_seed.0: input should be a valid number"),
         ("arms.0.trained_parameters", "1.5", "arms.0.trained_parameters"),
         ("decision.verdict", '"maybe"', "decision.verdict"),
-        ("residuals.0.iterations", "null", "residuals.0.iterations"),
+        ("inside.residuals.0.iterations", "null", "inside.residuals.0.iterations"),
     ],
 )
 def test_a_key_too_many_too_few_or_wrong_is_named(
@@ -100,7 +100,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        replace(evaluation, residuals=[]).to_json(path)
+        replace(evaluation, corruptions=[]).to_json(path)
     assert os.listdir(tmp_path) == ["evaluation.json"]
     assert Evaluation.from_json(path) == evaluation
 

@@ -79,12 +79,24 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
     assert {("explicit", rival) for rival in ("baseline", "explicit_T1", "direct")} <= {
         (c.a, c.b) for c in evaluation.comparisons
     }
-    assert {curve.tap for curve in evaluation.residuals} == {"layer1", "layer2", "layer3"}
-    own = next(found for found in evaluation.iterations if found.T == 2)  # the T of training
+    assert {curve.tap for curve in evaluation.inside.residuals} == {"layer1", "layer2", "layer3"}
+    own = next(found for found in evaluation.inside.iterations if found.T == 2)  # the T of training
     assert own.accuracy_per_seed == by_name["explicit"].accuracy_per_seed
     assert own.difference.low == own.difference.high == 0
-    shares = [list(found.settled.values()) for found in evaluation.iterations]
+    shares = [list(found.settled.values()) for found in evaluation.inside.iterations]
     assert all(0 <= share <= 1 for row in shares for share in row)
+    whole = sum(by_name["explicit"].accuracy_per_seed)
+    assert len(evaluation.inside.ablations) == 7  # six couplings, and those into the one tap that the output reads
+    for cut in evaluation.inside.ablations:
+        assert sum(cut.accuracy_per_seed) - whole == pytest.approx(2 * cut.difference.estimate, abs=1e-9)
+    assert len(evaluation.inside.information) == 3
+    assert [a.arm for a in evaluation.inside.attributions] == ["baseline", "explicit"]
+    assert all(a.completeness_gap < 0.2 for a in evaluation.inside.attributions)
+    pictures = {file.stem for file in (project / "outputs/evaluate/pictures").glob("*.png")}
+    shown = {f"image_{found.image}" for found in evaluation.inside.disagreements}
+    assert pictures == {"feature_maps", "attributions"} | shown
+    varied = [(v["what"], v["value"]) for v in json.loads((project / "outputs/vary/varied.json").read_text())]
+    assert varied == [("rank", 2), ("rank", 4), ("taps", 2)]
     params = OmegaConf.load(project / "params.yaml")
     backbone = load_backbone(params.model, project / "outputs/pretrain", 1).network
     with torch.no_grad():  # as it was saved: with gradients it would be certified anew
@@ -99,6 +111,10 @@ def test_the_report_is_one_page_with_its_twin(ran):
     for arm in ARMS:
         assert arm in html
         assert arm in (project / "outputs/report/report.md").read_text()
+    for name in ("ablations", "information", "sizes", "iterations", "residual_curves", "accuracy_against_cost"):
+        assert f'id="{name}"' in html
+        assert (project / f"outputs/report/plots/{name}.html").exists()
+    assert html.count("<img alt=") == len(list((project / "outputs/report/pictures").glob("*.png")))
 
 
 def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
@@ -122,7 +138,7 @@ def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
     assert parents[0].data.params["resonance.rank"] == "4"
     files = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
     pages = {"report.html", "report.md", "decision.html", "decision.json"}
-    assert pages | {"params.yaml", "plots", "explicit", "implicit"} <= files
+    assert pages | {"params.yaml", "plots", "pictures", "explicit", "implicit"} <= files
 
     command("dvc", "repro", "-f", "-s", "report")
     _, again = runs_of(project)

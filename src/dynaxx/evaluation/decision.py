@@ -10,8 +10,12 @@ from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
 
 RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
 """The resonant arms, in the order in which they are tried."""
-RIVALS = ("concat_probe", "direct")
+RIVALS = ("concat_probe", "concat_mlp", "lora", "direct")
 """Single-pass arms that need neither loop nor distillation, the simplest first."""
+EXPECTED = ("concat_probe", "direct")
+"""Of these, those whose absence from an evaluation is worth a word."""
+UNFROZEN = "full_finetune"
+"""Gives up the frozen backbone, so it is told of and not weighed."""
 SMALL_GAIN = 0.01
 """A smaller relative gain, at a latency over the budget, gets a plain no."""
 
@@ -30,7 +34,8 @@ def decide(
     Explicit is tried first, implicit where latency alone rules explicit out, then fewer taps are advised. A
     resonant arm with such a gain gives way to a rival within the budget that it does not provably beat and
     that is no slower than it (beyond the spread of its ratio). Where no resonant arm qualifies, a rival that
-    does so by itself is recommended.
+    does so by itself is recommended. Fine-tuning the whole backbone is told of and never recommended: it is not frozen
+    any more.
 
     Raises `EvaluationError` if `baseline` or both resonant arms are missing, or the comparison of a resonant
     arm with `baseline` is.
@@ -52,8 +57,8 @@ def decide(
         reasons.append(sentence)
         if not gains:
             break
-        weighed = {rival: rules.replaces(rival, name) for rival in RIVALS}
-        reasons += [sentence for _, sentence in weighed.values()]
+        weighed = {rival: rules.replaces(rival, name) for rival in RIVALS if rules.concerns(rival)}
+        reasons += [sentence for _, sentence in weighed.values()] + rules.unfrozen(name)
         for rival, (replaces, _) in weighed.items():
             if replaces:
                 return Decision("adopt_cheaper", rival, reasons)
@@ -96,6 +101,18 @@ class _Rules:
     def gained(self, name: str) -> float:
         return self.comparisons[name, BASELINE].difference.estimate
 
+    def concerns(self, rival: str) -> bool:
+        return rival in self.arms or rival in EXPECTED
+
+    def unfrozen(self, name: str) -> list[str]:
+        """What is to be said of fine-tuning the backbone itself."""
+        comparison = self.comparisons.get((name, UNFROZEN))
+        if comparison is None:
+            return []
+        high, low = comparison.difference.high, comparison.difference.low
+        verb = "is better" if high < 0 else "does not do as well" if low > 0 else "does as well"
+        return [f"{_difference(comparison)}; {UNFROZEN} {verb}, but gives up the frozen backbone."]
+
     def gain(self, name: str) -> tuple[bool, str]:
         comparison = self.comparisons[name, BASELINE]
         numbers = _difference(comparison)
@@ -114,13 +131,16 @@ class _Rules:
         return False, f"{small}."
 
     def latency(self, name: str) -> tuple[bool, str]:
-        ratio = self.arms[name].latency.ratio
-        affordable = ratio <= self.budget
+        measured = self.arms[name].latency
+        affordable = measured.ratio <= self.budget
         side = "within" if affordable else "over"
-        return (
-            affordable,
-            f"{name} takes {ratio:.2f} times the backbone's latency, {side} the budget of {self.budget:.2f}.",
+        sentence = (
+            f"{name} takes {measured.ratio:.2f} times the backbone's latency, {side} the budget of {self.budget:.2f}"
         )
+        if measured.ratio_p25 <= self.budget <= measured.ratio_p75:
+            spread = f"{measured.ratio_p25:.2f} to {measured.ratio_p75:.2f}"
+            sentence += f", but so near it that another run may say otherwise (half of the rounds: {spread})"
+        return affordable, f"{sentence}."
 
     def replaces(self, rival: str, name: str) -> tuple[bool, str]:
         if rival not in self.arms:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
@@ -16,19 +15,16 @@ from dynaxx.evaluation.compare import agreements, class_gains, compare
 from dynaxx.evaluation.cost import gflops, peak_memory_mb
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.gates import gate_openings
 from dynaxx.evaluation.hardware import hardware
+from dynaxx.evaluation.inside.look import LookOptions, look_inside
 from dynaxx.evaluation.metrics import accuracy, calibration_error, macro_recall, per_class_recall
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.residuals import residual_curves, settled_shares
-from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, Iterations
+from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation
 from dynaxx.evaluation.results import Task as TaskSummary
 from dynaxx.evaluation.robustness import robustness
-from dynaxx.evaluation.statistics import Bootstrap, paired_bootstrap
+from dynaxx.evaluation.statistics import Bootstrap
 from dynaxx.evaluation.timing import interleaved_seconds, latency
 from dynaxx.evaluation.worth import Business, priced
-from dynaxx.resonance import ResonantModel
-from dynaxx.resonance.solve import STEPS
 
 BACKBONE = "backbone"
 """The bare backbone among the timed models: what ratios are to."""
@@ -60,6 +56,10 @@ class EvaluateOptions:
     """Numbers of iterations that explicit is run with, besides its own."""
     settled_at: float
     """Relative residual at which an image counts as settled."""
+    attributed_images: int = 0
+    """See `LookOptions`."""
+    gallery: int = 0
+    """See `LookOptions`."""
     corrupted_images: int = 0
     """Of the test images, that are corrupted in every way and strength; 0 leaves that out."""
     value_per_error: float | None = None
@@ -75,6 +75,11 @@ class EvaluateOptions:
         """Keywords of every bootstrap."""
         return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
+    @property
+    def look(self) -> LookOptions:
+        """What is looked at inside the loop."""
+        return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
+
 
 def evaluate(
     folders: Mapping[str, Mapping[int, Path]],
@@ -84,7 +89,7 @@ def evaluate(
     std: Sequence[float],
     summary: TaskSummary,
     options: EvaluateOptions,
-) -> tuple[Evaluation, dict[str, Tensor]]:
+) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
     """Judge the arms.
 
     Args:
@@ -93,7 +98,7 @@ def evaluate(
         test: labelled test images, opened here and nowhere before.
 
     Returns:
-        (evaluation, predictions): predictions are (seeds, N) int64 by arm.
+        (evaluation, predictions, pictures): predictions are (seeds, N) int64 by arm, pictures uint8 (H, W, 3) by name.
 
     Raises:
         EvaluationError: no arm, a missing seed, or damaged files.
@@ -145,18 +150,10 @@ def evaluate(
         )
     correct = {arm: rows.numpy() == labels for arm, rows in predictions.items()}
     comparisons = compare(correct, options.bootstrap)
-    explicit = models.get("explicit")
-    curves, gates, iterations = [], [], []
-    if isinstance(explicit, ResonantModel):
-        some = images[:1000].to(device)
-        curves = residual_curves(explicit, some, options.residual_iterations)
-        settled = {
-            solver: settled_shares(explicit, images, max(options.T), options.settled_at, solver)
-            for solver in (STEPS if not explicit.built().causal else ["picard"])
-        }
-        loops = [load_arm(folder, backbone()) for folder in folders["explicit"].values()]
-        iterations = iterations_compared(loops, images, labels, settled, options)
-        gates = gate_openings(explicit, some, test.labels[:1000], test.classes)
+    loops = [load_arm(folder, backbone()) for folder in folders.get("explicit", {}).values()]
+    inside, pictures = look_inside(
+        loops, models.get("baseline"), test, predictions, mean, std, options.look, options.bootstrap
+    )
     decision = decide(
         arms,
         comparisons,
@@ -164,19 +161,21 @@ def evaluate(
         minimum_relative_gain=options.minimum_relative_gain,
     )
     decision = priced(decision, comparisons, Business(options.value_per_error, options.requests_per_day))
-    return Evaluation(
-        task=summary,
-        hardware=hardware(),
-        arms=arms,
-        comparisons=comparisons,
-        class_gains=class_gains(correct, labels, test.classes, options.bootstrap),
-        agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
-        corruptions=corrupted(folders, backbone, test, mean, std, options),
-        residuals=curves,
-        iterations=iterations,
-        gates=gates,
-        decision=decision,
-    ), predictions
+    return (
+        Evaluation(
+            task=summary,
+            hardware=hardware(),
+            arms=arms,
+            comparisons=comparisons,
+            class_gains=class_gains(correct, labels, test.classes, options.bootstrap),
+            agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
+            corruptions=corrupted(folders, backbone, test, mean, std, options),
+            inside=inside,
+            decision=decision,
+        ),
+        predictions,
+        pictures,
+    )
 
 
 def corrupted(
@@ -194,33 +193,3 @@ def corrupted(
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
     return robustness(models, test.subset(drawn[: options.corrupted_images]), mean, std, options.bootstrap)
-
-
-def iterations_compared(
-    loops: Sequence[nn.Module],
-    images: Tensor,
-    labels: NDArray[np.int64],
-    settled: Mapping[str, Sequence[float]],
-    options: EvaluateOptions,
-) -> list[Iterations]:
-    """Each T of the options, against the one that the loops, one a seed, were trained with."""
-    correct = {}
-    for T in track([None, *options.T], "running longer and shorter"):
-        rows = []
-        for loop in loops:
-            assert isinstance(loop, ResonantModel)
-            trained, loop.T = loop.T, T or loop.T
-            rows.append(logits(loop, images).argmax(1).numpy() == labels)
-            loop.T = trained
-        correct[T] = np.stack(rows)
-    own = correct.pop(None)
-    return [
-        Iterations(
-            T,
-            {solver: shares[T - 1] for solver, shares in settled.items()},
-            [float(row.mean()) for row in rows],
-            paired_bootstrap(rows, own, **options.bootstrap),
-        )
-        for T, rows in correct.items()
-        if T is not None
-    ]

@@ -1,24 +1,15 @@
 """The report's figures, from Plotly; colours belong to arms and stay the same wherever an arm appears."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from dynaxx.evaluation.plot_style import GRID, INK, PALETTE, layout
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.varying import Varied
 
-PALETTE = (
-    "#0b6e4f",
-    "#c8553d",
-    "#3066be",
-    "#e09f3e",
-    "#7b2d8b",
-    "#119da4",
-    "#6c757d",
-    "#a4133c",
-    "#606c38",
-    "#b08968",
-)
 BUTTON_STYLE = {
     "x": 0,
     "xanchor": "left",
@@ -27,7 +18,6 @@ BUTTON_STYLE = {
     "bgcolor": "white",
     "pad": {"b": 6},
 }
-INK, GRID = "#1f2933", "#e4e7eb"
 
 
 def arm_colours(evaluation: Evaluation) -> dict[str, str]:
@@ -77,7 +67,7 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
     for trace, side in zip(figure.data, _label_sides(xs, means), strict=True):
         trace.textposition = side
     figure.update_layout(
-        **_layout(),
+        **layout(),
         showlegend=False,
         updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, **BUTTON_STYLE}],
     )
@@ -86,68 +76,29 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
     return figure
 
 
-def residual_curves(evaluation: Evaluation) -> Any:
-    """Relative residual after each iteration, log scale: a tap's median, its 90th percentile dotted."""
-    import plotly.graph_objects as go
+def sizes(found: Sequence[Varied]) -> Any:
+    """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
+    from plotly.subplots import make_subplots
 
-    figure = go.Figure()
-    for i, curve in enumerate(evaluation.residuals):
-        colour, tap = PALETTE[i % len(PALETTE)], escape(curve.tap)
-        for values, label, dash in ((curve.median, "median", "solid"), (curve.p90, "90 %", "dot")):
-            figure.add_scatter(
-                x=curve.iterations,
-                y=[value if value > 0 else None for value in values],  # a settled tap has no logarithm
-                mode="lines+markers",
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"size": 6 if dash == "solid" else 4},
-                name=f"{tap}, {label}",
-                hovertemplate=f"{tap}, {label}<br>iteration %{{x}}: %{{y:.2e}}<extra></extra>",
-            )
-    figure.update_layout(**_layout(), legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-    figure.update_xaxes(title_text="iteration", dtick=1 if _last_iteration(evaluation) <= 20 else None)
-    figure.update_yaxes(title_text="relative residual", type="log", exponentformat="power", dtick=1)
-    figure.update_xaxes(gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(gridcolor=GRID, linecolor=INK)
-    return figure
-
-
-def iterations(evaluation: Evaluation) -> Any:
-    """Accuracy, mean and standard deviation over seeds, against the number of iterations that explicit is run for."""
-    import plotly.graph_objects as go
-
-    accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.iterations]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[found.T for found in evaluation.iterations],
-        y=[float(values.mean()) for values in accuracies],
-        error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
-        mode="lines+markers",
-        line={"color": PALETTE[0], "width": 2},
-        hovertemplate="T = %{x}: %{y:.2f} %<extra></extra>",
-    )
-    figure.update_layout(**_layout(), showlegend=False)
-    figure.update_xaxes(title_text="iterations T", gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(title_text="test accuracy, %", gridcolor=GRID, linecolor=INK)
-    return figure
-
-
-def gate_openings(evaluation: Evaluation) -> Any:
-    """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
-    import plotly.graph_objects as go
-
-    gates, classes = evaluation.gates, evaluation.task.classes
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[gate.per_class.get(name) for name in classes] for gate in gates],
-            x=[escape(name) for name in classes],
-            y=[escape(f"{gate.source} → {gate.target}") for gate in gates],
-            zmid=1.0,
-            colorscale="RdBu",
-            colorbar={"title": "gate"},
-            hovertemplate="%{y}<br>%{x}: %{z:.2f}<extra></extra>",
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    for column, what in enumerate(("rank", "taps"), start=1):
+        some = sorted((v for v in found if v.what == what), key=lambda v: v.value)
+        figure.add_scatter(
+            x=[v.value for v in some],
+            y=[100 * v.accuracy for v in some],
+            mode="lines+markers",
+            line={"color": PALETTE[0], "width": 2},
+            text=[f"{v.live_parameters:,} live parameters<br>{escape(', '.join(v.taps))}" for v in some],
+            hovertemplate=f"{what} %{{x}}: %{{y:.2f}} %<br>%{{text}}<extra></extra>",
+            row=1,
+            col=column,
         )
-    )
-    figure.update_layout(**_layout() | {"margin": {"l": 160, "r": 24, "t": 24, "b": 96}})
+        axis = {"type": "log", "tickvals": [v.value for v in some]} if what == "rank" else {"dtick": 1}
+        title = "rank" if what == "rank" else "number of taps"
+        figure.update_xaxes(title_text=title, gridcolor=GRID, linecolor=INK, row=1, col=column, **axis)
+    figure.update_layout(**layout(), showlegend=False)
+    figure.update_yaxes(gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="validation accuracy, %", row=1, col=1)
     return figure
 
 
@@ -163,22 +114,7 @@ def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
     ]
 
 
-def _last_iteration(evaluation: Evaluation) -> int:
-    return max((max(curve.iterations, default=0) for curve in evaluation.residuals), default=0)
-
-
 def _padded(xs: list[float]) -> list[float]:
     """Room for labels on both sides, also when all arms cost alike."""
     margin = 0.3 * (max(xs) - min(xs)) or 0.1 * max(xs) or 1.0
     return [min(xs) - margin, max(xs) + margin]
-
-
-def _layout() -> dict[str, Any]:
-    return {
-        "template": "none",
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        "margin": {"l": 64, "r": 24, "t": 56, "b": 56},
-        "height": 440,
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-    }

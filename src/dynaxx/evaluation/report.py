@@ -1,16 +1,19 @@
 """The report: one self-contained HTML page, and its twin in Markdown."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dynaxx.evaluation import answer_grids, arm_grids, choice_grids, loop_grids, plots
+from dynaxx.evaluation import answer_grids, arm_grids, choice_grids, loop_grids, loop_plots, plots
 from dynaxx.evaluation.brief import headline, highlights
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.inside.look import gallery_name
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.evaluation.templates import render
 from dynaxx.evaluation.tuning import Tuned
+from dynaxx.evaluation.varying import Varied
 
 
 def write_report(
@@ -19,11 +22,15 @@ def write_report(
     params: dict[str, Any],
     out: Path,
     tuning: Sequence[Tuned] = (),
+    varied: Sequence[Varied] = (),
+    pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None where the taps were given; `params` the configuration, fit for YAML; `tuning` what was tried to tune arms.
+    None where the taps were given; `params` the configuration, fit for YAML; `tuning` what was tried to tune arms,
+    `varied` other sizes of explicit, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks
+    for those in `pictures/` beside itself.
     Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
     """
     if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
@@ -43,34 +50,53 @@ def write_report(
         "recall": answer_grids.recall_grid(evaluation),
         "residuals": loop_grids.residuals_grid(evaluation),
         "iterations": loop_grids.iterations_grid(evaluation),
-        "gates": loop_grids.gates_grid(evaluation) if evaluation.gates else None,
+        "ablations": loop_grids.ablations_grid(evaluation),
+        "information": loop_grids.information_grid(evaluation),
+        "attributions": loop_grids.attributions_grid(evaluation),
+        "varied": choice_grids.varied_grid(varied),
+        "taps_drawn": evaluation.inside.taps,
+        "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
+        "attributed": [found.arm for found in evaluation.inside.attributions],
+        "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
+        "gates": loop_grids.gates_grid(evaluation) if evaluation.inside.gates else None,
         "selection": None if selection is None else choice_grids.selection_grid(selection),
         "tuning": choice_grids.tuning_grid(tuning),
         "configuration": _yaml(params),
     }
     html, markdown = (
-        render("report.html.j2", context | _figures(evaluation)),
+        render("report.html.j2", context | _figures(evaluation, varied)),
         render("report.md.j2", context),
     )
     write_text(out / "report.html", html)
     write_text(out / "report.md", markdown)
 
 
-def write_plots(evaluation: Evaluation, out: Path) -> None:
+def write_plots(evaluation: Evaluation, out: Path, varied: Sequence[Varied] = ()) -> None:
     """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"accuracy_against_cost": plots.accuracy_against_cost(evaluation)}
-    if evaluation.residuals:
-        figures["residual_curves"] = plots.residual_curves(evaluation)
-    if evaluation.iterations:
-        figures["iterations"] = plots.iterations(evaluation)
-    if evaluation.gates:
-        figures["gate_openings"] = plots.gate_openings(evaluation)
-    for name, figure in figures.items():
+    for name, figure in figures(evaluation, varied).items():
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
+def figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]:
+    """The figures that there is something to show in, by name."""
+    inside = evaluation.inside
+    found = {"accuracy_against_cost": plots.accuracy_against_cost(evaluation)}
+    for name, there, draw in (
+        ("residual_curves", inside.residuals, loop_plots.residual_curves),
+        ("iterations", inside.iterations, loop_plots.iterations),
+        ("gate_openings", inside.gates, loop_plots.gate_openings),
+        ("ablations", inside.ablations, loop_plots.ablations),
+        ("information", inside.information, loop_plots.information),
+    ):
+        if there:
+            found[name] = draw(evaluation)
+    if varied:
+        found["sizes"] = plots.sizes(varied)
+    return found
+
+
+def _figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -82,10 +108,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "plotlyjs": Markup(get_plotlyjs()),
         "colours": plots.arm_colours(evaluation),
-        "accuracy_plot": embed(plots.accuracy_against_cost(evaluation), "accuracy-plot"),
-        "iterations_plot": embed(plots.iterations(evaluation), "iterations-plot") if evaluation.iterations else None,
-        "residual_plot": embed(plots.residual_curves(evaluation), "residual-plot") if evaluation.residuals else None,
-        "gates_plot": embed(plots.gate_openings(evaluation), "gates-plot") if evaluation.gates else None,
+        "figures": {name: embed(figure, name) for name, figure in figures(evaluation, varied).items()},
     }
 
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.statistics import Interval, McNemar, mcnemar, paired_bootstrap, relative_gain, sign_flip
 from dynaxx.evaluation.timing import Latency
 
@@ -115,38 +116,6 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class ResidualCurve:
-    """How far one tap is from settled after each iteration: quantiles over samples of its residual."""
-
-    tap: str
-    iterations: list[int]
-    median: list[float]
-    p90: list[float]
-
-
-@dataclass(frozen=True)
-class Iterations:
-    """Explicit, run for T iterations instead of those that it was trained with."""
-
-    T: int
-    settled: dict[str, float]
-    """By solver: share of the images whose residual is within the tolerance at every tap by then; of the first seed."""
-    accuracy_per_seed: list[float]
-    difference: Interval
-    """Accuracy minus that with the T of training, a fraction."""
-
-
-@dataclass(frozen=True)
-class GateOpening:
-    """How far explicit's gate of one coupling opens, in (0, 2), for the images of each class."""
-
-    target: str
-    source: str
-    per_class: dict[str, float]
-    """Mean over images."""
-
-
-@dataclass(frozen=True)
 class Decision:
     """What to do, which arm to do it with, and why, one plain sentence a reason."""
 
@@ -184,10 +153,7 @@ class Evaluation:
     agreements: list[Agreement]
     corruptions: list[Corruption]
     """Empty where none were asked for."""
-    residuals: list[ResidualCurve]
-    iterations: list[Iterations]
-    gates: list[GateOpening]
-    """Empty where the couplings have no gates."""
+    inside: Inside
     decision: Decision
 
     def to_json(self, path: Path) -> None:

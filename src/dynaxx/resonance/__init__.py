@@ -8,6 +8,7 @@ from dynaxx.resonance.layers import stages
 from dynaxx.resonance.model import ResonantModel
 from dynaxx.resonance.posthoc import Posthoc
 from dynaxx.resonance.stability import Stability
+from dynaxx.resonance.states import TapStates, tap_states
 from dynaxx.resonance.trace import Trace
 from dynaxx.resonance.wrap import load_resonance, wrap_with_resonance
 
@@ -20,8 +21,10 @@ __all__ = [
     "ResonanceWarning",
     "ResonantModel",
     "Stability",
+    "TapStates",
     "Trace",
     "load_resonance",
     "stages",
+    "tap_states",
     "wrap_with_resonance",
 ]

@@ -1,10 +1,21 @@
 """What the gates let through, class by class."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from dynaxx.evaluation.results import GateOpening
 from dynaxx.resonance import ResonantModel
+
+
+@dataclass(frozen=True)
+class GateOpening:
+    """How far explicit's gate of one coupling opens, in (0, 2), for the images of each class."""
+
+    target: str
+    source: str
+    per_class: dict[str, float]
+    """Mean over images."""
 
 
 @torch.no_grad()

@@ -1,12 +1,21 @@
 """How the loop settles on real images."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from dynaxx.evaluation.results import ResidualCurve
 from dynaxx.resonance import ResonantModel
+
+
+@dataclass(frozen=True)
+class ResidualCurve:
+    """How far one tap is from settled after each iteration: quantiles over samples of its residual."""
+
+    tap: str
+    iterations: list[int]
+    median: list[float]
+    p90: list[float]
 
 
 @torch.no_grad()

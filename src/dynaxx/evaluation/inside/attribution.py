@@ -1,0 +1,108 @@
+"""Where two models look: Integrated Gradients of both, and whether the pixels they name do decide.
+
+Shape legend: N images, C channels, H and W their size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dynaxx.evaluation.predict import logits
+from dynaxx.evaluation.statistics import Bootstrap, Interval, mean_interval
+
+STEPS = 50
+"""Points of the integral, by Gauss-Legendre."""
+PARTS = 10
+"""Steps in which pixels are deleted or inserted."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Integrated Gradients of one arm's own answers, and how well they hold."""
+
+    arm: str
+    images: int
+    completeness_gap: float
+    """Median over images of |Σ attributions - c| / |c|, c the logit's change from the mean image."""
+    deletion: float
+    """Mean probability of the answer while pixels are put to the mean, those that count most first; less is better."""
+    insertion: float
+    """The same while they are put first onto the mean image; more is better."""
+    random_deletion: float
+    """Deletion in random order: what a score must be below to mean anything."""
+    gain: Interval
+    """Insertion minus deletion, mean over images."""
+
+
+def attributions(
+    models: Mapping[str, nn.Module], images: Tensor, bootstrap: Bootstrap, seed: int = 0
+) -> tuple[list[Attribution], dict[str, Tensor]]:
+    """Attribute every model's answers to the pixels.
+
+    Integrated Gradients as captum computes them (Sundararajan et al., ICML 2017), from the mean image, which is zero
+    once normalised; deletion and insertion after Petsiuk et al., BMVC 2018.
+
+    Args:
+        models: by name, in eval mode.
+        images: normalised, (N, C, H, W).
+
+    Returns:
+        (one of each model, maps): maps are (N, H, W), summed over channels, on the CPU.
+    """
+    found, maps = [], {}
+    for name, model in models.items():
+        named_NHW, gap_N = integrated_gradients(model, images)
+        maps[name] = named_NHW
+        shuffled = torch.rand(named_NHW.shape, generator=torch.Generator().manual_seed(seed))
+        deletion, insertion = _curve(model, images, named_NHW, put=False), _curve(model, images, named_NHW, put=True)
+        settings = {"resamples": bootstrap["resamples"], "confidence": bootstrap["confidence"], "seed": seed}
+        found.append(
+            Attribution(
+                name,
+                len(images),
+                float(gap_N.median()),
+                float(deletion.mean()),
+                float(insertion.mean()),
+                float(_curve(model, images, shuffled, put=False).mean()),
+                mean_interval((insertion - deletion).numpy().astype(np.float64), **settings),  # type: ignore[arg-type]
+            )
+        )
+    return found, maps
+
+
+def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Attributions (N, H, W) of the model's own answers, and the relative completeness gap (N,)."""
+    from captum.attr import IntegratedGradients
+
+    device = next(model.parameters()).device
+    answers = logits(model, images).argmax(1)
+    explainer = IntegratedGradients(model)
+    named, gaps = [], []
+    for batch, target in zip(images.split(16), answers.split(16), strict=True):
+        x, target = batch.to(device), target.to(device)
+        found, delta = explainer.attribute(
+            x, torch.zeros_like(x), target, n_steps=STEPS, internal_batch_size=256, return_convergence_delta=True
+        )
+        with torch.no_grad():
+            ends = model(x), model(torch.zeros_like(x))
+        change = (ends[0] - ends[1]).gather(1, target[:, None])[:, 0]
+        named.append(found.detach().sum(1).float().cpu())
+        gaps.append((delta.detach() / change).abs().float().cpu())
+    return torch.cat(named), torch.cat(gaps)
+
+
+@torch.no_grad()
+def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) -> Tensor:
+    """Area (N,) under the answer's probability while pixels are taken away, or `put`, the highest scores first."""
+    answers = logits(model, images).argmax(1)
+    rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
+    total = score_NHW[0].numel()
+    probabilities = []
+    for part in range(PARTS + 1):
+        first = (rank_NHW < round(total * part / PARTS))[:, None]
+        shown = torch.where(first if put else ~first, images, 0.0)
+        probabilities.append(logits(model, shown).softmax(1).gather(1, answers[:, None])[:, 0])
+    return torch.trapezoid(torch.stack(probabilities), dx=1 / PARTS, dim=0)

@@ -1,0 +1,60 @@
+"""Where two arms disagree: the test images that show it most clearly.
+
+Shape legend: S seeds, N test images.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One test image that explicit and the baseline answer differently."""
+
+    image: int
+    """Its number among the test images."""
+    gained: bool
+    """Whether explicit is right and the baseline wrong, or the other way round."""
+    truth: str
+    explicit: str
+    """What it answers in most seeds."""
+    baseline: str
+    share: float
+    """Of the seeds, how many more go the way that `gained` says than the other."""
+
+
+def disagreements(
+    explicit_SN: NDArray[np.int64],
+    baseline_SN: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    most: int,
+) -> list[Disagreement]:
+    """Up to `most` images that explicit gains, and as many that it loses; the clearest first, classes in turn.
+
+    Args:
+        explicit_SN, baseline_SN: the class that each arm gives each image.
+    """
+    margin = (explicit_SN == labels).mean(0) - (baseline_SN == labels).mean(0)
+    usual = [np.array([np.bincount(a).argmax() for a in answers.T]) for answers in (explicit_SN, baseline_SN)]
+    found = []
+    for gained in (True, False):
+        signed = margin if gained else -margin
+        differ = np.flatnonzero((signed > 0) & (usual[0] != usual[1]))
+        for image in _spread(differ, signed, labels)[:most]:
+            truth, explicit, baseline = (classes[number[image]] for number in (labels, *usual))
+            found.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
+    return found
+
+
+def _spread(images: NDArray[np.int64], margin: NDArray[np.float64], labels: NDArray[np.int64]) -> list[int]:
+    """The clearest first, and among those that are alike one of each class before a second one of any."""
+    seen: dict[tuple[float, int], int] = {}
+    keyed = []
+    for image in images[np.argsort(-margin[images], kind="stable")]:
+        key = float(margin[image]), int(labels[image])
+        seen[key] = seen.get(key, 0) + 1
+        keyed.append((-key[0], seen[key], int(image)))
+    return [image for _, _, image in sorted(keyed)]

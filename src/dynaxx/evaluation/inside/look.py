@@ -1,0 +1,124 @@
+"""All that is looked at inside the resonant model, and the pictures of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.data import LabelledImages, normalise
+from dynaxx.evaluation.inside.ablation import Ablation, ablations
+from dynaxx.evaluation.inside.attribution import Attribution, attributions
+from dynaxx.evaluation.inside.gallery import Disagreement, disagreements
+from dynaxx.evaluation.inside.gates import GateOpening, gate_openings
+from dynaxx.evaluation.inside.information import Information, information
+from dynaxx.evaluation.inside.iterations import Iterations, iterations
+from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
+from dynaxx.evaluation.inside.pictures import photograph
+from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, settled_shares
+from dynaxx.evaluation.statistics import Bootstrap
+from dynaxx.resonance import ResonantModel
+from dynaxx.resonance.solve import STEPS
+
+SOME = 1000
+"""Test images of which residuals, gates and mutual information are measured, class by class alike."""
+SHOWN = 6
+"""Rows of the pictures of feature maps and attributions."""
+
+FEATURE_MAPS, ATTRIBUTIONS = "feature_maps", "attributions"
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What was seen; a list is empty where there was nothing to see, or it was not asked for."""
+
+    residuals: list[ResidualCurve] = field(default_factory=list)
+    iterations: list[Iterations] = field(default_factory=list)
+    gates: list[GateOpening] = field(default_factory=list)
+    ablations: list[Ablation] = field(default_factory=list)
+    information: list[Information] = field(default_factory=list)
+    attributions: list[Attribution] = field(default_factory=list)
+    disagreements: list[Disagreement] = field(default_factory=list)
+    taps: list[str] = field(default_factory=list)
+    """Those whose feature maps are drawn, in the order of the columns."""
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """What is looked at."""
+
+    residual_iterations: int
+    """Iterations up to which residuals are followed."""
+    T: Sequence[int]
+    """Numbers of iterations that explicit is run with, besides its own."""
+    settled_at: float
+    """Relative residual at which an image counts as settled."""
+    attributed_images: int
+    """Test images whose answers are traced back to pixels; 0 leaves that out."""
+    gallery: int
+    """Images that explicit gains, and as many that it loses, to be shown; 0 leaves that out."""
+
+
+def look_inside(
+    loops: Sequence[nn.Module],
+    baseline: nn.Module | None,
+    test: LabelledImages,
+    predictions: Mapping[str, Tensor],
+    mean: Sequence[float],
+    std: Sequence[float],
+    options: LookOptions,
+    bootstrap: Bootstrap,
+) -> tuple[Inside, dict[str, Tensor]]:
+    """Look into the trained loops.
+
+    Args:
+        loops: the arm explicit, one a seed.
+        baseline: what attributions stand beside; of the first seed.
+        predictions: (S, N) by arm.
+
+    Returns:
+        (inside, pictures): pictures are uint8 (H, W, 3) by name.
+    """
+    resonant = [loop for loop in loops if isinstance(loop, ResonantModel)]
+    if not resonant:
+        return Inside(), {}
+    first, labels = resonant[0], test.labels.numpy()
+    device = next(first.parameters()).device
+    images = normalise(test.images, mean, std)
+    drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
+    some = drawn[:SOME]
+    solvers = STEPS if not first.built().causal else ["picard"]
+    settled = {solver: settled_shares(first, images, max(options.T), options.settled_at, solver) for solver in solvers}
+    pictures: dict[str, Tensor] = {}
+    shown = drawn[:SHOWN]
+    maps = feature_maps(first, images[shown], test.images[shown])
+    if maps is not None:
+        pictures[FEATURE_MAPS] = maps
+    attributed: list[Attribution] = []
+    if options.attributed_images:
+        models = ({} if baseline is None else {"baseline": baseline}) | {"explicit": first}
+        attributed, where = attributions(models, images[drawn[: options.attributed_images]], bootstrap)
+        pictures[ATTRIBUTIONS] = attribution_maps(
+            {name: of[:SHOWN] for name, of in where.items()}, test.images[drawn[: options.attributed_images][:SHOWN]]
+        )
+    gallery: list[Disagreement] = []
+    if options.gallery and "baseline" in predictions:
+        explicit, before = predictions["explicit"].numpy(), predictions["baseline"].numpy()
+        gallery = disagreements(explicit, before, labels, test.classes, options.gallery)
+        pictures |= {gallery_name(found): photograph(test.images[found.image]) for found in gallery}
+    engine = first.built()
+    return Inside(
+        residuals=residual_curves(first, images[some].to(device), options.residual_iterations),
+        iterations=iterations(resonant, images, labels, options.T, settled, bootstrap),
+        gates=gate_openings(first, images[some].to(device), test.labels[some], test.classes),
+        ablations=ablations(resonant, images, labels, bootstrap),
+        information=information(first, images[some]),
+        attributions=attributed,
+        disagreements=gallery,
+        taps=[engine.taps[tap] for tap in engine.receivers()] if maps is not None else [],
+    ), pictures
+
+
+def gallery_name(found: Disagreement) -> str:
+    """Of its picture."""
+    return f"image_{found.image}"

@@ -1,0 +1,53 @@
+"""What the taps hold and where models look, side by side as pictures."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
+from dynaxx.resonance import ResonantModel, tap_states
+
+
+def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:
+    """A row an image: the image; then for each tap that receives messages its activation before, after, and the change.
+
+    An activation is drawn as its norm over channels, before and after on one scale; the change on its own. None for
+    models whose taps are no maps.
+
+    Args:
+        images: normalised, (N, C, H, W).
+        originals: the same as uint8.
+    """
+    states = tap_states(model, images.to(next(model.parameters()).device))
+    if any(len(state.grid) != 2 for state in states):
+        return None
+    rows = []
+    for number, original in enumerate(originals):
+        row = [photograph(original)]
+        for state in states:
+            before, after = state.before[number].float().cpu(), state.after[number].float().cpu()
+            shown = [x.norm(dim=1).view(*state.grid) for x in (before, after)]
+            change = (after - before).norm(dim=1).view(*state.grid)
+            scale = float(torch.stack(shown).max())
+            row += [*(heat(x, scale) for x in shown), heat(change, float(change.max()))]
+        rows.append(row)
+    return tiled(rows)
+
+
+def attribution_maps(maps: Mapping[str, Tensor], originals: Tensor) -> Tensor:
+    """A row an image: the image, and each model's attributions, red for, blue against, each on its own scale.
+
+    Args:
+        maps: (N, H, W) by model.
+        originals: uint8, (N, C, H, W).
+    """
+    return tiled(
+        [
+            [
+                photograph(original),
+                *(heat(of[number], float(of[number].abs().quantile(0.99))) for of in maps.values()),
+            ]
+            for number, original in enumerate(originals)
+        ]
+    )
