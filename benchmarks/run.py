@@ -15,6 +15,7 @@ from benchmarks.networks import QUICK, Case, cases
 from benchmarks.results import Section, machine, write
 from benchmarks.table import remarks, table
 from benchmarks.training_step import training
+from benchmarks.training_time import training_time
 
 Part = Callable[[], Section]
 
@@ -37,6 +38,8 @@ def parts(quick: bool) -> dict[str, Part]:
     named: dict[str, Part] = {
         f"{case.network}-{case.batch}": partial(inference, case, seconds) for case in ([QUICK] if quick else cases())
     }
+    whole = [QUICK] if quick else [Case("small_resnet", 128, side=32), Case("resnet50", 8)]
+    named |= {f"whole-{case.network}": partial(training_time, case, seconds) for case in whole}
     return named | {"training": partial(training, single, seconds), "loop": partial(loop_alone, single, seconds)}
 
 

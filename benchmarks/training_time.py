@@ -1,0 +1,77 @@
+"""Training as a whole, at equal epochs: the feature cache and all steps of resonance, against full fine-tuning."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.arms import resonant
+from benchmarks.bars import Bar, Spread
+from benchmarks.measure import judged, timed
+from benchmarks.networks import NETWORKS, Case
+from benchmarks.results import ArmResult, Section
+from benchmarks.training_step import RESIDUAL_SHARE, Step
+from dynaxx.resonance import ResonantModel
+from dynaxx.training.feature_cache import FeatureCache
+
+READ = "a batch into the cache"
+CACHED = "resonance, a step from the cache"
+FINETUNE = "full fine-tuning, a step"
+EPOCHS, VIEWS = 30, 18
+"""Of the experiment cifar10, whose views are those of shift_flip."""
+BAR = 0.30
+
+
+class Read(nn.Module):
+    """What building the cache does with a batch."""
+
+    def __init__(self, model: ResonantModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [pooled.contiguous() for pooled in self.model.read(x).pooled]
+
+
+def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
+    """A step of the pipeline's training, taking its anchors out of a cache being a part of it."""
+    tail, anchors = model.tail(x), model.read(x)
+    seen = [(tap, own[None]) for tap, own in zip(model.built().seen, anchors.seen, strict=True)]
+    cache = FeatureCache([pooled[None] for pooled in anchors.pooled], list(seen), tuple(anchors.grid), 0.0)
+    share = max(1, round(RESIDUAL_SHARE * len(x)))
+
+    def loss(x: Tensor) -> Tensor:
+        order = torch.randperm(len(x))
+        agreed, agreement = model.agree(cache.anchors(torch.zeros_like(order), order))
+        assert agreement.residual is not None
+        return F.cross_entropy(model.finish(agreed, tail), labels[order]) + agreement.residual(share).mean()
+
+    model.train()
+    return Step(loss, model.trainable_parameters())
+
+
+def training_time(case: Case, budget: float) -> Section:
+    """All three in turn, and what they come to over a training; see `measure.timed` for `budget`."""
+    x, backbone = case.images(), case.backbone()
+    tuned, labels = copy.deepcopy(backbone), torch.zeros(case.batch, dtype=torch.long, device=x.device)
+    model = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)
+    reader = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)
+    parts: dict[str, nn.Module] = {
+        FINETUNE: Step(lambda x: F.cross_entropy(tuned(x), labels), list(tuned.parameters())).eval(),
+        CACHED: cached_step(model, x, labels).eval(),
+        READ: Read(reader).eval(),
+    }
+    seconds = timed(parts, x, budget)
+    bar = Bar(
+        f"resonance, {VIEWS} views cached and {EPOCHS} epochs / full fine-tuning, {EPOCHS} epochs",
+        BAR,
+        (CACHED, FINETUNE, READ),
+        lambda s: (VIEWS * s[READ] + EPOCHS * s[CACHED]) / (EPOCHS * s[FINETUNE]),
+    )
+    verdicts, profiles = judged([bar], seconds, parts, x)
+    rows = [
+        ArmResult(name, Spread.of(1e3 * times), Spread.of(times / seconds[FINETUNE])) for name, times in seconds.items()
+    ]
+    title = f"training as a whole, {case.title}"
+    return Section(title, FINETUNE, len(seconds[FINETUNE]), rows, verdicts, {}, profiles)
