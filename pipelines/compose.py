@@ -27,6 +27,18 @@ def compose_params(overrides: Sequence[str]) -> str:
     Raises:
         ComposeError: an unknown group, option or key, or a mandatory value that is missing.
     """
+    plain = compose_all(overrides)
+    if plain.pop("sweep", None) is not None:
+        raise ComposeError("sweep is no part of params.yaml: run `python -m pipelines.sweep` with these overrides")
+    return HEADER + OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
+    """The whole composition, the section `sweep` included where one is asked for.
+
+    Raises:
+        ComposeError: see `compose_params`.
+    """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", list(overrides))
@@ -39,7 +51,7 @@ def compose_params(overrides: Sequence[str]) -> str:
         raise ComposeError(" ".join(str(error).split())) from None
     assert isinstance(plain, dict)
     plain.pop("experiment", None)
-    return HEADER + OmegaConf.to_yaml(OmegaConf.create(plain))
+    return {str(key): value for key, value in plain.items()}
 
 
 def _missing(node: Any, path: str = "") -> list[str]:

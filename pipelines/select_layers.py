@@ -1,15 +1,18 @@
 """Stage `select_layers`: score the layers that could be coupled, choose, and say why."""
 
-from dynaxx.selection import select_layers
+from omegaconf import DictConfig
+
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.selection import Selection, select_layers
 from pipelines.stage import Stage, run
 from pipelines.task import build_task
 
 
-def body(stage: Stage) -> str:
-    task = build_task(stage.params, taps=[])
-    train, _ = task.split(stage.params.task.seeds[0])
-    options = stage.params.select
-    selection = select_layers(
+def chosen_layers(params: DictConfig, task: Task) -> Selection:
+    """The layers that `params.select` asks for, scored on the training images of the first seed."""
+    options, seed = params.select, params.task.seeds[0]
+    train, _ = task.split(seed)
+    return select_layers(
         task.backbone(),
         task.images.subset(train),
         task.mean,
@@ -18,9 +21,13 @@ def body(stage: Stage) -> str:
         taps=options.taps,
         folds=options.folds,
         max_images=options.max_images,
-        seed=stage.params.task.seeds[0],
+        seed=seed,
         options=task.resonance,
     )
+
+
+def body(stage: Stage) -> str:
+    selection = chosen_layers(stage.params, build_task(stage.params, taps=[]))
     selection.write(stage.out / "selection.json")
     return f"{', '.join(selection.chosen)}: {selection.reason}"
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
-from dynaxx.training import feature_cache
+from dynaxx.training import feature_build, feature_cache
 from dynaxx.training.cached_data import CachedData
 from dynaxx.training.feature_cache import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet
@@ -47,7 +47,7 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     train, val = torch.arange(20), torch.arange(20, 30)
     cache = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views(augmentation, 8))
     labels = images.labels
-    cached = CachedData(cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
+    cached = CachedData(lambda device: cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
     live = ImageData(
         images.subset(train),
         images.subset(val),
@@ -91,7 +91,7 @@ def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: feature_cache.shutil._ntuple_diskusage(9, 9, 0))
+    monkeypatch.setattr(feature_build.shutil, "disk_usage", lambda _: feature_build.shutil._ntuple_diskusage(9, 9, 0))
     with pytest.raises(OSError, match="feature cache needs"):
         open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
     monkeypatch.undo()
@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
     def fails(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_cache, "save_file", fails)
+    monkeypatch.setattr(feature_build.os, "posix_fallocate", fails)
     with pytest.raises(OSError, match="No space"):
         open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
     assert [path.name for path in tmp_path.iterdir()] in ([], [".k.lock"])  # an empty file that says who builds
@@ -119,16 +119,97 @@ def test_the_key_depends_on_every_part():
     assert cache_key(model_of(), of="a", views="flip") in keys
 
 
-def test_of_several_that_need_a_cache_one_builds_it(tmp_path, images, monkeypatch):
-    built, started = [], threading.Barrier(3)
-    build = feature_cache._build
-    monkeypatch.setattr(feature_cache, "_build", lambda *args: built.append(1) or build(*args))
+def reads_of(model) -> list[int]:
+    """How many images the model's backbone reads from now on, call by call."""
+    counts: list[int] = []
+    read = model.read
+    model.read = lambda x: counts.append(len(x)) or read(x)
+    return counts
+
+
+def test_all_that_need_a_cache_build_it_together_each_its_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_build, "BLOCK", 4)
+    pixels = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8)
+    models = [model_of() for _ in range(3)]
+    counts, started, met = [reads_of(model) for model in models], threading.Barrier(3), threading.Barrier(3)
+    digest, first = feature_build.digest, threading.local()
+
+    def waits_once(*args):
+        if not hasattr(first, "met"):  # nobody finishes its first block before everybody has claimed one
+            first.met = met.wait(timeout=60)
+        return digest(*args)
+
+    monkeypatch.setattr(feature_build, "digest", waits_once)
 
     def ask(model):
         started.wait()
-        return open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("flip", 8))
+        return open_cache(tmp_path, "k", model, pixels, MEAN, STD, views("flip", 8))
 
     with ThreadPoolExecutor(3) as pool:
-        caches = list(pool.map(ask, [model_of() for _ in range(3)]))
-    assert len(built) == 1
-    assert all(torch.equal(a, b) for cache in caches[1:] for a, b in zip(cache.pooled, caches[0].pooled, strict=True))
+        caches = list(pool.map(ask, models))
+    monkeypatch.setattr(feature_build, "digest", digest)
+    read = [sum(count) for count in counts]
+    assert sum(read) == 2 * 30 + 1  # in two views, and one image to see the shapes
+    assert all(own >= 2 * 2 for own in read)  # everybody had a block, the last of which has two images
+    alone = open_cache(tmp_path, "alone", model_of(), pixels, MEAN, STD, views("flip", 8))
+    for cache in caches:
+        assert all(torch.equal(a, b) for a, b in zip(cache.pooled, alone.pooled, strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == ["alone", "k"]
+
+
+def test_what_a_killed_builder_had_finished_is_not_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_build, "BLOCK", 10)
+    pixels = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8)
+    model, calls = model_of(), []
+    read = model.read
+
+    def dies(x):
+        calls.append(len(x))
+        if len(calls) == 4:  # the first image, two blocks, and in the middle of the third
+            raise KeyboardInterrupt
+        return read(x)
+
+    model.read = dies
+    with pytest.raises(KeyboardInterrupt):
+        open_cache(tmp_path, "k", model, pixels, MEAN, STD, views("none", 8))
+    assert not (tmp_path / "k").exists()
+    again = model_of()
+    counts = reads_of(again)
+    cache = open_cache(tmp_path, "k", again, pixels, MEAN, STD, views("none", 8))
+    assert counts == [10]
+    alone = open_cache(tmp_path, "alone", model_of(), pixels, MEAN, STD, views("none", 8))
+    assert all(torch.equal(a, b) for a, b in zip(cache.pooled, alone.pooled, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["flip a bit", "cut", "no facts", "no array"])
+def test_a_damaged_cache_is_noticed_and_built_anew(tmp_path, images, monkeypatch, capsys, damage):
+    whole = open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("flip", 8))
+    kept = [tap.clone() for tap in whole.pooled]
+    file = tmp_path / "k" / "pooled_1.npy"
+    if damage == "flip a bit":
+        content = bytearray(file.read_bytes())
+        content[-30] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-40])
+    elif damage == "no facts":
+        (tmp_path / "k" / "facts.json").write_text("{}")
+    else:
+        file.unlink()
+    monkeypatch.setattr(feature_cache, "_verified", set())  # as in another process
+    again = open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("flip", 8))
+    assert all(torch.equal(a, b) for a, b in zip(again.pooled, kept, strict=True))
+    assert capsys.readouterr().err.count("is damaged; it is built anew") == 1
+
+
+def test_the_caches_of_a_folder_have_a_limit_together(tmp_path, images):
+    def ask(key, limit):
+        return open_cache(tmp_path, key, model_of(), images.images, MEAN, STD, views("flip", 8), limit)
+
+    ask("a", 1.0)
+    size = sum(file.stat().st_size for file in (tmp_path / "a").glob("*.npy")) / 1e9
+    with pytest.raises(OSError, match=r"feature cache needs .* GB beside .* train.cache_limit_gb=.* allows less"):
+        ask("b", 1.5 * size)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a"]
+    ask("b", 2.5 * size)
+    ask("a", 0.0)  # what stands is used

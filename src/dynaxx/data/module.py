@@ -13,6 +13,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
+from dynaxx.data.shares import own_batch, own_images, own_order
 
 __all__ = ["ImageData", "normalise"]
 
@@ -22,7 +23,8 @@ class ImageData(pl.LightningDataModule):
 
     Training order and augmentation depend on `seed`, epoch and image number alone: a run that resumes, one
     with other batch sizes and one with more workers see the same version of an image in the same epoch. Each
-    new iteration of the training loader is the next epoch, unless Lightning sets the epoch itself.
+    new iteration of the training loader is the next epoch, unless Lightning sets the epoch itself. Of several
+    processes each takes its share of every batch, see `dynaxx.data.shares`.
 
     Raises:
         DataError: an empty part, parts of different image shape or classes, or an option out of range.
@@ -56,19 +58,18 @@ class ImageData(pl.LightningDataModule):
         self._train = _Draws(train, mean, std, augmentation, seed)
         self._val = _Draws(val, mean, std, "none", seed)
         self._seed = seed
-        self._options: dict[str, Any] = {
-            "batch_size": batch_size,
-            "num_workers": num_workers,
-            "collate_fn": _as_is,
-        }
+        self._batch_size = batch_size
+        self._options: dict[str, Any] = {"num_workers": num_workers, "collate_fn": _as_is}
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, augmented batches."""
-        return DataLoader(self._train, sampler=EpochOrder(len(self._train), self._seed), **self._options)
+        order = EpochOrder(len(self._train), self._seed)
+        return DataLoader(self._train, own_batch(self._batch_size), sampler=own_order(order), **self._options)
 
     def val_dataloader(self) -> DataLoader:
         """The validation images in their order, unaugmented."""
-        return DataLoader(self._val, shuffle=False, **self._options)
+        size = own_batch(self._batch_size)
+        return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 
 
 class _Draws(Dataset[tuple[Tensor, Tensor]]):

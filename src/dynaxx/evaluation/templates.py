@@ -1,17 +1,19 @@
-"""Filling the templates that lie beside this file."""
+"""Filling the templates of pages."""
 
 import re
 from html import escape
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
 
-def render(template: str, context: dict[str, Any]) -> str:
-    """The text of `template`; a name that it needs and `context` lacks is an error, and HTML is escaped."""
+
+def render(template: str, context: dict[str, Any], folder: Path = HERE) -> str:
+    """The text of `template` in `folder`; a name that it needs and `context` lacks is an error, and HTML is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,

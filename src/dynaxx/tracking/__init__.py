@@ -2,7 +2,7 @@
 
 Training stages log live, each arm and seed into a run of its own (`live_logger`). The last stage makes
 the store agree with the stages' files (`reconcile`): one parent run per `pipeline_key`, one child per arm
-and seed.
+and seed. A sweep leaves a parent and a run for every trial (`record_trial`, `record_sweep`).
 """
 
 from dynaxx.tracking.errors import TrackingError
@@ -23,6 +23,7 @@ from dynaxx.tracking.names import (
     TEST_MACRO_RECALL,
 )
 from dynaxx.tracking.reconciliation import ChildRecord, reconcile
+from dynaxx.tracking.sweeps import TrialRecord, record_sweep, record_trial
 
 __all__ = [
     "COST_GFLOPS",
@@ -38,9 +39,12 @@ __all__ = [
     "TEST_MACRO_RECALL",
     "ChildRecord",
     "TrackingError",
+    "TrialRecord",
     "live_logger",
     "main_checkout",
     "pipeline_key",
     "reconcile",
+    "record_sweep",
+    "record_trial",
     "tracking_uri",
 ]

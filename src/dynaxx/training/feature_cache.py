@@ -1,25 +1,30 @@
-"""Cached activations: the frozen backbone is run once over each image, and training reads what its taps held."""
+"""Cached activations: the frozen backbone is run once over each image, and training reads what its taps held.
+
+A cache is a folder of .npy files, mapped into memory, beside facts.json with their checksums. How it comes about is in
+feature_build.py.
+"""
 
 import hashlib
 import json
-import os
 import shutil
-import time
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from dynaxx.data import normalise
-from dynaxx.data.progress import track
 from dynaxx.resonance import Anchors, ResonantModel
+from dynaxx.training.feature_build import FACTS, Facts, build, digest
 
-BATCH = 256
+LIMIT_GB = 64.0
+"""Of a folder of caches, where nothing else is said."""
+
+_verified: set[tuple[str, int]] = set()
+"""Caches whose checksums this process has seen to be right: a sweep opens the same one a hundred times."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class FeatureCache:
         seen: x_l⁰ of each tap that something behind the last one reads, (V, N, …); None where `pooled` holds it, in
             the grid's resolution.
         grid: (h, w) or (tokens,).
-        seconds: that building it took.
+        seconds: that building it took, summed over the processes that did.
     """
 
     pooled: list[Tensor]
@@ -69,61 +74,56 @@ def open_cache(
     mean: Sequence[float],
     std: Sequence[float],
     views: Sequence[Callable[[Tensor], Tensor]],
+    limit_gb: float = LIMIT_GB,
 ) -> FeatureCache:
-    """The cache `folder/key`, built first where it does not exist; written aside and renamed, so never half of one."""
-    path = folder / f"{key}.safetensors"
+    """The cache `folder/key`, built first where it does not exist, by all processes that ask for it together.
+
+    It is written aside and renamed, so never half of one. Where its checksums are wrong it is built anew.
+
+    Args:
+        folder: of all caches.
+        key: from `cache_key`.
+        model: whose backbone reads.
+        images: uint8 (N, C, H, W).
+        limit_gb: 10⁹ bytes that all caches of `folder` may take together.
+
+    Raises:
+        OSError: the cache does not fit into the limit or onto the disk.
+    """
+    path = folder / key
+    if path.exists() and not _intact(path):
+        with FileLock(folder / f".{key}.lock"):
+            if path.exists() and not _intact(path):
+                print(f"{path}: is damaged; it is built anew", file=sys.stderr, flush=True)
+                shutil.rmtree(path)
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{key}.lock"):  # of several processes one builds it, the others wait
-            if not path.exists():
-                _build(path, model, images, mean, std, views)
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["facts"])
-        taps = sum(name.startswith("pooled_") for name in file.keys())  # noqa: SIM118 - safe_open is no mapping
-        pooled = [file.get_tensor(f"pooled_{tap}") for tap in range(taps)]
-        kept = file.keys()
-        seen = [(tap, file.get_tensor(f"seen_{tap}") if f"seen_{tap}" in kept else None) for tap in facts["seen"]]
-    return FeatureCache(pooled, seen, tuple(facts["grid"]), facts["seconds"])
+        build(path, model, images, mean, std, views, limit_gb)
+        _verified.add(_name(path))
+    return _read(path)
 
 
-@torch.no_grad()
-def _build(
-    path: Path,
-    model: ResonantModel,
-    images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    views: Sequence[Callable[[Tensor], Tensor]],
-) -> None:
-    device = next(model.backbone.parameters()).device
-    started = time.perf_counter()
-    tensors: dict[str, Tensor] = {}
-    grid: tuple[int, ...] = ()
-    seen = model.built().seen
-    for number, view in enumerate(views):
-        for start in track(range(0, len(images), BATCH), f"caching features, view {number + 1} of {len(views)}"):
-            batch = normalise(view(images[start : start + BATCH]), mean, std).to(device)
-            anchors = model.read(batch)
-            grid = anchors.grid
-            parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
-            for tap, x in zip(seen, anchors.seen, strict=True):
-                own = (len(grid) == 1 or tuple(x.shape[2:]) == grid) and not model.config.token_pool
-                parts |= {} if own else {f"seen_{tap}": x}
-            for name, part in parts.items():
-                if name not in tensors:
-                    tensors[name] = torch.empty(len(views), len(images), *part.shape[1:], dtype=part.dtype)
-                tensors[name][number, start : start + len(batch)] = part.cpu()
-    need = sum(t.numel() * t.element_size() for t in tensors.values())
-    free = shutil.disk_usage(path.parent).free
-    if need > free:
-        raise OSError(f"{path.parent}: the feature cache needs {need >> 20} MiB, {free >> 20} are free; free some")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+def _read(path: Path) -> FeatureCache:
+    facts = Facts.read(path)
+    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in facts.tensors}
+    pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
+    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in facts.seen]
+    return FeatureCache(pooled, seen, tuple(facts.grid), sum(block.seconds for block in facts.blocks))
+
+
+def _intact(path: Path) -> bool:
+    """Whether every block is what was written; each process looks once."""
     try:
-        save_file(
-            tensors,
-            aside,
-            {"facts": json.dumps({"grid": list(grid), "seen": seen, "seconds": time.perf_counter() - started})},
-        )
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        name = _name(path)
+        if name not in _verified:
+            facts = Facts.read(path)
+            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in facts.tensors}
+            if any(digest(arrays, block.start, block.stop) != block.sha256 for block in facts.blocks):
+                return False
+            _verified.add(name)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return True
+
+
+def _name(path: Path) -> tuple[str, int]:
+    return str(path.resolve()), (path / FACTS).stat().st_mtime_ns

@@ -11,15 +11,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from dynaxx.data import views
+from dynaxx.data import ImageData, views
+from dynaxx.data.shares import processes
 from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
 from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.images import image_data
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.training.cached_data import CachedData
-from dynaxx.training.feature_cache import cache_key, open_cache
-from dynaxx.training.rank import processes, rank_zero
+from dynaxx.training.feature_cache import FeatureCache, cache_key, open_cache
+from dynaxx.training.rank import rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
 ONE_PASS = {"dynamics": "anchored", "order": "gauss_seidel"}
@@ -33,13 +34,20 @@ class Source:
     Attributes:
         data: yields (Anchors, labels) or (images, labels).
         tail: what lies behind the taps; None where batches are images.
-        seconds: that reading the backbone took, for the cache (in whichever arm it was built) and the statistics;
-            part of every arm's training time.
+        read_seconds: that reading live activations for the statistics took.
     """
 
-    data: pl.LightningDataModule
+    data: CachedData | ImageData
     tail: nn.Module | None
-    seconds: float
+    read_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """That reading the backbone took, for the cache (in whichever arm it was built) and the statistics.
+
+        It is part of every arm's training time, and known when training has begun.
+        """
+        return self.read_seconds + (self.data.seconds if isinstance(self.data, CachedData) else 0.0)
 
 
 def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
@@ -75,12 +83,22 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
             model.fit_statistics(images.train_dataloader())
         return Source(images, None, time.perf_counter() - started)
     key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
-    cache = open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)
-    started = time.perf_counter()
-    data = CachedData(cache, (train, labels[train]), (val, labels[val]), task.train.batch_size, seed)
-    if fit_statistics:
-        model.built().statistics.fit(data.pooled_batches())
-    return Source(data, tail, cache.seconds + time.perf_counter() - started)
+
+    def opened(device: torch.device) -> FeatureCache:
+        home = next(model.parameters()).device
+        model.to(device)  # where it is not built yet, it is built there
+        limit = task.train.cache_limit_gb
+        try:
+            return open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known, limit)
+        finally:
+            model.to(home)  # Lightning moves it in its own time
+
+    def then(data: CachedData) -> None:
+        if fit_statistics:
+            model.built().statistics.fit(data.pooled_batches())
+
+    parts = (train, labels[train]), (val, labels[val])
+    return Source(CachedData(opened, *parts, task.train.batch_size, seed, then), tail, 0.0)
 
 
 def train_resonant(

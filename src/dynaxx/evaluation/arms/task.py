@@ -27,7 +27,7 @@ class TrainOptions:
     lr: float
     """Peak learning rate."""
     batch_size: int
-    """Images a step."""
+    """Images a step, of all processes together: with more of them the learning rate stays what it is."""
     weight_decay: float
     """On couplings, gates and student."""
     residual_penalty: float
@@ -44,6 +44,8 @@ class TrainOptions:
     """Epochs without a better validation accuracy after which training stops."""
     checkpoint_every: int
     """Epochs between two checkpoints."""
+    cache_limit_gb: float
+    """10⁹ bytes that all feature caches of this checkout may take together."""
     backbone_lr: float | None = None
     """Peak learning rate of the backbone in every arm trained on labels; None leaves it frozen. Trains live."""
     pretrained: str | None = None

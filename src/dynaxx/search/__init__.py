@@ -1,0 +1,52 @@
+"""Searching settings with Optuna: the only package of Dynaxx that imports it.
+
+A study lies in a journal file or a database (`open_storage`, `open_study`); any number of workers draw trials from a
+`Space`, and sign them, so that those of dead workers are begun anew (`requeue_dead`). What came of it is a front
+(`best`), of which `knee` picks a point, and a page (`write_page`).
+"""
+
+from dynaxx.search.errors import SearchError
+from dynaxx.search.front import COST, LIVE, SECONDS, Point, best, knee, points
+from dynaxx.search.page import cells, write_page
+from dynaxx.search.pruning import pruned_by
+from dynaxx.search.space import Space, draw, read_space
+from dynaxx.search.study import (
+    ACCURACY,
+    FINITE,
+    GFLOPS,
+    LIMIT,
+    hide_password,
+    open_storage,
+    open_study,
+)
+from dynaxx.search.workers import WORKER, Worker, finished, requeue_dead, running, wanted
+
+__all__ = [
+    "ACCURACY",
+    "COST",
+    "FINITE",
+    "GFLOPS",
+    "LIMIT",
+    "LIVE",
+    "SECONDS",
+    "WORKER",
+    "Point",
+    "SearchError",
+    "Space",
+    "Worker",
+    "best",
+    "cells",
+    "draw",
+    "finished",
+    "hide_password",
+    "knee",
+    "open_storage",
+    "open_study",
+    "points",
+    "pruned_by",
+    "read_space",
+    "requeue_dead",
+    "running",
+    "wanted",
+    "write_page",
+]

@@ -1,0 +1,130 @@
+"""What a sweep found as one HTML page: the front, and Optuna's own figures of what mattered."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dynaxx.evaluation.plot_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.templates import render
+from dynaxx.search.front import Point, points
+
+SLICED = ("resonance.T", "resonance.rank", "resonance.damping")
+"""What is drawn against accuracy one by one and in pairs, where it was tuned."""
+
+
+def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: Point, facts: dict[str, str]) -> None:
+    """Write one self-contained page.
+
+    Args:
+        front: what nobody beats, latencies measured.
+        chosen: of the front.
+        facts: what the sweep was, by name.
+    """
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    from dynaxx.evaluation.files import write_text
+
+    drawn = {name: figure for name, figure in _figures(study, front, chosen).items() if figure is not None}
+    config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+    context = {
+        "plotlyjs": Markup(get_plotlyjs()),
+        "figures": {
+            name: Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
+            for name, figure in drawn.items()
+        },
+        "headers": ["trial", *chosen.params, "accuracy %", "GFLOPs", "latency ratio", "live parameters"],
+        "rows": [(point.number == chosen.number, cells(point)) for point in front],
+        "chosen": chosen,
+        "facts": facts,
+    }
+    write_text(path, render("sweep.html.j2", context, Path(__file__).parent))
+
+
+def cells(point: Point) -> list[str]:
+    """A row of the front's table."""
+    values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
+    ratio = "" if point.latency_ratio is None else f"{point.latency_ratio:.2f}"
+    accuracy = f"{100 * point.accuracy:.2f}"
+    return [str(point.number), *values, accuracy, f"{point.gflops:.4g}", ratio, f"{point.live_parameters:,}"]
+
+
+def _figures(study: optuna.Study, front: Sequence[Point], chosen: Point) -> dict[str, Any]:
+    from optuna import visualization as show
+
+    plain = _one_objective(study)
+    sliced = [name for name in SLICED if name in chosen.params]
+    target: dict[str, Any] = {"target_name": "validation accuracy"}
+    return {
+        "front": _front(points(study), front, chosen),
+        "importances": _drawn(lambda: show.plot_param_importances(plain, **target)),
+        "parallel": _drawn(lambda: show.plot_parallel_coordinate(plain, **target)),
+        "slices": _drawn(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
+        "contours": _drawn(lambda: _contours(plain, sliced, target)) if len(sliced) > 1 else None,
+    }
+
+
+def _contours(plain: optuna.Study, sliced: list[str], target: dict[str, Any]) -> Any:
+    return optuna.visualization.plot_contour(plain, params=sliced, **target).update_layout(height=300 * len(sliced))
+
+
+def _drawn(draw: Callable[[], Any]) -> Any:
+    """A figure of Optuna's in our colours, or None where there are too few trials to draw."""
+    try:
+        figure = draw()
+    except (ValueError, RuntimeError):
+        return None
+    if not figure.data:
+        return None
+    style = layout()
+    figure.update_layout(font=style["font"], paper_bgcolor="white", plot_bgcolor="white", title=None, margin={"t": 24})
+    return figure
+
+
+def _one_objective(study: optuna.Study) -> optuna.Study:
+    """The trials that ended well with accuracy as their one value, as Optuna's figures of one objective want them."""
+    plain = optuna.create_study(direction="maximize")
+    kept = {point.number for point in points(study)}
+    trials: list[FrozenTrial] = study.get_trials(states=(TrialState.COMPLETE,))
+    for trial in trials:
+        if trial.number in kept:
+            plain.add_trial(
+                optuna.create_trial(params=trial.params, distributions=trial.distributions, value=trial.values[0])
+            )
+    return plain
+
+
+def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any:
+    """Accuracy against GFLOPs: every trial a dot, the front a line, the chosen point marked."""
+    import plotly.graph_objects as go
+
+    def text(point: Point) -> str:
+        rows = [f"{escape(key)} = {escape(str(value))}" for key, value in point.params.items()]
+        if point.latency_ratio is not None:
+            rows.append(f"latency {point.latency_ratio:.2f} of the backbone's")
+        return "<br>".join([f"trial {point.number}", *rows])
+
+    groups: tuple[tuple[str, Sequence[Point], str, str, int], ...] = (
+        ("other trials", [p for p in tried if p.number not in {q.number for q in front}], "markers", GRID, 8),
+        ("front", front, "lines+markers", PALETTE[0], 10),
+        ("chosen", [chosen], "markers", PALETTE[1], 16),
+    )
+    figure = go.Figure()
+    for name, some, mode, colour, size in groups:
+        figure.add_scatter(
+            x=[p.gflops for p in some],
+            y=[100 * p.accuracy for p in some],
+            mode=mode,
+            name=name,
+            marker={"color": colour, "size": size, "line": {"color": INK, "width": 0.5}},
+            text=[text(p) for p in some],
+            hovertemplate="%{text}<br>%{y:.2f} % at %{x:.4g} GFLOPs<extra></extra>",
+        )
+    figure.update_layout(**layout(), legend={"orientation": "h", "y": 1.08})
+    figure.update_xaxes(title_text="GFLOPs per image", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
+    return figure

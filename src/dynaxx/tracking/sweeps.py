@@ -1,0 +1,111 @@
+"""What a sweep leaves in MLflow: a parent run, and nested in it a run for every trial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynaxx.tracking.artifacts import digest, upload
+from dynaxx.tracking.client import connect, experiment_id
+from dynaxx.tracking.database import exclusive
+from dynaxx.tracking.errors import store_errors
+from dynaxx.tracking.names import KIND_SWEEP, KIND_TRIAL, TAG_KIND, TAG_STATE, TAG_STUDY, TAG_TRIAL
+from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "KILLED"}
+"""What a trial's state in its study is as an MLflow run's status: a trial fails when its worker dies."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What a study says of one trial.
+
+    Attributes:
+        number: of the trial in its study.
+        state: one of `STATUS`.
+        params: dotted key → value.
+        metrics: under the names of `dynaxx.tracking.names`; all finite.
+        curves: metric → value at each step, from 0.
+    """
+
+    number: int
+    state: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str) -> None:
+    """Create or complete the run of one trial.
+
+    Raises:
+        TrackingError: a metric that is no finite number, or the store fails.
+    """
+    client = connect(uri)
+    with store_errors(uri, f"recording trial {record.number}"), exclusive(uri):
+        group = experiment_id(client, uri, experiment)
+        _record(client, group, _parent(client, group, study), study, record)
+
+
+def record_sweep(
+    experiment: str,
+    study: str,
+    records: Sequence[TrialRecord],
+    *,
+    uri: str,
+    metrics: Mapping[str, float],
+    params: Mapping[str, Any],
+    artifacts: Sequence[Path],
+    tags: Mapping[str, str],
+) -> str:
+    """Leave one finished parent run of `study` with one run for each of `records`; its run id.
+
+    Twice done changes nothing. A trial whose worker was killed before it wrote has its run made here.
+
+    Raises:
+        TrackingError: a metric or an artifact is unusable (then nothing has been written), or the store fails.
+    """
+    own_metrics, checksum = finite_metrics("the sweep", metrics), digest(artifacts)
+    client = connect(uri)
+    with store_errors(uri, "recording the sweep's runs"), exclusive(uri):
+        group = experiment_id(client, uri, experiment)
+        parent_id = _parent(client, group, study)
+        for record in records:
+            _record(client, group, parent_id, study, record)
+        parent = client.get_run(parent_id)
+        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=dict(tags))
+        upload(client, parent, artifacts, checksum)
+        finish(client, parent)
+    return parent_id
+
+
+def _parent(client: "MlflowClient", group: str, study: str) -> str:
+    """The run of the study, created where there is none; of two that were created at once, the older one."""
+    identity = {TAG_KIND: KIND_SWEEP, TAG_STUDY: study}
+    found = find_runs(client, group, identity)
+    run = found[0] if found else client.create_run(group, tags=identity, run_name=f"sweep-{study}")
+    return run.info.run_id
+
+
+def _record(client: "MlflowClient", group: str, parent_id: str, study: str, record: TrialRecord) -> None:
+    from mlflow.entities import Metric
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    identity = {TAG_KIND: KIND_TRIAL, TAG_STUDY: study, TAG_TRIAL: str(record.number)}
+    metrics = finite_metrics(f"trial {record.number}", record.metrics)
+    found = find_runs(client, group, identity)
+    tags = identity | {MLFLOW_PARENT_RUN_ID: parent_id}
+    run = found[0] if found else client.create_run(group, tags=tags, run_name=f"trial-{record.number}")
+    fill(client, run, metrics=metrics, params=flatten(record.params), tags=tags | {TAG_STATE: record.state})
+    for name, values in record.curves.items():
+        if name not in run.data.metrics:
+            history = [Metric(name, value, run.info.start_time + step, step) for step, value in enumerate(values)]
+            client.log_batch(run.info.run_id, metrics=history)
+    status = STATUS[record.state]
+    if run.info.status != status and status in ("FINISHED", "KILLED"):
+        client.set_terminated(run.info.run_id, status)
+    elif run.info.status != status:
+        client.update_run(run.info.run_id, status=status)
