@@ -5,8 +5,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # nothing of a run is reported to anybody unless these are set otherwise
 export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: repro test lint ui bench clean
+.PHONY: repro test lint ui bench sweep services services-deps clean
 
 repro: .venv/ready
 	dvc repro
@@ -25,6 +26,19 @@ ui: .venv/ready
 
 bench: .venv/ready
 	python -m benchmarks.run $(ARGS)
+
+# make sweep ARGS="n_trials=200 experiment=cifar10 data.root=PATH"
+sweep: .venv/ready
+	python -m pipelines.sweep $(ARGS)
+
+# PostgreSQL and the MLflow server, on loopback, until Ctrl-C
+services: .venv/ready
+	python -m pipelines.services $(ARGS)
+
+# Debian and Ubuntu: PostgreSQL for services and sweeps, Chromium for the tests that look at MLflow's pages
+services-deps:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql chromium chromium-driver fonts-dejavu-core
 
 # uv resolves and links in a fraction of pip's time; where it cannot reach its index, pip does the same work
 .venv/ready: pyproject.toml constraints.txt

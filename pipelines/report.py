@@ -8,17 +8,37 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from dynaxx.data import Prepared, load_prepared
 from dynaxx.evaluation.brief import write_brief
+from dynaxx.evaluation.deployed import write_deployment
 from dynaxx.evaluation.report import write_plots, write_report
 from dynaxx.evaluation.results import ArmResult, Evaluation
 from dynaxx.evaluation.tuning import read_tuned
 from dynaxx.evaluation.varying import read_varied
-from dynaxx.tracking import ChildRecord, names, pipeline_key, reconcile, tracking_uri
+from dynaxx.tracking import (
+    MODEL,
+    ChildRecord,
+    names,
+    pipeline_key,
+    reconcile,
+    register,
+    tracking_uri,
+    write_environment,
+)
+from dynaxx.training.backbone import load_backbone
 from pipelines.stage import OUTPUTS, Stage, run, stage_key
 from pipelines.task import LOGGED, TUNED, VARIED
 from pipelines.trained import STAGE
 
-PAGES = ("params.yaml", "report.html", "report.md", "decision.html", "decision.json", "evaluation.json")
+PAGES = (
+    "params.yaml",
+    "environment.txt",
+    "report.html",
+    "report.md",
+    "decision.html",
+    "decision.json",
+    "evaluation.json",
+)
 FOLDERS = ("plots", "pictures")
 
 
@@ -39,10 +59,14 @@ def body(stage: Stage) -> str:
     first = evaluation.task.seeds[0]
     for mode, trained in (("explicit", "explicit"), ("implicit", "distill")):
         shutil.copytree(OUTPUTS / trained / mode / f"seed-{first}", stage.out / "model" / mode, dirs_exist_ok=True)
-    reconcile(
+    write_environment(stage.out / "environment.txt")
+    prepared = load_prepared(OUTPUTS / "prepare")
+    uri, key, task = tracking_uri(params["tracking"]["uri"]), pipeline_key(text, lock), evaluation.task
+    told = f"{task.n_train} images to train on, {task.n_val} to validate, {task.n_test} to test"
+    parent = reconcile(
         params["tracking"]["experiment"],
-        uri=tracking_uri(params["tracking"]["uri"]),
-        key=pipeline_key(text, lock),
+        uri=uri,
+        key=key,
         children=[record for arm in evaluation.arms for record in _records(arm, evaluation, params)],
         parent_metrics=_parent_metrics(evaluation),
         params=params,
@@ -50,9 +74,32 @@ def body(stage: Stage) -> str:
             *(stage.out / name for name in (*PAGES, *FOLDERS)),
             *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
         ],
-        tags={"dynaxx.data": evaluation.task.data, "dynaxx.verdict": evaluation.decision.verdict},
+        tags={"dynaxx.data": task.data, "dynaxx.verdict": evaluation.decision.verdict},
+        data=(task.data, prepared.fingerprint(), told),
     )
-    return f"{evaluation.decision.verdict}: {evaluation.decision.reasons[0]}"
+    number = _register(stage, evaluation, prepared, uri, key, parent)
+    decision = evaluation.decision
+    return f"{decision.verdict}: {decision.reasons[0]} Registered as models:/{MODEL}/{number}."
+
+
+def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
+    """The winner as a registered model, champion where it is to be adopted; explicit, as a candidate, where none is."""
+    decision, first = evaluation.decision, evaluation.task.seeds[0]
+    winner = decision.arm or "explicit"
+    trained = OUTPUTS / STAGE.get(winner, "train_arms") / winner / f"seed-{first}"
+    folder = stage.out / "deployment"
+    shutil.rmtree(folder, ignore_errors=True)
+    backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
+    write_deployment(folder, stage.params.model, backbone, trained, prepared.manifest)
+    return register(
+        uri,
+        parent,
+        key,
+        folder,
+        prepared.task().images[:2].numpy(),
+        promote=decision.verdict.startswith("adopt"),
+        tags={"arm": winner, "verdict": decision.verdict, "report": f"runs:/{parent}/report.html"},
+    )
 
 
 def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:

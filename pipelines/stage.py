@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 
 from dynaxx.training.rank import rank_zero
+from pipelines.submit import submit, wants_job
 
 OUTPUTS = Path("outputs")
 WORK = Path(".dynaxx/work")
@@ -52,10 +53,13 @@ class Stage:
 def run(name: str, body: Callable[[Stage], str]) -> None:
     """Run `body`, which writes into `stage.out` and returns the line that says what it found; exit 1 on bad input.
 
-    What a killed stage had finished stays in .dynaxx/work and is found again by a run of the same key.
+    What a killed stage had finished stays in .dynaxx/work and is found again by a run of the same key. With a launcher
+    (trainer=slurm), a stage that trains is submitted as a job, which does all this, and waited for.
     """
     try:
         params = read_params()
+        if wants_job(params) and trains(name):
+            sys.exit(submit(name, params, WORK / "jobs" / name))
         key = stage_key(name)
         work = WORK / f"{name}-{key[:16]}"
         stage = Stage(name, params, key, work / "out", work / "checkpoints")
@@ -73,6 +77,11 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
         fail(name, f"{error}{'; free some and run `dvc repro` again, what was finished is kept' * disk_full(error)}")
     if rank_zero():
         print(f"{name}: {line}", flush=True)
+
+
+def trains(name: str) -> bool:
+    """Whether the stage uses the trainer, by what dvc.yaml says that it depends on."""
+    return "trainer" in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name].get("params", [])
 
 
 def disk_full(error: BaseException) -> bool:

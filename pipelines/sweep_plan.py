@@ -77,6 +77,9 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     base: Any = OmegaConf.create(composed)
     _check(options, base)
     space = read_space(OmegaConf.to_container(options.space) or {})  # type: ignore[arg-type]
+    for key in space:
+        if OmegaConf.select(base, key, default=OmegaConf) is OmegaConf:  # null is a value, too
+            raise ValueError(f"sweep.space.{key}: params.yaml has no such key")
     shared = {name: section for name, section in composed.items() if name not in ("trainer", "tracking", "evaluate")}
     chosen = {name: options[name] for name in ("seeds", "max_gflops_ratio", "pruner")}
     told = [shared, {key: str(distribution) for key, distribution in space.items()}, chosen]

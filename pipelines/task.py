@@ -16,7 +16,7 @@ from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
 from dynaxx.evaluation.tuning import read_tuned
 from dynaxx.training.backbone import load_backbone
-from dynaxx.training.rank import rank_zero
+from dynaxx.training.rank import barrier, rank_zero
 from pipelines.stage import FEATURES, OUTPUTS, Stage
 
 TUNED = OUTPUTS / "tune" / "tuned.json"
@@ -73,6 +73,7 @@ def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFa
         out = stage.out / arm / f"seed-{seed}"
         if not (out / "arm.json").exists():
             train(seed, out, stage.checkpoints / arm / f"seed-{seed}", partial(_logger, stage, arm, seed))
+            barrier()
         if rank_zero():
             facts.append(ArmFacts.read(out))
     return facts

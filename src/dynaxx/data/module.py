@@ -13,7 +13,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_order
+from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
 
 __all__ = ["ImageData", "normalise"]
 
@@ -68,7 +68,7 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The validation images in their order, unaugmented."""
-        size = own_batch(self._batch_size)
+        size = own_judged(self._batch_size)
         return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 
 

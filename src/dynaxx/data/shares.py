@@ -34,6 +34,11 @@ def own_batch(batch_size: int) -> int:
     return batch_size // processes()
 
 
+def own_judged(batch_size: int) -> int:
+    """Images that this process judges at a time, where batches weigh nothing."""
+    return max(1, batch_size // processes())
+
+
 def own_order(order: EpochOrder) -> Sampler[int]:
     """This process's part of a training order; all of it where one process trains."""
     return order if processes() == 1 else _Part(order)

@@ -1,5 +1,6 @@
 """How long models take, measured in turn in one process: a slow moment of the machine hits all of them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,6 +61,8 @@ def interleaved_seconds(
     untimed ones, so that no model pays for what the one before it left in the caches. Uses as many threads as
     torch does now.
     """
+    # on a machine with a CUDA toolkit and no GPU, what the timer imports warns of that
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer
 
     if rounds < 1:

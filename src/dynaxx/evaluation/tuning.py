@@ -10,6 +10,7 @@ from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
+from dynaxx.training.rank import barrier, rank_zero
 
 Train = Callable[[Task, int, Path, Path, LoggerFactory], None]
 """An arm's training, as in `RIVALS`."""
@@ -66,7 +67,9 @@ def tune(arm: str, train: Train, task: Task, rates: Sequence[float], seed: int, 
                 train(trial, seed, out, work / "checkpoints" / arm / f"lr-{lr:g}", lambda: False)
             except FloatingPointError as error:
                 print(f"{arm}, lr={lr:g}: {error}")
-                ArmFacts(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
+                if rank_zero():
+                    ArmFacts(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
+            barrier()
         accuracies.append(ArmFacts.read(out).val_accuracy)
     return Tuned.of(arm, sorted(rates), accuracies)
 

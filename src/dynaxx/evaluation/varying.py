@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dynaxx.evaluation.arms import explicit
 from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import Task
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
+from dynaxx.training.rank import barrier
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], se
     Raises:
         EvaluationError: a rank that is larger than all channels together, and the like; see `wrap_with_resonance`.
     """
+    from dynaxx.evaluation.arms import explicit  # Lightning: seconds, and who reads what was written needs none of it
+
     trials = [("rank", rank, replace(task, resonance=task.resonance | {"rank": rank})) for rank in ranks]
     trials += [("taps", count, replace(task, taps=list(paths))) for count, paths in taps.items()]
     found = []
@@ -49,6 +51,7 @@ def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], se
         out = work / f"{what}-{value}"
         if not (out / "arm.json").exists():
             explicit.train(trial, seed, out, work / "checkpoints" / f"{what}-{value}", lambda: False)
+            barrier()
         facts = ArmFacts.read(out)
         found.append(Varied(what, value, facts.taps, facts.live_parameters, facts.val_accuracy))  # type: ignore[arg-type]
     return found

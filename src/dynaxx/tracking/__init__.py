@@ -2,7 +2,8 @@
 
 Training stages log live, each arm and seed into a run of its own (`live_logger`). The last stage makes
 the store agree with the stages' files (`reconcile`): one parent run per `pipeline_key`, one child per arm
-and seed. A sweep leaves a parent and a run for every trial (`record_trial`, `record_sweep`).
+and seed. A sweep leaves a parent and a run for every trial (`record_trial`, `record_sweep`). The
+winner of an A/B becomes a registered model (`register`).
 """
 
 from dynaxx.tracking.errors import TrackingError
@@ -22,10 +23,13 @@ from dynaxx.tracking.names import (
     TEST_ACCURACY,
     TEST_MACRO_RECALL,
 )
+from dynaxx.tracking.provenance import write_environment
 from dynaxx.tracking.reconciliation import ChildRecord, reconcile
+from dynaxx.tracking.registry import CHAMPION, MODEL, register
 from dynaxx.tracking.sweeps import TrialRecord, record_sweep, record_trial
 
 __all__ = [
+    "CHAMPION",
     "COST_GFLOPS",
     "COST_LATENCY_P50_MS",
     "COST_LATENCY_P90_MS",
@@ -35,6 +39,7 @@ __all__ = [
     "COST_THROUGHPUT_PER_S",
     "COST_TRAINED_PARAMETERS",
     "COST_TRAIN_SECONDS",
+    "MODEL",
     "TEST_ACCURACY",
     "TEST_MACRO_RECALL",
     "ChildRecord",
@@ -46,5 +51,7 @@ __all__ = [
     "reconcile",
     "record_sweep",
     "record_trial",
+    "register",
     "tracking_uri",
+    "write_environment",
 ]

@@ -7,19 +7,32 @@ from dynaxx.tracking.client import connect, experiment_id
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import store_errors
 from dynaxx.tracking.names import arm_run_name, arm_tags
+from dynaxx.tracking.provenance import source_tags
 from dynaxx.tracking.runs import fill, find_runs, flatten
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
 
+SAMPLED_EVERY = 5.0
+"""Seconds between two looks at processor, memory, disk, network and GPU; MLflow's own variables win over it."""
+
+
 def live_logger(
-    experiment: str, *, stage_key: str, arm: str, seed: int, uri: str, params: Mapping[str, Any]
+    experiment: str,
+    *,
+    stage_key: str,
+    arm: str,
+    seed: int,
+    uri: str,
+    params: Mapping[str, Any],
+    system_metrics: bool = True,
 ) -> "MLFlowLogger":
     """A Lightning logger that writes to the run of this stage key, arm and seed, created when there is none.
 
     A stage that was killed and starts again continues its run. `reconcile` makes the run a child of its
-    pipeline. Under DDP only rank 0 opens a run; the other ranks get a logger that writes nothing.
+    pipeline. Under DDP only rank 0 opens a run; the other ranks get a logger that writes nothing. While it is open,
+    what the machine is busy with goes to the run, too, unless `system_metrics` is false.
 
     Raises:
         TrackingError: the store at `uri` cannot be reached or written to.
@@ -38,6 +51,28 @@ def live_logger(
                 client.update_run(run.info.run_id, status="RUNNING")
             else:
                 run = client.create_run(group, tags=tags, run_name=arm_run_name(arm, seed))
-            fill(client, run, params=flatten(params))
+            fill(client, run, params=flatten(params), tags=source_tags())
             run_id = run.info.run_id
-    return MLFlowLogger(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
+    if run_id is None or not system_metrics:
+        return MLFlowLogger(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
+    return _watched()(experiment, uri, run_id)
+
+
+def _watched() -> Any:
+    """The logger's class; made late, as Lightning and MLflow take seconds to import."""
+    from lightning.pytorch.loggers import MLFlowLogger
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    class WatchedLogger(MLFlowLogger):
+        """Logs the machine's state until Lightning ends the run."""
+
+        def __init__(self, experiment: str, uri: str, run_id: str) -> None:
+            super().__init__(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
+            self._monitor = SystemMetricsMonitor(run_id, SAMPLED_EVERY, resume_logging=True, tracking_uri=uri)
+            self._monitor.start()
+
+        def finalize(self, status: str = "success") -> None:
+            self._monitor.finish()
+            super().finalize(status)
+
+    return WatchedLogger

@@ -10,6 +10,7 @@ from dynaxx.tracking.client import connect, experiment_id
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import TrackingError, store_errors
 from dynaxx.tracking.names import KIND_PIPELINE, TAG_KIND, TAG_PIPELINE, arm_run_name, arm_tags
+from dynaxx.tracking.provenance import log_dataset, source_tags
 from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def reconcile(
     params: Mapping[str, Any],
     artifacts: Sequence[Path],
     tags: Mapping[str, str],
+    data: tuple[str, str, str] | None = None,
 ) -> str:
     """Leave exactly one finished parent run of `key` in the store, with one finished child a record.
 
@@ -58,7 +60,8 @@ def reconcile(
         parent_metrics: metrics of the whole pipeline.
         params: the content of params.yaml, logged on the parent.
         artifacts: files and folders to keep with the parent, each under its own name.
-        tags: further tags of the parent.
+        tags: further tags of the parent, beside those that say which commit it ran from.
+        data: name, sha256 and description of what the pipeline learned from.
 
     Returns:
         The parent's run id.
@@ -76,12 +79,14 @@ def reconcile(
         group = experiment_id(client, uri, experiment)
         found = find_runs(client, group, identity)
         parent = found[0] if found else client.create_run(group, tags=identity, run_name=f"pipeline-{key[:8]}")
-        own_tags = {name: str(value) for name, value in tags.items()} | identity
+        own_tags = source_tags() | {name: str(value) for name, value in tags.items()} | identity
         fill(client, parent, metrics=own_metrics, params=flatten(params), tags=own_tags)
         for record in records:
             child = _child(client, group, parent.info.run_id, key, record)
             fill(client, child, metrics=record.metrics, params=flatten(record.params))
             finish(client, child)
+        if data is not None:
+            log_dataset(client, parent, *data)
         upload(client, parent, artifacts, checksum)
         finish(client, parent)
     return parent.info.run_id

@@ -10,6 +10,7 @@ from dynaxx.tracking.client import connect, experiment_id
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import store_errors
 from dynaxx.tracking.names import KIND_SWEEP, KIND_TRIAL, TAG_KIND, TAG_STATE, TAG_STUDY, TAG_TRIAL
+from dynaxx.tracking.provenance import source_tags
 from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def record_sweep(
         for record in records:
             _record(client, group, parent_id, study, record)
         parent = client.get_run(parent_id)
-        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=dict(tags))
+        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=source_tags() | dict(tags))
         upload(client, parent, artifacts, checksum)
         finish(client, parent)
     return parent_id

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dynaxx.data import ImageData, Prepared, normalise, stratified_halves
+from dynaxx.data import Prepared, normalise, stratified_halves
 from dynaxx.training.rank import rank_zero
 
 POINTER = "backbone.json"
@@ -24,12 +24,14 @@ class Backbone(NamedTuple):
         network: in eval mode, no parameter of it trains.
         checksum: sha256 of its weights.
         mean, std: per channel, in units of [0, 1], of the normalisation that it was trained with.
+        num_classes: of the stand-in that was trained here; None for a network of the user's.
     """
 
     network: nn.Module
     checksum: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    num_classes: int | None
 
 
 class BackboneError(ValueError):
@@ -38,7 +40,8 @@ class BackboneError(ValueError):
 
 def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
     """Train `params.model.network` on the pretraining images and write weights and pointer; returns what it found."""
-    from dynaxx.training.classifier_module import ClassifierModule  # Lightning: seconds, needed here alone
+    from dynaxx.data import ImageData  # these three import Lightning, which takes seconds and is needed here alone
+    from dynaxx.training.classifier_module import ClassifierModule
     from dynaxx.training.fit import fit
 
     options, images = params.model.pretrain, prepared.pretrain()
@@ -105,7 +108,7 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
     pointer = json.loads((folder / POINTER).read_text())
     if model.weights is None:
         path = folder / pointer["weights"]
-        network = instantiate(model.network, num_classes=pointer["num_classes"], **_inputs(model, channels))
+        network = blank(model, channels, pointer["num_classes"])
         network.load_state_dict(_read(path))
     else:
         network = build(model, channels)
@@ -114,7 +117,7 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
     if digest != pointer["sha256"]:
         raise BackboneError(f"{path}: changed since it was checked; run `dvc repro -f pretrain`")
     network.eval().requires_grad_(False)
-    return Backbone(network, digest, tuple(pointer["mean"]), tuple(pointer["std"]))
+    return Backbone(network, digest, tuple(pointer["mean"]), tuple(pointer["std"]), pointer["num_classes"])
 
 
 def build(model: Any, channels: int) -> nn.Module:
@@ -149,6 +152,23 @@ def build(model: Any, channels: int) -> nn.Module:
         network.load_state_dict(_read(path))
     except RuntimeError as error:
         raise BackboneError(f"{path}: does not fit model.network ({str(error).splitlines()[-1].strip()})") from None
+    return network.eval()
+
+
+def blank(model: Any, channels: int, num_classes: int | None) -> nn.Module:
+    """The network of `params.model` without its weights, for whoever has them already.
+
+    Args:
+        model: section of params.yaml.
+        channels: of the images, for a network that leaves its in_channels open.
+        num_classes: of the stand-in that was trained here; None for a network of the user's.
+    """
+    if str(model.weights).startswith("timm:"):
+        import timm
+
+        return timm.create_model(str(model.weights).removeprefix("timm:"), pretrained=False).eval()
+    classes = {} if num_classes is None else {"num_classes": num_classes}
+    network: nn.Module = instantiate(model.network, **classes, **_inputs(model, channels))
     return network.eval()
 
 

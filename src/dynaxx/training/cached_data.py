@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_order
+from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
 from dynaxx.resonance import Anchors
 from dynaxx.training.feature_cache import FeatureCache
 
@@ -92,7 +92,7 @@ class CachedData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         own = own_images(self.val_set)
-        return DataLoader(self.val_set, 4 * own_batch(self.batch_size), sampler=own, collate_fn=_as_is)
+        return DataLoader(self.val_set, own_judged(4 * self.batch_size), sampler=own, collate_fn=_as_is)
 
     def pooled_batches(self) -> Iterator[list[Tensor]]:
         """The training images' anchors in all views, for the statistics."""

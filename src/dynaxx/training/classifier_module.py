@@ -36,7 +36,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         loss = F.cross_entropy(self.network(x), y, label_smoothing=self.label_smoothing)
-        self.log("train/loss", loss, batch_size=len(y), prog_bar=True)
+        self.log("train/loss", loss, batch_size=len(y), prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

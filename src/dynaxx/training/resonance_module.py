@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from dynaxx.resonance import Anchors, ResonantModel
@@ -54,6 +55,8 @@ class ResonanceModule(pl.LightningModule):
         # the tail shares the backbone's modules: kept in a tuple, it is not registered (and saved) a second time
         self._tail = (tail,)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
+        # sums and counts, and not means of batches: of several processes the last batches differ in size
+        self.val_loss, self.val_residual = MeanMetric(), MeanMetric()
         self.strict_loading = False
 
     def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, Agreement]:
@@ -91,11 +94,13 @@ class ResonanceModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
         logits, agreement = self(x)
-        self.log("val/loss", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
+        self.val_loss.update(F.cross_entropy(logits, y, reduction="none"))
+        self.log("val/loss", self.val_loss, on_epoch=True, batch_size=len(y))
         self.accuracy(logits, y)
         self.log("val/accuracy", self.accuracy, on_epoch=True, batch_size=len(y), prog_bar=True)
         if agreement.residual is not None:
-            self.log("val/residual", agreement.residual(len(y)).mean(), batch_size=len(y), sync_dist=True)
+            self.val_residual.update(agreement.residual(len(y)))
+            self.log("val/residual", self.val_residual, on_epoch=True, batch_size=len(y))
 
     def configure_optimizers(self) -> Any:
         decayed: list[nn.Parameter] = []

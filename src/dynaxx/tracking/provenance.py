@@ -1,0 +1,56 @@
+"""Where a run comes from: the commit, the data, the machine and the packages."""
+
+import platform
+import subprocess
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+
+def source_tags() -> dict[str, str]:
+    """The commit, and whether files differ from it, under the names that MLflow's own pages look for."""
+    from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
+
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {MLFLOW_GIT_COMMIT: commit, MLFLOW_GIT_DIRTY: str(bool(changed)).lower()}
+
+
+def write_environment(path: Path) -> None:
+    """The interpreter, the platform and every installed package with its version, as a requirements file."""
+    packages = sorted(
+        {f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.metadata["Name"]}, key=str.lower
+    )
+    lines = [f"# Python {platform.python_version()}, {platform.platform()}", *packages]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def log_dataset(client: "MlflowClient", run: "Run", name: str, digest: str, description: str) -> None:
+    """Note the data that a run learned from, once.
+
+    Args:
+        name: of the data.
+        digest: sha256 of images and labels; MLflow keeps its first 36 characters.
+        description: what a page shows beside it.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if any(held.dataset.digest == digest[:36] for held in (run.inputs.dataset_inputs if run.inputs else [])):
+        return
+    dataset = Dataset(name, digest[:36], "code", f'{{"tags": {{"sha256": "{digest}"}}}}', profile=description)
+    tags = [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)]
+    client.log_inputs(run.info.run_id, [DatasetInput(dataset, tags)])
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

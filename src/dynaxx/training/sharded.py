@@ -1,0 +1,63 @@
+"""A frozen backbone that does not fit on one device: its weights in shards, one a process; the couplings in each."""
+
+import copy
+
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from dynaxx.resonance import ResonantModel
+
+
+class ShardedBackbone(DDPStrategy):
+    """DDP for what is trained, FSDP2 for what is frozen.
+
+    Each block of the backbone is gathered when it runs and let go afterwards; what is trained is small, stands whole in
+    every process and is averaged by DDP. For arms trained on images: training from a feature cache needs no backbone.
+    The blocks themselves stay in the host's memory, and come back untouched when training ends.
+    """
+
+    _lent: "list[tuple[nn.Module, str, nn.Module]]"
+
+    def model_to_device(self) -> None:
+        """Called by Lightning. Blocks are sharded one by one first: all of them together need not fit on the device."""
+        module = self.lightning_module
+        backbone = _frozen_backbone(module)
+        mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+        self._lent = [(owner, name, owner.get_submodule(name)) for owner, name in _blocks(backbone)]
+        for owner, name, block in self._lent:
+            shards = copy.deepcopy(block)
+            fully_shard(shards, mesh=mesh)  # changes what it is given
+            owner.set_submodule(name, shards)
+        assert module is not None
+        sharded = [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, sharded)
+        super().model_to_device()
+
+    def teardown(self) -> None:
+        """Called by Lightning at the end."""
+        for owner, name, block in getattr(self, "_lent", []):
+            owner.set_submodule(name, block)
+        self._lent = []
+        super().teardown()
+
+
+def _frozen_backbone(module: object) -> nn.Module:
+    model = getattr(module, "model", None)
+    if not isinstance(model, ResonantModel) or any(p.requires_grad for p in model.backbone.parameters()):
+        raise ValueError("trainer=sharded is for resonance on a frozen backbone; other arms take trainer=ddp")
+    return model.backbone
+
+
+def _blocks(backbone: nn.Module) -> list[tuple[nn.Module, str]]:
+    """What is gathered at a time: the layers of containers, a ResNet's or a ViT's blocks, and what is beside these."""
+    found: list[tuple[nn.Module, str]] = []
+    for name, child in backbone.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            found += [(child, number) for number, _ in child.named_children()]
+        else:
+            found.append((backbone, name))
+    return [(owner, name) for owner, name in found if any(True for _ in owner.get_submodule(name).parameters())]
