@@ -53,11 +53,11 @@ def submit(name: str, params: DictConfig, logs: Path) -> int:
         codes = job.results()
     except submitit.core.utils.UncompletedJobError as error:
         raise RuntimeError(f"job {job.job_id} ended without a result: {' '.join(str(error).split())[:300]}") from None
-    log = job.paths.stdout
-    said = Path(str(log)).read_text() if Path(str(log)).exists() else ""
-    for line in said.splitlines():
-        if not line.startswith("submitit "):
-            print(line, flush=True)
+    for log, to in ((job.paths.stdout, sys.stdout), (job.paths.stderr, sys.stderr)):  # of the first process
+        said = Path(log).read_text().splitlines() if Path(log).exists() else []
+        for line in said if to is sys.stdout else said[-1:] * (max(codes) > 0):
+            if not line.startswith("submitit "):
+                print(line, file=to, flush=True)
     return max(codes)
 
 

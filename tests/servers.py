@@ -12,14 +12,14 @@ from dynaxx.services.postgres import programs, remove_cluster
 
 
 @contextmanager
-def real_postgres(folder: Path, *databases: str) -> Iterator[Postgres]:
+def real_postgres(folder: Path, *databases: str, port: int = 0) -> Iterator[Postgres]:
     """A server in `folder` that is gone afterwards; skips where PostgreSQL is not installed."""
     try:
         programs()
     except ServicesError as error:
         pytest.skip(str(error))
     try:
-        with postgres(folder, free_port(), databases) as server:
+        with postgres(folder, port or free_port(), databases) as server:
             yield server
     finally:
         remove_cluster(folder)

@@ -62,3 +62,16 @@ def ran(tmp_path_factory) -> tuple[Path, Command, str]:
     command("git", "add", "-A")
     command("git", "commit", "-qm", "ran")
     return project, command, output.stdout + output.stderr
+
+
+@pytest.fixture(scope="session")
+def swept(ran, tmp_path_factory) -> Path:
+    """A copy of the finished pipeline in which a small sweep has run, too; the others' project is left alone."""
+    copy = tmp_path_factory.mktemp("sweep") / "project"
+    shutil.copytree(ran[0], copy)
+    options = ["experiment=smoke", "n_trials=4", "workers=1", "sweep.study=small", "sweep.seeds=[100]"]
+    space = ["sweep.space.resonance.rank='int(interval(2, 6))'"]
+    command = [sys.executable, "-m", "pipelines.sweep", *options, *space]
+    done = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return copy

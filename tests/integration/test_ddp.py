@@ -67,7 +67,9 @@ def test_explicit_is_submitted_as_a_job_and_waited_for(ran, copy):
 
 def test_a_backbone_in_shards_trains_what_a_whole_one_does(ran, copy):
     command = ran[1]
-    live = ["experiment=smoke", "train.augmentation=crop_flip", "task.seeds=[0]"]
+    shutil.rmtree(copy / ".dynaxx/features")
+    (copy / ".dynaxx/features").mkdir()
+    live = ["experiment=smoke", "train.cache_limit_gb=0", "task.seeds=[0]"]
     command(sys.executable, "-m", "pipelines.compose", *live, "trainer=ddp_cpu", at=copy)
     command(sys.executable, "-m", "pipelines.explicit", at=copy)
     whole = ArmFacts.read(copy / "outputs/explicit/explicit/seed-0")
@@ -83,4 +85,5 @@ def test_a_backbone_in_shards_trains_what_a_whole_one_does(ran, copy):
         whole.live_parameters,
     )
     again = couplings(copy)
+    assert not list((copy / ".dynaxx/features").glob("[!.]*"))
     assert all(torch.allclose(tensor, adapter[name], atol=1e-5) for name, tensor in again.items())

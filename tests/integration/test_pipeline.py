@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -167,15 +168,34 @@ def test_the_final_table_names_every_arm_and_the_report(ran):
     assert "report.html" in shown
 
 
-def test_an_experiment_re_runs_only_what_depends_on_the_change(ran):
-    project, command, _ = ran
-    before = json.loads((project / "outputs/explicit/explicit/seed-0/arm.json").read_text())
-    output = command("dvc", "exp", "run", "-S", "resonance.rank=3").stdout
+@pytest.fixture
+def copy(ran, tmp_path):
+    """The other tests want the project as the pipeline left it."""
+    return shutil.copytree(ran[0], tmp_path / "copy", symlinks=True)
+
+
+def parents_of(project: Path):
+    return [run for run in runs_of(project)[1] if "mlflow.parentRunId" not in run.data.tags]
+
+
+def test_an_experiment_re_runs_only_what_depends_on_the_change(ran, copy):
+    command = ran[1]
+    before = json.loads((copy / "outputs/explicit/explicit/seed-0/arm.json").read_text())
+    output = command("dvc", "exp", "run", "-S", "resonance.rank=3", at=copy).stdout
     for stage in ("prepare", "pretrain", "baseline"):
         assert f"Stage '{stage}' didn't change" in output
     for stage in ("explicit", "distill", "train_arms", "evaluate", "report"):
         assert f"Running stage '{stage}'" in output
-    after = json.loads((project / "outputs/explicit/explicit/seed-0/arm.json").read_text())
+    after = json.loads((copy / "outputs/explicit/explicit/seed-0/arm.json").read_text())
     assert (before["notes"]["rank"], after["notes"]["rank"]) == (4, 3)
-    _, runs = runs_of(project)
-    assert len([run for run in runs if "mlflow.parentRunId" not in run.data.tags]) == 2
+    assert len(parents_of(copy)) == 2
+
+
+def test_queued_experiments_run_elsewhere_and_log_to_the_same_store(ran, copy):
+    command = ran[1]
+    command("dvc", "exp", "run", "--queue", "-S", "evaluate.rounds=4", at=copy)
+    command("dvc", "exp", "run", "--run-all", at=copy)
+    first, second = sorted(parents_of(copy), key=lambda run: run.info.start_time)
+    assert (first.data.params["evaluate.rounds"], second.data.params["evaluate.rounds"]) == ("3", "4")
+    assert second.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
+    assert "rounds: 3" in (copy / "params.yaml").read_text()  # the workspace is left alone

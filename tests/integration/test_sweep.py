@@ -30,12 +30,9 @@ LONG = ["experiment=smoke", *(f"train.{name}={EPOCHS}" for name in ("epochs", "p
 SMALL = ["sweep.space.resonance.rank='int(interval(2, 6))'", "sweep.seeds=[100]"]
 
 
-@pytest.fixture(scope="module")
-def project(ran, tmp_path_factory) -> Path:
-    """A copy of the finished pipeline whose sweeps leave the other tests' project alone."""
-    copy = tmp_path_factory.mktemp("sweep") / "project"
-    shutil.copytree(ran[0], copy)
-    return copy
+@pytest.fixture
+def project(swept) -> Path:
+    return swept
 
 
 def command(*overrides: str) -> list[str]:

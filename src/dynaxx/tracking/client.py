@@ -48,9 +48,17 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     Raises:
         TrackingError: an experiment of this name was deleted; MLflow keeps the name until it is purged.
     """
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=_artifact_location(uri))
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_location(uri))
+        except MlflowException as error:  # of several workers another one was quicker
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+            return experiment_id(client, uri, name)
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"MLflow experiment {name!r} was deleted: `mlflow experiments restore --experiment-id "

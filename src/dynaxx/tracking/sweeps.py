@@ -14,6 +14,7 @@ from dynaxx.tracking.provenance import source_tags
 from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "KILLED"}
@@ -76,6 +77,8 @@ def record_sweep(
         parent_id = _parent(client, group, study)
         for record in records:
             _record(client, group, parent_id, study, record)
+        for other in _parents(client, group, study)[1:]:  # made at once, by workers that did not see each other's
+            client.delete_run(other.info.run_id)
         parent = client.get_run(parent_id)
         fill(client, parent, metrics=own_metrics, params=flatten(params), tags=source_tags() | dict(tags))
         upload(client, parent, artifacts, checksum)
@@ -85,10 +88,17 @@ def record_sweep(
 
 def _parent(client: "MlflowClient", group: str, study: str) -> str:
     """The run of the study, created where there is none; of two that were created at once, the older one."""
-    identity = {TAG_KIND: KIND_SWEEP, TAG_STUDY: study}
-    found = find_runs(client, group, identity)
-    run = found[0] if found else client.create_run(group, tags=identity, run_name=f"sweep-{study}")
-    return run.info.run_id
+    found = _parents(client, group, study)
+    if not found:
+        client.create_run(group, tags={TAG_KIND: KIND_SWEEP, TAG_STUDY: study}, run_name=f"sweep-{study}")
+        found = _parents(client, group, study)
+    return found[0].info.run_id
+
+
+def _parents(client: "MlflowClient", group: str, study: str) -> "list[Run]":
+    """All runs of the study, the oldest first; of those made in one millisecond, by id."""
+    found = find_runs(client, group, {TAG_KIND: KIND_SWEEP, TAG_STUDY: study})
+    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def _record(client: "MlflowClient", group: str, parent_id: str, study: str, record: TrialRecord) -> None:

@@ -59,6 +59,11 @@ class ResonanceModule(pl.LightningModule):
         self.val_loss, self.val_residual = MeanMetric(), MeanMetric()
         self.strict_loading = False
 
+    @property
+    def cached(self) -> bool:
+        """Whether batches are anchors read earlier."""
+        return self._tail[0] is not None
+
     def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, Agreement]:
         """Logits and agreement of a batch of images, or of anchors read earlier."""
         tail = self._tail[0]

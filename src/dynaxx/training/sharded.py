@@ -49,6 +49,8 @@ def _frozen_backbone(module: object) -> nn.Module:
     model = getattr(module, "model", None)
     if not isinstance(model, ResonantModel) or any(p.requires_grad for p in model.backbone.parameters()):
         raise ValueError("trainer=sharded is for resonance on a frozen backbone; other arms take trainer=ddp")
+    if module.cached:  # type: ignore[attr-defined]
+        raise ValueError("trainer=sharded trains on images, and not from a feature cache: give train.cache_limit_gb=0")
     return model.backbone
 
 

@@ -71,6 +71,8 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
     if model.config.dynamics == "reentrant" or task.train.backbone_lr is not None:
         known = None  # what runs the backbone again needs more of it than a cache holds; what trains it, needs it anew
+    if task.train.cache_limit_gb == 0:
+        known = None
     tail = None
     if known is not None:
         try:

@@ -45,7 +45,7 @@ class TrainOptions:
     checkpoint_every: int
     """Epochs between two checkpoints."""
     cache_limit_gb: float
-    """10⁹ bytes that all feature caches of this checkout may take together."""
+    """10⁹ bytes that all feature caches of this checkout may take together; 0 trains live, without one."""
     backbone_lr: float | None = None
     """Peak learning rate of the backbone in every arm trained on labels; None leaves it frozen. Trains live."""
     pretrained: str | None = None

@@ -1,0 +1,103 @@
+"""The registered winner answers real requests; it is the champion only where the decision says adopt."""
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+from conftest import environment
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+
+from dynaxx.data import Digits, normalise
+from dynaxx.evaluation.arms.facts import load_arm
+from dynaxx.services.ports import answers, free_port, wait_for
+from dynaxx.training.backbone import load_backbone
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+
+@pytest.fixture(scope="module")
+def project(ran, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("serving") / "project"
+    shutil.copytree(ran[0], copy)
+    return copy
+
+
+def report(project) -> None:
+    done = subprocess.run([sys.executable, "-m", "pipelines.report"], cwd=project, env=environment(project),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(project):
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    (candidate,) = client.search_model_versions("name = 'dynaxx'")
+    evaluation = json.loads((project / "outputs/evaluate/evaluation.json").read_text())
+    assert (candidate.tags["verdict"], candidate.tags["arm"]) == ("do_not_adopt", "explicit")  # two epochs are too few
+    assert evaluation["decision"]["verdict"] == "do_not_adopt"
+    with pytest.raises(MlflowException):
+        client.get_model_version_by_alias("dynaxx", "champion")
+
+    evaluation["decision"] |= {"verdict": "adopt_explicit", "arm": "explicit"}
+    (project / "outputs/evaluate/evaluation.json").write_text(json.dumps(evaluation))
+    report(project)
+    champion = client.get_model_version_by_alias("dynaxx", "champion")
+    assert champion.version == candidate.version  # of one pipeline there is one model, registered once
+    assert champion.tags["report"] == f"runs:/{champion.run_id}/report.html"
+    run = client.get_run(champion.run_id)
+    assert run.data.tags["dynaxx.kind"] == "pipeline"
+    assert len(run.data.tags["mlflow.source.git.commit"]) == 40
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.name == "digits"
+    files = {item.path for item in client.list_artifacts(champion.run_id)}
+    assert {"report.html", "environment.txt"} <= files
+    assert run.info.status == "FINISHED"
+
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/dynaxx@champion"]
+    command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
+    with open(project / "serve.log", "w") as log:
+        server = subprocess.Popen(command, cwd=project, env=environment(project) | store, stdout=log, stderr=log,
+                                  start_new_session=True)  # fmt: skip
+    try:
+        up = wait_for(lambda: answers("127.0.0.1", port), lambda: server.poll() is None, 180)
+        assert up, (project / "serve.log").read_text()
+        images = Digits().test().images[:7]
+        body = json.dumps({"inputs": images.tolist()}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as response:
+            rows = json.load(response)["predictions"]
+    finally:
+        subprocess.run(["pkill", "-TERM", "-g", str(server.pid)], check=False)
+        server.wait(timeout=60)
+    params = OmegaConf.load(project / "params.yaml")
+    backbone = load_backbone(params.model, project / "outputs/pretrain", 1)
+    arm = load_arm(project / "outputs/explicit/explicit/seed-0", backbone.network)
+    with torch.no_grad():
+        expected = arm(normalise(images, backbone.mean, backbone.std)).softmax(1).numpy()
+    assert list(rows[0]) == [str(digit) for digit in range(10)]
+    assert np.allclose([[row[str(digit)] for digit in range(10)] for row in rows], expected, atol=1e-5)
+
+
+def test_nothing_of_a_registered_model_is_a_pickle(project):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    folder = mlflow.artifacts.download_artifacts("models:/dynaxx/1", dst_path=str(project / "downloaded"))
+    found = [path for path in (project / "downloaded").rglob("*") if path.is_file()]
+    assert folder
+    assert any(path.suffix == ".safetensors" for path in found)
+    assert not [path for path in found if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin", ".npy")]
+    described = OmegaConf.load(next(path for path in found if path.name == "MLmodel"))
+    assert described.flavors.python_function.get("python_model") is None  # which would be the pickled one
+    assert {"inputs", "outputs"} <= set(described.signature)
+    assert described.saved_input_example_info
