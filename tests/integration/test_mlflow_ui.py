@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from dynaxx.services import mlflow_server
 from dynaxx.services.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",

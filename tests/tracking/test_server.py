@@ -15,7 +15,7 @@ from dynaxx.tracking.client import connect
 
 pytestmark = pytest.mark.slow
 
-WORKERS, TRIALS, EPOCHS = 10, 4, 30
+WORKERS, TRIALS, EPOCHS = 10, 2, 10
 
 
 def record(number: int, state: str = "COMPLETE") -> TrialRecord:

@@ -83,7 +83,9 @@ default_permission = READ
 database_uri = {users}
 admin_username = {admin}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
 """
+"""A changed password counts after a minute at the latest; hashing it at every request would take most of the time."""
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
