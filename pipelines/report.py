@@ -95,10 +95,11 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
         uri,
         parent,
         key,
+        winner,
         folder,
         prepared.task().images[:2].numpy(),
         promote=decision.verdict.startswith("adopt"),
-        tags={"arm": winner, "verdict": decision.verdict, "report": f"runs:/{parent}/report.html"},
+        tags={"verdict": decision.verdict, "report": f"runs:/{parent}/report.html"},
     )
 
 

@@ -25,6 +25,7 @@ def register(
     uri: str,
     run_id: str,
     key: str,
+    arm: str,
     deployment: Path,
     example: NDArray[np.uint8],
     *,
@@ -33,9 +34,13 @@ def register(
 ) -> str:
     """Log the model with `run_id`, and register it; twice done changes nothing. Returns the version's number.
 
+    A pipeline whose evaluation ran again may decide otherwise: each arm that won has a version of its own, and where
+    nothing is to be adopted any more, a version of this pipeline stops being the champion.
+
     Args:
         uri: the store.
-        key: the pipeline's `pipeline_key`, by which its version is found again.
+        key: the pipeline's `pipeline_key`; a version is found again by it and by `arm`.
+        arm: whose model it is.
         deployment: folder that `write_deployment` wrote.
         example: a batch of images, uint8 (B, C, H, W); signature and input example come from it.
         promote: whether the alias `champion` moves to this version.
@@ -48,16 +53,22 @@ def register(
     with store_errors(uri, "registering the model"), exclusive(uri):
         if not client.search_registered_models(f"name = '{MODEL}'"):
             client.create_registered_model(MODEL, description="The winner of each A/B; @champion is to be adopted.")
-        found = client.search_model_versions(f"name = '{MODEL}' and tags.`{TAG_PIPELINE}` = '{key}'")
-        if found:
-            number = str(found[0].version)
-        else:
+        versions = {
+            found.tags["arm"]: str(found.version)
+            for found in client.search_model_versions(f"name = '{MODEL}' and tags.`{TAG_PIPELINE}` = '{key}'")
+        }
+        if arm not in versions:
             source = _log(uri, run_id, deployment, example)
-            made = client.create_model_version(MODEL, source, run_id, tags={TAG_PIPELINE: key, **tags})
-            number = str(made.version)
+            made = client.create_model_version(MODEL, source, run_id, tags={TAG_PIPELINE: key, "arm": arm})
+            versions[arm] = str(made.version)
+        for tag, value in tags.items():
+            client.set_model_version_tag(MODEL, versions[arm], tag, value)
+        champion = client.get_registered_model(MODEL).aliases.get(CHAMPION)
         if promote:
-            client.set_registered_model_alias(MODEL, CHAMPION, number)
-    return number
+            client.set_registered_model_alias(MODEL, CHAMPION, versions[arm])
+        elif champion is not None and str(champion) in versions.values():
+            client.delete_registered_model_alias(MODEL, CHAMPION)
+    return versions[arm]
 
 
 def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) -> str:
