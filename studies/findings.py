@@ -89,6 +89,13 @@ def of_jobs(jobs: Sequence[Job], root: Path, metric: str, scores: Scores) -> lis
     return [find(regime, metric, by_arm) for regime, by_arm in regimes.items()]
 
 
+def kept(found: Sequence[Finding], path: Path) -> list[Finding]:
+    """`found`, behind what `path` has of other regimes: their fits may be on another machine."""
+    new = {finding.regime for finding in found}
+    old = read(path)[1] if path.exists() else []
+    return [finding for finding in old if finding.regime not in new] + list(found)
+
+
 def correct(labels: NDArray[np.int64], name: str = "clean") -> Scores:
     """1 for each image that the job answered correctly, 0 for the others; of corrupted ones the mean over all kinds."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from dynaxx.evaluation.statistics import Interval
 from studies import page
-from studies.findings import RESULTS, Difference, find, read, write
+from studies.findings import RESULTS, Difference, find, kept, read, write
 
 
 def scores(mean, seeds=6, images=200):
@@ -33,6 +33,14 @@ def test_what_is_written_is_read_again(tmp_path):
     found = [find("w/r", "IoU", {"explicit": scores(0.8), "direct": scores(0.6)})]
     write(found, tmp_path / "f.json", {"seeds": [1]})
     assert read(tmp_path / "f.json") == ({"seeds": [1]}, found)
+
+
+def test_a_regime_that_was_fitted_elsewhere_is_kept_and_one_that_was_fitted_anew_replaced(tmp_path):
+    old = [find(name, "IoU", {"explicit": scores(0.8), "direct": scores(0.6)}) for name in ("w/a", "w/b")]
+    write(old, tmp_path / "f.json", {})
+    anew = find("w/b", "IoU", {"explicit": scores(0.5), "direct": scores(0.6)})
+    assert kept([anew], tmp_path / "f.json") == [old[0], anew]
+    assert kept([anew], tmp_path / "none.json") == [anew]
 
 
 @pytest.mark.parametrize(
