@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         plan = read_plan(arguments)
         check_prepared(plan)
-        study = open_study(open_storage(plan.storage), plan.study, one_objective=plan.one_objective)
+        study = open_study(open_storage(plan.storage), plan.study, one_objective=plan.one_objective, of=plan.mark)
         code = subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *STAGES], check=False).returncode
         if code:
             return code

@@ -30,6 +30,7 @@ class Plan:
         base: composition that every trial changes something of.
         options: the section sweep.
         space: what is tuned.
+        mark: hash of all that the trials have in common.
         study: name of the study.
         storage: a file's path, or a database's url.
         folder: for what workers of this checkout share, and for what running trials leave.
@@ -39,6 +40,7 @@ class Plan:
     base: DictConfig
     options: DictConfig
     space: Space
+    mark: str
     study: str
     storage: str
     folder: Path
@@ -76,7 +78,7 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     options: Any = OmegaConf.create(composed.pop("sweep"))
     base: Any = OmegaConf.create(composed)
     _check(options, base)
-    space = read_space(OmegaConf.to_container(options.space) or {})  # type: ignore[arg-type]
+    space = read_space(OmegaConf.to_container(options).get("space") or {})  # type: ignore[union-attr]
     for key in space:
         if OmegaConf.select(base, key, default=OmegaConf) is OmegaConf:  # null is a value, too
             raise ValueError(f"sweep.space.{key}: params.yaml has no such key")
@@ -86,15 +88,19 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     mark = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
     study = options.study or f"{base.data.name}-{mark}"
     folder = main_checkout() / ".dynaxx" / "sweeps" / study
-    return Plan(overrides, base, options, space, study, str(options.storage or folder / "journal.log"), folder)
+    return Plan(overrides, base, options, space, mark, study, str(options.storage or folder / "journal.log"), folder)
 
 
 def _check(options: DictConfig, base: DictConfig) -> None:
     for name in ("n_trials", "workers"):
         if not isinstance(options[name], int) or options[name] < 1:
             raise ValueError(f"sweep.{name}={options[name]}: give a whole number of at least 1")
-    if not options.seeds or set(options.seeds) & set(base.task.seeds):
+    seeds = options.seeds if OmegaConf.is_list(options.seeds) else ()
+    if not seeds or not all(isinstance(seed, int) for seed in seeds) or set(seeds) & set(base.task.seeds):
         raise ValueError(f"sweep.seeds={options.seeds}: give a seed or more, and none of task.seeds={base.task.seeds}")
+    ratio = options.max_gflops_ratio
+    if ratio is not None and not (isinstance(ratio, int | float) and ratio > 1):
+        raise ValueError(f"sweep.max_gflops_ratio={ratio}: give more than 1; explicit costs the backbone's and its own")
     if options.pruner is not None and options.max_gflops_ratio is None:
         raise ValueError("sweep.pruner: two objectives cannot be pruned; give sweep.max_gflops_ratio, too")
     if base.trainer.devices != 1:

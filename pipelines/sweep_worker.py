@@ -152,6 +152,7 @@ def main(arguments: Sequence[str]) -> int:
             open_storage(plan.storage),
             plan.study,
             one_objective=plan.one_objective,
+            of=plan.mark,
             seed=(plan.options.seed, number),
             pruner=pruner,
         )

@@ -259,6 +259,11 @@ def test_with_a_limit_dear_trials_are_not_trained_and_bad_ones_end_early(project
     [
         (["n_trials=0"], "sweep.n_trials=0: give a whole number of at least 1"),
         (["sweep.seeds=[0]"], "sweep.seeds=[0]: give a seed or more, and none of task.seeds"),
+        (["sweep.seeds=7"], "sweep.seeds=7: give a seed or more"),
+        (["sweep.seeds=[a]"], "sweep.seeds=['a']: give a seed or more"),
+        (["sweep.space=null"], "sweep.space is empty"),
+        (["sweep.max_gflops_ratio=1"], "sweep.max_gflops_ratio=1: give more than 1"),
+        (["sweep.max_gflops_ratio=cheap"], "sweep.max_gflops_ratio=cheap: give more than 1"),
         (["sweep.nonsense=1"], "nonsense"),
         (["sweep=nowhere"], "nowhere"),
         (["trainer=ddp_cpu"], "trainer.devices=2: a worker is one process on one device"),

@@ -8,7 +8,7 @@ import threading
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from dynaxx.search import SearchError, Worker, finished, open_storage, open_study, requeue_dead, running, wanted
 from dynaxx.search.study import RETRIES
@@ -81,6 +81,14 @@ def test_one_worker_draws_the_same_trials_again_and_two_draw_others(tmp_path):
     assert not set(drawn("c", 1)) & set(first)
     again = open_study(open_storage(str(tmp_path / "a.log")), "s", one_objective=False, seed=(7, 0))
     assert again.ask().suggest_float("x", 0, 1) not in first  # going on is not beginning again
+
+
+def test_a_named_study_takes_no_trials_of_something_else(tmp_path):
+    storage = open_storage(str(tmp_path / "a.log"))
+    open_study(storage, "s", one_objective=False, of="digits").add_trial(create_trial(values=[0.5, 1.0]))
+    assert len(open_study(storage, "s", one_objective=False, of="digits").trials) == 1
+    with pytest.raises(SearchError, match=r"sweep\.study=s: is of other settings"):
+        open_study(storage, "s", one_objective=True, of="letters")
 
 
 def test_many_workers_write_one_journal_and_nothing_is_lost(tmp_path):

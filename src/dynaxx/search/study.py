@@ -24,6 +24,9 @@ HEARTBEAT, GRACE = 15, 60
 
 ACCURACY, GFLOPS = "val/accuracy", "cost/gflops"
 
+MARK = "of"
+"""Attribute of a study: what its trials have in common, as a hash."""
+
 FINITE, LIMIT = "finite", "cost limit"
 """Names of a trial's constraints: its training ended in finite numbers, and it costs no more than it may."""
 
@@ -59,15 +62,25 @@ def open_storage(where: str) -> BaseStorage:
 
 
 def open_study(
-    storage: BaseStorage, name: str, *, one_objective: bool, seed: tuple[int, ...] = (0,), pruner: Any = None
+    storage: BaseStorage,
+    name: str,
+    *,
+    one_objective: bool,
+    of: str = "",
+    seed: tuple[int, ...] = (0,),
+    pruner: Any = None,
 ) -> optuna.Study:
     """The study `name`, created where it does not exist.
 
     Args:
         one_objective: accuracy alone, under a limit of cost; else accuracy and GFLOPs.
+        of: a mark of all that its trials have in common.
         seed: of the TPE sampler, the number of the worker in it, or all workers would draw the same trials. What is in
             the study already counts, too: a worker that goes on does not draw its first trials again.
         pruner: of trials in one objective; None prunes nothing.
+
+    Raises:
+        SearchError: the study has trials of something else, which cannot be compared.
     """
     directions: Any = {"direction": "maximize"} if one_objective else {"directions": ["maximize", "minimize"]}
     study = optuna.create_study(
@@ -77,6 +90,11 @@ def open_study(
         load_if_exists=True,
         **directions,
     )
+    if study.user_attrs.setdefault(MARK, of) != of:
+        raise SearchError(
+            f"sweep.study={name}: is of other settings, data, bounds or objectives; give another name, or none"
+        )
+    study.set_user_attr(MARK, of)
     begun = len(study.get_trials(deepcopy=False))
     study.sampler = TPESampler(seed=int(np.random.SeedSequence((*seed, begun)).generate_state(1)[0]))
     study.set_metric_names([ACCURACY] if one_objective else [ACCURACY, GFLOPS])
