@@ -23,8 +23,8 @@ def submit(name: str, params: DictConfig, logs: Path) -> int:
     """Submit stage `name`, wait, and print what its first process printed; its exit code.
 
     Raises:
-        ValueError: no such cluster, or options that submitit does not know.
-        RuntimeError: a job that ended without saying how.
+        ValueError: no such cluster, no such cluster here, or options that submitit does not know.
+        RuntimeError: a job that the cluster refuses, or that ended without saying how.
     """
     import submitit
 
@@ -45,8 +45,8 @@ def submit(name: str, params: DictConfig, logs: Path) -> int:
             timeout_min=launcher.timeout_min,
             **options,
         )
-    except (RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"launcher: {error}") from None
+    except (RuntimeError, ValueError, NameError, AssertionError) as error:  # an unknown option is a NameError there
+        raise ValueError(f"launcher: {str(error).splitlines()[0]}") from None
     job = executor.submit(run_stage, name)
     print(f"{name}: submitted as job {job.job_id} on {nodes} x {tasks} processes; logs are in {logs}", flush=True)
     try:

@@ -147,7 +147,22 @@ def test_root_is_missing(tmp_path: Path) -> None:
     fails(ImageFolder(tmp_path / "nowhere"), r"data.root does not exist: .*nowhere", "classes")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x00" * 1000])
+def a_zip_with(**spoilt: int) -> bytes:
+    """Bytes of its central directory changed."""
+    places = {"version": 6, "flags": 9, "name": 46}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("train/a/0.png", b"")
+    content = bytearray(buffer.getvalue())
+    for place, value in spoilt.items():
+        content[content.index(b"PK\x01\x02") + places[place]] = value
+    return bytes(content)
+
+
+LATER, NO_UTF8 = a_zip_with(version=99), a_zip_with(flags=0x08, name=0x93)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x00" * 1000, LATER, NO_UTF8])
 def test_root_is_no_zip(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     fails(ImageFolder(tmp_path / "a.zip"), "neither a directory nor a readable .zip", "classes")

@@ -1,0 +1,29 @@
+"""What cannot be submitted is said before anything is."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from pipelines.compose import compose_all
+from pipelines.submit import submit
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["launcher.cluster=kubernetes"], "launcher.cluster=kubernetes: give one of slurm, local"),
+        (["+launcher.options.nonsense=1"], "launcher: Parameter 'nonsense' need to be prefixed"),
+        (["+launcher.options.slurm_nonsense=1"], "launcher: Unknown argument 'nonsense' for executor 'slurm'"),
+        (["launcher.timeout_min=long"], 'launcher: Parameter "timeout_min" expected type'),
+        (["trainer.num_nodes=2"], "launcher: LocalExecutor can use only one node"),
+        (["launcher.cluster=slurm"], 'launcher: Could not detect "srun"'),
+    ],
+)
+def test_what_cannot_be_submitted_is_said_in_one_line(tmp_path, monkeypatch, overrides, said):
+    monkeypatch.setenv("PATH", "")  # no SLURM, wherever this runs
+    own = ["trainer=slurm", *["launcher.cluster=local"] * ("cluster" not in overrides[0])]
+    params = OmegaConf.create(compose_all([*own, *overrides]))
+    with pytest.raises(ValueError, match="^launcher") as raised:
+        submit("explicit", params, tmp_path / "jobs")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.rglob("*.pkl"))
