@@ -75,3 +75,18 @@ def swept(ran, tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return copy
+
+
+@pytest.fixture
+def empty_project(tmp_path, monkeypatch):
+    """A folder with dvc.yaml and params.yaml of experiment=smoke, one seed; in it is the current folder."""
+    from staging import set_params
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DYNAXX_TRACEBACK", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    for part in ("src", "pipelines"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    set_params(["experiment=smoke", "task.seeds=[0]", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"])
+    return tmp_path

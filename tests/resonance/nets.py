@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from dynaxx import ResonantModel, wrap_with_resonance
 from dynaxx.resonance import Anchors
 from dynaxx.resonance.agreement import Agreement
 from dynaxx.resonance.engine import Engine
@@ -83,3 +84,9 @@ def trained_like(model: nn.Module) -> nn.Module:
 
 def images(side: int = 16, batch: int = 3) -> Tensor:
     return torch.randn(batch, 3, side, side)
+
+
+def wrapped(plain: nn.Module, **options: object) -> ResonantModel:
+    """A `Plain` with a small loop on its three taps."""
+    options = {"T": 3, "rank": 4, "example_input": images()[:1]} | options
+    return wrap_with_resonance(plain, PLAIN_TAPS, **options)
