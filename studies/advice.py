@@ -11,15 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 
 from dynaxx.data import load_prepared
 from dynaxx.evaluation.files import write_text
 from dynaxx.selection.calibration import PAIRS, Pair, left_out
-from dynaxx.selection.evidence import gather
+from dynaxx.selection.evidence import gather as look_at
 from dynaxx.training.backbone import load_backbone
 from pipelines.source import open_source
-from studies.findings import correct, of_jobs
+from studies.answers import answered, gather, read_scores
+from studies.findings import find
 from studies.regimes import COARSE, advice, advice_digits
 
 IMAGES = 500
@@ -28,16 +30,17 @@ IMAGES = 500
 def measured(root: Path) -> list[Pair]:
     """The pairs of all worlds in one root that are complete."""
     params = OmegaConf.load(root.parents[1] / "params.yaml")
-    labels = open_source(params.data).test().labels.numpy()
-    pairs = []
-    for finding in of_jobs([*advice(), *advice_digits()], root, "accuracy", correct(labels)):
-        world = root / finding.regime.split("/")[0]
+    labels = torch.as_tensor(open_source(params.data).test().labels, dtype=torch.uint8)
+    kept, pairs = root / "answers", []
+    gather([*advice(), *advice_digits()], root, answered(root), labels, folder=kept)
+    for regime, scores in read_scores(kept).items():
+        finding, world = find(regime, "accuracy", scores), root / regime.split("/")[0]
         gains = {d.rival: 100 * float(np.mean(d.per_seed)) for d in finding.differences}
         if len(gains) < 3:
             continue
         prepared = load_prepared(world / "prepare")
         backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
-        seen = gather(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
+        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
         name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
         pairs.append(Pair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)

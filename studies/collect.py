@@ -1,77 +1,94 @@
-"""`python -m studies.collect --slices FILE [--root FOLDER] [--keep]`: from finished fits to studies/results."""
+"""`python -m studies.collect [--root FOLDER] [--slices FILE]`: from finished fits to studies/results.
+
+What the fits in the folder answered joins what fits elsewhere did; all findings are worked out anew from both.
+"""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.torch import load_file
+import torch
 
 from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.hardware import hardware
 from pipelines.source import open_source
 from pipelines.stage import read_params
-from studies.findings import RESULTS, correct, kept, of_jobs, write
+from studies.answers import answered, gather, read_scores
+from studies.findings import RESULTS, beside, find, read, write
 from studies.fit import corrupted_index
-from studies.job import ANSWERS, Job
+from studies.job import MEMBRANE, Job
 from studies.membrane import TEST, intersection_over_union, slices
 from studies.regimes import dense, dense_designs, designs, labels, same, tail, tune
 from studies.regimes import main as main_study
 from studies.run import ROOT
 
+Tried = list[dict[str, Any]]
 
-def tried(jobs: Iterable[Job], root: Path) -> list[dict[str, object]]:
-    """What was looked at on validation, on tuning seeds: mean over them, by regime and arm."""
+
+def gather_classes(root: Path) -> None:
+    """What the fits on CIFAR-10 answered."""
+    jobs = [job for job in (*main_study(), *labels(), *tail(), *same()) if job.done(root)]
+    if not jobs:
+        return
+    y = torch.as_tensor(open_source(read_params().data).test().labels, dtype=torch.uint8)
+    for name, some, right, within in (
+        ("clean", jobs, y, ""),
+        ("corrupted", [job for job in jobs if job.corrupted], y[corrupted_index(len(y))], "/corrupted"),
+    ):
+        gather(some, root, answered(root, name), right, within)
+
+
+def gather_slices(root: Path, path: str) -> None:
+    """How well the fits on microscope slices found the membranes of each."""
+    pixels, masks = slices(path)[1][list(TEST)], answered(root, "membrane")
+    gather(dense(), root, lambda job: intersection_over_union(masks(job), pixels).float())
+
+
+def tried(jobs: Iterable[Job], root: Path, before: Tried) -> Tried:
+    """What was looked at on validation, on tuning seeds: mean over them, by regime and arm; the rest as `before`."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
         if job.regime and job.arm != "baseline" and job.done(root):
             facts = ArmFacts.read(job.folder(root))
             score = facts.notes.get("iou", facts.val_accuracy)
             rows.setdefault((job.world, job.regime, job.arm), []).append(float(score))
-    return [
-        {"world": world, "regime": regime, "arm": arm, "seeds": len(scores), "score": float(np.mean(scores))}
-        for (world, regime, arm), scores in rows.items()
-    ]
+    merged = {(row["world"], row["regime"], row["arm"]): row for row in before}
+    for (world, regime, arm), scores in rows.items():
+        mean = float(np.mean(scores))
+        merged[world, regime, arm] = {"world": world, "regime": regime, "arm": arm, "seeds": len(scores), "score": mean}
+    return list(merged.values())
 
 
-def kept_of_tried(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """`rows`, behind what was tried before and is not among them."""
-    new = {(row["world"], row["regime"], row["arm"]) for row in rows}
-    before: list[dict[str, object]] = json.loads((RESULTS / "tried.json").read_text())
-    return [row for row in before if (row["world"], row["regime"], row["arm"]) not in new] + rows
+def write_findings() -> None:
+    """From all answers, in the order that the findings had before; new regimes behind them."""
+    by_regime = read_scores()
+    for name, metric in (("classes", "accuracy"), ("dense", "IoU")):
+        mine = [regime for regime in by_regime if (regime.split("/")[0] == MEMBRANE) == (name == "dense")]
+        if mine:
+            path = RESULTS / f"{name}.json"
+            before = read(path)[1] if path.exists() else []
+            found = [find(regime, metric, by_regime[regime]) for regime in mine]
+            write(beside(found, before), path, {"evaluated on": hardware()})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--slices", required=True, help="a .zip of image/K.png and label/K.png")
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
-    parser.add_argument("--keep", action="store_true", help="leave the regimes that have no fit in the folder")
+    parser.add_argument("--slices", help="a .zip of image/K.png and label/K.png, where the dense task was fitted")
     options = parser.parse_args(arguments)
-    root, told = options.root, {"evaluated on": hardware()}
-    y = open_source(read_params().data).test().labels.numpy()
-    pixels = slices(options.slices)[1][list(TEST)]
-
-    def iou(job: Job, root: Path) -> NDArray[np.float64]:
-        answers = load_file(job.folder(root) / ANSWERS)["membrane"]
-        return intersection_over_union(answers, pixels).double().numpy()
-
-    clean = [*main_study(), *labels(), *tail(), *same()]
-    found = of_jobs(clean, root, "accuracy", correct(y))
-    spoilt = [job for job in labels() if job.corrupted]
-    worse = of_jobs(spoilt, root, "accuracy", correct(y[corrupted_index(len(y)).numpy()], "corrupted"))
-    worse = [replace(finding, regime=f"{finding.regime}/corrupted") for finding in worse]
-    for name, findings in (("classes", [*found, *worse]), ("dense", of_jobs(dense(), root, "IoU", iou))):
-        path = RESULTS / f"{name}.json"
-        write(kept(findings, path) if options.keep else findings, path, told)
-    looked_at = tried([*tune(), *designs(), *dense_designs()], root)
-    if options.keep:
-        looked_at = kept_of_tried(looked_at)
-    write_text(RESULTS / "tried.json", json.dumps(looked_at, indent=1) + "\n")
+    gather_classes(options.root)
+    if options.slices:
+        gather_slices(options.root, options.slices)
+    write_findings()
+    path = RESULTS / "tried.json"
+    before = json.loads(path.read_text()) if path.exists() else []
+    looked_at = tried([*tune(), *designs(), *dense_designs()], options.root, before)
+    write_text(path, json.dumps(looked_at, indent=1) + "\n")
     return 0
 
 

@@ -4,20 +4,15 @@ Shape legend: S seeds, N test images.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.statistics import Interval, mean_interval, sign_flip
-from studies.job import ANSWERS, Job
-
-Scores = Callable[[Job, Path], NDArray[np.float64]]
-"""Of one complete job: a number for each test image, (N,)."""
+from studies.answers import Scores
 
 EXPLICIT = "explicit"
 
@@ -60,7 +55,7 @@ class Finding:
     differences: list[Difference]
 
 
-def find(regime: str, metric: str, by_arm: Mapping[str, Mapping[int, NDArray[np.float64]]]) -> Finding:
+def find(regime: str, metric: str, by_arm: Scores) -> Finding:
     """Compare.
 
     Args:
@@ -79,31 +74,21 @@ def find(regime: str, metric: str, by_arm: Mapping[str, Mapping[int, NDArray[np.
     return Finding(regime, metric, scores, differences)
 
 
-def of_jobs(jobs: Sequence[Job], root: Path, metric: str, scores: Scores) -> list[Finding]:
-    """The findings of all regimes among `jobs`, from those that are complete."""
-    regimes: dict[str, dict[str, dict[int, NDArray[np.float64]]]] = {}
-    for job in jobs:
-        if job.regime and job.done(root):
-            of_regime = regimes.setdefault(f"{job.world}/{job.regime}", {})
-            of_regime.setdefault(job.arm, {})[job.seed] = scores(job, root)
-    return [find(regime, metric, by_arm) for regime, by_arm in regimes.items()]
+def beside(found: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
+    """`found`, and what was found before on fits whose answers are not at hand: of a pair what rests on more seeds."""
+    merged = {finding.regime: finding for finding in before}
+    for new in found:
+        old = merged.get(new.regime)
+        merged[new.regime] = new if old is None else _merged(new, old)
+    return list(merged.values())
 
 
-def kept(found: Sequence[Finding], path: Path) -> list[Finding]:
-    """`found`, behind what `path` has of other regimes: their fits may be on another machine."""
-    new = {finding.regime for finding in found}
-    old = read(path)[1] if path.exists() else []
-    return [finding for finding in old if finding.regime not in new] + list(found)
-
-
-def correct(labels: NDArray[np.int64], name: str = "clean") -> Scores:
-    """1 for each image that the job answered correctly, 0 for the others; of corrupted ones the mean over all kinds."""
-
-    def scores(job: Job, root: Path) -> NDArray[np.float64]:
-        answers = load_file(job.folder(root) / ANSWERS)[name].numpy()
-        return (answers == labels).astype(np.float64).reshape(-1, len(labels)).mean(0)
-
-    return scores
+def _merged(new: Finding, old: Finding) -> Finding:
+    seeds = {d.rival: len(d.seeds) for d in new.differences}
+    left = [d for d in old.differences if len(d.seeds) > seeds.get(d.rival, 0)]
+    rivals = {d.rival for d in left}
+    scores = old.scores | {arm: score for arm, score in new.scores.items() if arm not in rivals}
+    return Finding(new.regime, new.metric, scores, [d for d in new.differences if d.rival not in rivals] + left)
 
 
 def write(findings: Sequence[Finding], path: Path, told: Mapping[str, object]) -> None:

@@ -79,7 +79,7 @@ def row(finding: Finding) -> dict[str, Any]:
         "seeds": len(best.seeds),
         "p": "too few seeds" if best.p is None else f"{best.p:.3f}",
         "verdict": verdict(best, finding.scores[best.rival]),
-        "against": {d.rival: points(d.interval) for d in finding.differences},
+        "against": {d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in finding.differences},
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dynaxx.evaluation.statistics import Interval
 from studies import page
-from studies.findings import RESULTS, Difference, find, kept, read, write
+from studies.findings import RESULTS, Difference, beside, find, read, write
 
 
 def scores(mean, seeds=6, images=200):
@@ -35,12 +35,23 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read(tmp_path / "f.json") == ({"seeds": [1]}, found)
 
 
-def test_a_regime_that_was_fitted_elsewhere_is_kept_and_one_that_was_fitted_anew_replaced(tmp_path):
+def test_a_regime_that_was_fitted_elsewhere_stays_and_one_that_was_fitted_anew_is_replaced():
     old = [find(name, "IoU", {"explicit": scores(0.8), "direct": scores(0.6)}) for name in ("w/a", "w/b")]
-    write(old, tmp_path / "f.json", {})
     anew = find("w/b", "IoU", {"explicit": scores(0.5), "direct": scores(0.6)})
-    assert kept([anew], tmp_path / "f.json") == [old[0], anew]
-    assert kept([anew], tmp_path / "none.json") == [anew]
+    assert beside([anew], old) == [old[0], anew]
+    assert beside([anew], []) == [anew]
+
+
+def test_of_a_pair_what_rests_on_more_seeds_stays():
+    old = find("w/a", "IoU", {"explicit": scores(0.8), "direct": scores(0.6), "lora": scores(0.9)})
+    by_arm = {"explicit": scores(0.7, 10), "direct": scores(0.5, 10), "lora": scores(0.4, 2)}
+    anew = find("w/a", "IoU", by_arm)
+    (merged,) = beside([anew], [old])
+    by_rival = {difference.rival: difference for difference in merged.differences}
+    assert by_rival["direct"] == next(d for d in anew.differences if d.rival == "direct")
+    assert by_rival["lora"] == next(d for d in old.differences if d.rival == "lora")
+    expected = {"explicit": anew.scores["explicit"], "direct": anew.scores["direct"], "lora": old.scores["lora"]}
+    assert merged.scores == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from test_slices import write_zip
 from dynaxx.data import Digits
 from pipelines.compose import compose_params
 from studies import dense_shift, membrane, regimes
-from studies.findings import correct, of_jobs
+from studies.answers import answered, gather, read_scores
+from studies.findings import find
 from studies.fit import run_job
 from studies.job import Job
 
@@ -36,9 +37,11 @@ def test_classes_from_nothing_to_findings(params, tmp_path):
     jobs = regimes.arms("coarse", "few", arms, {"task.n_train": 300}, seeds=(0,), corrupted=True, keep=False)
     run(jobs, params, tmp_path)
     assert all(job.done(tmp_path) for job in jobs)
-    labels = Digits().test().labels.numpy()
-    (found,) = of_jobs(jobs, tmp_path, "accuracy", correct(labels))
-    assert found.regime == "coarse/few"
+    labels = Digits().test().labels.to(torch.uint8)
+    gather(jobs, tmp_path, answered(tmp_path), labels, folder=tmp_path / "answers")
+    ((regime, by_arm),) = read_scores(tmp_path / "answers").items()
+    assert regime == "coarse/few"
+    found = find(regime, "accuracy", by_arm)
     assert set(found.scores) == set(arms)
     assert found.scores["baseline"] > 0.5  # of ten classes: labels and answers belong together
     # the student rests on the loop of its own seed, whose couplings it keeps

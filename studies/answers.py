@@ -1,0 +1,81 @@
+"""What every fit answered to the test images, in studies/results/answers: statistics need neither data nor training.
+
+A file a regime. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
+several corruptions, (kinds, N), beside the right ones, "labels" (N,); of slices the IoU of each, (N,). Fits of several
+machines come together in it.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from studies.job import ANSWERS, Job
+
+FOLDER = Path(__file__).parent / "results" / "answers"
+LABELS, SUFFIX = "labels", ".safetensors"
+
+Read = Callable[[Job], Tensor]
+"""Of one complete job: its tensor."""
+
+Scores = Mapping[str, Mapping[int, NDArray[np.float64]]]
+"""Arm → seed → a number for each test image, (N,)."""
+
+
+def answered(root: Path, name: str = "clean") -> Read:
+    """The answers of this name that a fit below `root` wrote down."""
+    return lambda job: load_file(job.folder(root) / ANSWERS)[name]
+
+
+def gather(
+    jobs: Iterable[Job], root: Path, read: Read, labels: Tensor | None = None, within: str = "", folder: Path = FOLDER
+) -> None:
+    """Add what complete jobs answered; a fit that is there already is replaced.
+
+    Args:
+        root: where fits are kept.
+        labels: right answers, (N,); None where `read` gives scores.
+        within: a part of the regime that is a regime of its own, as "/corrupted".
+
+    Raises:
+        ValueError: the file has other right answers: its fits and these saw other images.
+    """
+    by_regime: dict[str, dict[str, Tensor]] = {}
+    for job in jobs:
+        if job.regime and job.done(root):
+            by_regime.setdefault(f"{job.world}/{job.regime}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
+    for regime, found in by_regime.items():
+        path = folder / f"{regime}{SUFFIX}"
+        before = load_file(path) if path.exists() else {}
+        if labels is not None:
+            if LABELS in before and not before[LABELS].equal(labels):
+                raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
+            found[LABELS] = labels
+        aside = path.with_name(f".{path.name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(sorted((before | found).items())), aside)
+        os.replace(aside, path)
+
+
+def read_scores(folder: Path = FOLDER) -> dict[str, Scores]:
+    """Regime → scores: 1 for each image that was answered correctly and 0 for the others, of corrupted ones the mean
+    over all kinds; or the IoU of each slice.
+    """
+    return {
+        str(path.relative_to(folder)).removesuffix(SUFFIX): _scores(load_file(path))
+        for path in sorted(folder.rglob(f"[!.]*{SUFFIX}"))
+    }
+
+
+def _scores(tensors: dict[str, Tensor]) -> Scores:
+    labels = tensors.pop(LABELS, None)
+    by_arm: dict[str, dict[int, NDArray[np.float64]]] = {}
+    for name, tensor in tensors.items():
+        arm, seed = name.split("/")
+        score = tensor if labels is None else (tensor == labels).double().view(-1, len(labels)).mean(0)
+        by_arm.setdefault(arm, {})[int(seed)] = score.double().numpy()
+    return {arm: dict(sorted(seeds.items())) for arm, seeds in by_arm.items()}
