@@ -49,16 +49,20 @@ def gather(
         if job.regime and job.done(root):
             by_regime.setdefault(f"{job.world}/{job.regime}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
     for regime, found in by_regime.items():
-        path = folder / f"{regime}{SUFFIX}"
-        before = load_file(path) if path.exists() else {}
-        if labels is not None:
-            if LABELS in before and not before[LABELS].equal(labels):
-                raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
-            found[LABELS] = labels
-        aside = path.with_name(f".{path.name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(sorted((before | found).items())), aside)
-        os.replace(aside, path)
+        save(regime, found, labels, folder)
+
+
+def save(regime: str, found: Mapping[str, Tensor], labels: Tensor | None, folder: Path = FOLDER) -> None:
+    """Add tensors, "arm/seed", to the file of `regime`; see `gather`."""
+    path = folder / f"{regime}{SUFFIX}"
+    before = load_file(path) if path.exists() else {}
+    right = {} if labels is None else {LABELS: labels}
+    if labels is not None and not before.get(LABELS, labels).equal(labels):
+        raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
+    aside = path.with_name(f".{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(sorted((before | dict(found) | right).items())), aside)
+    os.replace(aside, path)
 
 
 def read_scores(folder: Path = FOLDER) -> dict[str, Scores]:

@@ -12,7 +12,7 @@ from test_slices import write_zip
 
 from dynaxx.data import Digits
 from pipelines.compose import compose_params
-from studies import dense_shift, membrane, regimes
+from studies import dense_shift, iterations, membrane, regimes
 from studies.answers import answered, gather, read_scores
 from studies.findings import find
 from studies.fit import run_job
@@ -55,6 +55,28 @@ def test_classes_from_nothing_to_findings(params, tmp_path):
     tuned = tmp_path / "coarse" / "few" / "full_finetune" / "seed-0"
     assert sorted(path.name for path in tuned.iterdir()) == ["answers.safetensors", "arm.json"]
     assert not [path for path in tmp_path.rglob(".*") if "checkpoints" in path.name]
+
+
+@pytest.mark.slow
+def test_a_trained_loop_is_asked_with_other_iterations_and_until_each_image_has_settled(params, tmp_path):
+    jobs = regimes.arms("coarse", "main", ("baseline", "explicit", "direct"), {"task.n_train": 300}, seeds=(0, 1))
+    run([job for job in jobs if (job.arm, job.seed) != ("direct", 1)], params, tmp_path)
+    found, told = iterations.asked(params, tmp_path, jobs)
+    assert told["seeds"] == 1  # the other one lacks an arm
+    tensors, labels = found["coarse/main/T-2"]  # as it was trained
+    assert labels.equal(Digits().test().labels.to(torch.uint8))
+    for arm in ("explicit", "direct"):
+        clean = load_file(tmp_path / "coarse" / "main" / arm / "seed-0" / "answers.safetensors")["clean"]
+        assert tensors[f"{arm}/0"].equal(clean)
+    # who has settled answers as after very many iterations
+    tensors, _ = found["coarse/main/T-adaptive"]
+    most, _ = found[f"coarse/main/T-{iterations.MOST}"]
+    assert (tensors["explicit/0"] == most["explicit/0"]).double().mean() > 0.99
+    hard, right = found["coarse/main/hard/T-2"]
+    assert len(right) == told["images"]["hard"] == round(len(labels) / 4)
+    baseline = load_file(tmp_path / "coarse" / "main" / "baseline" / "seed-0" / "answers.safetensors")["clean"]
+    assert (hard["direct/0"] == right).double().mean() < (baseline == labels).double().mean()
+    assert 1 <= told["iterations"]["hard"] <= iterations.MOST
 
 
 @pytest.mark.slow
