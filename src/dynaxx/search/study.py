@@ -90,11 +90,13 @@ def open_study(
         load_if_exists=True,
         **directions,
     )
-    if study.user_attrs.setdefault(MARK, of) != of:
+    before = study.user_attrs.get(MARK)
+    if before is None:
+        study.set_user_attr(MARK, of)
+    elif before != of:
         raise SearchError(
             f"sweep.study={name}: is of other settings, data, bounds or objectives; give another name, or none"
         )
-    study.set_user_attr(MARK, of)
     begun = len(study.get_trials(deepcopy=False))
     study.sampler = TPESampler(seed=int(np.random.SeedSequence((*seed, begun)).generate_state(1)[0]))
     study.set_metric_names([ACCURACY] if one_objective else [ACCURACY, GFLOPS])
