@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import Prepared, load_prepared
 from dynaxx.evaluation.brief import write_brief
+from dynaxx.evaluation.choice_grids import Choices
 from dynaxx.evaluation.deployed import write_deployment
+from dynaxx.evaluation.labels import read_by_labels
 from dynaxx.evaluation.report import write_plots, write_report
 from dynaxx.evaluation.results import ArmResult, Evaluation
 from dynaxx.evaluation.tuning import read_tuned
@@ -27,7 +29,7 @@ from dynaxx.tracking import (
 )
 from dynaxx.training.backbone import load_backbone
 from pipelines.stage import OUTPUTS, Stage, run, stage_key
-from pipelines.task import LOGGED, TUNED, VARIED
+from pipelines.task import BY_LABELS, LOGGED, TUNED, VARIED
 from pipelines.trained import STAGE
 
 PAGES = (
@@ -46,10 +48,11 @@ def body(stage: Stage) -> str:
     evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)
-    drawn, varied = OUTPUTS / "evaluate" / "pictures", read_varied(VARIED)
+    drawn = OUTPUTS / "evaluate" / "pictures"
+    choices = Choices(read_tuned(TUNED), read_varied(VARIED), read_by_labels(BY_LABELS))
     pictures = {file.stem: file.read_bytes() for file in sorted(drawn.glob("*.png"))}
-    write_report(evaluation, selection, params, stage.out, read_tuned(TUNED), varied, pictures)
-    write_plots(evaluation, stage.out / "plots", varied)
+    write_report(evaluation, selection, params, stage.out, choices, pictures)
+    write_plots(evaluation, stage.out / "plots", choices)
     shutil.copytree(drawn, stage.out / "pictures", dirs_exist_ok=True)
     write_brief(evaluation, stage.out)
     shutil.copyfile("params.yaml", stage.out / "params.yaml")

@@ -21,6 +21,7 @@ from pipelines.stage import FEATURES, OUTPUTS, Stage
 
 TUNED = OUTPUTS / "tune" / "tuned.json"
 VARIED = OUTPUTS / "vary" / "varied.json"
+BY_LABELS = OUTPUTS / "vary" / "labels.json"
 
 LOGGED = ("resonance", "train", "distill", "task")
 """Sections of params.yaml that each arm's MLflow run shows."""

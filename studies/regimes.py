@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from dynaxx.evaluation.labels import passes
 from studies.job import CACHE, MEMBRANE, WORLD, Job
 
 SEEDS = tuple(range(10))
@@ -52,17 +53,13 @@ def main() -> list[Job]:
     return arms(COARSE, "main", EVERY, {})
 
 
-def epochs(n_train: int) -> int:
-    """Passes over fewer images: more of them, but fewer steps in all."""
-    return round(30 * (9000 / n_train) ** 0.5)
-
-
 def few(n_train: int) -> dict[str, Any]:
-    """The changes that leave `n_train` labels."""
-    return {"task.n_train": n_train, "train.epochs": epochs(n_train), "train.patience": epochs(n_train)}
+    """The changes that leave `n_train` labels of 9,000."""
+    epochs = passes(30, 9000, n_train)
+    return {"task.n_train": n_train, "train.epochs": epochs, "train.patience": epochs}
 
 
-LABELS = (250, 500, 1000, 2000)
+LABELS = (100, 250, 500, 1000, 2000)
 
 
 def labels() -> list[Job]:

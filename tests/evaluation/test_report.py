@@ -13,10 +13,12 @@ from example_evaluation import HOSTILE, RATES, make_evaluation
 from rich.console import Console
 
 from dynaxx.evaluation import loop_plots, plots
+from dynaxx.evaluation.choice_grids import Choices
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import p_value, points, significant, spread
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
+from dynaxx.evaluation.labels import ByLabels
 from dynaxx.evaluation.report import write_report
 from dynaxx.evaluation.results import Decision
 from dynaxx.evaluation.table import arms_table
@@ -36,6 +38,8 @@ PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script
 
 TUNED = [Tuned.of("explicit", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
 VARIED = [Varied("rank", 4, ["layer2"], 1_234, 0.7), Varied("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
+BY_LABELS = [ByLabels(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
+CHOICES = Choices(TUNED, VARIED, BY_LABELS)
 PICTURES = {name: png(torch.zeros(2, 2, 3, dtype=torch.uint8)) for name in ("feature_maps", "attributions", "image_7")}
 
 
@@ -67,7 +71,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    write_report(make_evaluation(), SELECTION, PARAMS, out, TUNED, VARIED, PICTURES)
+    write_report(make_evaluation(), SELECTION, PARAMS, out, CHOICES, PICTURES)
     return out
 
 

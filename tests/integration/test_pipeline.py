@@ -98,6 +98,8 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
     assert pictures == {"feature_maps", "attributions"} | shown
     varied = [(v["what"], v["value"]) for v in json.loads((project / "outputs/vary/varied.json").read_text())]
     assert varied == [("rank", 2), ("rank", 4), ("taps", 2)]
+    curve = [(p["labels"], p["arm"]) for p in json.loads((project / "outputs/vary/labels.json").read_text())]
+    assert curve == [(n, arm) for n in (100, 300) for arm in ("baseline", "direct", "explicit")]
     params = OmegaConf.load(project / "params.yaml")
     backbone = load_backbone(params.model, project / "outputs/pretrain", 1).network
     with torch.no_grad():  # as it was saved: with gradients it would be certified anew
@@ -112,7 +114,8 @@ def test_the_report_is_one_page_with_its_twin(ran):
     for arm in ARMS:
         assert arm in html
         assert arm in (project / "outputs/report/report.md").read_text()
-    for name in ("ablations", "information", "sizes", "iterations", "residual_curves", "accuracy_against_cost"):
+    inside = ("ablations", "information", "iterations", "residual_curves")
+    for name in (*inside, "sizes", "labels", "accuracy_against_cost"):
         assert f'id="{name}"' in html
         assert (project / f"outputs/report/plots/{name}.html").exists()
     assert html.count("<img alt=") == len(list((project / "outputs/report/pictures").glob("*.png")))

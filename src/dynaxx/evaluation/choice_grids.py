@@ -1,11 +1,22 @@
-"""The report's tables of what was chosen before the test: learning rates, taps, and what other sizes would be worth."""
+"""The report's tables of what was looked at on validation: learning rates, taps, other sizes, and fewer labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dynaxx.evaluation.grid import Grid
+from dynaxx.evaluation.labels import ByLabels
 from dynaxx.evaluation.tuning import Tuned
 from dynaxx.evaluation.varying import Varied
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was trained on the seed that no evaluation uses."""
+
+    tuned: Sequence[Tuned] = ()
+    varied: Sequence[Varied] = ()
+    by_labels: Sequence[ByLabels] = ()
 
 
 def tuning_grid(found: Sequence[Tuned]) -> Grid:
@@ -40,6 +51,23 @@ def varied_grid(found: Sequence[Varied]) -> Grid:
         note=(
             "Explicit trained with another rank, or with taps evenly over the depth, everything else as configured; "
             "validation accuracy of one seed that is not evaluated, so small differences mean nothing."
+        ),
+    )
+
+
+def labels_grid(found: Sequence[ByLabels]) -> Grid:
+    """One row a number of labels: what each arm reaches with them on validation."""
+    arms = list(dict.fromkeys(point.arm for point in found))
+    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
+    return Grid(
+        headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
+        rows=[
+            [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
+            for labels in sorted({point.labels for point in found})
+        ],
+        note=(
+            "Trained on so many images, with more passes over them the fewer they are, E √(N / n); everything else, "
+            "learning rates too, as configured. One seed that is not evaluated, so small differences mean nothing."
         ),
     )
 

@@ -1,11 +1,12 @@
 """The report's figures, from Plotly; colours belong to arms and stay the same wherever an arm appears."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from dynaxx.evaluation.labels import ByLabels
 from dynaxx.evaluation.plot_style import GRID, INK, PALETTE, layout
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.evaluation.varying import Varied
@@ -99,6 +100,28 @@ def sizes(found: Sequence[Varied]) -> Any:
     figure.update_layout(**layout(), showlegend=False)
     figure.update_yaxes(gridcolor=GRID, linecolor=INK)
     figure.update_yaxes(title_text="validation accuracy, %", row=1, col=1)
+    return figure
+
+
+def by_labels(found: Sequence[ByLabels], colours: Mapping[str, str]) -> Any:
+    """Validation accuracy against the number of labels (log scale), a line an arm."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for arm in dict.fromkeys(point.arm for point in found):
+        some = sorted((point for point in found if point.arm == arm), key=lambda point: point.labels)
+        figure.add_scatter(
+            x=[point.labels for point in some],
+            y=[100 * point.accuracy for point in some],
+            mode="lines+markers",
+            line={"color": colours.get(arm, INK), "width": 2},
+            name=escape(arm),
+            hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.2f}} %<extra></extra>",
+        )
+    figure.update_layout(**layout())
+    ticks = sorted({point.labels for point in found})
+    figure.update_xaxes(title_text="labels", type="log", tickvals=ticks, gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
     return figure
 
 

@@ -1,19 +1,20 @@
 """The report: one self-contained HTML page, and its twin in Markdown."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation import answer_grids, arm_grids, choice_grids, loop_grids, loop_plots, plots
 from dynaxx.evaluation.brief import headline, highlights
+from dynaxx.evaluation.choice_grids import Choices
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.inside.look import gallery_name
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.evaluation.templates import render
-from dynaxx.evaluation.tuning import Tuned
-from dynaxx.evaluation.varying import Varied
+
+NOTHING = Choices()
 
 
 def write_report(
@@ -21,16 +22,15 @@ def write_report(
     selection: dict[str, Any] | None,
     params: dict[str, Any],
     out: Path,
-    tuning: Sequence[Tuned] = (),
-    varied: Sequence[Varied] = (),
+    choices: Choices = NOTHING,
     pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None where the taps were given; `params` the configuration, fit for YAML; `tuning` what was tried to tune arms,
-    `varied` other sizes of explicit, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks
-    for those in `pictures/` beside itself.
+    None where the taps were given; `params` the configuration, fit for YAML; `choices` what was looked at on
+    validation, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
+    `pictures/` beside itself.
     Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
     """
     if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
@@ -53,32 +53,33 @@ def write_report(
         "ablations": loop_grids.ablations_grid(evaluation),
         "information": loop_grids.information_grid(evaluation),
         "attributions": loop_grids.attributions_grid(evaluation),
-        "varied": choice_grids.varied_grid(varied),
+        "varied": choice_grids.varied_grid(choices.varied),
+        "labels": choice_grids.labels_grid(choices.by_labels),
         "taps_drawn": evaluation.inside.taps,
         "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
         "attributed": [found.arm for found in evaluation.inside.attributions],
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
         "gates": loop_grids.gates_grid(evaluation) if evaluation.inside.gates else None,
         "selection": None if selection is None else choice_grids.selection_grid(selection),
-        "tuning": choice_grids.tuning_grid(tuning),
+        "tuning": choice_grids.tuning_grid(choices.tuned),
         "configuration": _yaml(params),
     }
     html, markdown = (
-        render("report.html.j2", context | _figures(evaluation, varied)),
+        render("report.html.j2", context | _figures(evaluation, choices)),
         render("report.md.j2", context),
     )
     write_text(out / "report.html", html)
     write_text(out / "report.md", markdown)
 
 
-def write_plots(evaluation: Evaluation, out: Path, varied: Sequence[Varied] = ()) -> None:
+def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NOTHING) -> None:
     """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures(evaluation, varied).items():
+    for name, figure in figures(evaluation, choices).items():
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
-def figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]:
+def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
     """The figures that there is something to show in, by name."""
     inside = evaluation.inside
     found = {"accuracy_against_cost": plots.accuracy_against_cost(evaluation)}
@@ -91,12 +92,14 @@ def figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]:
     ):
         if there:
             found[name] = draw(evaluation)
-    if varied:
-        found["sizes"] = plots.sizes(varied)
+    if choices.varied:
+        found["sizes"] = plots.sizes(choices.varied)
+    if choices.by_labels:
+        found["labels"] = plots.by_labels(choices.by_labels, plots.arm_colours(evaluation))
     return found
 
 
-def _figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]:
+def _figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -108,7 +111,7 @@ def _figures(evaluation: Evaluation, varied: Sequence[Varied]) -> dict[str, Any]
     return {
         "plotlyjs": Markup(get_plotlyjs()),
         "colours": plots.arm_colours(evaluation),
-        "figures": {name: embed(figure, name) for name, figure in figures(evaluation, varied).items()},
+        "figures": {name: embed(figure, name) for name, figure in figures(evaluation, choices).items()},
     }
 
 
