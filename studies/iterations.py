@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dynaxx.data import normalise
+from dynaxx.data.progress import track
 from dynaxx.evaluation.arms.facts import load_arm
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.inside.residuals import traced
@@ -80,7 +81,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
             done.setdefault(job.seed, {})[job.arm] = job
     sure, taken = torch.zeros(len(images)), []
     answers: dict[str, dict[str, Tensor]] = {}
-    for seed, by_arm in done.items():
+    for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
         if len(by_arm) < len(ARMS):
             continue
         baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)

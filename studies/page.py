@@ -54,7 +54,12 @@ def pays(found: list[Finding], told: dict[str, Any]) -> str:
     )
     against = markdown(["regime", *arms], [[r["regime"], *(r["against"].get(arm, "") for arm in arms)] for r in rows])
     text = _template("when-it-pays.md.j2").render(
-        headline=headline, table=verdicts(rows), by_T=verdicts(by_T), against=against, told=_said(told)
+        headline=headline,
+        table=verdicts(rows),
+        by_T=verdicts(by_T),
+        against=against,
+        told=_said(told),
+        adaptive=_adaptive(),
     )
     return text.rstrip() + "\n"
 
@@ -126,6 +131,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _template(name: str) -> Any:
     environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     return environment.from_string((HERE / name).read_text())
+
+
+def _adaptive() -> str:
+    """How many iterations images take to settle."""
+    path = RESULTS / "iterations.json"
+    if not path.exists():
+        return ""
+    taken = json.loads(path.read_text())["iterations"]
+    return f": {taken['hard']:.1f} iterations on average for the hard ones, {taken['others']:.1f} for the others"
 
 
 def _said(told: dict[str, Any]) -> str:

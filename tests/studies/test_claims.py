@@ -44,6 +44,19 @@ def test_verdicts_follow_the_interval(said, rival, gap, expected):
     assert verdict(said, with_gap(read_results(), "coarse/main", rival, *gap)) == expected
 
 
+def test_what_beats_any_single_pass_by_a_point_is_named():
+    results = read_results()
+    regimes = ("membrane/labels-8", "coarse/tail-50", "coarse/main")
+    for regime in regimes:
+        results = with_gap(results, regime, "direct", 0.008, 0.016)
+    assert verdict("any single pass", results) == "held"
+    results = with_gap(results, "coarse/main", "direct", 0.001, 0.009)
+    assert verdict("any single pass", results) == "holds only by a point for: dense, long tail"
+    for regime in regimes:
+        results = with_gap(results, regime, "direct", -0.01, 0.05)
+    assert verdict("any single pass", results) == "did not hold"
+
+
 def test_a_loop_that_settles_late_does_not_hold():
     results = read_results()
     late = results.settle | {"settled after": {"picard": [0.0] * 7 + [1.0] * 3}}
