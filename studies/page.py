@@ -42,7 +42,7 @@ def pays(found: list[Finding], told: dict[str, Any]) -> str:
     """The text of docs/when-it-pays.md."""
     every = [row(finding) for finding in found]
     rows = [r for r in every if ITERATIONS not in r["regime"]]
-    by_T = [r for r in every if ITERATIONS in r["regime"]]
+    by_T = sorted((r for r in every if ITERATIONS in r["regime"]), key=_by_iterations)
     arms = list(dict.fromkeys(d.rival for finding in found for d in finding.differences))
     won = [r["regime"] for r in rows if r["verdict"] == "won"]
     others = [r["regime"] for r in rows if r["verdict"] != "won"]
@@ -131,6 +131,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _template(name: str) -> Any:
     environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
     return environment.from_string((HERE / name).read_text())
+
+
+def _by_iterations(found: dict[str, Any]) -> tuple[str, float]:
+    regime, T = found["regime"].split(ITERATIONS)
+    return regime, float(T) if T.isdigit() else float("inf")
 
 
 def _adaptive() -> str:
