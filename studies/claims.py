@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation.files import write_text
+from dynaxx.evaluation.statistics import Interval
 from studies.findings import EXPLICIT, RESULTS, Difference, Finding, read
 from studies.page import DOCS, markdown, points
+from studies.taps import REFERENCE
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 HELD, NOT, ONLY, UNTESTED = "held", "did not hold", "holds only", "untested"
 SETTLED = 0.99
+MOST = 2 / 3
+"""Share of a gain from which on it is most of it."""
+LITTLE = 0.005
+"""Of accuracy."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,13 @@ class Results:
     Attributes:
         findings: of the studies, by regime.
         settle: share of images settled after each iteration, by solver.
+        overcoupling: what amplified couplings do to what the first tap says, by factor.
         sections: of the last benchmark.
     """
 
     findings: dict[str, Finding]
     settle: dict[str, Any]
+    overcoupling: dict[str, Any]
     sections: list[dict[str, Any]]
 
 
@@ -45,9 +53,10 @@ class Claim:
 
 def read_results() -> Results:
     """From studies/results and benchmarks/results."""
-    findings = [f for name in ("classes", "dense") for f in read(RESULTS / f"{name}.json")[1]]
+    findings = [f for name in ("classes", "dense", "taps") for f in read(RESULTS / f"{name}.json")[1]]
     sections = json.loads(max(BENCHMARKS.glob("*.json")).read_text())["sections"]
-    return Results({f.regime: f for f in findings}, json.loads((RESULTS / "settle.json").read_text()), sections)
+    settle, overcoupling = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("settle", "overcoupling"))
+    return Results({f.regime: f for f in findings}, settle, overcoupling, sections)
 
 
 def against(results: Results, regime: str, rival: str) -> Difference:
@@ -138,6 +147,30 @@ def _lora(results: Results) -> tuple[str, str]:
     return f"explicit − LoRA of as many parameters {points(gap)} points", HELD if gap.low > 0 else NOT
 
 
+def _taps(results: Results) -> tuple[str, str]:
+    found = results.findings["digits/taps"]
+    gain = {int(arm[5:]): score - found.scores["baseline"] for arm, score in found.scores.items() if "taps-" in arm}
+    gain[REFERENCE] = found.scores[EXPLICIT] - found.scores["baseline"]
+    told = ", ".join(f"{100 * gain[n]:+.2f} with {n}" for n in sorted(gain))
+    best = max(gain.values())
+    three, four = gain[REFERENCE] >= MOST * best, best - gain[REFERENCE + 1] <= LITTLE
+    verdict = HELD if three and four else f"{ONLY} for four" if four else f"{ONLY} for three" if three else NOT
+    return f"digits: {told} points over the probe ({len(found.differences[0].seeds)} seeds)", verdict
+
+
+def _overcoupling(results: Results) -> tuple[str, str]:
+    parts, less = [], []
+    for entry in results.overcoupling["factors"]:
+        if entry["factor"] > 1:
+            gap = Interval(**entry["against trained"])
+            less += [entry["factor"]] * (gap.high < 0)
+            parts.append(f"{entry['factor']:g} times as strong {points(gap)} ({100 * entry['accuracy']:.1f} % right)")
+    told = f"share of images that heed the first tap, in points: {', '.join(parts)}"
+    if not less:
+        return told, NOT
+    return told, HELD if len(less) == len(parts) else f"{ONLY} from {min(less):g} times as strong on"
+
+
 def _untested(results: Results) -> tuple[str, str]:
     del results
     return "", UNTESTED
@@ -155,11 +188,15 @@ CLAIMS = (
     Claim("iterating beats any single pass of equal size", "`python -m studies.run main tail dense`", _loop),
     Claim("beats LoRA at equal parameters", MAIN, _lora),
     Claim("comes within reach of full fine-tuning", MAIN, _finetuning),
-    Claim("three taps take most of the gain, beyond four little is left", "", _untested),
+    Claim("three taps take most of the gain, beyond four little is left", "`python -m studies.taps`", _taps),
     Claim("12 % on land cover, most in rare classes", "", _untested),
     Claim("2 to 4 % on vision transformers", "", _untested),
     Claim("8 % lower error in regression", "", _untested),
-    Claim("too strong couplings between middle and late make the model ignore low-level cues", "", _untested),
+    Claim(
+        "too strong couplings between middle and late make the model ignore low-level cues",
+        "`python -m studies.overcoupling`",
+        _overcoupling,
+    ),
 )
 
 

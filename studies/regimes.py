@@ -78,7 +78,7 @@ def same() -> list[Job]:
     """A backbone that was trained on the task's own ten classes: nothing is to be gained."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "concat_mlp", "lora", "concat_probe", "implicit")
     changes = {"data.groups": None, "train.augmentation": "flip"}
-    return arms("same", "main", names, changes, seeds=range(5), keep=False)
+    return arms("same", "main", names, changes, seeds=SEEDS[:6], keep=False)
 
 
 def tune() -> list[Job]:

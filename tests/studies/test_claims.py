@@ -65,3 +65,38 @@ def test_a_loop_that_settles_late_does_not_hold():
 
 def test_what_no_experiment_asks_is_untested():
     assert verdict("regression", read_results()) == "untested"
+
+
+def with_taps(results, **scores):
+    finding = results.findings["digits/taps"]
+    return replace(results, findings=results.findings | {"digits/taps": replace(finding, scores=scores)})
+
+
+@pytest.mark.parametrize(
+    ("three", "four", "expected"),
+    [
+        (0.012, 0.015, "held"),
+        (0.008, 0.015, "holds only for four"),
+        (0.012, 0.010, "holds only for three"),
+        (0.008, 0.010, "did not hold"),
+    ],
+)
+def test_how_much_three_and_four_taps_leave_of_what_six_gain(three, four, expected):
+    gains = {"taps-2": 0.005, "explicit": three, "taps-4": four, "taps-6": 0.016}
+    scores = {"baseline": 0.7} | {arm: 0.7 + gain for arm, gain in gains.items()}
+    assert verdict("three taps", with_taps(read_results(), **scores)) == expected
+
+
+@pytest.mark.parametrize(
+    ("highs", "expected"),
+    [((-0.01, -0.01), "held"), ((0.01, -0.01), "holds only from 4 times as strong on"), ((0.01, 0.01), "did not hold")],
+)
+def test_ignoring_low_level_cues_follows_the_intervals(highs, expected):
+    results = read_results()
+    factors = [entry for entry in results.overcoupling["factors"] if entry["factor"] > 1]
+    entries = [
+        entry | {"against trained": entry["against trained"] | {"high": high}}
+        for entry, high in zip(factors, highs, strict=True)
+    ]
+    changed = replace(results, overcoupling=results.overcoupling | {"factors": entries})
+    assert verdict("low-level cues", changed) == expected

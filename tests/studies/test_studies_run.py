@@ -12,7 +12,7 @@ from test_slices import write_zip
 
 from dynaxx.data import Digits
 from pipelines.compose import compose_params
-from studies import dense_shift, iterations, membrane, regimes
+from studies import dense_shift, iterations, membrane, overcoupling, regimes, taps
 from studies.answers import answered, gather, read_scores
 from studies.findings import find
 from studies.fit import run_job
@@ -77,6 +77,25 @@ def test_a_trained_loop_is_asked_with_other_iterations_and_until_each_image_has_
     baseline = load_file(tmp_path / "coarse" / "main" / "baseline" / "seed-0" / "answers.safetensors")["clean"]
     assert (hard["direct/0"] == right).double().mean() < (baseline == labels).double().mean()
     assert 1 <= told["iterations"]["hard"] <= iterations.MOST
+
+    amplified = overcoupling.asked(params, tmp_path, jobs)
+    assert amplified["seeds"] == 2
+    by_factor = {entry["factor"]: entry for entry in amplified["factors"]}
+    clean = [load_file(tmp_path / "coarse" / "main" / "explicit" / f"seed-{s}" / "answers.safetensors") for s in (0, 1)]
+    right = np.mean([(answered["clean"] == labels).double().mean() for answered in clean])
+    assert by_factor[overcoupling.AS_TRAINED]["accuracy"] == pytest.approx(right)
+    assert by_factor[overcoupling.AS_TRAINED]["against trained"]["estimate"] == 0
+    assert len({entry["accuracy"] for entry in by_factor.values()}) > 1
+
+
+@pytest.mark.slow
+def test_numbers_of_taps_are_compared_on_the_same_seeds_and_probes(params, tmp_path):
+    found = taps.compared(params, tmp_path, (2, 3), (0,))
+    assert set(found.scores) == {"baseline", "taps-2", "explicit"}
+    assert {d.rival for d in found.differences} == {"baseline", "taps-2"}
+    for n in (2, 3):
+        facts = json.loads((tmp_path / "digits" / f"taps-{n}" / "explicit" / "seed-0" / "arm.json").read_text())
+        assert len(facts["taps"]) == n
 
 
 @pytest.mark.slow
