@@ -14,6 +14,9 @@ TUNING = (100, 101, 102)
 COARSE = "coarse"
 """The backbone of the experiment: trained on the groups of params.yaml."""
 
+QUARTERS = "coarse-quarters"
+"""The same, but that its head reads the means of four quarters of the last map, side by side."""
+
 ONE_PASS = ("concat_probe", "concat_mlp", "explicit_T1", "direct")
 REST = ("lora", "full_finetune")
 EVERY = ("baseline", "full_finetune", "lora", "explicit", "direct", "explicit_T1", "concat_mlp", "implicit",
@@ -124,29 +127,33 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "strength-2": {"resonance.strength": 2.0},
     "silu": {"resonance.activation": "silu"},
     "decay-0.01": {"train.weight_decay": 1e-2},
+    "decay-0.1": {"train.weight_decay": 0.1},
     "inside-12": {"resonance.rank": 12},
     "inside-12-T-8": {"resonance.rank": 12, "resonance.T": 8},
 }
 
 
 def designs() -> list[Job]:
-    """Designs of the loop, each against `direct` of as many parameters."""
-    probes = arms(COARSE, "designs", ("baseline",), SEARCHED, seeds=TUNING, tested=False)
-    return probes + [
-        job
-        for name, changes in DESIGNS.items()
-        for job in arms(
-            COARSE,
+    """Designs of the loop, each against `direct` of as many parameters; in front of either head."""
+    again = {name: DESIGNS[name] for name in ("default", "decay-0.1")}
+    return _designs(COARSE, SEARCHED, DESIGNS) + _designs(QUARTERS, SEARCHED | {"model.network.regions": 2}, again)
+
+
+def _designs(world: str, searched: dict[str, Any], tried: Mapping[str, dict[str, Any]]) -> list[Job]:
+    found = arms(world, "designs", ("baseline",), searched, seeds=TUNING, tested=False)
+    for name, changes in tried.items():
+        found += arms(
+            world,
             f"design-{name}",
             ("explicit", "direct"),
-            SEARCHED | changes,
+            searched | changes,
             seeds=TUNING,
             probes="designs",
             taps=INSIDE if name.startswith("inside") else (),
             tested=False,
             keep=False,
         )
-    ]
+    return found
 
 
 DENSE = {"resonance.rank": 16, "train.epochs": 40, "model.pretrain.epochs": 60}

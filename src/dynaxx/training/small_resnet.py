@@ -25,19 +25,27 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Stem, stages `layer1 … layerN` (each but the first halves the resolution), global average pool, linear `fc`.
+    """Stem, stages `layer1 … layerN` (each but the first halves the resolution), average pool, linear `fc`.
 
     Args:
         widths: channels of each stage.
         blocks: residual blocks a stage.
         in_channels: of the images.
         num_classes: outputs.
+        regions: rows, and columns, of regions that the last map is averaged over; `fc` reads all of them side by side.
+            1 is the mean of the whole map; others have to divide its sides.
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int = 3, widths: Sequence[int] = (16, 32, 64), blocks: int = 2
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        widths: Sequence[int] = (16, 32, 64),
+        blocks: int = 2,
+        regions: int = 1,
     ) -> None:
         super().__init__()
+        self.regions = regions
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.stages = len(widths)
@@ -47,10 +55,14 @@ class SmallResNet(nn.Module):
             rest = [Block(width, width, stride=1) for _ in range(blocks - 1)]
             self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             before = width
-        self.fc = nn.Linear(before, num_classes)
+        self.fc = nn.Linear(before * regions**2, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))
         for number in range(1, self.stages + 1):
             h = self.get_submodule(f"layer{number}")(h)
-        return self.fc(h.mean((2, 3)))
+        return self.fc(self._averaged(h))
+
+    def _averaged(self, h: Tensor) -> Tensor:
+        """The mean of each region, (B, C · regions²)."""
+        return h.unflatten(3, (self.regions, -1)).unflatten(2, (self.regions, -1)).mean((3, 5)).flatten(1)
