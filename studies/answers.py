@@ -2,7 +2,8 @@
 
 A file a regime. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
 several corruptions, (kinds, N), beside the right ones, "labels" (N,); of slices the IoU of each, (N,). Fits of several
-machines come together in it.
+machines come together in it, if the backbone is the same on all: another kind of processor trains another one, and the
+arms of a seed are compared image by image, which says nothing where they stand on two.
 """
 
 import os
@@ -18,6 +19,11 @@ from studies.job import ANSWERS, Job
 
 FOLDER = Path(__file__).parent / "results" / "answers"
 LABELS, SUFFIX = "labels", ".safetensors"
+
+PROBE = "baseline/"
+"""Of the arm that says which backbone answered: given that and the labels, its head is the only solution."""
+ALIKE = 0.99
+"""Share of images to which it gives the same answer on the same backbone, even where processors round differently."""
 
 Read = Callable[[Job], Tensor]
 """Of one complete job: its tensor."""
@@ -42,7 +48,8 @@ def gather(
         within: a part of the regime that is a regime of its own, as "/corrupted".
 
     Raises:
-        ValueError: the file has other right answers: its fits and these saw other images.
+        ValueError: the file has other right answers, or its probes other answers: its fits saw other images or stand
+            on another backbone.
     """
     by_regime: dict[str, dict[str, Tensor]] = {}
     for job in jobs:
@@ -59,10 +66,17 @@ def save(regime: str, found: Mapping[str, Tensor], labels: Tensor | None, folder
     right = {} if labels is None else {LABELS: labels}
     if labels is not None and not before.get(LABELS, labels).equal(labels):
         raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
+    for name in found:
+        if name.startswith(PROBE) and name in before and _alike(found[name], before[name]) < ALIKE:
+            raise ValueError(f"{path}: {name} answered on another backbone; fit every arm here, and move the file away")
     aside = path.with_name(f".{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(sorted((before | dict(found) | right).items())), aside)
     os.replace(aside, path)
+
+
+def _alike(a: Tensor, b: Tensor) -> float:
+    return a.double().isclose(b.double(), atol=1e-3).double().mean().item()
 
 
 def read_scores(folder: Path = FOLDER) -> dict[str, Scores]:

@@ -62,6 +62,19 @@ def test_answers_to_other_images_are_refused_and_nothing_is_lost(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_answers_of_arms_on_another_backbone_are_refused_and_nothing_is_lost(tmp_path):
+    folder, one, other = tmp_path / "answers", tmp_path / "one", tmp_path / "other"
+    gather(fits(one, 0, arm="baseline") + fits(one, 0), one, wrong_in(0), LABELS, folder=folder)
+    before = load_file(folder / "w" / "r.safetensors")
+    with pytest.raises(ValueError, match="baseline/0 answered on another backbone"):
+        gather(fits(other, 0, arm="baseline") + fits(other, 0, arm="direct"), other, wrong_in(1), LABELS, folder=folder)
+    after = load_file(folder / "w" / "r.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    gather(fits(one, 0, arm="direct"), one, wrong_in(2), LABELS, folder=folder)
+    assert set(read_scores(folder)["w/r"]) == {"baseline", "direct", "explicit"}
+
+
 def test_a_corrupted_image_scores_its_mean_over_the_kinds_and_a_slice_its_own_score(tmp_path):
     folder, jobs = tmp_path / "answers", fits(tmp_path, 0)
     kinds = torch.stack([LABELS, LABELS.flip(0), LABELS])
