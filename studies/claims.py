@@ -15,6 +15,7 @@ from dynaxx.evaluation.statistics import Interval
 from studies.findings import EXPLICIT, RESULTS, Difference, Finding, read
 from studies.page import DOCS, markdown, points
 from studies.taps import REFERENCE
+from studies.transformer import CHOSEN
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 HELD, NOT, ONLY, UNTESTED = "held", "did not hold", "holds only", "untested"
@@ -53,7 +54,7 @@ class Claim:
 
 def read_results() -> Results:
     """From studies/results and benchmarks/results."""
-    findings = [f for name in ("classes", "dense", "taps") for f in read(RESULTS / f"{name}.json")[1]]
+    findings = [f for name in ("classes", "dense", "taps", "transformer") for f in read(RESULTS / f"{name}.json")[1]]
     sections = json.loads(max(BENCHMARKS.glob("*.json")).read_text())["sections"]
     settle, overcoupling = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("settle", "overcoupling"))
     return Results({f.regime: f for f in findings}, settle, overcoupling, sections)
@@ -158,6 +159,18 @@ def _taps(results: Results) -> tuple[str, str]:
     return f"digits: {told} points over the probe ({len(found.differences[0].seeds)} seeds)", verdict
 
 
+def _transformers(results: Results) -> tuple[str, str]:
+    parts, least = [], []
+    for head in CHOSEN:
+        base = results.findings[f"digits/{head}"].scores["baseline"]
+        gain = against(results, f"digits/{head}", "baseline").interval
+        direct = against(results, f"digits/{head}", "direct").interval
+        told = f"{100 * gain.estimate / base:+.0f} % [{100 * gain.low / base:.0f}, {100 * gain.high / base:.0f}]"
+        parts.append(f"{head} {told} over the probe, {points(direct)} points over `direct`")
+        least.append(gain.low / base)
+    return f"digits: {'; '.join(parts)}", HELD if min(least) >= 0.02 else NOT
+
+
 def _overcoupling(results: Results) -> tuple[str, str]:
     parts, less = [], []
     for entry in results.overcoupling["factors"]:
@@ -190,7 +203,7 @@ CLAIMS = (
     Claim("comes within reach of full fine-tuning", MAIN, _finetuning),
     Claim("three taps take most of the gain, beyond four little is left", "`python -m studies.taps`", _taps),
     Claim("12 % on land cover, most in rare classes", "", _untested),
-    Claim("2 to 4 % on vision transformers", "", _untested),
+    Claim("2 to 4 % on vision transformers", "`python -m studies.transformer`", _transformers),
     Claim("8 % lower error in regression", "", _untested),
     Claim(
         "too strong couplings between middle and late make the model ignore low-level cues",

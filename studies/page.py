@@ -20,30 +20,30 @@ ITERATIONS = "/T-"
 
 
 def main() -> int:
-    told, found = everything()
-    write_text(DOCS / "when-it-pays.md", pays(found, told))
+    machines, found = everything()
+    write_text(DOCS / "when-it-pays.md", pays(found, machines))
     write_text(DOCS / "experiments.md", experiments(json.loads((RESULTS / "tried.json").read_text())))
     return 0
 
 
-def everything() -> tuple[dict[str, Any], list[Finding]]:
-    """All that studies/results holds of regimes in which explicit was trained."""
-    told: dict[str, Any] = {}
+def everything() -> tuple[list[Any], list[Finding]]:
+    """On which machines studies/results came about, and all that it holds of regimes in which explicit was trained."""
+    machines: list[Any] = []
     found: list[Finding] = []
-    for name in ("classes", "dense", "dense_shift"):
+    for name in ("classes", "dense", "dense_shift", "transformer"):
         if (RESULTS / f"{name}.json").exists():
             more, findings = read(RESULTS / f"{name}.json")
-            told |= more
+            machines.append(more.get("evaluated on", {}))
             found += [finding for finding in findings if EXPLICIT in finding.scores]
-    return told, found
+    return machines, found
 
 
-def pays(found: list[Finding], told: dict[str, Any]) -> str:
+def pays(found: list[Finding], machines: Sequence[Any]) -> str:
     """The text of docs/when-it-pays.md."""
     every = [row(finding) for finding in found]
     rows = [r for r in every if ITERATIONS not in r["regime"]]
     by_T = sorted((r for r in every if ITERATIONS in r["regime"]), key=_by_iterations)
-    arms = list(dict.fromkeys(d.rival for finding in found for d in finding.differences))
+    arms = [arm for arm in dict.fromkeys(d.rival for f in found for d in f.differences) if not _other_messages(arm)]
     won = [r["regime"] for r in rows if r["verdict"] == "won"]
     others = [r["regime"] for r in rows if r["verdict"] != "won"]
     headline = (
@@ -58,7 +58,8 @@ def pays(found: list[Finding], told: dict[str, Any]) -> str:
         table=verdicts(rows),
         by_T=verdicts(by_T),
         against=against,
-        told=_said(told),
+        messages=messages(found),
+        told=_said(machines),
         adaptive=_adaptive(),
     )
     return text.rstrip() + "\n"
@@ -86,6 +87,26 @@ def row(finding: Finding) -> dict[str, Any]:
         "verdict": verdict(best, finding.scores[best.rival]),
         "against": {d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in finding.differences},
     }
+
+
+def messages(found: list[Finding]) -> str:
+    """Explicit as it was chosen against explicit with messages about something else."""
+    header = ["regime", EXPLICIT, "explicit with other messages", "difference, points", "seeds"]
+    return markdown(
+        header,
+        [
+            [f.regime, f"{100 * f.scores[EXPLICIT]:.1f}", f"{d.rival.removeprefix(EXPLICIT).strip()} "
+             f"{100 * f.scores[d.rival]:.1f}", points(d.interval), len(d.seeds)]
+            for f in found
+            for d in f.differences
+            if _other_messages(d.rival) and d.rival.startswith(EXPLICIT)
+        ],
+    )  # fmt: skip
+
+
+def _other_messages(arm: str) -> bool:
+    """Whether it is an arm with other messages than those that were chosen, as "explicit pooled"."""
+    return " " in arm
 
 
 def verdict(difference: Difference, rival_score: float) -> str:
@@ -147,9 +168,9 @@ def _adaptive() -> str:
     return f": {taken['hard']:.1f} iterations on average for the hard ones, {taken['others']:.1f} for the others"
 
 
-def _said(told: dict[str, Any]) -> str:
-    machine = told.get("evaluated on", {})
-    return f"Evaluated on: {machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}."
+def _said(machines: Sequence[Any]) -> str:
+    told = (f"{machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}" for machine in machines)
+    return f"Evaluated on: {'; '.join(dict.fromkeys(told))}."
 
 
 if __name__ == "__main__":

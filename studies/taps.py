@@ -9,19 +9,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from dynaxx.data.progress import track
 from dynaxx.evaluation.hardware import hardware
 from dynaxx.selection.spread import spread
-from pipelines.compose import compose_all
-from pipelines.source import open_source
 from pipelines.task import build_task
-from studies.answers import answered
-from studies.findings import EXPLICIT, RESULTS, Finding, find, write
-from studies.fit import run_job
+from studies.digits import compared, default_params, train
+from studies.findings import EXPLICIT, RESULTS, Finding, write
 from studies.job import CACHE, WORLD, Job
 from studies.regimes import SEEDS
 from studies.run import ROOT
@@ -41,30 +35,23 @@ def jobs(params: DictConfig, root: Path, taps: Iterable[int], seeds: Iterable[in
     return found
 
 
-def compared(params: DictConfig, root: Path, taps: Sequence[int] = TAPS, seeds: Sequence[int] = SEEDS) -> Finding:
+def by_taps(params: DictConfig, root: Path, taps: Sequence[int] = TAPS, seeds: Sequence[int] = SEEDS) -> Finding:
     """Train what is missing; three taps against the probe and against the other numbers of taps."""
-    for made in (WORLD, CACHE):
-        job = Job(WORLD_OF_DIGITS, "", made, 0)
-        if not job.done(root):
-            run_job(job, params, root)
+    train([Job(WORLD_OF_DIGITS, "", made, 0) for made in (WORLD, CACHE)], params, root, "preparing the digits")
     fits = jobs(params, root, taps, seeds)
-    for job in track([job for job in fits if not job.done(root)], "training with two to six taps"):
-        run_job(job, params, root)
-    labels, read = open_source(params.data).test().labels, answered(root)
-    by_arm: dict[str, dict[int, NDArray[np.float64]]] = {}
-    for job in fits:
-        arm = EXPLICIT if job.regime == f"taps-{REFERENCE}" else job.regime if job.arm == EXPLICIT else job.arm
-        by_arm.setdefault(arm, {})[job.seed] = (read(job) == labels).double().numpy()
-    return find(f"{WORLD_OF_DIGITS}/taps", "accuracy", by_arm)
+    train(fits, params, root, "training with two to six taps")
+    return compared(f"{WORLD_OF_DIGITS}/taps", fits, params, root, _called)
+
+
+def _called(job: Job) -> str:
+    return job.arm if job.arm != EXPLICIT or job.regime == f"taps-{REFERENCE}" else job.regime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
-    params = OmegaConf.create(compose_all([]))
-    assert isinstance(params, DictConfig)
-    write([compared(params, root)], RESULTS / "taps.json", {"evaluated on": hardware()})
+    write([by_taps(default_params(), root)], RESULTS / "taps.json", {"evaluated on": hardware()})
     return 0
 
 

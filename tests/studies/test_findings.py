@@ -88,8 +88,8 @@ def test_where_nothing_is_won_the_headline_recommends_direct():
 
 
 def test_the_committed_pages_are_what_the_committed_results_say():
-    told, found = page.everything()
-    assert (page.DOCS / "when-it-pays.md").read_text() == page.pays(found, told)
+    machines, found = page.everything()
+    assert (page.DOCS / "when-it-pays.md").read_text() == page.pays(found, machines)
     looked_at = json.loads((RESULTS / "tried.json").read_text())
     assert (page.DOCS / "experiments.md").read_text() == page.experiments(looked_at)
 

@@ -12,7 +12,7 @@ from test_slices import write_zip
 
 from dynaxx.data import Digits
 from pipelines.compose import compose_params
-from studies import dense_shift, iterations, membrane, overcoupling, regimes, taps
+from studies import dense_shift, iterations, membrane, overcoupling, regimes, taps, transformer
 from studies.answers import answered, gather, read_scores
 from studies.findings import find
 from studies.fit import run_job
@@ -90,12 +90,27 @@ def test_a_trained_loop_is_asked_with_other_iterations_and_until_each_image_has_
 
 @pytest.mark.slow
 def test_numbers_of_taps_are_compared_on_the_same_seeds_and_probes(params, tmp_path):
-    found = taps.compared(params, tmp_path, (2, 3), (0,))
+    found = taps.by_taps(params, tmp_path, (2, 3), (0,))
     assert set(found.scores) == {"baseline", "taps-2", "explicit"}
     assert {d.rival for d in found.differences} == {"baseline", "taps-2"}
     for n in (2, 3):
         facts = json.loads((tmp_path / "digits" / f"taps-{n}" / "explicit" / "seed-0" / "arm.json").read_text())
         assert len(facts["taps"]) == n
+
+
+@pytest.mark.slow
+def test_messages_of_a_transformer_are_about_all_tokens_or_about_each(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformer, "PRETRAINED", {"model.pretrain.epochs": 1})
+    monkeypatch.setattr(transformer, "EVERY", ("baseline", "explicit", "lora"))
+    monkeypatch.setattr(transformer, "LOOPS", ("baseline", "explicit"))
+    found = {finding.regime: finding for finding in transformer.on_transformers(params, tmp_path, (0,))}
+    assert set(found) == {"digits/class-token", "digits/mean-of-tokens"}
+    for head, other in (("class-token", "by-place"), ("mean-of-tokens", "pooled")):
+        assert {d.rival for d in found[f"digits/{head}"].differences} == {"baseline", "lora", f"explicit {other}"}
+        for regime in ("pooled", "by-place"):
+            (job,) = (job for job in transformer.jobs(head, regime, ("explicit",), (0,)) if job.regime)
+            written = json.loads((job.folder(tmp_path) / "resonance.json").read_text())
+            assert written["config"]["token_pool"] == (regime == "pooled")
 
 
 @pytest.mark.slow
