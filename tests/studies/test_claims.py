@@ -64,7 +64,21 @@ def test_a_loop_that_settles_late_does_not_hold():
 
 
 def test_what_no_experiment_asks_is_untested():
-    assert verdict("regression", read_results()) == "untested"
+    assert verdict("land cover", read_results()) == "untested"
+
+
+@pytest.mark.parametrize(("high", "expected"), [(-0.081, "held"), (-0.079, "did not hold")])
+def test_how_much_smaller_an_error_is_follows_the_interval(high, expected):
+    results = read_results()
+    entry = results.regression["against"]["baseline"]
+    against = {"baseline": entry | {"relative": entry["relative"] | {"high": high}}}
+    assert verdict("regression", replace(results, regression=results.regression | {"against": against})) == expected
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.02, "held"), (0.01, "did not hold")])
+def test_a_gain_on_transformers_has_to_reach_two_per_cent_on_both(low, expected):
+    results = with_gap(read_results(), "digits/class-token", "baseline", low, 0.05)
+    assert verdict("transformers", results) == expected
 
 
 def with_taps(results, **scores):
