@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from dynaxx.data import load_prepared
 from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
-from dynaxx.evaluation.tuning import read_tuned
+from dynaxx.evaluation.tuning import chosen, read_tuned, with_settings
 from dynaxx.training.backbone import load_backbone
 from dynaxx.training.rank import barrier, rank_zero
 from pipelines.stage import FEATURES, OUTPUTS, Stage
@@ -62,9 +61,8 @@ def build_task(
 
 
 def tuned(task: Task, arm: str) -> Task:
-    """The task with the learning rate that the stage `tune` chose for the arm, if it tried any."""
-    rates = {found.arm: found.lr for found in read_tuned(TUNED)}
-    return replace(task, train=replace(task.train, lr=rates.get(arm, task.train.lr)))
+    """The task with the learning rate and epochs that the stage `tune` chose for the arm, if it tried any."""
+    return with_settings(task, chosen(read_tuned(TUNED), arm))
 
 
 def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFactory], None]) -> list[ArmFacts]:

@@ -36,7 +36,7 @@ SELECTION = {
 PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script>"}, "resonance": {"T": 5}}
 
 
-TUNED = [Tuned.of("explicit", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
+TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
 VARIED = [Varied("rank", 4, ["layer2"], 1_234, 0.7), Varied("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
 BY_LABELS = [ByLabels(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
 CHOICES = Choices(TUNED, VARIED, BY_LABELS)

@@ -49,7 +49,7 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     root = folder_of_images(empty_project / "images", train=24)
     for image in (root / "test").rglob("*.png"):
         image.write_bytes(b"no image")
-    use_folder(root, task__seeds=[0, 1], tune__lr=None)
+    use_folder(root, task__seeds=[0, 1], tune__lr=None, tune__epochs=None)
     for name, body in (
         ("prepare", prepare.body),
         ("pretrain", pretrain.body),
@@ -90,7 +90,7 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
 def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empty_project, capsys):
     """An arm read back answers as it did in training: with the backbone that was tuned beside it."""
     use_folder(folder_of_images(empty_project / "images", train=24))
-    change(train__backbone_lr=0.01, resonance__dynamics="reentrant", tune__lr=None)
+    change(train__backbone_lr=0.01, resonance__dynamics="reentrant", tune__lr=None, tune__epochs=None)
     for name, body in (
         ("prepare", prepare.body),
         ("pretrain", pretrain.body),

@@ -220,7 +220,8 @@ def test_a_sweep_opens_no_test_image(project, tmp_path):
     env = environment(copy)
     env |= {"PYTHONPATH": f"{tmp_path / 'watch'}:{env['PYTHONPATH']}", "SEEN": str(seen)}
     own = ["experiment=smoke", "data=image_folder", f"data.root={images}", "data.name=grey", "task.n_val=12",
-           "train_arms.arms=[]", "tune.lr=null", "vary.rank=null", "vary.taps=null", "select.folds=2"]  # fmt: skip
+           "train_arms.arms=[]", "tune.lr=null", "tune.epochs=null", "vary.rank=null", "vary.taps=null",
+           "select.folds=2"]  # fmt: skip
     subprocess.run([sys.executable, "-m", "pipelines.compose", *own], cwd=copy, env=env, check=True)
     subprocess.run(["dvc", "repro", "-q", "baseline", "select_layers"], cwd=copy, env=env, check=True)
     seen.unlink()  # `prepare` looks whether the images are whole, and DVC whether they have changed

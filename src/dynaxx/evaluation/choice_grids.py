@@ -1,4 +1,4 @@
-"""The report's tables of what was looked at on validation: learning rates, taps, other sizes, and fewer labels."""
+"""The report's tables of what was looked at on validation: rates, epochs, taps, other sizes, and fewer labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +20,23 @@ class Choices:
 
 
 def tuning_grid(found: Sequence[Tuned]) -> Grid:
-    """One row an arm: its validation accuracy with every learning rate, and whether the choice is a safe one."""
-    rates = sorted({rate for tuned in found for rate in tuned.rates})
+    """One row an arm and setting: its validation accuracy with every value, and whether the choice is a safe one."""
     return Grid(
-        headers=["arm", *(f"lr {rate:g}: accuracy %" for rate in rates), "chosen", "flat there"],
+        headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
         rows=[
             [
                 tuned.arm,
-                *(f"{100 * tuned.accuracies[tuned.rates.index(rate)]:.1f}" for rate in rates),
-                f"{tuned.lr:g}",
+                tuned.setting,
+                ", ".join(f"{v:g}: {100 * a:.1f}" for v, a in zip(tuned.values, tuned.accuracies, strict=True)),
+                f"{tuned.chosen:g}",
                 "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
             ]
             for tuned in found
         ],
         note=(
-            "Validation accuracy on a seed that is not evaluated, as many trials for every arm. Flat: the rates beside "
-            "the chosen one lose at most a point; edge: a rate beyond those tried might do better."
+            "Validation accuracy on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
+            "the learning rate that was chosen. Flat: the values beside the chosen one lose at most a point; edge: a "
+            "value beyond those tried might do better."
         ),
     )
 
