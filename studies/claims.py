@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from dynaxx.evaluation.files import write_text
 from studies import verdicts
 from studies.findings import EXPLICIT
-from studies.page import DOCS, markdown
+from studies.page import DOCS
+from studies.tables import markdown
 from studies.verdicts import Results, read_results
 
 

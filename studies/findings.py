@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.statistics import Interval, mean_interval, sign_flip
@@ -21,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Difference:
-    """Explicit minus a rival.
+    """An arm, explicit where nothing else is said, minus a rival.
 
     Attributes:
         rival: its name.
@@ -62,16 +63,19 @@ def find(regime: str, metric: str, by_arm: Scores) -> Finding:
         by_arm: arm → seed → score of each test image, (N,).
     """
     scores = {arm: float(np.mean([rows.mean() for rows in seeds.values()])) for arm, seeds in by_arm.items() if seeds}
-    own, differences = by_arm.get(EXPLICIT, {}), []
-    for rival, other in by_arm.items():
-        shared = sorted(set(own) & set(other))
-        if rival == EXPLICIT or not shared:
-            continue
-        gaps_SN = np.stack([own[seed] - other[seed] for seed in shared])
-        per_seed = gaps_SN.mean(1).tolist()
-        interval = mean_interval(gaps_SN.mean(0))
-        differences.append(Difference(rival, shared, interval, per_seed, sign_flip(per_seed, [0.0] * len(shared))))
-    return Finding(regime, metric, scores, differences)
+    own, rest = by_arm.get(EXPLICIT, {}), {arm: seeds for arm, seeds in by_arm.items() if arm != EXPLICIT}
+    return Finding(
+        regime, metric, scores, [minus(own, arm, seeds) for arm, seeds in rest.items() if set(own) & set(seeds)]
+    )
+
+
+def minus(own: Mapping[int, NDArray[np.float64]], rival: str, other: Mapping[int, NDArray[np.float64]]) -> Difference:
+    """One arm minus another, of name `rival`, on the seeds that both have; seed → score of each test image, (N,)."""
+    shared = sorted(set(own) & set(other))
+    gaps_SN = np.stack([own[seed] - other[seed] for seed in shared])
+    per_seed = gaps_SN.mean(1).tolist()
+    interval = mean_interval(gaps_SN.mean(0))
+    return Difference(rival, shared, interval, per_seed, sign_flip(per_seed, [0.0] * len(shared)))
 
 
 def beside(found: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:

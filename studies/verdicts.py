@@ -7,7 +7,7 @@ from typing import Any
 
 from dynaxx.evaluation.statistics import Interval
 from studies.findings import EXPLICIT, RESULTS, Difference, Finding, read
-from studies.page import points
+from studies.tables import points
 from studies.taps import REFERENCE
 from studies.transformer import CHOSEN
 

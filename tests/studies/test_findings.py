@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dynaxx.evaluation.statistics import Interval
-from studies import page
+from studies import findings, page, tables
+from studies.answers import read_scores
 from studies.findings import RESULTS, Difference, beside, find, read, write
 
 
@@ -67,19 +68,34 @@ def test_of_a_pair_what_rests_on_more_seeds_stays():
 )
 def test_verdicts(interval, p, expected):
     difference = Difference("direct", list(range(6)), Interval(*interval, 0.95), [0.0] * 6, p)
-    assert page.verdict(difference, 0.7) == expected
+    assert tables.verdict(difference, 0.7) == expected
 
 
 def test_a_small_score_is_judged_by_its_own_size():
     difference = Difference("direct", list(range(6)), Interval(0.008, 0.004, 0.012, 0.95), [0.0] * 6, 0.03)
-    assert page.verdict(difference, 0.3) == "won"
+    assert tables.verdict(difference, 0.3) == "won"
 
 
 def test_the_rival_that_counts_is_the_best_single_pass():
     by_arm = {"explicit": scores(0.8), "direct": scores(0.5), "concat_probe": scores(0.7), "full_finetune": scores(0.9)}
-    row = page.row(find("w/r", "accuracy", by_arm))
+    row = tables.row(find("w/r", "accuracy", by_arm))
     assert row["rival"].startswith("concat_probe")
     assert set(row["against"]) == {"direct", "concat_probe", "full_finetune"}
+
+
+def test_gains_are_over_the_baseline_on_the_seeds_that_both_have():
+    half = {0: np.array([1.0, 0, 1, 0]), 1: np.array([0.0, 0, 0, 0])}
+    text = tables.gains({"baseline": {0: np.array([0.0, 0, 1, 0])}, "direct": half})
+    assert "| direct | 50.0 | +25.00 [" in text
+    assert "| 1 | too few seeds |" in text
+    assert "baseline" not in text
+
+
+def test_where_the_backbone_knows_the_classes_no_arm_is_a_gain():
+    by_arm = read_scores()[page.SAME]
+    assert set(by_arm) >= {"baseline", "explicit", "direct", "concat_probe", "concat_mlp"}
+    for arm in set(by_arm) - {"baseline"}:
+        assert findings.minus(by_arm[arm], "baseline", by_arm["baseline"]).interval.low <= 0
 
 
 def test_where_nothing_is_won_the_headline_recommends_direct():
