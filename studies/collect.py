@@ -53,7 +53,7 @@ def tried(jobs: Iterable[Job], root: Path, before: Tried) -> Tried:
     """What was looked at on validation, on tuning seeds: mean over them, by regime and arm; the rest as `before`."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
-        if job.regime and job.arm != "baseline" and job.done(root):
+        if job.regime and job.done(root):
             facts = ArmFacts.read(job.folder(root))
             score = facts.notes.get("iou", facts.val_accuracy)
             rows.setdefault((job.world, job.regime, job.arm), []).append(float(score))
