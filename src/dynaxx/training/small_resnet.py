@@ -65,4 +65,5 @@ class SmallResNet(nn.Module):
 
     def _averaged(self, h: Tensor) -> Tensor:
         """The mean of each region, (B, C · regions²)."""
+        # not adaptive_avg_pool2d: on CUDA its gradient is not deterministic, which the trainers ask for
         return h.unflatten(3, (self.regions, -1)).unflatten(2, (self.regions, -1)).mean((3, 5)).flatten(1)
