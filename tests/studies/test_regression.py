@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torchvision.transforms.functional import rotate
 
+from dynaxx.data import normalise
 from dynaxx.evaluation.arms.tap_probe import TapProbe
 from dynaxx.training.features import pooled_features
 from pipelines.compose import compose_all
@@ -89,3 +90,18 @@ def test_training_starts_from_the_probe_and_lowers_the_error(task, monkeypatch):
     assert start == pytest.approx(float(errors(TapProbe(task.backbone(), (), head), seen, task).mean()), rel=1e-3)
     monkeypatch.setattr(turned, "EPOCHS", 10)
     assert errors(trained(turned_task, "explicit", 0, seen, 5e-3), seen, task).mean() < start
+
+
+@pytest.mark.slow
+def test_the_residual_penalty_teaches_the_loop_to_settle(task, monkeypatch):
+    _, task = task
+    seen = Turned.of(task.images.images[:200], seed=0)
+    angle = regression.with_one_output(task, 0, ridge(task, seen, ()))
+    monkeypatch.setattr(turned, "EPOCHS", 40)
+    left = []
+    for penalty in (0.0, 10.0):
+        model = trained(replace(angle, train=replace(task.train, residual_penalty=penalty)), "explicit", 0, seen, 1e-2)
+        with model.observed() as agreements:
+            model(normalise(seen.images, task.mean, task.std))
+        left.append(agreements[0].residual(len(seen.images)).mean().item())
+    assert left[1] < 0.8 * left[0]
