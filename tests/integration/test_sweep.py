@@ -98,7 +98,8 @@ def checked(study: optuna.Study, killed: int, n_trials: int) -> None:
     assert study.trials[killed].state == TrialState.FAIL
     again = [t for t in study.trials if t.system_attrs.get("failed_trial") == killed]
     assert [t.state for t in again] == [TrialState.COMPLETE]
-    assert again[0].params == study.trials[killed].params
+    # it may have been killed while it still drew its values: then those that it had
+    assert study.trials[killed].params.items() <= again[0].params.items()
     # the killed one may not have finished any before; whoever went on is another
     workers = {t.user_attrs[WORKER][1] for t in finished}
     assert workers - {study.trials[killed].user_attrs[WORKER][1]}

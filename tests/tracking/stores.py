@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from dynaxx import tracking
@@ -55,10 +56,21 @@ def content(uri: str) -> list[str]:
 
 
 def in_process(function: Callable[[], object]) -> multiprocessing.process.BaseProcess:
-    """Run `function` in a fork, which spares the import of MLflow."""
-    process = multiprocessing.get_context("fork").Process(target=function)
+    """Run `function` in a process of its own, with the environment of now.
+
+    MLflow has threads run in a test's process, and a fork of it may inherit a lock that nobody ever opens; the
+    processes are therefore forks of a clean one that has imported MLflow and done nothing else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dynaxx.tracking", "lightning.pytorch.loggers", "mlflow.tracking"])
+    process = context.Process(target=_run, args=(cloudpickle.dumps(function), dict(os.environ)))
     process.start()
     return process
+
+
+def _run(function: bytes, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    cloudpickle.loads(function)()
 
 
 def kill_self(*_: object, **__: object) -> None:

@@ -1,12 +1,13 @@
 """Ten workers, one MLflow server on PostgreSQL: nothing is lost, and nobody without a password gets in."""
 
-import multiprocessing
 import urllib.error
 import urllib.request
+from functools import partial
 
 import psycopg
 import pytest
 from servers import real_postgres
+from stores import in_process
 
 from dynaxx.services import ServicesError, mlflow_server, postgres
 from dynaxx.services.ports import free_port
@@ -32,10 +33,7 @@ def work(uri: str, worker: int) -> None:
 
 
 def all_at_once(uri: str) -> None:
-    fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=work, args=(uri, worker)) for worker in range(WORKERS)]
-    for process in workers:
-        process.start()
+    workers = [in_process(partial(work, uri, worker)) for worker in range(WORKERS)]
     for process in workers:
         process.join()
     assert [process.exitcode for process in workers] == [0] * WORKERS
