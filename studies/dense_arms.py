@@ -1,4 +1,4 @@
-"""The arms of the dense task: a probe, one-pass rivals, the loop and full fine-tuning, on batches of crops."""
+"""The arms of the dense task: a probe, one-pass rivals, the loop, LoRA and full fine-tuning, on batches of crops."""
 
 import copy
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import direct
 from dynaxx.evaluation.arms.facts import load_probe, save_probe
+from dynaxx.evaluation.arms.lora import adapt
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import ONE_PASS, live_parameters, resonant
 from dynaxx.evaluation.arms.task import Task
@@ -74,13 +75,18 @@ def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: P
     """Train one arm on the labelled slices: the model, its best validation accuracy and its live parameters."""
     budget = task.train
     callbacks: list[pl.Callback] = []
-    if arm == "full_finetune":
-        network: Any = task.backbone()
-        network.fc = load_probe(task.probes / f"seed-{seed}")
-        network.requires_grad_(True)
-        model: nn.Module = network
-        count = sum(p.numel() for p in network.parameters())
-        module: pl.LightningModule = FinetuneModule(Enlarged(network), 2, budget.lr, budget.weight_decay)
+    if arm in ("full_finetune", "lora"):
+        pl.seed_everything(seed, verbose=False)
+        model: Any = task.backbone()
+        model.fc = load_probe(task.probes / f"seed-{seed}")
+        if arm == "lora":
+            model, _ = adapt(model, explicit_parameters(task, seed), with_head=True)
+        else:
+            model.requires_grad_(True)
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        module: pl.LightningModule = FinetuneModule(
+            Enlarged(model), 2, budget.lr, budget.weight_decay, still=arm == "lora"
+        )
     else:
         resonantly = _build(arm, task, seed)
         resonantly.fit_statistics(SliceData.val_dataloader(_all_of(data)))

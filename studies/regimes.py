@@ -14,6 +14,9 @@ TUNING = (100, 101, 102)
 COARSE = "coarse"
 """The backbone of the experiment: trained on the groups of params.yaml."""
 
+AGAIN = "coarse-2"
+"""A second backbone, trained as the first, but on other images: `data.split_seed` deals them out anew."""
+
 QUARTERS = "coarse-quarters"
 """The same, but that its head reads the means of four quarters of the last map, side by side."""
 
@@ -71,10 +74,36 @@ def labels() -> list[Job]:
     return [job for n in LABELS for job in arms(COARSE, f"labels-{n}", names, few(n), corrupted=n == 2000, keep=False)]
 
 
+TAIL = {"task.imbalance": 50.0}
+"""The rarest class has a 50th of the images of the most frequent one."""
+
+TAIL_RATES = (3e-3, 6e-3, 1.2e-2)
+TAIL_TUNED = ("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
+
+TAIL_LR: dict[str, float] = LR
+"""As `LR`, as the study `tail_tune` chose it."""
+
+
 def tail() -> list[Job]:
-    """A long tail: the rarest class has a 50th of the images of the most frequent one."""
+    """A long tail."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "concat_probe")
-    return arms(COARSE, "tail-50", names, {"task.imbalance": 50.0}, keep=False)
+    return arms(COARSE, "tail-50", names, TAIL, keep=False)
+
+
+def tail_tune() -> list[Job]:
+    """Whether few labels with a long tail ask for other learning rates; in the first world, for use in the second."""
+    options: dict[str, Any] = {"seeds": TUNING[:1], "tested": False, "keep": False}
+    found = arms(COARSE, "tail-tuning", ("baseline",), TAIL, **options)
+    for rate in TAIL_RATES:
+        rates = dict.fromkeys(TUNED, rate)
+        found += arms(COARSE, f"tail-lr-{rate:g}", TAIL_TUNED, TAIL, rates=rates, probes="tail-tuning", **options)
+    return found
+
+
+def again() -> list[Job]:
+    """Whether what holds in the long tail holds on the second backbone, where more rivals are asked."""
+    names = ("baseline", "explicit", "direct", "concat_mlp", "concat_probe", "lora", "explicit_T1", "full_finetune")
+    return arms(AGAIN, "tail-50", names, TAIL | {"data.split_seed": 1}, rates=TAIL_LR, keep=False)
 
 
 def same() -> list[Job]:
@@ -170,24 +199,24 @@ DENSE_DESIGNS: dict[str, dict[str, Any]] = {
 
 
 DENSE_RATES = (3e-3, 1.2e-2)
-"""Whether `direct` was denied a better learning rate."""
+"""Whether a rival was denied a better learning rate."""
 
 
 def dense_designs() -> list[Job]:
     """How often the loop goes round where messages can spread from place to place."""
     seeds = TUNING[:2]
     options: dict[str, Any] = {"tested": False, "keep": False, "probes": "designs"}
-    found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1"), DENSE, seeds, **options)
+    found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1", "lora"), DENSE, seeds, **options)
     for name, changes in DENSE_DESIGNS.items():
         found += arms(MEMBRANE, f"design-{name}", ("explicit",), DENSE | changes, seeds, **options)
     for rate in DENSE_RATES:  # beside 6e-3, which `designs` has
-        found += arms(MEMBRANE, f"lr-{rate:g}", ("direct",), DENSE | {"train.lr": rate}, seeds[:1], **options)
+        found += arms(MEMBRANE, f"lr-{rate:g}", ("direct", "lora"), DENSE | {"train.lr": rate}, seeds[:1], **options)
     return found
 
 
 def dense() -> list[Job]:
     """Membranes, from eight labelled slices and from one."""
-    names = ("baseline", "explicit", "direct", "explicit_T1")
+    names = ("baseline", "explicit", "direct", "explicit_T1", "lora")
     chosen = DENSE | DENSE_DESIGNS["T-8-penalty-0"]
     return [
         job for kept in (8, 1) for job in arms(MEMBRANE, f"labels-{kept}", names, chosen | {"labels": kept}, keep=False)
@@ -253,6 +282,8 @@ STUDIES: dict[str, Callable[[], list[Job]]] = {
     "main": main,
     "labels": labels,
     "tail": tail,
+    "tail_tune": tail_tune,
+    "again": again,
     "same": same,
     "tune": tune,
     "designs": designs,

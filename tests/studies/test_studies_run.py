@@ -117,8 +117,8 @@ def test_messages_of_a_transformer_are_about_all_tokens_or_about_each(params, tm
 def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
     monkeypatch.setattr(membrane, "CROPS", 8)
     monkeypatch.setattr(membrane, "BATCH", 4)
-    small = {"resonance.rank": 4, "train.epochs": 1, "model.pretrain.epochs": 1}
-    names = ("baseline", "explicit", "direct", "explicit_T1", "full_finetune")
+    small = {"resonance.rank": 8, "train.epochs": 1, "model.pretrain.epochs": 1}
+    names = ("baseline", "explicit", "direct", "explicit_T1", "full_finetune", "lora")
     jobs = regimes.arms("membrane", "labels-8", names, small | {"labels": 2}, seeds=(0,))
     lines = run(jobs, params, tmp_path)
     assert all("(test)" in line for line in lines[1:])
@@ -129,6 +129,7 @@ def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
         counts[job.arm] = facts["live_parameters"]
     assert counts["direct"] == pytest.approx(counts["explicit"], rel=0.2)
     assert counts["explicit_T1"] == pytest.approx(counts["explicit"], rel=0.2)
+    assert counts["lora"] == pytest.approx(counts["explicit"], rel=0.3)
 
     # a tuning job looks at its validation slices, and at no test slice
     tuning = Job("membrane", "labels-8", "explicit_T1", 0, small | {"labels": 2}, tested=False)

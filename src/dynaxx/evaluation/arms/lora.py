@@ -13,16 +13,8 @@ from dynaxx.resonance.classifier import find_classifier
 
 def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
     """Train adapters and head; the network is kept with its adapters merged, where they cost nothing."""
-    from peft import LoraConfig, get_peft_model
-
     network = starting(task, seed)
-    _, head = find_classifier(network, None)
-    head_parameters = sum(parameter.numel() for parameter in head.parameters()) if task.head == "probe" else 0
-    layers = dense_layers(network)
-    rank = nearest_rank(network, layers, explicit_parameters(task, seed) - head_parameters)
-    adapted: Any = get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
-    if task.head == "probe":
-        head.requires_grad_(True)
+    adapted, rank = adapt(network, explicit_parameters(task, seed), with_head=task.head == "probe")
     train_network(
         task,
         seed,
@@ -35,6 +27,26 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
         finish=lambda trained: trained.merge_and_unload(),  # type: ignore[operator]
         notes={"rank": rank},
     )
+
+
+def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any, int]:
+    """The network with adapters on all its dense layers, and their rank: that of about as many trained parameters.
+
+    Args:
+        network: it is changed; its own weights are frozen.
+        parameters: to be trained.
+        with_head: whether its classifier is trained, too, as a part of these.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    _, head = find_classifier(network, None)
+    head_parameters = sum(parameter.numel() for parameter in head.parameters()) if with_head else 0
+    layers = dense_layers(network)
+    rank = nearest_rank(network, layers, parameters - head_parameters)
+    adapted = get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
+    if with_head:
+        head.requires_grad_(True)
+    return adapted, rank
 
 
 def dense_layers(network: nn.Module) -> list[str]:
