@@ -1,11 +1,15 @@
 """Token sequences: nothing hears its future, class tokens keep out of it, and Hugging Face's models can be wrapped."""
 
+import warnings
+from typing import Any
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 from dynaxx import ResonanceError, load_resonance, wrap_with_resonance
+from dynaxx.resonance import ResonanceWarning
 from dynaxx.resonance.bottleneck import Bottleneck
 from dynaxx.resonance.tokens import prefix_tokens, running_mean
 
@@ -29,9 +33,11 @@ def bert() -> nn.Module:
     return transformers.BertForSequenceClassification(config).eval()
 
 
-def vit() -> nn.Module:
+def vit(**changes: Any) -> nn.Module:
     torch.manual_seed(0)
-    return timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=3, num_classes=5).eval()
+    return timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=3, num_classes=5, **changes
+    ).eval()
 
 
 def moved(model: nn.Module) -> nn.Module:
@@ -68,7 +74,7 @@ def test_what_looks_at_all_tokens_at_once_is_refused_in_a_causal_model(options):
 
 
 def test_that_an_encoder_hears_its_future_is_noticed_and_can_be_overruled():
-    model = wrap_with_resonance(bert(), [2, 4, 6], rank=3, example_input={"input_ids": IDS})
+    model = wrap_with_resonance(bert(), [2, 4, 5], rank=3, example_input={"input_ids": IDS})
     assert model.paths[0] == "bert.encoder.layer.1"
     assert not model.engine.causal
     model.remove()
@@ -86,12 +92,14 @@ def test_where_it_cannot_be_tried_the_user_has_to_say(example):
 
 def test_an_encoder_trains_on_a_new_task_and_comes_back(tmp_path):
     net = bert()
-    model = wrap_with_resonance(net, "auto", rank=3, T=3, num_classes=3, example_input={"input_ids": IDS})
+    model = wrap_with_resonance(
+        net, "auto", rank=3, T=3, num_classes=3, token_pool=True, example_input={"input_ids": IDS}
+    )
     model.train()
     optimizer = torch.optim.Adam(model.trainable_parameters(), 0.05)
     y = torch.tensor([0, 2])
     with pytest.warns(UserWarning, match="not standardised"):
-        losses = [_step(model, optimizer, y) for _ in range(15)]
+        losses = [_step(model, optimizer, y) for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
     model.eval().save_pretrained(tmp_path)
     expected = model(input_ids=IDS).logits
@@ -118,7 +126,7 @@ def test_pooled_messages_move_every_token_alike():
 
 
 def test_class_tokens_are_counted_and_kept_out_of_the_depthwise_step():
-    model = wrap_with_resonance(vit(), [1, 2, 3], rank=3, example_input=torch.randn(1, 3, 32, 32))
+    model = wrap_with_resonance(vit(), [1, 2], rank=3, example_input=torch.randn(1, 3, 32, 32))
     assert model.engine.prefix == model.engine.phi.prefix == 1
     assert prefix_tokens(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, reg_tokens=4)) == 5
     assert prefix_tokens(gpt2()) == 0
@@ -141,6 +149,34 @@ def test_what_was_found_out_travels_with_the_adapter(tmp_path):
         again = load_resonance(model.remove(), tmp_path)
         assert again.engine.causal
         assert torch.equal(again(IDS).logits, expected)
+
+
+X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("net", "example", "taps", "said"),
+    [
+        (vit, X, [1, 2, 3], "behind 'blocks.2' reads the first token and no other.*token_pool=True"),
+        (bert, {"input_ids": IDS}, [2, 4, 6], "behind 'bert.encoder.layer.5' reads the first token and no other"),
+        (lambda: vit(reg_tokens=2, global_pool="token"), X, [1, 3], "reads the first 3 tokens and no other"),
+    ],
+    ids=["class token", "encoder", "registers"],
+)
+def test_where_messages_to_most_tokens_would_be_lost_a_warning_says_so(net, example, taps, said):
+    with pytest.warns(ResonanceWarning, match=said):
+        wrap_with_resonance(net(), taps, rank=3, example_input=example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrap_with_resonance(net(), taps, rank=3, token_pool=True, example_input=example)
+        wrap_with_resonance(net(), [1, 2], rank=3, example_input=example)  # blocks behind read all tokens
+
+
+def test_where_every_token_is_read_nothing_is_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrap_with_resonance(vit(global_pool="avg"), [1, 2, 3], rank=3, example_input=X)
+        wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=IDS)
 
 
 def test_running_mean():

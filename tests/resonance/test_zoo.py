@@ -62,7 +62,8 @@ def test_auto_takes_one_from_each_third_without_stem_and_classifier():
     }
     for name, paths in expected.items():
         make, _, side = ZOO[name]
-        model = wrap_with_resonance(make(), "auto", rank=2, example_input=torch.zeros(1, 3, side, side))
+        x = torch.zeros(1, 3, side, side)
+        model = wrap_with_resonance(make(), "auto", rank=2, token_pool="ViT" in name, example_input=x)
         assert model.paths == paths
 
 

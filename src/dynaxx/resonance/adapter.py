@@ -21,7 +21,7 @@ from dynaxx.resonance.head import Head
 from dynaxx.resonance.saving import check_tensors, read
 from dynaxx.resonance.taps import TapInfo, check_fits, probe
 from dynaxx.resonance.tokens import with_token_facts
-from dynaxx.resonance.wiring import Wiring, seen_behind, tail_of, wire
+from dynaxx.resonance.wiring import Wiring, seen_behind, tail_of, warn_of_unread_tokens, wire
 
 FAR = 1e6
 """Standard deviations of a tap's channels; a loop that moves one further has run away."""
@@ -62,6 +62,8 @@ class Adapter(nn.Module):
         if infos[0].tokens:
             infos = with_token_facts(infos, backbone, call, self.config.causal, self.config.prefix_tokens)
         paths, overwritten = [info.path for info in infos], [info.overwritten for info in infos]
+        if infos[-1].tokens and not self.config.token_pool:
+            warn_of_unread_tokens(backbone, infos[-1], call)
         seen = seen_behind(backbone, paths, overwritten, call, self.config.dynamics == "reentrant")
         self.build_from(
             [dataclasses.replace(info, seen=number in seen) for number, info in enumerate(infos)],

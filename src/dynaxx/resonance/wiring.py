@@ -16,7 +16,7 @@ from dynaxx.resonance.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance.example import Call
 from dynaxx.resonance.graft import Meeting
 from dynaxx.resonance.split import Split
-from dynaxx.resonance.taps import tapped
+from dynaxx.resonance.taps import TapInfo, tapped
 
 Meet = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
 """From the activations of all taps, and what lies outside them, to those that go on in the places of the seen ones."""
@@ -143,6 +143,38 @@ def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@torch.no_grad()
+def warn_of_unread_tokens(backbone: nn.Module, last: TapInfo, call: Call) -> None:
+    """Warn if what lies behind the last tap reads tokens in front, as a class token, and no other.
+
+    A message by place reaches the token that it stands for, so most would be lost there.
+    """
+    args, kwargs = call
+    front = max(last.prefix, 1)
+
+    def answer(changed: slice) -> Any:
+        def go_on(activations: list[Tensor]) -> Tensor:
+            (x_BNC,) = activations
+            x_BNC[:, changed] = x_BNC[:, changed].flip(-1)  # a shift would be lost in a layer norm
+            return x_BNC
+
+        with tapped(backbone, [last.path], go_on, [True]):
+            return backbone(*args, **kwargs)
+
+    with tapped(backbone, [last.path], None) as seen:
+        plain = backbone(*args, **kwargs)
+    if seen[last.path].shape[1] <= front:
+        return
+    if _same(answer(slice(front, None)), plain) and not _same(answer(slice(0, front)), plain):
+        tokens = "first token" if front == 1 else f"first {front} tokens"
+        warnings.warn(
+            f"what lies behind {last.path!r} reads the {tokens} and no other, so messages to the others are lost: give "
+            "token_pool=True, or tap an earlier layer last",
+            ResonanceWarning,
+            stacklevel=2,
+        )
 
 
 def _same(one: Any, other: Any) -> bool:
