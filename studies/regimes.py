@@ -80,7 +80,7 @@ TAIL = {"task.imbalance": 50.0}
 TAIL_RATES = (3e-3, 6e-3, 1.2e-2)
 TAIL_TUNED = ("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
 
-TAIL_LR: dict[str, float] = LR
+TAIL_LR: dict[str, float] = {"explicit": 1.2e-2, "concat_mlp": 1.2e-2, "lora": 3e-3}
 """As `LR`, as the study `tail_tune` chose it."""
 
 
@@ -102,7 +102,7 @@ def tail_tune() -> list[Job]:
 
 def again() -> list[Job]:
     """Whether what holds in the long tail holds on the second backbone, where more rivals are asked."""
-    names = ("baseline", "explicit", "direct", "concat_mlp", "concat_probe", "lora", "explicit_T1", "full_finetune")
+    names = ("baseline", "explicit", "direct", "concat_mlp", "concat_probe", "lora", "explicit_T1")
     return arms(AGAIN, "tail-50", names, TAIL | {"data.split_seed": 1}, rates=TAIL_LR, keep=False)
 
 

@@ -35,6 +35,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
         ValueError: one of the two is missing or damaged.
     """
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
     from dynaxx.data import load_prepared
     from dynaxx.selection.advise import advise
@@ -43,7 +44,10 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
     for path, command in ((params, "python -m pipelines.compose"), (outputs / "pretrain", "dvc repro pretrain")):
         if not path.exists():
             raise ValueError(f"{path} is missing; run `{command}`")
-    options: Any = OmegaConf.load(params)
+    try:
+        options: Any = OmegaConf.load(params)
+    except YAMLError as error:
+        raise ValueError(f"{params} is no YAML; run `python -m pipelines.compose` ({error})") from None
     prepared = load_prepared(outputs / "prepare")
     backbone = load_backbone(options.model, outputs / "pretrain", prepared.manifest.image_shape[0])
     return advise(
@@ -69,6 +73,12 @@ def show(advice: Advice) -> None:
     if advice.as_good:
         console.print(
             f"As good for less, by what was measured elsewhere: {', '.join(advice.as_good)}; train it beside explicit.",
+            highlight=False,
+        )
+    for rival, over in advice.unknown.items():
+        console.print(
+            f"Whether {rival} would do as well is not known: explicit made {over.low:+.1f} to {over.high:+.1f} points "
+            "over it elsewhere; train it beside explicit.",
             highlight=False,
         )
     console.print(

@@ -30,7 +30,10 @@ def test_no_price_and_no_arm_leave_the_decision_as_it_is():
     assert priced(nothing, comparisons, Business(1.0, 1.0)) == nothing
 
 
-@pytest.mark.parametrize(("price", "requests"), [(1.0, None), (None, 5), (-1.0, 5), (1.0, -5)])
+@pytest.mark.parametrize(
+    ("price", "requests"),
+    [(1.0, None), (None, 5), (-1.0, 5), (1.0, -5), (float("nan"), 5), (float("inf"), 5), ("1", 5)],
+)
 def test_half_a_price_or_a_negative_one_is_refused(price, requests):
     with pytest.raises(EvaluationError, match="value_per_error.*requests_per_day.*give both"):
         Business(price, requests)

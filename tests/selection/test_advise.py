@@ -78,21 +78,28 @@ def test_the_expectation_is_least_squares():
 
 
 @pytest.mark.parametrize(
-    ("gains", "verdict", "as_good"),
+    ("gains", "wide", "verdict", "as_good", "unknown"),
     [
-        ({"baseline": 8.0, "direct": 0.0, "concat_probe": 3.0}, "yes", ["direct"]),
-        ({"baseline": 8.0, "direct": 1.5, "concat_probe": 3.0}, "yes", []),
-        ({"baseline": 0.5, "direct": 0.0, "concat_probe": 0.0}, "no", []),
+        ({"baseline": 8.0, "direct": 0.0, "concat_probe": 3.0}, 1, "yes", ["direct"], []),
+        ({"baseline": 8.0, "direct": 1.5, "concat_probe": 3.0}, 1, "yes", [], []),
+        # 2 % of an accuracy of 60 % are 1.2 points: an interval that reaches from below zero to above that says nothing
+        ({"baseline": 8.0, "direct": 0.0, "concat_probe": 0.5}, 15, "yes", [], ["direct", "concat_probe"]),
+        ({"baseline": 0.5, "direct": 0.0, "concat_probe": 0.0}, 1, "no", [], []),
     ],
 )
-def test_verdict_and_cheaper_ways(gains, verdict, as_good):
+def test_verdict_and_cheaper_ways(gains, wide, verdict, as_good, unknown):
     spread = [0.1, -0.1, 0.05, -0.05, 0.1, -0.1, 0.05, -0.05]
     pairs = [
-        Pair(str(n), n / 10, n % 3 / 10, {arm: gain + noise for arm, gain in gains.items()})
+        Pair(str(n), n / 10, n % 3 / 10, {arm: gain + wide * noise for arm, gain in gains.items()})
         for n, noise in enumerate(spread)
     ]
     advice = judge(evidence(), pairs, 0.1, 0.2, 0.02)
-    assert (advice.verdict, advice.as_good) == (verdict, as_good)
+    assert (advice.verdict, advice.as_good, list(advice.unknown)) == (verdict, as_good, unknown)
+
+
+def test_with_the_pairs_that_were_measured_direct_is_as_good_and_the_probe_is_not_known_to_be():
+    advice = judge(evidence(), read_pairs(), 0.1, 0.2, 0.02)
+    assert (advice.as_good, list(advice.unknown)) == (["direct"], ["concat_probe"])
 
 
 def test_an_interval_that_includes_nothing_is_no_yes():
@@ -121,6 +128,11 @@ def test_what_it_is_calibrated_on_is_whole_and_its_errors_are_its_own():
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert main(["advise", "--params", str(tmp_path / "none.yaml")]) == 1
     assert "none.yaml is missing; run `python -m pipelines.compose`" in capsys.readouterr().err
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "pretrain").mkdir()
+    assert main(["advise", "--params", str(tmp_path / "broken.yaml"), "--outputs", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "broken.yaml is no YAML; run `python -m pipelines.compose`" in line
     (tmp_path / "params.yaml").write_text("data: {}\n")
     assert main(["advise", "--params", str(tmp_path / "params.yaml"), "--outputs", str(tmp_path / "o")]) == 1
     assert "run `dvc repro pretrain`" in capsys.readouterr().err

@@ -64,12 +64,21 @@ def _arm_row(arm: ArmResult) -> list[str]:
 def comparisons_grid(evaluation: Evaluation) -> Grid:
     """One row a pair of arms: the difference, its interval, and McNemar's test of each seed."""
     return Grid(
-        headers=["pair", "difference, points", "interval", "relative", "sign-flip p", "McNemar p, per seed"],
+        headers=[
+            "pair",
+            "difference, points",
+            "interval",
+            "relative",
+            "images p",
+            "sign-flip p",
+            "McNemar p, per seed",
+        ],
         rows=[_comparison_row(comparison) for comparison in evaluation.comparisons],
         note=(
             "Accuracy of the first minus accuracy of the second, in percentage points. Interval: paired "
             "bootstrap (BCa), images resampled jointly across seeds; a difference counts when it excludes "
-            "zero. Sign-flip: permutation test over seeds, of which it takes at least six. McNemar: exact."
+            "zero and neither p of images nor of sign flips is above the level. Images: exact, of how many favour "
+            "either arm. Sign-flip: permutation test over seeds, of which it takes at least six. McNemar: exact."
         ),
     )
 
@@ -81,6 +90,7 @@ def _comparison_row(comparison: Comparison) -> list[str]:
         points(interval.estimate),
         f"{points(interval.low)} to {points(interval.high)} ({100 * interval.confidence:g} %)",
         percent(comparison.relative),
+        p_value(comparison.image_p),
         p_or_dash(comparison.sign_flip_p),
         ", ".join(p_value(test.p) for test in comparison.mcnemar),
     ]

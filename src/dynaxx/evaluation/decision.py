@@ -10,7 +10,7 @@ from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
 
 RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
 """The resonant arms, in the order in which they are tried."""
-RIVALS = ("concat_probe", "concat_mlp", "lora", "direct")
+RIVALS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1")
 """Single-pass arms that need neither loop nor distillation, the simplest first."""
 EXPECTED = ("concat_probe", "direct")
 """Of these, those whose absence from an evaluation is worth a word."""
@@ -29,11 +29,12 @@ def decide(
 ) -> Decision:
     """What to adopt, with the numbers that decided; `latency_budget` is a fraction over the backbone's.
 
-    An arm qualifies if its gain over `baseline` is proven (the interval's lower end is above zero), at least
+    An arm qualifies if its gain over `baseline` is proven (the interval's lower end is above zero, and neither the
+    exact test over images nor sign flips over six seeds or more contradict), at least
     `minimum_relative_gain` of the baseline's accuracy, and its latency ratio at most `1 + latency_budget`.
     Explicit is tried first, implicit where latency alone rules explicit out, then fewer taps are advised. A
-    resonant arm with such a gain gives way to a rival within the budget that it does not provably beat and
-    that is no slower than it (beyond the spread of its ratio). Where no resonant arm qualifies, a rival that
+    resonant arm with such a gain gives way to a rival with such a gain, within the budget, that it does not provably
+    beat and that is no slower than it (beyond the spread of its ratio). Where no resonant arm qualifies, a rival that
     does so by itself is recommended. Fine-tuning the whole backbone is told of and never recommended: it is not frozen
     any more.
 
@@ -109,8 +110,7 @@ class _Rules:
         comparison = self.comparisons.get((name, UNFROZEN))
         if comparison is None:
             return []
-        high, low = comparison.difference.high, comparison.difference.low
-        verb = "is better" if high < 0 else "does not do as well" if low > 0 else "does as well"
+        verb = "is better" if comparison.worse else "does not do as well" if comparison.better else "does as well"
         return [f"{_difference(comparison)}; {UNFROZEN} {verb}, but gives up the frozen backbone."]
 
     def gain(self, name: str) -> tuple[bool, str]:
@@ -118,6 +118,8 @@ class _Rules:
         numbers = _difference(comparison)
         if not comparison.difference.low > 0:
             return False, f"{numbers}; no gain is proven."
+        if comparison.contradicted:
+            return False, f"{numbers}, but {comparison.contradicted}; no gain is proven."
         if comparison.relative >= self.minimum_relative_gain:
             return True, f"{numbers}, {percent(comparison.relative)} relative; the gain is proven."
         relative, asked = percent(comparison.relative), percent(self.minimum_relative_gain)
@@ -152,11 +154,16 @@ class _Rules:
                 f"{name} was not compared with {rival}, so {rival} is not ruled out as a cheaper way.",
             )
         numbers = _difference(comparison)
-        if comparison.difference.low > 0:
+        if comparison.better:
             return False, f"{numbers}; {rival} does not do as well."
+        if not self.compared_with_baseline(rival):
+            return False, f"{numbers}; {rival} was not compared with {BASELINE}, so it is not known to gain anything."
+        gains, sentence = self.gain(rival)
+        if not gains:
+            return False, f"{numbers}; {rival} is not proven to be worse, but it does not qualify either: {sentence}"
         mine, theirs = self.arms[name].latency, self.arms[rival].latency
         paid = f"{theirs.ratio:.2f} times the backbone's latency against {mine.ratio:.2f}"
-        equal = f"{numbers}; {rival} does {'better' if comparison.difference.high < 0 else 'as well'}"
+        equal = f"{numbers}; {rival} does {'better' if comparison.worse else 'as well'}"
         if theirs.ratio <= self.budget and theirs.ratio <= mine.ratio_p75:
             return True, f"{equal} by simpler means, at {paid}."
         why = "is not cheaper" if theirs.ratio <= self.budget else "is over the budget"

@@ -14,7 +14,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.inside.look import Inside
-from dynaxx.evaluation.statistics import Interval, McNemar, mcnemar, paired_bootstrap, relative_gain, sign_flip
+from dynaxx.evaluation.statistics import (
+    Interval,
+    McNemar,
+    image_sign_test,
+    mcnemar,
+    paired_bootstrap,
+    relative_gain,
+    sign_flip,
+)
 from dynaxx.evaluation.timing import Latency
 
 Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
@@ -59,6 +67,31 @@ class Comparison:
     """Of the difference over seeds; None where they are too few to show anything."""
     relative: float
     """Accuracy of a over accuracy of b, minus one."""
+    image_p: float
+    """Of the split between images that favour a and images that favour b."""
+
+    @property
+    def better(self) -> bool:
+        """Whether a is proven better than b: the interval says so, and neither images nor seeds contradict."""
+        return self.difference.low > 0 and not self.contradicted
+
+    @property
+    def worse(self) -> bool:
+        """Whether a is proven worse than b."""
+        return self.difference.high < 0 and not self.contradicted
+
+    @property
+    def contradicted(self) -> str:
+        """Why an interval that excludes zero proves nothing; empty where it does.
+
+        The interval is about other images, not about other trainings, and it is too narrow where few images differ.
+        """
+        level = 1 - self.difference.confidence
+        if not self.image_p < level:
+            return f"too few images tell them apart (exact p = {self.image_p:.2g})"
+        if self.sign_flip_p is not None and not self.sign_flip_p < level:
+            return f"the seeds disagree (p = {self.sign_flip_p:.2g} by sign flips)"
+        return ""
 
     @classmethod
     def measure(
@@ -80,6 +113,7 @@ class Comparison:
             mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
             sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
             relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+            image_p=image_sign_test(correct_a, correct_b),
         )
 
 

@@ -15,7 +15,7 @@ class Business:
     """What an answer is worth and how many are given.
 
     Raises:
-        EvaluationError: one without the other, or one that is negative.
+        EvaluationError: one without the other, or one that is no finite number or negative.
     """
 
     value_per_error: float | None
@@ -25,10 +25,15 @@ class Business:
 
     def __post_init__(self) -> None:
         given = [self.value_per_error, self.requests_per_day]
-        if (given[0] is None) != (given[1] is None) or any(number is not None and number < 0 for number in given):
+        if given != [None, None] and not all(_is_amount(number) for number in given):
             raise EvaluationError(
-                f"value_per_error={given[0]}, requests_per_day={given[1]}: give both, 0 or more, or neither"
+                f"value_per_error={given[0]!r}, requests_per_day={given[1]!r}: give both, finite and 0 or more, or "
+                "neither"
             )
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def priced(decision: Decision, comparisons: Sequence[Comparison], business: Business) -> Decision:

@@ -26,7 +26,9 @@ class Advice:
         verdict: "yes", "no" or "unclear".
         reason: of the verdict, one sentence with its numbers.
         expected: gain of explicit over a probe on the last layer, points of accuracy.
-        as_good: the cheaper arms that are expected to do as well as explicit; names of the A/B's arms.
+        as_good: the cheaper arms, by their names in the A/B, that explicit is expected to beat by less than an
+            adoption asks for, if at all.
+        unknown: those that explicit may beat by more, or not: what it is expected to gain over each.
         checklist: question → answer; those that only the user can answer say so.
         evidence: what was measured.
     """
@@ -35,6 +37,7 @@ class Advice:
     reason: str
     expected: Expectation
     as_good: list[str]
+    unknown: dict[str, Expectation]
     checklist: dict[str, str]
     evidence: Evidence
 
@@ -86,15 +89,17 @@ def judge(
     interval = f"[{expected.low:+.1f}, {expected.high:+.1f}]"
     told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
     left = f"the last layer leaves {evidence.information_left:.2f} of {evidence.entropy:.2f} bits about the label"
-    if expected.estimate < 100 * minimum_relative_gain * evidence.last_accuracy:
+    asked = 100 * minimum_relative_gain * evidence.last_accuracy
+    if expected.estimate < asked:
         verdict, reason = "no", f"{told}: {left}"
     elif expected.low > 0:
         verdict, reason = "yes", f"{told}: {left}"
     else:
         verdict, reason = "unclear", f"{told}, which includes nothing: {left}; label more images and ask again"
-    rivals = {rival: expect(evidence, rival, pairs) for rival in ("direct", "concat_probe")}
-    as_good = [rival for rival, over in rivals.items() if over.low <= 0] if verdict != "no" else []
-    return Advice(verdict, reason, expected, as_good, _checklist(evidence, cost, latency_budget), evidence)
+    rivals = {rival: expect(evidence, rival, pairs) for rival in ("direct", "concat_probe") if verdict != "no"}
+    as_good = [rival for rival, over in rivals.items() if over.high < asked]
+    unknown = {rival: over for rival, over in rivals.items() if over.low <= 0 and over.high >= asked}
+    return Advice(verdict, reason, expected, as_good, unknown, _checklist(evidence, cost, latency_budget), evidence)
 
 
 def _checklist(evidence: Evidence, cost: float, budget: float) -> dict[str, str]:
