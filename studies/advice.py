@@ -4,6 +4,7 @@ Each ROOT holds the worlds that `python -m studies.run advice` or `advice_digits
 two folders above it.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -47,8 +48,15 @@ def measured(root: Path) -> list[Pair]:
     return pairs
 
 
-def main(arguments: Sequence[str]) -> int:
-    found = [pair for root in arguments for pair in measured(Path(root))]
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="as PLACE/.dynaxx/studies")
+    roots = [root.resolve() for root in parser.parse_args(arguments).roots]
+    for root in roots:
+        if not (root.parents[1] / "params.yaml").exists():
+            print(f"error: ROOT {root}: no params.yaml two folders above it", file=sys.stderr)
+            return 1
+    found = [pair for root in roots for pair in measured(root)]
     pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # which is kept to be judged by
     if len(pairs) < 6:
         print(f"error: {len(pairs)} worlds are complete, at least 6 are needed; run the studies first", file=sys.stderr)
@@ -64,4 +72,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -23,7 +23,7 @@ from studies.findings import RESULTS, beside, find, read, write
 from studies.fit import corrupted_index
 from studies.job import MEMBRANE, Job
 from studies.membrane import TEST, intersection_over_union, slices
-from studies.regimes import dense, dense_designs, designs, labels, same, tail, tune
+from studies.regimes import again, dense, dense_designs, designs, labels, same, tail, tail_tune, tune
 from studies.regimes import main as main_study
 from studies.run import ROOT
 
@@ -32,7 +32,7 @@ Tried = list[dict[str, Any]]
 
 def gather_classes(root: Path) -> None:
     """What the fits on CIFAR-10 answered."""
-    jobs = [job for job in (*main_study(), *labels(), *tail(), *same()) if job.done(root)]
+    jobs = [job for job in (*main_study(), *labels(), *tail(), *again(), *same()) if job.done(root)]
     if not jobs:
         return
     y = torch.as_tensor(open_source(read_params().data).test().labels, dtype=torch.uint8)
@@ -81,13 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     parser.add_argument("--slices", help="a .zip of image/K.png and label/K.png, where the dense task was fitted")
     options = parser.parse_args(arguments)
-    gather_classes(options.root)
-    if options.slices:
-        gather_slices(options.root, options.slices)
+    try:
+        gather_classes(options.root)
+        if options.slices:
+            gather_slices(options.root, options.slices)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     write_findings()
     path = RESULTS / "tried.json"
     before = json.loads(path.read_text()) if path.exists() else []
-    looked_at = tried([*tune(), *designs(), *dense_designs()], options.root, before)
+    looked_at = tried([*tune(), *tail_tune(), *designs(), *dense_designs()], options.root, before)
     write_text(path, json.dumps(looked_at, indent=1) + "\n")
     return 0
 

@@ -29,12 +29,18 @@ ARMS = ("explicit", "direct")
 
 
 def shifted(root: Path, path: str, seeds: Sequence[int], say: Callable[[str], None]) -> list[Finding]:
-    """Findings by corruption, both strengths together, and by number of iterations."""
+    """Findings by corruption, both strengths together, and by number of iterations.
+
+    Raises:
+        ValueError: no seed of which both arms are complete below `root`, or no such slices.
+    """
     params = read_params()
     images, labels = slices(path)
     test = list(TEST)
     images, labels = images[test], labels[test]
     jobs = [j for j in dense() if j.regime == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
+    if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in ARMS)):
+        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the study dense")
 
     def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
         task = dense_task(params, x, root / MEMBRANE, root)
@@ -67,8 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     parser.add_argument("--seeds", default="0,1,2,3,4,5", help="comma-separated")
     options = parser.parse_args(arguments)
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    found = shifted(options.root, options.slices, seeds, lambda line: print(line, flush=True))
+    try:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+        found = shifted(options.root, options.slices, seeds, lambda line: print(line, flush=True))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     write(found, RESULTS / "dense_shift.json", {"evaluated on": hardware(), "seeds": seeds})
     return 0
 

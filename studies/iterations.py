@@ -71,19 +71,23 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
 
     Args:
         jobs: of the arms `ARMS`; a seed on which they are not all complete is left out.
+
+    Raises:
+        ValueError: they are complete on none.
     """
-    task = build_task(params, root=root / COARSE, cache=root / "features")
-    test = open_source(params.data).test()
-    images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
     done: dict[int, dict[str, Job]] = {}
     for job in jobs:
         if job.arm in ARMS and job.done(root):
             done.setdefault(job.seed, {})[job.arm] = job
+    done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(ARMS)}
+    if not done:
+        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the study main")
+    task = build_task(params, root=root / COARSE, cache=root / "features")
+    test = open_source(params.data).test()
+    images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
     answers: dict[str, dict[str, Tensor]] = {}
     for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
-        if len(by_arm) < len(ARMS):
-            continue
         baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)
@@ -105,7 +109,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
     for name, tensors in answers.items():
         regimes[f"{COARSE}/main/hard/{name}"] = {key: tensor[hard] for key, tensor in tensors.items()}, labels[hard]
     easy = torch.ones(len(images), dtype=torch.bool).index_fill(0, hard, False)
-    mean = torch.stack(taken).double().mean(0) if taken else sure
+    mean = torch.stack(taken).double().mean(0)
     told = {
         "tolerance": TOLERANCE,
         "seeds": len(taken),
@@ -119,9 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
-    regimes, told = asked(read_params(), root, study())
-    if not told["seeds"]:
-        print(f"error: --root {root}: no seed of {', '.join(ARMS)} is complete; run the study main", file=sys.stderr)
+    try:
+        regimes, told = asked(read_params(), root, study())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     for regime, (tensors, labels) in regimes.items():
         save(regime, tensors, labels)

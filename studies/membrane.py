@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import DataError, LabelledImages, normalise
 from dynaxx.data.normalise import pixel_statistics
 from dynaxx.evaluation.arms.facts import ArmFacts
 from dynaxx.evaluation.arms.task import Task, TrainOptions
@@ -83,8 +83,15 @@ def intersection_over_union(found: Tensor, labels: Tensor) -> Tensor:
 
 @lru_cache
 def slices(path: str) -> tuple[Tensor, Tensor]:
-    """`read_slices`, once a process."""
-    return read_slices(Path(path))
+    """`read_slices`, once a process.
+
+    Raises:
+        DataError: see there, or fewer slices than the parts of the stack have.
+    """
+    images, labels = read_slices(Path(path))
+    if len(images) < TEST.stop:
+        raise DataError(f"{path}: {len(images)} slices; the dense task takes {TEST.stop}")
+    return images, labels
 
 
 def dense_task(params: DictConfig, images: Tensor, world: Path, probes: Path) -> Task:

@@ -68,12 +68,17 @@ def answers(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
 def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
     """By factor the accuracy and the share of images that heed the first tap; and how that share differs from the
     share as trained, with its interval over images.
+
+    Raises:
+        ValueError: none is complete.
     """
+    done = [job for job in jobs if job.arm == EXPLICIT and job.done(root)]
+    if not done:
+        raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the study main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))
     images, labels = normalise(test.images[every], task.mean, task.std), test.labels[every]
-    done = [job for job in jobs if job.arm == EXPLICIT and job.done(root)]
     right: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     heeds: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     for job in track(done, "amplifying the loop of each seed"):
@@ -84,8 +89,6 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]
                 heard, unheard = answers(model, images)
             right[factor].append(heard == labels)
             heeds[factor].append(heard != unheard)
-    if not done:
-        return {"seeds": 0}
     share_N = {factor: torch.stack(found).double().mean(0).numpy() for factor, found in heeds.items()}
     return {
         "seeds": len(done),
@@ -106,9 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
-    found = asked(read_params(), root, study())
-    if not found["seeds"]:
-        print(f"error: --root {root}: no seed of {EXPLICIT} is complete; run the study main", file=sys.stderr)
+    try:
+        found = asked(read_params(), root, study())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     write_text(RESULTS / "overcoupling.json", json.dumps(found, indent=1) + "\n")
     return 0

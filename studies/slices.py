@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import lightning.pytorch as pl
 import numpy as np
@@ -24,14 +24,18 @@ def read_slices(path: Path) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, 1, H, W) and labels int64 (N, H, W), 1 where a membrane is, in the order of their numbers.
 
     Raises:
-        DataError: no zip of image/K.png and label/K.png.
+        DataError: no zip of image/K.png and label/K.png, in whatever folder, or not all of one size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if "/image/" in name and name.endswith(".png")]
-            names.sort(key=lambda name: int(Path(name).stem))
-            images = [_pixels(archive.read(name)) for name in names]
-            labels = [_pixels(archive.read(name.replace("/image/", "/label/"))) for name in names]
+            found = [name for name in map(PurePosixPath, archive.namelist()) if name.parent.name == "image"]
+            found = sorted((name for name in found if name.suffix == ".png"), key=lambda name: int(name.stem))
+            images = [_pixels(archive.read(str(name))) for name in found]
+            labels = [_pixels(archive.read(str(name.parent.with_name("label") / name.name))) for name in found]
+        if not found:
+            raise ValueError("it has no image/K.png")
+        if len({part.shape for part in (*images, *labels)}) > 1:
+            raise ValueError("images and labels are not all of one size")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: no .zip of image/K.png and label/K.png ({error})") from None
     # the labels are white inside the cells and black on their membranes

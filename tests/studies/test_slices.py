@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from dynaxx.data import DataError
-from studies.membrane import intersection_over_union
+from studies.membrane import intersection_over_union, slices
 from studies.slices import SliceData, density, read_slices
 
 
@@ -40,7 +40,32 @@ def test_slices_come_in_the_order_of_their_numbers(tmp_path):
     assert (images[10, 0].numpy() == tenth).all()
 
 
-@pytest.mark.parametrize("content", [None, b"no zip", {"membrane/image/0.png": b"no png"}])
+def test_slices_may_lie_in_any_folder_or_in_none(tmp_path):
+    write_zip(tmp_path / "s.zip")
+    with zipfile.ZipFile(tmp_path / "s.zip") as deep, zipfile.ZipFile(tmp_path / "flat.zip", "w") as flat:
+        for name in deep.namelist():
+            flat.writestr(name.removeprefix("membrane/"), deep.read(name))
+    for one, other in zip(read_slices(tmp_path / "s.zip"), read_slices(tmp_path / "flat.zip"), strict=True):
+        assert one.equal(other)
+
+
+def test_too_few_slices_are_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"s\.zip: 3 slices; the dense task takes 30"):
+        slices(str(write_zip(tmp_path / "s.zip")))
+
+
+def test_slices_of_two_sizes_are_one_line(tmp_path):
+    path = write_zip(tmp_path / "s.zip")
+    with zipfile.ZipFile(write_zip(tmp_path / "other.zip", side=48)) as other, zipfile.ZipFile(path, "a") as archive:
+        for kind in ("image", "label"):
+            archive.writestr(f"membrane/{kind}/9.png", other.read(f"membrane/{kind}/0.png"))
+    with pytest.raises(DataError, match="not all of one size"):
+        read_slices(path)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"no zip", {"membrane/image/0.png": b"no png"}, {"a/b.png": b""}, {"image/x.png": b""}]
+)
 def test_what_is_no_zip_of_slices_is_one_line(tmp_path, content):
     path = tmp_path / "s.zip"
     if isinstance(content, bytes):

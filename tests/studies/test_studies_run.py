@@ -12,7 +12,7 @@ from test_slices import write_zip
 
 from dynaxx.data import Digits
 from pipelines.compose import compose_params
-from studies import dense_shift, iterations, membrane, overcoupling, regimes, taps, transformer
+from studies import advice, collect, dense_shift, iterations, membrane, overcoupling, regimes, settle, taps, transformer
 from studies.answers import answered, gather, read_scores
 from studies.findings import find
 from studies.fit import run_job
@@ -157,3 +157,27 @@ def test_the_trained_loop_is_asked_with_other_iterations_and_on_worse_images(par
     assert {"membrane/noise", "membrane/jpeg", "membrane/T-1", "membrane/T-2"} <= set(found)
     assert np.isfinite([list(f.scores.values()) for f in found.values()]).all()
     assert found["membrane/T-1"].scores["direct"] == found["membrane/T-2"].scores["direct"]
+
+
+@pytest.mark.parametrize("study", [settle, dense_shift, iterations, overcoupling])
+def test_where_nothing_is_trained_what_was_found_before_stays(study, params, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(study, "read_params", lambda: params)
+    slices = ["--slices", params.slices] if study is dense_shift else []
+    assert study.main(["--root", str(tmp_path / "nothing"), *slices]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --root {tmp_path / 'nothing'}: no seed of ")
+    assert not (tmp_path / "results").exists()
+
+
+def test_without_slices_that_fit_the_dense_task_is_not_asked(params, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dense_shift, "read_params", lambda: params)
+    assert dense_shift.main(["--slices", str(tmp_path / "none.zip"), "--root", str(tmp_path)]) == 1
+    assert "none.zip: no .zip of image/K.png and label/K.png" in capsys.readouterr().err
+    assert collect.main(["--slices", str(tmp_path / "none.zip"), "--root", str(tmp_path)]) == 1
+    assert "none.zip: no .zip of image/K.png and label/K.png" in capsys.readouterr().err
+
+
+def test_advice_needs_params_above_its_root(tmp_path, capsys):
+    assert advice.main([str(tmp_path)]) == 1
+    assert "no params.yaml two folders above it" in capsys.readouterr().err
