@@ -11,13 +11,14 @@ from jinja2 import Environment, StrictUndefined
 from dynaxx.evaluation.files import write_text
 from studies.answers import read_scores
 from studies.findings import EXPLICIT, RESULTS, Finding, read
-from studies.tables import gains, has_other_messages, markdown, messages, row, verdicts
+from studies.outcomes import ITERATIONS, Outcome, tasks, variants
+from studies.rates import best_rates
+from studies.regimes import COARSE
+from studies.tables import against, gains, markdown, messages, verdicts
 
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[1] / "docs"
 SAME = "same/main"
 """The regime whose backbone knows the task's classes already."""
-ITERATIONS = "/T-"
-"""In the names of regimes that are another one's arms with other numbers of iterations: not counted twice."""
 
 
 def main() -> int:
@@ -41,30 +42,34 @@ def everything() -> tuple[list[Any], list[Finding]]:
 
 def pays(found: list[Finding], machines: Sequence[Any]) -> str:
     """The text of docs/when-it-pays.md."""
-    every = [row(finding) for finding in found]
-    rows = [r for r in every if ITERATIONS not in r["regime"]]
-    by_T = sorted((r for r in every if ITERATIONS in r["regime"]), key=_by_iterations)
-    arms = [arm for arm in dict.fromkeys(d.rival for f in found for d in f.differences) if not has_other_messages(arm)]
-    won = [r["regime"] for r in rows if r["verdict"] == "won"]
-    others = [r["regime"] for r in rows if r["verdict"] != "won"]
-    headline = (
-        f"**The loop beats the best single pass in {len(won)} of {len(rows)} regimes: {', '.join(won)}.** "
-        f"It does not in: {', '.join(others)}."
-        if won
-        else "**In none of the regimes below does the loop beat the best single pass: take `direct`.**"
-    )
-    against = markdown(["regime", *arms], [[r["regime"], *(r["against"].get(arm, "") for arm in arms)] for r in rows])
+    trained, others = tasks(found), variants(found)
+    shifted = [outcome for outcome in others if ITERATIONS not in outcome.finding.regime]
+    by_T = sorted((outcome for outcome in others if outcome not in shifted), key=_by_iterations)
+    one_task = [finding for finding in found if ITERATIONS not in finding.regime]
     text = _template("when-it-pays.md.j2").render(
-        headline=headline,
-        table=verdicts(rows),
-        by_T=verdicts(by_T),
-        against=against,
+        headline=_headline(trained),
+        table=verdicts(trained, "p, Holm", missing=True),
+        shifted=verdicts(shifted, "p, this row alone"),
+        by_T=verdicts(by_T, "p, this row alone"),
+        against=against(one_task),
         messages=messages(found),
         gains=gains(read_scores()[SAME]),
         told=_said(machines),
         adaptive=_adaptive(),
     )
     return text.rstrip() + "\n"
+
+
+def _headline(trained: Sequence[Outcome]) -> str:
+    won = [outcome for outcome in trained if outcome.verdict == "won"]
+    if not won:
+        return "**In none of the tasks below does the loop beat the best single pass: take `direct`.**"
+    names = [o.finding.regime + f" (not asked: {', '.join(o.missing)})" * bool(o.missing) for o in won]
+    others = [outcome.finding.regime for outcome in trained if outcome not in won]
+    return (
+        f"**The loop beats the best single pass that was asked in {len(won)} of {len(trained)} tasks: "
+        f"{', '.join(names)}.** It does not in: {', '.join(others)}."
+    )
 
 
 def experiments(looked_at: list[dict[str, Any]]) -> str:
@@ -78,7 +83,8 @@ def experiments(looked_at: list[dict[str, Any]]) -> str:
             by_regime.setdefault(entry["regime"], {})[entry["arm"]] = f"{100 * entry['score']:.1f} ({entry['seeds']})"
         rows = [[name, *(scores.get(arm, "") for arm in arms)] for name, scores in by_regime.items()]
         tables[world] = markdown(["what", *arms], rows)
-    return _template("experiments.md.j2").render(tables=tables).rstrip() + "\n"
+    rates = {prefix: best_rates(looked_at, COARSE, prefix) for prefix in ("lr-", "tail-lr-")}
+    return _template("experiments.md.j2").render(tables=tables, rates=rates).rstrip() + "\n"
 
 
 def _template(name: str) -> Any:
@@ -86,8 +92,8 @@ def _template(name: str) -> Any:
     return environment.from_string((HERE / name).read_text())
 
 
-def _by_iterations(found: dict[str, Any]) -> tuple[str, float]:
-    regime, T = found["regime"].split(ITERATIONS)
+def _by_iterations(outcome: Outcome) -> tuple[str, float]:
+    regime, T = outcome.finding.regime.split(ITERATIONS)
     return regime, float(T) if T.isdigit() else float("inf")
 
 
@@ -102,7 +108,7 @@ def _adaptive() -> str:
 
 def _said(machines: Sequence[Any]) -> str:
     told = (f"{machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}" for machine in machines)
-    return f"Evaluated on: {'; '.join(dict.fromkeys(told))}."
+    return f"Statistics worked out on: {'; '.join(dict.fromkeys(told))}."
 
 
 if __name__ == "__main__":

@@ -1,56 +1,50 @@
 """The tables of docs/: what a finding says, in cells."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dynaxx.evaluation.statistics import Interval
 from studies.answers import Scores
-from studies.findings import EXPLICIT, Difference, Finding, minus
+from studies.findings import EXPLICIT, Finding, minus
+from studies.outcomes import Outcome
 
-ONE_PASS = ("direct", "explicit_T1", "concat_mlp", "concat_probe")
-LEVEL = 0.05
 BASELINE = "baseline"
 
 
-def verdicts(rows: list[dict[str, Any]]) -> str:
-    """The table that decides."""
-    keys = ("regime", "metric", EXPLICIT, "rival", "difference", "seeds", "p", "verdict")
-    header = ["regime", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", "p over seeds"]
-    return markdown([*header, "verdict"], [[r[key] for key in keys] for r in rows])
+def verdicts(found: Sequence[Outcome], p: str, *, missing: bool = False) -> str:
+    """The table that decides.
+
+    Args:
+        p: what kind it is.
+        missing: whether the single passes that were not asked are named.
+    """
+    header = ["regime", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", p, "verdict"]
+    return markdown(
+        [*header, *["not asked"] * missing],
+        [
+            [
+                o.finding.regime,
+                o.finding.metric,
+                f"{100 * o.finding.scores[EXPLICIT]:.1f}",
+                f"{o.best.rival} {100 * o.finding.scores[o.best.rival]:.1f}",
+                points(o.best.interval),
+                len(o.best.seeds),
+                "too few seeds" if o.p is None else f"{o.p:.3f}",
+                o.verdict,
+                *[", ".join(o.missing)] * missing,
+            ]
+            for o in found
+        ],
+    )
 
 
-def row(finding: Finding) -> dict[str, Any]:
-    """One line of the table."""
-    rivals = [d for d in finding.differences if d.rival in ONE_PASS]
-    best = max(rivals, key=lambda d: finding.scores[d.rival])
-    return {
-        "regime": finding.regime,
-        "metric": finding.metric,
-        "explicit": f"{100 * finding.scores[EXPLICIT]:.1f}",
-        "rival": f"{best.rival} {100 * finding.scores[best.rival]:.1f}",
-        "difference": points(best.interval),
-        "seeds": len(best.seeds),
-        "p": "too few seeds" if best.p is None else f"{best.p:.3f}",
-        "verdict": verdict(best, finding.scores[best.rival]),
-        "against": {d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in finding.differences},
-    }
-
-
-def verdict(difference: Difference, rival_score: float) -> str:
-    """Of the loop against one rival."""
-    interval = difference.interval
-    if interval.high < 0:
-        return "lost"
-    if interval.low <= 0:
-        return "tie"
-    if difference.p is None:
-        return "ahead, on too few seeds"
-    if difference.p >= LEVEL:
-        return "ahead, but the seeds disagree"
-    large = interval.estimate >= 0.01 or interval.estimate >= 0.02 * rival_score
-    return "won" if large else "ahead by less than a point"
+def against(found: Sequence[Finding]) -> str:
+    """Explicit minus each arm."""
+    arms = [arm for arm in dict.fromkeys(d.rival for f in found for d in f.differences) if not has_other_messages(arm)]
+    rows = [{d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in f.differences} for f in found]
+    cells = [[f.regime, *(row.get(arm, "") for arm in arms)] for f, row in zip(found, rows, strict=True)]
+    return markdown(["regime", *arms], cells)
 
 
 def messages(found: list[Finding]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from dynaxx.evaluation.statistics import Interval
 from studies import findings, page, tables
 from studies.answers import read_scores
 from studies.findings import RESULTS, Difference, beside, find, read, write
+from studies.outcomes import tasks, variants, verdict
+from studies.rates import best_rates
 
 
 def scores(mean, seeds=6, images=200):
@@ -61,26 +64,62 @@ def test_of_a_pair_what_rests_on_more_seeds_stays():
         ((0.02, 0.01, 0.03), 0.03, "won"),
         ((0.008, 0.004, 0.012), 0.03, "ahead by less than a point"),
         ((0.02, 0.01, 0.03), None, "ahead, on too few seeds"),
-        ((0.02, 0.01, 0.03), 0.3, "ahead, but the seeds disagree"),
+        ((0.02, 0.01, 0.03), 0.3, "ahead, uncertain over seeds"),
         ((0.02, -0.01, 0.03), 0.03, "tie"),
         ((-0.02, -0.03, -0.01), 0.03, "lost"),
+        ((-0.02, -0.03, -0.01), 0.3, "behind, uncertain over seeds"),
+        ((-0.02, -0.03, -0.01), None, "behind, on too few seeds"),
     ],
 )
 def test_verdicts(interval, p, expected):
     difference = Difference("direct", list(range(6)), Interval(*interval, 0.95), [0.0] * 6, p)
-    assert tables.verdict(difference, 0.7) == expected
+    assert verdict(difference, 0.7, p) == expected
 
 
 def test_a_small_score_is_judged_by_its_own_size():
     difference = Difference("direct", list(range(6)), Interval(0.008, 0.004, 0.012, 0.95), [0.0] * 6, 0.03)
-    assert tables.verdict(difference, 0.3) == "won"
+    assert verdict(difference, 0.3, 0.03) == "won"
 
 
 def test_the_rival_that_counts_is_the_best_single_pass():
     by_arm = {"explicit": scores(0.8), "direct": scores(0.5), "concat_probe": scores(0.7), "full_finetune": scores(0.9)}
-    row = tables.row(find("w/r", "accuracy", by_arm))
-    assert row["rival"].startswith("concat_probe")
-    assert set(row["against"]) == {"direct", "concat_probe", "full_finetune"}
+    finding = find("w/r", "accuracy", by_arm)
+    (outcome,) = tasks([finding])
+    assert outcome.best.rival == "concat_probe"
+    assert outcome.missing == ["explicit_T1", "concat_mlp", "lora"]
+    table = tables.against([finding])
+    assert table.splitlines()[0] == "| regime | direct | concat_probe | full_finetune |"
+
+
+def test_the_best_rival_is_the_one_that_does_best_on_shared_seeds_not_the_one_with_the_highest_score():
+    finding = find("w/r", "accuracy", {"explicit": scores(0.8), "direct": scores(0.75), "lora": scores(0.7)})
+    own = [replace(d, interval=replace(d.interval, estimate=-0.01)) if d.rival == "lora" else d
+           for d in finding.differences]  # fmt: skip
+    (outcome,) = tasks([replace(finding, differences=own)])
+    assert outcome.best.rival == "lora"
+
+
+def test_seeds_have_to_agree_beyond_chance_over_all_tasks_at_once():
+    alone = find("w/r", "accuracy", {"explicit": scores(0.9), "direct": scores(0.4)})
+    (outcome,) = tasks([alone])
+    assert (outcome.p, outcome.verdict) == (pytest.approx(2 / 2**6), "won")
+    both = tasks([alone, replace(alone, regime="w/other")])
+    assert [o.p for o in both] == [pytest.approx(4 / 2**6)] * 2  # Holm
+    assert {o.verdict for o in both} == {"ahead, uncertain over seeds"}
+    few = find("w/few", "accuracy", {"explicit": scores(0.9, 5), "direct": scores(0.4, 5)})
+    assert [o.p for o in tasks([few, alone])] == [None, pytest.approx(2 / 2**6)]
+
+
+def test_the_same_arms_on_worse_images_or_with_other_iterations_are_no_tasks_of_their_own():
+    by_arm = {"explicit": scores(0.9), "direct": scores(0.4)}
+    names = ("m/main", "m/main/corrupted", "m/noise", "m/T-4", "m/main/hard/T-adaptive")
+    found = [find(name, "accuracy", by_arm) for name in names]
+    found.append(find("m/no-rival", "accuracy", {"explicit": scores(0.9), "baseline": scores(0.4)}))
+    assert [o.finding.regime for o in tasks(found)] == ["m/main"]
+    assert [o.finding.regime for o in variants(found)] == list(names[1:])
+    text = page.pays(found, {})
+    assert "won" in text
+    assert "in 1 of 1 tasks: m/main (not asked: explicit_T1, concat_mlp, concat_probe, lora)" in text
 
 
 def test_gains_are_over_the_baseline_on_the_seeds_that_both_have():
@@ -117,3 +156,15 @@ def test_the_readme_says_what_the_pages_say():
     assert len(figures) >= 5
     pages = (page.DOCS / "when-it-pays.md").read_text() + (page.DOCS / "claims.md").read_text()
     assert not [figure for figure in figures if figure not in pages]
+
+
+def test_the_best_rate_is_named_and_whether_it_lies_at_an_edge():
+    def entry(arm, rate, score):
+        return {"world": "w", "regime": f"lr-{rate:g}", "arm": arm, "seeds": 1, "score": score}
+
+    looked_at = [entry("a", 0.001, 0.5), entry("a", 0.002, 0.6), entry("a", 0.004, 0.6)]
+    looked_at += [entry("b", 0.001, 0.4), entry("b", 0.002, 0.6), entry("c", 0.001, 0.4), entry("c", 0.002, 0.3)]
+    looked_at.append(entry("a", 0.008, 0.9) | {"world": "other"})
+    assert (
+        best_rates(looked_at, "w", "lr-") == "`a` 0.002, `b` 0.002 (the largest tried), `c` 0.001 (the smallest tried)"
+    )
