@@ -44,7 +44,10 @@ def write_brief(evaluation: Evaluation, out: Path) -> None:
             }
             for arm in evaluation.arms
         },
-        "differences": [{"a": c.a, "b": c.b, **asdict(c.difference)} for c in evaluation.comparisons],
+        "differences": [
+            {"a": c.a, "b": c.b, **asdict(c.difference), "image_p": c.image_p, "sign_flip_p": c.sign_flip_p}
+            for c in evaluation.comparisons
+        ],
     }
     text = json.dumps(data, indent=2, allow_nan=False) + "\n"
     page = render(
