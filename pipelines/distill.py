@@ -4,12 +4,14 @@ from pathlib import Path
 
 from dynaxx.evaluation.arms import implicit
 from dynaxx.evaluation.arms.task import LoggerFactory
+from dynaxx.evaluation.tuning import chosen, read_tuned
 from pipelines.stage import OUTPUTS, Stage, run
-from pipelines.task import build_task, each_seed, summary
+from pipelines.task import TUNED, build_task, each_seed, summary
 
 
 def body(stage: Stage) -> str:
-    task, options = build_task(stage.params), implicit.DistillOptions(**stage.params.distill)
+    task = build_task(stage.params)
+    options = implicit.DistillOptions(**dict(stage.params.distill) | chosen(read_tuned(TUNED), "implicit"))
 
     def train(seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
         teacher = OUTPUTS / "explicit" / "explicit" / f"seed-{seed}"

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import torch
 from safetensors.torch import save_file
 
 from dynaxx.data import draw, load_prepared
@@ -30,6 +31,7 @@ def body(stage: Stage) -> str:
         n_val=params.task.n_val,
         n_test=len(test),
         seeds=seeds,
+        train_per_class=torch.bincount(labels[train], minlength=len(test.classes)).tolist(),
     )
     folders = trained_arms(task.seeds, list(params.train_arms.arms))
     evaluation, predictions, pictures = evaluate(

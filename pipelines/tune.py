@@ -1,11 +1,14 @@
 """Stage `tune`: every arm's learning rate and epochs, chosen on validation, on a seed that is not evaluated."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from dynaxx.evaluation.arms import explicit
+from dynaxx.evaluation.arms import explicit, implicit
 from dynaxx.evaluation.arms.probes import train_baseline
 from dynaxx.evaluation.arms.rivals import CONVERGED, RIVALS
-from dynaxx.evaluation.tuning import SETTINGS, tune, write_tuned
+from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.tuning import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
+from pipelines.options import listed, rivals
 from pipelines.stage import Stage, run
 from pipelines.task import TUNED, build_task
 
@@ -14,8 +17,8 @@ def body(stage: Stage) -> str:
     options = stage.params.tune
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"tune.seed={options.seed}: is one of task.seeds; tune on a seed that is not evaluated")
-    arms = ["explicit", *(arm for arm in stage.params.train_arms.arms if arm not in CONVERGED)]
-    tried = {setting: list(options[setting] or ()) for setting in SETTINGS}
+    arms = ["explicit", *(arm for arm in rivals(stage.params) if arm not in CONVERGED)]
+    tried = {setting: listed(stage.params, f"tune.{setting}") for setting in SETTINGS}
     if not any(tried.values()):
         write_tuned(stage.out / TUNED.name, [], options.seed)
         budget = stage.params.train
@@ -27,10 +30,25 @@ def body(stage: Stage) -> str:
         train_baseline(task, options.seed, probe, work, lambda: False)
     trained = RIVALS | {"explicit": explicit.train}
     found = [t for arm in arms for t in tune(arm, trained[arm], task, tried, options.seed, work)]
+    found += _student(
+        stage, task, tried, trial_folder("explicit", with_settings(task, chosen(found, "explicit")), work)
+    )
     write_tuned(stage.out / TUNED.name, found, options.seed)
     return "; ".join(
         f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in found
     )
+
+
+def _student(stage: Stage, task: Task, tried: dict[str, list[float]], teacher: Path) -> list[Tuned]:
+    """What is chosen for implicit, taught by the explicit that was chosen; its own budget is that of `distill`."""
+    options = implicit.DistillOptions(**stage.params.distill)
+
+    def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+        budget = replace(options, lr=task.train.lr, epochs=task.train.epochs)
+        implicit.train(task, seed, out, checkpoints, logger, teacher=teacher, options=budget)
+
+    own = with_settings(task, {"lr": options.lr, "epochs": options.epochs})
+    return tune("implicit", train, own, tried, stage.params.tune.seed, stage.checkpoints)
 
 
 if __name__ == "__main__":

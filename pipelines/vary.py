@@ -8,6 +8,7 @@ from dynaxx.evaluation.arms.task import Task
 from dynaxx.evaluation.labels import ARMS, label_curve, write_by_labels
 from dynaxx.evaluation.varying import Varied, vary, write_varied
 from dynaxx.selection.spread import spread
+from pipelines.options import listed
 from pipelines.stage import Stage, run
 from pipelines.task import BY_LABELS, VARIED, build_task, tuned
 
@@ -17,24 +18,27 @@ def body(stage: Stage) -> str:
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"vary.seed={options.seed}: is one of task.seeds; take a seed that is not evaluated")
     work, whole = stage.checkpoints, build_task(stage.params)
-    curve = label_curve({arm: tuned(whole, arm) for arm in ARMS}, list(options.labels or []), options.seed, work)
+    curve = label_curve(
+        {arm: tuned(whole, arm) for arm in ARMS}, listed(stage.params, "vary.labels"), options.seed, work
+    )
     write_by_labels(stage.out / BY_LABELS.name, curve)
-    sizes = _sizes(stage, whole, work) if options.rank or options.taps else []
+    ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
+    sizes = _sizes(stage, whole, work, ranks, taps) if ranks or taps else []
     write_varied(stage.out / VARIED.name, sizes)
     told = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
     told += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
     return "; ".join(told) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
 
 
-def _sizes(stage: Stage, whole: Task, work: Path) -> list[Varied]:
+def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[Varied]:
     options = stage.params.vary
     task = tuned(replace(whole, probes=work / "baseline"), "explicit")
     probe = task.probes / f"seed-{options.seed}"
     if not (probe / "arm.json").exists():
         train_baseline(task, options.seed, probe, work, lambda: False)
     backbone = task.backbone()
-    taps = {len(paths): paths for paths in (spread(backbone, task.example(), n) for n in options.taps or [])}
-    return vary(task, list(options.rank or []), taps, options.seed, work)
+    taps = {len(paths): paths for paths in (spread(backbone, task.example(), n) for n in counts)}
+    return vary(task, ranks, taps, options.seed, work)
 
 
 if __name__ == "__main__":

@@ -61,11 +61,13 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
     pairs = [("explicit", other) for other in RATES if other != "explicit"] + [("implicit", "baseline")]
     comparisons = [Comparison.measure(a, b, correct[a], correct[b]) for a, b in pairs]
     return Evaluation(
-        task=Task("photos & <b>more</b>", HOSTILE, 9000, 1000, 200, list(range(seeds))),
+        task=Task(
+            "photos & <b>more</b>", HOSTILE, 9000, 1000, 200, list(range(seeds)), [4500 // len(HOSTILE)] * len(HOSTILE)
+        ),
         hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},
         arms=arms,
         comparisons=comparisons,
-        class_gains=class_gains(correct, np.arange(200) % len(HOSTILE), HOSTILE, BOOTSTRAP),
+        class_gains=class_gains(correct, np.arange(200) % len(HOSTILE), HOSTILE, [90] * len(HOSTILE), BOOTSTRAP),
         agreements=agreements({name: rows.astype(np.int64) for name, rows in correct.items()}),
         corruptions=[
             Corruption(

@@ -29,8 +29,9 @@ def test_a_class_that_gains_stands_out_and_the_rarest_comes_first():
     baseline = generator.random((8, 120)) < 0.5
     explicit = baseline.copy()
     explicit[:, labels == 1] = True
-    found = class_gains({"explicit": explicit, "baseline": baseline}, labels, ["a", "b", "c"], BOOTSTRAP)
+    found = class_gains({"explicit": explicit, "baseline": baseline}, labels, ["a", "b", "c"], [500, 10, 90], BOOTSTRAP)
     assert [gain.name for gain in found] == ["b", "c", "a"]
+    assert [gain.trained for gain in found] == [10, 90, 500]
     rare = found[0]
     assert rare.images == 20
     assert rare.difference.low > 0
@@ -41,7 +42,7 @@ def test_a_class_that_gains_stands_out_and_the_rarest_comes_first():
 def test_few_seeds_give_no_p():
     correct = {name: np.ones((3, 9), bool) for name in ("explicit", "baseline")}
     labels = np.arange(9) % 3
-    assert all(gain.holm_p is None for gain in class_gains(correct, labels, "abc", BOOTSTRAP))
+    assert all(gain.holm_p is None for gain in class_gains(correct, labels, "abc", [1, 1, 1], BOOTSTRAP))
     assert compare(correct, BOOTSTRAP)[0].sign_flip_p is None
 
 

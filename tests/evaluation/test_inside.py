@@ -45,7 +45,7 @@ def test_a_silenced_coupling_is_one_that_writes_nothing() -> None:
     whole = torch.stack([model(x).argmax(1) for model in loops])
     labels = whole[0].numpy()
     found = {a.name: a for a in ablations(loops, x, labels, BOOTSTRAP)}
-    assert set(found) == {"without 0 → 1", "without 1 → 0", "only into 1"}
+    assert set(found) == {"without 0 → 1", "without 1 → 0", "only into 1"}  # one into each: all of them is that one
     for number, pair in enumerate(loops[0].engine.couplings.pairs):
         cut = centred(0)
         with torch.no_grad():
@@ -92,6 +92,21 @@ def test_taps_that_speak_tell_more_about_each_other() -> None:
     assert silent.before == pytest.approx(silent.after)
 
 
+def test_all_couplings_into_one_tap_are_silenced_together() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.Conv2d(5, 6, 1)]
+    backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    x = torch.randn(8, 1, 8, 8)
+    model = wrap_with_resonance(backbone, ["0", "1", "2"], T=3, rank=3, example_input=x)
+    for U in model.engine.couplings.U:
+        nn.init.normal_(U, std=1.0)
+    found = {a.name: a for a in ablations([model], x, model(x).argmax(1).numpy(), BOOTSTRAP)}
+    assert {name for name in found if "any" in name} == {f"without any into {tap}" for tap in "012"}
+    assert found["without any into 2"].silenced == 2
+    bare = (backbone(x).argmax(1) == model(x).argmax(1)).float().mean().item()
+    assert found["without any into 2"].accuracy_per_seed == [pytest.approx(bare)]  # the output reads no other tap
+
+
 class Linear(nn.Module):
     """Logits ±(w · x): what is known of its attributions is exact."""
 
@@ -111,6 +126,16 @@ def test_attributions_of_a_linear_model_are_its_terms() -> None:
     sign = torch.where(model(x)[:, 0] > 0, 1.0, -1.0)[:, None, None]
     assert torch.allclose(named, sign * (x * model.w).sum(1), atol=1e-5)
     assert float(gap.max()) < 1e-3
+
+
+def test_images_whose_logit_is_that_of_the_mean_image_have_no_gap_and_spoil_no_other() -> None:
+    x = torch.randn(4, 1, 4, 4)
+    x[0] = 0.0
+    (found,), _ = attributions({"one": Linear(torch.randn(1, 4, 4)).eval()}, x, BOOTSTRAP)
+    assert found.completeness_gap is not None
+    assert found.completeness_gap < 1e-3
+    (blind,), _ = attributions({"blind": Linear(torch.zeros(1, 4, 4)).eval()}, x, BOOTSTRAP)
+    assert blind.completeness_gap is None
 
 
 def test_a_model_that_looks_at_one_pixel_loses_its_answer_with_it() -> None:

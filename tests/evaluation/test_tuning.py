@@ -90,6 +90,7 @@ def test_longer_training_does_not_begin_to_lose_its_patience():
         ({"lr": [1.0], "epochs": [0, 5]}, r"tune.epochs=\[0, 5\]: give whole numbers from 1 on"),
         ({"epochs": [2.5]}, r"tune.epochs=\[2.5\]: give whole numbers from 1 on"),
         ({"lr": [0.0, 1.0]}, r"tune.lr=\[0.0, 1.0\]: give numbers above 0"),
+        ({"lr": [1.0, "fast"]}, r"tune.lr=\[1.0, 'fast'\]: give a list of numbers above 0"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused_before_any_training(options, said, tmp_path):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from nets import images, trained_like, wrapped
 
+from dynaxx import wrap_with_resonance
+
 
 @pytest.mark.parametrize("num_classes", [None, 7])
 def test_posthoc_keeps_the_backbones_own_answer_untouched_beside_the_refined_one(plain, num_classes):
@@ -17,6 +19,16 @@ def test_posthoc_keeps_the_backbones_own_answer_untouched_beside_the_refined_one
     both = model.posthoc(x)
     assert torch.equal(both.own, bare)
     assert torch.equal(both.refined, refined)
+
+
+def test_both_passes_see_the_same_though_the_backbone_overwrites_its_input(plain):
+    overwriting = torch.nn.Sequential(torch.nn.ReLU(inplace=True), plain).eval()
+    model = trained_like(wrap_with_resonance(overwriting, ["1.early", "1.late"], rank=3, example_input=images()))
+    x = images()
+    both = model.posthoc(x.clone())
+    assert torch.equal(both.refined, model(x.clone()))
+    with model.disabled():
+        assert torch.equal(both.own, model(x.clone()))
 
 
 def test_posthoc_of_a_bad_sample_says_that_resonance_fell_back(plain):

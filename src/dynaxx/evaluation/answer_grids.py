@@ -10,10 +10,11 @@ from dynaxx.evaluation.results import ArmResult, Evaluation
 def class_gains_grid(evaluation: Evaluation) -> Grid:
     """One row a class, the rarest first: what explicit gains over the baseline there."""
     return Grid(
-        headers=["class", "test images", "gain in recall, points", "interval", "Holm p"],
+        headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
             [
                 gain.name,
+                f"{gain.trained:,}",
                 f"{gain.images:,}",
                 points(gain.difference.estimate),
                 f"{points(gain.difference.low)} to {points(gain.difference.high)}",

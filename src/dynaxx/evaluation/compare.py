@@ -34,24 +34,25 @@ def class_gains(
     correct: Mapping[str, NDArray[np.bool_]],
     labels: NDArray[np.int64],
     classes: Sequence[str],
+    trained: Sequence[int],
     bootstrap: Bootstrap,
 ) -> list[ClassGain]:
-    """Explicit against the baseline, class by class, the rarest first; empty where one of the two is missing.
+    """Explicit against the baseline, class by class, the rarest in training first; empty where one of them is missing.
 
     Args:
         labels: (N,).
+        trained: images of each class to train on.
     """
     if EXPLICIT not in correct or BASELINE not in correct:
         return []
-    counts = {name: int((labels == number).sum()) for number, name in enumerate(classes)}
-    order = sorted(range(len(classes)), key=lambda number: counts[classes[number]])
+    order = sorted(range(len(classes)), key=lambda number: trained[number])
     a, b = correct[EXPLICIT], correct[BASELINE]
     of = [np.flatnonzero(labels == number) for number in order]
     p_values = [sign_flip(a[:, n].mean(1).tolist(), b[:, n].mean(1).tolist()) for n in of]
     known = [p for p in p_values if p is not None]  # all of them, or none: the seeds are the same for every class
     adjusted: list[float | None] = list(holm(known)) if known else [None] * len(order)
     return [
-        ClassGain(classes[number], counts[classes[number]], paired_bootstrap(a[:, n], b[:, n], **bootstrap), p)
+        ClassGain(classes[number], trained[number], len(n), paired_bootstrap(a[:, n], b[:, n], **bootstrap), p)
         for number, n, p in zip(order, of, adjusted, strict=True)
     ]
 

@@ -68,7 +68,18 @@ class EvaluateOptions:
     """See `Business`."""
 
     def __post_init__(self) -> None:
-        Business(self.value_per_error, self.requests_per_day)  # what is wrong with them is said before all the work
+        # what is wrong is said before all the work
+        Business(self.value_per_error, self.requests_per_day)
+        for name, least in (
+            ("residual_iterations", 1),
+            ("attributed_images", 0),
+            ("gallery", 0),
+            ("corrupted_images", 0),
+        ):
+            if not _is_count(getattr(self, name), least):
+                raise EvaluationError(f"evaluate.{name}={getattr(self, name)!r}: give a whole number from {least} on")
+        if not isinstance(self.T, Sequence) or not all(_is_count(steps, 1) for steps in self.T) or not self.T:
+            raise EvaluationError(f"evaluate.T={self.T!r}: give a list of whole numbers from 1 on")
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -79,6 +90,10 @@ class EvaluateOptions:
     def look(self) -> LookOptions:
         """What is looked at inside the loop."""
         return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def evaluate(
@@ -167,7 +182,7 @@ def evaluate(
             hardware=hardware(),
             arms=arms,
             comparisons=comparisons,
-            class_gains=class_gains(correct, labels, test.classes, options.bootstrap),
+            class_gains=class_gains(correct, labels, test.classes, summary.train_per_class, options.bootstrap),
             agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
             corruptions=corrupted(folders, backbone, test, mean, std, options),
             inside=inside,

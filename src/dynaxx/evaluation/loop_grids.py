@@ -115,7 +115,7 @@ def attributions_grid(evaluation: Evaluation) -> Grid:
             [
                 a.arm,
                 str(a.images),
-                percent(a.completeness_gap, 2),
+                "–" if a.completeness_gap is None else percent(a.completeness_gap, 2),
                 f"{a.deletion:.3f}",
                 f"{a.insertion:.3f}",
                 f"{a.gain.estimate:+.3f}".replace("-", "−"),

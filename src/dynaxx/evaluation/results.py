@@ -122,7 +122,10 @@ class ClassGain:
     """What explicit gains over the baseline on the images of one class."""
 
     name: str
+    trained: int
+    """Images to train on."""
     images: int
+    """Test images."""
     difference: Interval
     """Of the recall, a fraction."""
     holm_p: float | None
@@ -170,6 +173,8 @@ class Task:
     n_val: int
     n_test: int
     seeds: list[int]
+    train_per_class: list[int]
+    """Images to train on of each of `classes`, of the first seed."""
 
 
 @dataclass(frozen=True)

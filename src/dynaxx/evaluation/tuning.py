@@ -71,9 +71,9 @@ def tune(
     Raises:
         EvaluationError: a rate that is not above 0, or epochs that are no whole number from 1 on.
     """
-    values = {setting: sorted(set(options.get(setting) or ())) for setting in SETTINGS}
     for setting in SETTINGS:
-        _check(setting, values[setting])
+        _check(setting, options.get(setting) or ())
+    values = {setting: sorted(set(options.get(setting) or ())) for setting in SETTINGS}
     found: list[Tuned] = []
     for setting in (setting for setting in SETTINGS if values[setting]):
         trials = [_trial(arm, train, with_settings(task, {setting: v}), seed, work) for v in values[setting]]
@@ -95,9 +95,14 @@ def chosen(found: Sequence[Tuned], arm: str) -> dict[str, float]:
     return {tuned.setting: tuned.chosen for tuned in found if tuned.arm == arm}
 
 
+def trial_folder(arm: str, task: Task, work: Path) -> Path:
+    """Where a trial of the arm with these settings is kept."""
+    return work / arm / f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
+
+
 def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
-    name = f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
-    out = work / arm / name
+    out = trial_folder(arm, task, work)
+    name = out.name
     if not (out / "arm.json").exists():
         try:
             train(task, seed, out, work / "checkpoints" / arm / name, lambda: False)
@@ -111,6 +116,8 @@ def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
 
 def _check(setting: str, values: Sequence[float]) -> None:
     for value in values:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise EvaluationError(f"tune.{setting}={list(values)}: give a list of numbers above 0")
         if setting == "epochs" and (not isinstance(value, int) or value < 1):
             raise EvaluationError(f"tune.epochs={list(values)}: give whole numbers from 1 on")
         if not value > 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from dynaxx.resonance.active import ActiveAdapter
 from dynaxx.resonance.adapter import Adapter
@@ -71,8 +72,10 @@ class ResonantModel(ActiveAdapter):
 
         `fallback` and `trace` are of the resonant pass.
         """
+        # a backbone may overwrite what it is given, and the second pass is to see the same
+        given_args, given_kwargs = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (args, kwargs))
         with self.disabled():
-            own = self(*args, **kwargs)
+            own = self(*given_args, **given_kwargs)
         return Posthoc(own, self(*args, **kwargs))
 
     def _on_last(self, activations: list[Tensor]) -> Tensor:

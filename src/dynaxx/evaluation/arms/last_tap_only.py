@@ -17,7 +17,12 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
     """Train it as `explicit` is trained, at the rank that gives it as many parameters."""
     target, last, times = explicit_parameters(task, seed), task.taps[-1], len(task.taps)
     _, paths = echoed(task.backbone(), last, times)
-    echo = replace(task, backbone=lambda: echoed(task.backbone(), last, times)[0], taps=paths)
+    echo = replace(
+        task,
+        backbone=lambda: echoed(task.backbone(), last, times)[0],
+        taps=paths,
+        fingerprint=f"{task.fingerprint}, {times} times {last}",  # a block's own layers may have the echoes' paths
+    )
     # nothing of the backbone lies between these taps that could be run again
     rank = matched_rank(lambda rank: resonant(echo, seed, mode="explicit", rank=rank, **ONE_PASS), target)
     model = resonant(echo, seed, mode="explicit", rank=rank, **ONE_PASS)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from dynaxx.evaluation.arms.matching import explicit_parameters
+from dynaxx.evaluation.arms.matching import explicit_parameters, warn_of_another_size
 from dynaxx.evaluation.arms.network import starting, train_network
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 from dynaxx.resonance.classifier import find_classifier
@@ -46,19 +46,26 @@ def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any,
     adapted = get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
     if with_head:
         head.requires_grad_(True)
+    warn_of_another_size(sum(p.numel() for p in adapted.parameters() if p.requires_grad), parameters)
     return adapted, rank
 
 
 def dense_layers(network: nn.Module) -> list[str]:
-    """Paths of all dense convolutions and linear layers but the classifier.
+    """Paths of all dense convolutions, attentions and linear layers but the classifier.
 
-    peft's LoRA has no rank below the number of groups, so depthwise convolutions have none to match.
+    peft's LoRA has no rank below the number of groups, so depthwise convolutions have none to match. Torch's attention
+    reads the weights of its own linear layers without calling them, so it is adapted as a whole.
     """
     classifier, _ = find_classifier(network, None)
-    return [
+    attentions = [path for path, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    return attentions + [
         path
         for path, module in network.named_modules()
-        if (isinstance(module, nn.Linear) and path != classifier)
+        if (
+            isinstance(module, nn.Linear)
+            and path != classifier
+            and not path.startswith(tuple(f"{a}." for a in attentions))
+        )
         or (isinstance(module, nn.Conv2d) and module.groups == 1)
     ]
 
@@ -69,6 +76,9 @@ def nearest_rank(network: nn.Module, layers: list[str], parameters: int) -> int:
 
 
 def adapter_size(module: nn.Module) -> int:
-    """Parameters that LoRA of rank 1 adds to a linear layer or convolution: its inputs (times kernel) and outputs."""
-    weight = module.get_parameter("weight")
-    return weight[0].numel() + len(weight)
+    """Parameters that LoRA of rank 1 adds: inputs (times kernel) and outputs of a layer, or of both in an attention."""
+    if isinstance(module, nn.MultiheadAttention):
+        weights = [module.get_parameter("in_proj_weight"), module.out_proj.weight]
+    else:
+        weights = [module.get_parameter("weight")]
+    return sum(weight[0].numel() + len(weight) for weight in weights)

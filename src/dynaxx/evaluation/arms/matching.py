@@ -1,10 +1,14 @@
 """Rivals of equal size: the rank at which an arm has as many live parameters as `explicit`."""
 
+import warnings
 from collections.abc import Callable
 
 from dynaxx.evaluation.arms.resonant import resonant
 from dynaxx.evaluation.arms.task import Task
 from dynaxx.resonance import ResonantModel
+
+OFF = 0.1
+"""Share by which a rival's size may be off before a warning says so."""
 
 
 def explicit_parameters(task: Task, seed: int) -> int:
@@ -15,6 +19,8 @@ def explicit_parameters(task: Task, seed: int) -> int:
 def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
     """The rank whose model comes closest to `target` trainable parameters; they grow with the rank.
 
+    Where it cannot come near, as taps have no more channels, a warning says so.
+
     Args:
         build: makes the model of a rank.
     """
@@ -24,7 +30,19 @@ def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if trained(build(middle)) <= target else (low, middle - 1)
     above = min(low + 1, most)
-    return min((low, above), key=lambda rank: abs(trained(build(rank)) - target))
+    sizes = {rank: trained(build(rank)) for rank in (low, above)}
+    rank = min(sizes, key=lambda rank: abs(sizes[rank] - target))
+    warn_of_another_size(sizes[rank], target)
+    return rank
+
+
+def warn_of_another_size(found: int, target: int) -> None:
+    """Warn where a rival has much fewer or more parameters than explicit, which it is to be as large as."""
+    if abs(found - target) > OFF * target:
+        warnings.warn(
+            f"a rival of explicit's {target:,} parameters comes no nearer than {found:,}: they are not of equal size",
+            stacklevel=3,
+        )
 
 
 def trained(model: ResonantModel) -> int:

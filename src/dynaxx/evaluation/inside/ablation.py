@@ -1,4 +1,4 @@
-"""Which couplings matter: the trained loop without each of them, and with only those into one tap.
+"""Which couplings matter: the trained loop without each of them, without all into one tap, and with those alone.
 
 Shape legend: S seeds, N test images.
 """
@@ -31,7 +31,7 @@ class Ablation:
 def ablations(
     loops: Sequence[ResonantModel], images: Tensor, labels: NDArray[np.int64], bootstrap: Bootstrap
 ) -> list[Ablation]:
-    """Without each coupling in turn, and with those alone that speak into one tap, for each tap that the output reads.
+    """Without each coupling in turn, without all into one tap, and with those alone where the output reads the tap.
 
     Args:
         loops: explicit, one a seed, all with the same couplings.
@@ -61,6 +61,10 @@ def _cuts(loop: ResonantModel) -> dict[str, list[int]]:
         others = [n for n, pair in enumerate(pairs) if pair.target != tap]
         if others and len(others) < len(pairs):
             cuts[f"only into {engine.taps[tap]}"] = others
+    for target in sorted({pair.target for pair in pairs}):
+        into = [n for n, pair in enumerate(pairs) if pair.target == target]
+        if 1 < len(into) < len(pairs):
+            cuts[f"without any into {engine.taps[target]}"] = into
     return cuts
 
 

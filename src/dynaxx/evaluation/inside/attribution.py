@@ -25,8 +25,9 @@ class Attribution:
 
     arm: str
     images: int
-    completeness_gap: float
-    """Median over images of |Σ attributions - c| / |c|, c the logit's change from the mean image."""
+    completeness_gap: float | None
+    """Median of |Σ attributions - c| / |c|, c the logit's change from the mean image, over the images on which it does
+    change; None where there are none."""
     deletion: float
     """Mean probability of the answer while pixels are put to the mean, those that count most first; less is better."""
     insertion: float
@@ -63,7 +64,7 @@ def attributions(
             Attribution(
                 name,
                 len(images),
-                float(gap_N.median()),
+                float(gap_N[gap_N.isfinite()].median()) if gap_N.isfinite().any() else None,
                 float(deletion.mean()),
                 float(insertion.mean()),
                 float(_curve(model, images, shuffled, put=False).mean()),
@@ -74,7 +75,10 @@ def attributions(
 
 
 def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Attributions (N, H, W) of the model's own answers, and the relative completeness gap (N,)."""
+    """Attributions (N, H, W) of the model's own answers, and the relative completeness gap (N,).
+
+    It is infinite or NaN on an image on which the logit is that of the mean image.
+    """
     from captum.attr import IntegratedGradients
 
     device = next(model.parameters()).device

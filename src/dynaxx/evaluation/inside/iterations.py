@@ -44,7 +44,7 @@ def iterations(
     for steps in track([None, *T], "running longer and shorter"):
         rows = []
         for loop in loops:
-            trained, loop.T = loop.T, steps or loop.T
+            trained, loop.T = loop.T, loop.T if steps is None else steps
             rows.append(logits(loop, images).argmax(1).numpy() == labels)
             loop.T = trained
         correct[steps] = np.stack(rows)

@@ -1,0 +1,82 @@
+"""Rivals of equal size, of which every parameter is trained; and features that are no other arm's."""
+
+import copy
+import warnings
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from dynaxx.data import LabelledImages
+from dynaxx.evaluation.arms import last_tap_only
+from dynaxx.evaluation.arms.lora import adapt, dense_layers
+from dynaxx.evaluation.arms.matching import warn_of_another_size
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.training.small_resnet import SmallResNet
+
+
+def vit() -> nn.Module:
+    torch.manual_seed(0)
+    options = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
+    network = VisionTransformer(num_classes=5, **options)
+    nn.init.normal_(network.heads.head.weight)  # zero, as torchvision makes it: nothing behind it would learn
+    return network.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    "make", [vit, lambda: SmallResNet(5, 3, (4, 8, 8), 1).eval()], ids=["attention", "convolution"]
+)
+def test_lora_adapts_all_that_it_counts_and_merges_into_the_same_answer(make):
+    network, x = make(), torch.randn(2, 3, 32, 32)
+    plain = copy.deepcopy(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether the sizes meet is asked below
+        model, _ = adapt(network, 6000, with_head=True)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    found = model(x)
+    found.pow(2).sum().backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+    merged = model.merge_and_unload()
+    with torch.no_grad():
+        assert torch.allclose(merged(x), found, atol=1e-5)
+        assert not torch.allclose(merged(x), plain(x), atol=1e-3)
+
+
+def test_lora_is_as_large_as_it_says_on_attention():
+    model, rank = adapt(vit(), 6000, with_head=False)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == pytest.approx(6000, rel=0.1)
+    assert trained % rank == 0
+    layers = dense_layers(vit())
+    assert "encoder.layers.encoder_layer_0.self_attention" in layers
+    assert not [path for path in layers if "out_proj" in path]
+
+
+def test_a_rival_of_another_size_is_said_to_be_one():
+    with pytest.warns(UserWarning, match="33,162 parameters comes no nearer than 22,602"):
+        warn_of_another_size(22_602, 33_162)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_another_size(16_918, 16_906)
+
+
+def test_last_tap_only_keeps_features_of_its_own(monkeypatch, tmp_path):
+    """Features are kept by fingerprint and paths, and the echoes' paths may be those of a block's own layers."""
+    backbone = SmallResNet(5, 3, (4, 8, 8), 2).eval().requires_grad_(False)
+    images = LabelledImages(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.arange(5), tuple("abcde"))
+    anything = cast("Any", None)
+    taps = ["layer2", "layer3"]
+    task = Task(lambda: copy.deepcopy(backbone), "f", images, [0.0] * 3, [1.0] * 3, None, 0, taps, {"rank": 3, "T": 2},
+                anything, anything, tmp_path, tmp_path, "own", [])  # fmt: skip
+    seen: list[Task] = []
+    monkeypatch.setattr(last_tap_only, "train_on_labels", lambda task, *args, **options: seen.append(task))
+    last_tap_only.train(task, 0, tmp_path, tmp_path, anything)
+    (echo,) = seen
+    assert set(echo.taps) <= {path for path, _ in backbone.named_modules()}
+    assert echo.fingerprint != task.fingerprint
