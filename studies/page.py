@@ -12,11 +12,13 @@ from dynaxx.evaluation.files import write_text
 from studies.answers import read_scores
 from studies.findings import EXPLICIT, RESULTS, Finding, read
 from studies.outcomes import ITERATIONS, Outcome, tasks, variants
+from studies.rare import rare_classes
 from studies.rates import best_rates
 from studies.regimes import COARSE
 from studies.tables import against, gains, markdown, messages, verdicts
 
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[1] / "docs"
+LONG_TAILS = ("coarse/tail-50", "coarse-2/tail-50", "coarse-2/tail-50-same-rates")
 SAME = "same/main"
 """The regime whose backbone knows the task's classes already."""
 
@@ -54,6 +56,7 @@ def pays(found: list[Finding], machines: Sequence[Any]) -> str:
         against=against(one_task),
         messages=messages(found),
         gains=gains(read_scores()[SAME]),
+        rare={regime: rare_classes(regime) for regime in LONG_TAILS},
         told=_said(machines),
         adaptive=_adaptive(),
     )

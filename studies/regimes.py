@@ -101,9 +101,10 @@ def tail_tune() -> list[Job]:
 
 
 def again() -> list[Job]:
-    """Whether what holds in the long tail holds on the second backbone, where more rivals are asked."""
-    names = ("baseline", "explicit", "direct", "concat_mlp", "concat_probe", "lora", "explicit_T1")
-    return arms(AGAIN, "tail-50", names, TAIL | {"data.split_seed": 1}, rates=TAIL_LR, keep=False)
+    """Whether what holds in the long tail holds on the second backbone: with the same rates, and with tuned ones."""
+    changes, names = TAIL | {"data.split_seed": 1}, ("baseline", "explicit", "direct", "concat_mlp", "concat_probe")
+    same = arms(AGAIN, "tail-50-same-rates", names, changes, keep=False)
+    return same + arms(AGAIN, "tail-50", (*names, "lora", "explicit_T1"), changes, rates=TAIL_LR, keep=False)
 
 
 def same() -> list[Job]:

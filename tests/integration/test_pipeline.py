@@ -87,7 +87,8 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
     shares = [list(found.settled.values()) for found in evaluation.inside.iterations]
     assert all(0 <= share <= 1 for row in shares for share in row)
     whole = sum(by_name["explicit"].accuracy_per_seed)
-    assert len(evaluation.inside.ablations) == 7  # six couplings, and those into the one tap that the output reads
+    # six couplings, those alone into the one tap that the output reads, and none into each of three taps
+    assert len(evaluation.inside.ablations) == 10
     for cut in evaluation.inside.ablations:
         assert sum(cut.accuracy_per_seed) - whole == pytest.approx(2 * cut.difference.estimate, abs=1e-9)
     assert len(evaluation.inside.information) == 3

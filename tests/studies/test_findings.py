@@ -12,6 +12,7 @@ from studies import findings, page, tables
 from studies.answers import read_scores
 from studies.findings import RESULTS, Difference, beside, find, read, write
 from studies.outcomes import tasks, variants, verdict
+from studies.rare import class_gains
 from studies.rates import best_rates
 
 
@@ -120,6 +121,20 @@ def test_the_same_arms_on_worse_images_or_with_other_iterations_are_no_tasks_of_
     text = page.pays(found, {})
     assert "won" in text
     assert "in 1 of 1 tasks: m/main (not asked: explicit_T1, concat_mlp, concat_probe, lora)" in text
+
+
+def test_class_by_class_each_is_judged_on_its_own_images_and_p_over_all_classes():
+    labels = np.repeat(np.arange(3, dtype=np.uint8), 20)
+    generator = np.random.default_rng(0)
+    other = {seed: (generator.random(60) < 0.5).astype(float) for seed in range(8)}
+    own = {seed: np.where(labels == 2, 1.0, row) for seed, row in other.items() if seed != 3}
+    found = class_gains(own, other, labels)
+    gap = 100 * np.mean([1 - other[seed][labels == 2].mean() for seed in own])
+    assert found[2][0].startswith(f"+{gap:.2f} [")
+    assert found[2][1] == f"{3 * 2 / 2**7:.3f}"
+    assert [text for text, _ in found[:2]] == ["+0.00 [0.00, 0.00]"] * 2
+    few = {seed: own[seed] for seed in list(own)[:5]}
+    assert {told for _, told in class_gains(few, other, labels)} == {"too few seeds"}
 
 
 def test_gains_are_over_the_baseline_on_the_seeds_that_both_have():
