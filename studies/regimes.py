@@ -200,18 +200,21 @@ DENSE_DESIGNS: dict[str, dict[str, Any]] = {
 
 
 DENSE_RATES = (3e-3, 1.2e-2)
-"""Whether a rival was denied a better learning rate."""
+"""Whether `direct` was denied a better learning rate."""
 
 
 def dense_designs() -> list[Job]:
     """How often the loop goes round where messages can spread from place to place."""
     seeds = TUNING[:2]
     options: dict[str, Any] = {"tested": False, "keep": False, "probes": "designs"}
-    found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1", "lora"), DENSE, seeds, **options)
+    found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1"), DENSE, seeds, **options)
     for name, changes in DENSE_DESIGNS.items():
         found += arms(MEMBRANE, f"design-{name}", ("explicit",), DENSE | changes, seeds, **options)
     for rate in DENSE_RATES:  # beside 6e-3, which `designs` has
-        found += arms(MEMBRANE, f"lr-{rate:g}", ("direct", "lora"), DENSE | {"train.lr": rate}, seeds[:1], **options)
+        found += arms(MEMBRANE, f"lr-{rate:g}", ("direct",), DENSE | {"train.lr": rate}, seeds[:1], **options)
+    chosen = DENSE | DENSE_DESIGNS["T-8-penalty-0"]
+    for names, changes in ((("baseline", "direct", "lora"), DENSE), (("explicit",), chosen)):
+        found += arms(MEMBRANE, "beside-lora", names, changes, seeds[:1], tested=False, keep=False)
     return found
 
 
