@@ -17,7 +17,8 @@ SETTLED = 0.99
 SINGLE_PASS = {
     "dense": "membrane/labels-8",
     "long tail": "coarse/tail-50",
-    "long tail, second backbone": "coarse-2/tail-50",
+    "long tail, second backbone": "coarse-2/tail-50-same-rates",
+    "the same, rates tuned": "coarse-2/tail-50",
     "classes": "coarse/main",
 }
 MOST = 2 / 3
