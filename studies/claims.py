@@ -33,7 +33,9 @@ CLAIMS = (
     Claim("implicit is within 1 to 2 % of explicit", MAIN, verdicts.implicit_accuracy),
     Claim("5 to 15 % relative gain on fine-grained tasks", MAIN, verdicts.relative),
     Claim("iterating beats one pass of the same couplings", MAIN, verdicts.one_pass),
-    Claim("iterating beats any single pass of equal size", "`python -m studies.run main tail again dense`", verdicts.loop),
+    Claim(
+        "iterating beats any single pass of equal size", "`python -m studies.run main tail again dense`", verdicts.loop
+    ),
     Claim("beats LoRA at equal parameters", MAIN, verdicts.lora),
     Claim("comes within reach of full fine-tuning", MAIN, verdicts.finetuning),
     Claim("three taps take most of the gain, beyond four little is left", "`python -m studies.taps`", verdicts.taps),

@@ -1,8 +1,12 @@
-"""What is no list and no arm is one line, before anything is trained."""
+"""What is no list and no arm is one line, before anything is trained; and options that were tuned are taken."""
+
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
+from dynaxx.evaluation.tuning import Tuned, write_tuned
+from pipelines import distill
 from pipelines.options import listed, rivals
 
 
@@ -23,3 +27,23 @@ def test_what_is_no_list_is_named(value):
 def test_an_unknown_arm_is_named_beside_those_that_are(arms):
     with pytest.raises(ValueError, match="train_arms.arms: no arm .*; known are concat_probe"):
         rivals(OmegaConf.create({"train_arms": {"arms": arms}}))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([], (0.02, 5)),
+        ([Tuned("implicit", "lr", [0.1, 0.2], [0.5, 0.6], 0.2)], (0.2, 5)),
+        ([Tuned("implicit", "epochs", [7, 9], [0.6, 0.5], 7), Tuned("explicit", "lr", [0.3], [0.5], 0.3)], (0.02, 7)),
+    ],
+)
+def test_the_student_is_trained_as_was_chosen_for_it(found, expected, tmp_path, monkeypatch):
+    write_tuned(tmp_path / "tuned.json", found, 100)
+    seen = []
+    monkeypatch.setattr(distill, "TUNED", tmp_path / "tuned.json")
+    monkeypatch.setattr(distill, "build_task", lambda params: None)
+    monkeypatch.setattr(distill, "each_seed", lambda stage, arm, train: [train(0, tmp_path, tmp_path, None)][:0])
+    monkeypatch.setattr(distill.implicit, "train", lambda *args, options, **more: seen.append(options))
+    budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}
+    distill.body(SimpleNamespace(params=OmegaConf.create({"distill": budget})))
+    assert [(options.lr, options.epochs) for options in seen] == [expected]

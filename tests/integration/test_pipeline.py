@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from dynaxx import load_resonance
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.tuning import read_tuned
 from dynaxx.training.backbone import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -58,6 +59,13 @@ def test_every_stage_ends_with_one_line_that_says_what_it_found(ran):
     _, _, output = ran
     for stage in STAGES:
         assert len(re.findall(rf"^{stage}: \S.*$", output, re.MULTILINE)) == 1, stage
+
+
+def test_every_arm_is_tuned_with_as_many_trials_the_student_too(ran):
+    project, _, _ = ran
+    found = read_tuned(project / "outputs/tune/tuned.json")
+    assert {t.arm for t in found} == set(ARMS) - {"baseline", "concat_probe"}
+    assert {(t.setting, tuple(t.values)) for t in found} == {("lr", (0.001, 0.005)), ("epochs", (2,))}
 
 
 def test_every_arm_is_judged_with_accuracy_and_cost(ran):
