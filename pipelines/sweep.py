@@ -16,7 +16,7 @@ import psutil
 from rich.console import Console
 
 from dynaxx.search import finished, open_storage, open_study, requeue_dead, running, wanted
-from dynaxx.search.study import RETRIES
+from dynaxx.search.retry import RETRIES
 from pipelines.stage import EXPECTED
 from pipelines.sweep_end import end_sweep
 from pipelines.sweep_plan import Plan, check_prepared, read_plan

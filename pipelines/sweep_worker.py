@@ -32,6 +32,7 @@ from dynaxx.search import (
     open_study,
     pruned_by,
     requeue_dead,
+    run_one,
     wanted,
 )
 from dynaxx.tracking import TrackingError, TrialRecord, names, record_trial, tracking_uri
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str]) -> int:
         )
         trials = Trials(plan)
         while os.getppid() == parent and wanted(study, plan.options.n_trials) > 0:
-            study.optimize(trials, n_trials=1)
+            if (lost := run_one(study, trials)) is not None:
+                print(f"trial {lost}: ended by another process, which took this one for dead", flush=True)
             requeue_dead(study)
     except KeyboardInterrupt:
         return 130

@@ -10,8 +10,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from dynaxx.search import SearchError, Worker, finished, open_storage, open_study, requeue_dead, running, wanted
-from dynaxx.search.study import RETRIES
+from dynaxx.search import (
+    SearchError,
+    Worker,
+    finished,
+    open_storage,
+    open_study,
+    requeue_dead,
+    run_one,
+    running,
+    wanted,
+)
+from dynaxx.search.retry import RETRIES
 
 WORKER = """
 import sys
@@ -57,6 +67,55 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path):
         dead.sign(study.ask())
         assert len(requeue_dead(study)) == 1
     assert [t.state for t in study.trials] == [TrialState.FAIL] * (RETRIES + 1)
+
+
+def test_a_trial_begun_anew_is_not_taken_for_a_dead_workers_before_its_own_has_signed_it(tmp_path):
+    study = open_study(open_storage(str(tmp_path / "journal.log")), "s", one_objective=True)
+    dead = Worker(Worker.this().host, 2**22 + 1, 0.0)
+    dead.sign(study.ask())
+    assert requeue_dead(study) == [0]
+    again = study.ask()
+    assert study.trials[again.number].system_attrs["failed_trial"] == 0
+    assert requeue_dead(study) == []  # it runs, though nobody has signed it yet
+    study.tell(again, 0.5)
+    assert finished(study) == 1
+
+
+def ended_by_another(study, trial):
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def test_a_worker_whose_trial_another_process_ended_goes_on(tmp_path):
+    study = open_study(open_storage(str(tmp_path / "journal.log")), "s", one_objective=True)
+
+    def ended(trial):
+        ended_by_another(study, trial)
+        return 0.5
+
+    def ended_before_it_wrote(trial):
+        ended_by_another(study, trial)
+        trial.set_user_attr("late", 1)
+        return 0.5
+
+    assert run_one(study, ended) == 0
+    assert run_one(study, ended_before_it_wrote) == 1
+    assert run_one(study, lambda trial: 0.5) is None
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_what_goes_wrong_within_a_trial_is_raised_and_a_pruned_one_is_none_of_it(tmp_path):
+    study = open_study(open_storage(str(tmp_path / "journal.log")), "s", one_objective=True)
+
+    def wrong(trial):
+        raise ValueError("no such option")
+
+    def pruned(trial):
+        raise optuna.TrialPruned
+
+    with pytest.raises(ValueError, match="no such option"):
+        run_one(study, wrong)
+    assert run_one(study, pruned) is None
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.PRUNED]
 
 
 def test_living_workers_and_those_elsewhere_are_left_alone(tmp_path):

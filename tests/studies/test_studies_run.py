@@ -99,6 +99,7 @@ def test_numbers_of_taps_are_compared_on_the_same_seeds_and_probes(params, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:what lies behind .* reads the first token")  # it asks what that costs
 def test_messages_of_a_transformer_are_about_all_tokens_or_about_each(params, tmp_path, monkeypatch):
     monkeypatch.setattr(transformer, "PRETRAINED", {"model.pretrain.epochs": 1})
     monkeypatch.setattr(transformer, "EVERY", ("baseline", "explicit", "lora"))

@@ -9,6 +9,7 @@ from dynaxx.search.errors import SearchError
 from dynaxx.search.front import COST, LIVE, SECONDS, Point, best, knee, points
 from dynaxx.search.page import cells, write_page
 from dynaxx.search.pruning import pruned_by
+from dynaxx.search.retry import WORKER
 from dynaxx.search.space import Space, draw, read_space
 from dynaxx.search.study import (
     ACCURACY,
@@ -19,7 +20,7 @@ from dynaxx.search.study import (
     open_storage,
     open_study,
 )
-from dynaxx.search.workers import WORKER, Worker, finished, requeue_dead, running, wanted
+from dynaxx.search.workers import Worker, finished, requeue_dead, run_one, running, wanted
 
 __all__ = [
     "ACCURACY",
@@ -46,6 +47,7 @@ __all__ = [
     "pruned_by",
     "read_space",
     "requeue_dead",
+    "run_one",
     "running",
     "wanted",
     "write_page",

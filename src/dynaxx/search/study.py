@@ -10,14 +10,12 @@ import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from dynaxx.search.errors import SearchError
-
-RETRIES = 3
-"""How often a trial is begun anew whose workers died; one that kills every worker must not kill the sweep."""
+from dynaxx.search.retry import begin_anew
 
 HEARTBEAT, GRACE = 15, 60
 """Seconds between two signs of life of a worker on a database, and after how long a silent one counts as dead."""
@@ -53,7 +51,7 @@ def open_storage(where: str) -> BaseStorage:
             where,
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+            heartbeat_stale_trial_callback=begin_anew,
         )
     except (SQLAlchemyError, OptunaError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -3,17 +3,17 @@
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 import psutil
-from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.search.study import RETRIES
-
-WORKER = "worker"
-"""Attribute of a trial: the process that runs it."""
+from dynaxx.search.retry import WORKER, begin_anew
 
 UNSIGNED_SECONDS = 60.0
 """After which a running trial without a worker's name counts as dead: it was killed between its two first writes."""
@@ -60,7 +60,7 @@ def requeue_dead(study: optuna.Study) -> list[int]:
     dead at once, and on a journal, which has no heartbeat, in no other way.
     """
     fail_stale_trials(study)
-    requeued, retry = [], RetryHeartbeatStaleTrialCallback(RETRIES)
+    requeued = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         worker = Worker.of(trial)
         since = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
@@ -70,9 +70,37 @@ def requeue_dead(study: optuna.Study) -> list[int]:
             study.tell(trial.number, state=TrialState.FAIL)
         except ValueError:  # somebody else was quicker
             continue
-        retry(study, study.trials[trial.number])
+        begin_anew(study, study.trials[trial.number])
         requeued.append(trial.number)
     return requeued
+
+
+def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> int | None:
+    """Run one trial; its number if others took this worker for dead meanwhile and ended the trial, else None.
+
+    Raises:
+        Exception: what the objective raised, but for `optuna.TrialPruned`.
+    """
+    begun: list[int] = []
+    own: list[Exception] = []
+
+    def watched(trial: optuna.Trial) -> Any:
+        begun.append(trial.number)
+        try:
+            return objective(trial)
+        except (optuna.TrialPruned, UpdateFinishedTrialError):
+            raise
+        except Exception as error:
+            own.append(error)
+            raise
+
+    try:
+        study.optimize(watched, n_trials=1)
+    except Exception:  # Optuna fails in several ways where it is told of a trial that has ended
+        if own or not begun or study.trials[begun[0]].state != TrialState.FAIL:
+            raise
+        return begun[0]
+    return None
 
 
 def finished(study: optuna.Study) -> int:
