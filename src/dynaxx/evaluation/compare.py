@@ -13,7 +13,7 @@ from dynaxx.evaluation.results import Agreement, ClassGain, Comparison
 from dynaxx.evaluation.statistics import Bootstrap, holm, paired_bootstrap, sign_flip
 
 BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
-ONE_PASS = ("concat_probe", "concat_mlp", "lora", "direct", "full_finetune")
+ONE_PASS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1", "full_finetune")
 """Rivals that implicit, which is one pass as they are, is compared with besides."""
 
 
