@@ -15,6 +15,7 @@ def test_explicit_meets_all_and_all_meet_the_baseline():
     assert {("lora", "baseline"), ("direct", "baseline"), ("implicit", "explicit"), ("implicit", "direct")} <= set(
         found
     )
+    assert ("implicit", "explicit_T1") in pairs(["baseline", "explicit", "implicit", "explicit_T1"])
     assert len(found) == len(set(found))
     assert all(a != b for a, b in found)
 
@@ -29,8 +30,8 @@ def test_a_class_that_gains_stands_out_and_the_rarest_comes_first():
     baseline = generator.random((8, 120)) < 0.5
     explicit = baseline.copy()
     explicit[:, labels == 1] = True
-    found = class_gains({"explicit": explicit, "baseline": baseline}, labels, ["a", "b", "c"], [500, 10, 90], BOOTSTRAP)
-    assert [gain.name for gain in found] == ["b", "c", "a"]
+    found = class_gains({"explicit": explicit, "baseline": baseline}, labels, ["a", "b", "c"], [90, 10, 500], BOOTSTRAP)
+    assert [gain.name for gain in found] == ["b", "a", "c"]  # of the test images c has fewer than a
     assert [gain.trained for gain in found] == [10, 90, 500]
     rare = found[0]
     assert rare.images == 20

@@ -1,12 +1,17 @@
 """What is no list and no arm is one line, before anything is trained; and options that were tuned are taken."""
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from omegaconf import OmegaConf
 
+from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.evaluation.tuning import Tuned, write_tuned
 from pipelines import distill
+from pipelines import tune as tune_stage
 from pipelines.options import listed, rivals
 
 
@@ -47,3 +52,25 @@ def test_the_student_is_trained_as_was_chosen_for_it(found, expected, tmp_path, 
     budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}
     distill.body(SimpleNamespace(params=OmegaConf.create({"distill": budget})))
     assert [(options.lr, options.epochs) for options in seen] == [expected]
+
+
+def test_the_student_is_tried_with_each_rate_and_otherwise_as_distill_says(tmp_path, monkeypatch):
+    anything = cast("Any", None)
+    train = TrainOptions(epochs=9, lr=1.0, batch_size=8, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0,
+                         label_smoothing=0.0, warmup=0.0, augmentation="none", patience=9, checkpoint_every=1,
+                         cache_limit_gb=0.0)  # fmt: skip
+    task = Task(anything, "", anything, [], [], None, 0, [], {}, train, anything, anything, anything, "probe", [])
+    seen = []
+
+    def distilled(task, seed, out, checkpoints, logger, *, teacher, options):
+        seen.append((options, teacher))
+        ArmFacts("implicit", seed, "network", [], 1, 1, 0.0, options.lr, {}).write(out)
+
+    monkeypatch.setattr(tune_stage.implicit, "train", distilled)
+    budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}
+    params = OmegaConf.create({"distill": budget, "tune": {"seed": 100}})
+    stage = cast("Any", SimpleNamespace(params=params, checkpoints=tmp_path))
+    found = tune_stage._student(stage, task, {"lr": [0.1, 0.2], "epochs": []}, tmp_path / "teacher")
+    whole = distill.implicit.DistillOptions(**budget)
+    assert seen == [(replace(whole, lr=lr), tmp_path / "teacher") for lr in (0.1, 0.2)]
+    assert [(t.arm, t.setting, t.chosen) for t in found] == [("implicit", "lr", 0.2)]

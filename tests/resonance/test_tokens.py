@@ -177,6 +177,9 @@ def test_where_every_token_is_read_nothing_is_said():
         warnings.simplefilter("error")
         wrap_with_resonance(vit(global_pool="avg"), [1, 2, 3], rank=3, example_input=X)
         wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=IDS)
+        fresh = vit()
+        nn.init.zeros_(fresh.head.weight)  # an answer that nothing moves says nothing of what it reads
+        wrap_with_resonance(fresh, [1, 2, 3], rank=3, example_input=X)
 
 
 def test_running_mean():
