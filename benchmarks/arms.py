@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.rivals import FullSpaceLoop, RerunBackbone, concatenation, lora
-from dynaxx import wrap_with_resonance
-from dynaxx.resonance import ResonanceError, ResonantModel
+from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
 
 BARE = "bare backbone"
 ITERATIONS = (1, 5, 20)

@@ -13,9 +13,10 @@ from benchmarks.bars import Bar, Spread, ratio
 from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
+from dynaxx.fixed_point.iteration import iterate, picard
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.engine import Engine
-from dynaxx.resonance.loop import iterate, message_update, picard
+from dynaxx.resonance.loop import message_update
+from dynaxx.resonance.resonator import Engine
 
 BAR = 1.0
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.bars import Spread, Verdict
 from benchmarks.profile import Operation
-from dynaxx.evaluation.files import write_text
-from dynaxx.evaluation.hardware import hardware
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.files import write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "peft", "jax", "jaxlib", "numpy")
 

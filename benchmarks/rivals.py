@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynaxx import ResonantModel
+from dynaxx.backbone._linear_head import Head
+from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone.taps import tapped
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
-from dynaxx.evaluation.arms.tap_probe import TapProbe
-from dynaxx.resonance import ResonantModel
+from dynaxx.evaluation.arms.models import TapProbe
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.classifier import find_classifier
-from dynaxx.resonance.engine import Engine
 from dynaxx.resonance.grid import from_grid, grid_of
-from dynaxx.resonance.head import Head
-from dynaxx.resonance.taps import tapped
+from dynaxx.resonance.resonator import Engine
 
 
 class FullSpaceLoop(nn.Module):

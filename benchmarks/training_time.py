@@ -12,8 +12,8 @@ from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
 from benchmarks.training_step import RESIDUAL_SHARE, Step
-from dynaxx.resonance import ResonantModel
-from dynaxx.training.feature_cache import FeatureCache
+from dynaxx import ResonantModel
+from dynaxx.training.cache.features import FeatureCache
 
 READ = "a batch into the cache"
 CACHED = "resonance, a step from the cache"

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from dynaxx.evaluation.arms.probes import train_baseline
-from pipelines.stage import Stage, run
-from pipelines.task import build_task, each_seed, summary
+from dynaxx.evaluation.arms.linear_probes import train_baseline
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import build_task, each_seed, summary
 
 
 def body(stage: Stage) -> str:

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dynaxx.evaluation.files import write_text
+from dynaxx.files import write_text
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PARAMS = Path("params.yaml")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dynaxx.evaluation.arms import implicit
 from dynaxx.evaluation.arms.task import LoggerFactory
-from dynaxx.evaluation.tuning import chosen, read_tuned
-from pipelines.stage import OUTPUTS, Stage, run
-from pipelines.task import TUNED, build_task, each_seed, summary
+from dynaxx.evaluation.validation.tuning import chosen, read_tuned
+from pipelines.common.stage import OUTPUTS, Stage, run
+from pipelines.common.task import TUNED, build_task, each_seed, summary
 
 
 def body(stage: Stage) -> str:

@@ -10,10 +10,10 @@ from dynaxx.data import draw, load_prepared
 from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
 from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.results import Task
-from dynaxx.training.backbone import load_backbone
-from pipelines.source import open_source
-from pipelines.stage import OUTPUTS, Stage, run
-from pipelines.trained import trained_arms
+from dynaxx.training.pretrained import load_backbone
+from pipelines.common.source import open_source
+from pipelines.common.stage import OUTPUTS, Stage, run
+from pipelines.common.trained import trained_arms
 
 
 def body(stage: Stage) -> str:

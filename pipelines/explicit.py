@@ -3,8 +3,8 @@
 from functools import partial
 
 from dynaxx.evaluation.arms import explicit
-from pipelines.stage import Stage, run
-from pipelines.task import build_task, each_seed, summary, tuned
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import build_task, each_seed, summary, tuned
 
 
 def body(stage: Stage) -> str:

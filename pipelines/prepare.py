@@ -1,8 +1,8 @@
 """Stage `prepare`: check the data, decode the training images once, and split them."""
 
 from dynaxx.data import prepare
-from pipelines.source import open_source
-from pipelines.stage import Stage, run
+from pipelines.common.source import open_source
+from pipelines.common.stage import Stage, run
 
 
 def body(stage: Stage) -> str:

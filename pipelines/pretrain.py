@@ -1,8 +1,8 @@
 """Stage `pretrain`: train the stand-in backbone, or check the trained model that the user brings."""
 
 from dynaxx.data import load_prepared
-from dynaxx.training.backbone import bring, train_backbone
-from pipelines.stage import OUTPUTS, Stage, run
+from dynaxx.training.pretrained import bring, train_backbone
+from pipelines.common.stage import OUTPUTS, Stage, run
 
 
 def body(stage: Stage) -> str:

@@ -9,14 +9,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from dynaxx.data import Prepared, load_prepared
-from dynaxx.evaluation.brief import write_brief
-from dynaxx.evaluation.choice_grids import Choices
-from dynaxx.evaluation.deployed import write_deployment
-from dynaxx.evaluation.labels import read_by_labels
-from dynaxx.evaluation.report import write_plots, write_report
+from dynaxx.deployment import write_deployment
+from dynaxx.evaluation.report.one_pager import write_brief
+from dynaxx.evaluation.report.page import write_plots, write_report
+from dynaxx.evaluation.report.validation_tables import Choices
 from dynaxx.evaluation.results import ArmResult, Evaluation
-from dynaxx.evaluation.tuning import read_tuned
-from dynaxx.evaluation.varying import read_varied
+from dynaxx.evaluation.validation.label_curve import read_by_labels
+from dynaxx.evaluation.validation.size_curve import read_varied
+from dynaxx.evaluation.validation.tuning import read_tuned
 from dynaxx.tracking import (
     MODEL,
     ChildRecord,
@@ -27,10 +27,10 @@ from dynaxx.tracking import (
     tracking_uri,
     write_environment,
 )
-from dynaxx.training.backbone import load_backbone
-from pipelines.stage import OUTPUTS, Stage, run, stage_key
-from pipelines.task import BY_LABELS, LOGGED, TUNED, VARIED
-from pipelines.trained import STAGE
+from dynaxx.training.pretrained import load_backbone
+from pipelines.common.stage import OUTPUTS, Stage, run, stage_key
+from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED
+from pipelines.common.trained import STAGE
 
 PAGES = (
     "params.yaml",

@@ -4,8 +4,8 @@ from omegaconf import DictConfig
 
 from dynaxx.evaluation.arms.task import Task
 from dynaxx.selection import Selection, select_layers
-from pipelines.stage import Stage, run
-from pipelines.task import build_task
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import build_task
 
 
 def chosen_layers(params: DictConfig, task: Task) -> Selection:

@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.report.terminal import arms_table
 from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.table import arms_table
-from pipelines.stage import OUTPUTS
+from pipelines.common.stage import OUTPUTS
 
 
 def main() -> int:

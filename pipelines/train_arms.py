@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from dynaxx.evaluation.arms.rivals import RIVALS
-from pipelines.options import rivals
-from pipelines.stage import Stage, run
-from pipelines.task import build_task, each_seed, summary, tuned
+from dynaxx.evaluation.arms.registry import RIVALS
+from pipelines.common.options import rivals
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import build_task, each_seed, summary, tuned
 
 
 def body(stage: Stage) -> str:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynaxx.evaluation.arms import explicit, implicit
-from dynaxx.evaluation.arms.probes import train_baseline
-from dynaxx.evaluation.arms.rivals import CONVERGED, RIVALS
+from dynaxx.evaluation.arms.linear_probes import train_baseline
+from dynaxx.evaluation.arms.registry import CONVERGED, RIVALS
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.evaluation.tuning import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
-from pipelines.options import listed, rivals
-from pipelines.stage import Stage, run
-from pipelines.task import TUNED, build_task
+from dynaxx.evaluation.validation.tuning import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
+from pipelines.common.options import listed, rivals
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import TUNED, build_task
 
 
 def body(stage: Stage) -> str:

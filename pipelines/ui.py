@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from dynaxx.tracking import TrackingError, tracking_uri
-from pipelines.stage import read_params
+from pipelines.common.stage import read_params
 
 
 def main() -> int:

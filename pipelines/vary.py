@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms.probes import train_baseline
+from dynaxx.evaluation.arms.linear_probes import train_baseline
 from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.labels import ARMS, label_curve, write_by_labels
-from dynaxx.evaluation.varying import Varied, vary, write_varied
+from dynaxx.evaluation.validation.label_curve import ARMS, label_curve, write_by_labels
+from dynaxx.evaluation.validation.size_curve import Varied, vary, write_varied
 from dynaxx.selection.spread import spread
-from pipelines.options import listed
-from pipelines.stage import Stage, run
-from pipelines.task import BY_LABELS, VARIED, build_task, tuned
+from pipelines.common.options import listed
+from pipelines.common.stage import Stage, run
+from pipelines.common.task import BY_LABELS, VARIED, build_task, tuned
 
 
 def body(stage: Stage) -> str:

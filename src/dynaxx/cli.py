@@ -39,7 +39,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
 
     from dynaxx.data import load_prepared
     from dynaxx.selection.advise import advise
-    from dynaxx.training.backbone import load_backbone
+    from dynaxx.training.pretrained import load_backbone
 
     for path, command in ((params, "python -m pipelines.compose"), (outputs / "pretrain", "dvc repro pretrain")):
         if not path.exists():

@@ -9,8 +9,8 @@ from torch import nn
 from benchmarks.arms import resonant, trainable
 from benchmarks.networks import NETWORKS, QUICK
 from benchmarks.rivals import FullSpaceLoop, RerunBackbone, concatenation, lora
+from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.lora import adapter_size, nearest_rank
-from dynaxx.resonance import ResonantModel
 
 
 @pytest.fixture(scope="module")

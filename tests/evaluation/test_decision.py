@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 import pytest
-from example_evaluation import make_arm
+from support.example_evaluation import make_arm
 
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from example_evaluation import make_arm
+from support.example_evaluation import make_arm
 from test_decision import BEATEN, BIG, FAST, RIVALS, SMALL, UNPROVEN, WORSE, ZERO, run, said, versus
 
 from dynaxx.evaluation.decision import decide

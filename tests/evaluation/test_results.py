@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from example_evaluation import make_evaluation
+from support.example_evaluation import make_evaluation
 
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.results import Comparison, Evaluation
-from dynaxx.evaluation.statistics import mcnemar, paired_bootstrap
+from dynaxx.evaluation.statistics.paired import mcnemar, paired_bootstrap
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.record import ArmFacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from dynaxx import load_resonance
 from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.tuning import read_tuned
-from dynaxx.training.backbone import load_backbone
+from dynaxx.evaluation.validation.tuning import read_tuned
+from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 

@@ -9,15 +9,15 @@ import urllib.request
 import numpy as np
 import pytest
 import torch
-from conftest import environment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
+from support.project import environment
 
 from dynaxx.data import Digits, normalise
-from dynaxx.evaluation.arms.facts import load_arm
+from dynaxx.evaluation.arms.record import load_arm
 from dynaxx.services.ports import answers, free_port, wait_for
-from dynaxx.training.backbone import load_backbone
+from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 

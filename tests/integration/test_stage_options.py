@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 from omegaconf import OmegaConf
 
-from dynaxx.evaluation.arms.facts import ArmFacts
+from dynaxx.evaluation.arms.record import ArmFacts
 from dynaxx.evaluation.arms.task import Task, TrainOptions
-from dynaxx.evaluation.tuning import Tuned, write_tuned
+from dynaxx.evaluation.validation.tuning import Tuned, write_tuned
 from pipelines import distill
 from pipelines import tune as tune_stage
-from pipelines.options import listed, rivals
+from pipelines.common.options import listed, rivals
 
 
 def test_what_is_listed():

@@ -7,15 +7,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from staging import change, fails, folder_of_images, use_folder
+from support.staging import change, fails, folder_of_images, use_folder
 
-import pipelines.stage
+import pipelines.common.stage
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
+from dynaxx.evaluation.arms.record import ArmFacts, load_arm
 from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers, tune
-from pipelines.stage import run
-from pipelines.task import build_task
+from pipelines.common.stage import run
+from pipelines.common.task import build_task
 
 
 def test_a_network_that_is_given_sees_images_as_it_was_trained_to(empty_project, capsys):
@@ -27,7 +27,7 @@ def test_a_network_that_is_given_sees_images_as_it_was_trained_to(empty_project,
     change(model__std=[0.7])
     run("pretrain", pretrain.body)
     assert "data.pretrain_fraction=0" in capsys.readouterr().out  # half the labels would lie idle
-    task = build_task(pipelines.stage.read_params(), taps=[])
+    task = build_task(pipelines.common.stage.read_params(), taps=[])
     assert (task.mean, task.std) == ((0.1,), (0.7,))
 
 
@@ -40,7 +40,7 @@ def test_another_split_of_the_same_images_is_another_task(empty_project):
         change(data__split_seed=seed)
         run("prepare", prepare.body)
         run("pretrain", pretrain.body)
-        fingerprints.append(build_task(pipelines.stage.read_params(), taps=[]).fingerprint)
+        fingerprints.append(build_task(pipelines.common.stage.read_params(), taps=[]).fingerprint)
     assert fingerprints[0] == fingerprints[2] != fingerprints[1]
 
 
@@ -130,13 +130,13 @@ def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empt
 def test_another_key_is_another_work_folder(empty_project):
     for name in ("prepare", "pretrain", "baseline", "select_layers"):
         (Path("outputs") / name).mkdir(parents=True, exist_ok=True)
-    first = pipelines.stage.stage_key("explicit")
-    assert pipelines.stage.stage_key("explicit") == first
+    first = pipelines.common.stage.stage_key("explicit")
+    assert pipelines.common.stage.stage_key("explicit") == first
     change(evaluate__rounds=7)
-    assert pipelines.stage.stage_key("explicit") == first  # not its section
+    assert pipelines.common.stage.stage_key("explicit") == first  # not its section
     change(resonance__rank=5)
-    assert pipelines.stage.stage_key("explicit") != first
+    assert pipelines.common.stage.stage_key("explicit") != first
     change(resonance__rank=4)
-    assert pipelines.stage.stage_key("explicit") == first
+    assert pipelines.common.stage.stage_key("explicit") == first
     (Path("outputs/baseline") / "new").write_text("content")
-    assert pipelines.stage.stage_key("explicit") != first
+    assert pipelines.common.stage.stage_key("explicit") != first

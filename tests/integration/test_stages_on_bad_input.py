@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from staging import change, fails, folder_of_images, use_folder
+from support.staging import change, fails, folder_of_images, use_folder
 
 from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, prepare, pretrain, select_layers
-from pipelines.stage import run
+from pipelines.common.stage import run
 
 
 def test_bad_data_is_one_line_each(empty_project, capsys):

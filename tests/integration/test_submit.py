@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
+from pipelines.common.submit import submit
 from pipelines.compose import compose_all
-from pipelines.submit import submit
 
 
 @pytest.mark.parametrize(

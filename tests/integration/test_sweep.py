@@ -12,12 +12,12 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
-from conftest import environment
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from servers import real_postgres
+from support.project import environment
+from support.servers import real_postgres
 
 import pipelines.sweep
 from dynaxx.search import WORKER, best, open_storage

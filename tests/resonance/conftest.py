@@ -11,6 +11,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # the naive reference lies besid
 @pytest.fixture
 def plain():
     """The hand-written network."""
-    from nets import Plain
+    from support.nets import Plain
 
     return Plain().eval()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nets import PLAIN_TAPS, Plain, images
+from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceConfig, ResonanceError, load_resonance, wrap_with_resonance
 from dynaxx.resonance.couplings import Couplings

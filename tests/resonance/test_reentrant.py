@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import PLAIN_TAPS, Plain, images, trained_like
+from support.nets import PLAIN_TAPS, Plain, images, trained_like
 from torch import nn
 
 from dynaxx import ResonanceError, load_resonance, wrap_with_resonance

@@ -5,15 +5,15 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nets_for_selection import Forgetful, images
+from support.selection_nets import Forgetful, images
 from torch import nn
 
+from dynaxx import ResonanceError
 from dynaxx.cli import main
-from dynaxx.resonance import ResonanceError
 from dynaxx.selection import advise, gather
 from dynaxx.selection.advise import judge
-from dynaxx.selection.calibration import PAIRS, Pair, expect, left_out, read_pairs
 from dynaxx.selection.evidence import Evidence
+from dynaxx.selection.expected_gain import PAIRS, Pair, expect, left_out, read_pairs
 
 MEAN, STD = [0.5], [0.2]
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from nets_for_selection import Forgetful, images
+from support.selection_nets import Forgetful, images
 
 from dynaxx import ResonanceError
 from dynaxx.selection import Score, candidates, choose, select_layers

@@ -11,7 +11,7 @@ from dynaxx.tracking import TrackingError
 from dynaxx.tracking.client import connect
 
 pytest.importorskip("mlflow")
-from stores import open_live, reconcile, runs
+from support.stores import open_live, reconcile, runs
 
 
 def test_a_restarted_stage_continues_its_run(uri: str) -> None:

@@ -14,7 +14,18 @@ from dynaxx.tracking import TrackingError, pipeline_key
 from dynaxx.tracking.client import connect
 
 pytest.importorskip("mlflow")
-from stores import KEY, OTHER_KEY, children_of, content, in_process, kill_self, open_live, reconcile, record, runs
+from support.stores import (
+    KEY,
+    OTHER_KEY,
+    children_of,
+    content,
+    in_process,
+    kill_self,
+    open_live,
+    reconcile,
+    record,
+    runs,
+)
 
 
 def test_the_key_ignores_the_report_stage_and_nothing_else() -> None:

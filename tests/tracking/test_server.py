@@ -6,8 +6,8 @@ from functools import partial
 
 import psycopg
 import pytest
-from servers import real_postgres
-from stores import in_process
+from support.servers import real_postgres
+from support.stores import in_process
 
 from dynaxx.services import ServicesError, mlflow_server, postgres
 from dynaxx.services.ports import free_port

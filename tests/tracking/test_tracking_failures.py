@@ -12,7 +12,7 @@ from dynaxx.tracking import TrackingError
 from dynaxx.tracking.client import connect
 
 pytest.importorskip("mlflow")
-from stores import content, in_process, kill_self, open_live, reconcile, record, runs
+from support.stores import content, in_process, kill_self, open_live, reconcile, record, runs
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, "fast"])

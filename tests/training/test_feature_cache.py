@@ -10,9 +10,10 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
-from dynaxx.training import feature_build, feature_cache
-from dynaxx.training.cached_data import CachedData
-from dynaxx.training.feature_cache import cache_key, open_cache
+from dynaxx.training.cache import build as feature_build
+from dynaxx.training.cache import features as feature_cache
+from dynaxx.training.cache.batches import CachedData
+from dynaxx.training.cache.features import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet
 
 MEAN, STD = [0.4], [0.2]

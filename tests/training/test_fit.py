@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from small_fits import TRAINER, data, model, module, run
+from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
 from dynaxx.training.fit import fit

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dynaxx.resonance import wrap_with_resonance
+from dynaxx import wrap_with_resonance
 from dynaxx.training.small_resnet import SmallResNet
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynaxx.evaluation.compare import BASELINE
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import percent, points
 from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
+from dynaxx.evaluation.statistics.comparisons import BASELINE
 
 RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
 """The resonant arms, in the order in which they are tried."""

@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
-from dynaxx.evaluation.compare import agreements, class_gains, compare
-from dynaxx.evaluation.cost import gflops, peak_memory_mb
+from dynaxx.evaluation.arms.record import ArmFacts, load_arm
+from dynaxx.evaluation.business_value import Business, priced
+from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost.latency import interleaved_seconds, latency
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.hardware import hardware
 from dynaxx.evaluation.inside.look import LookOptions, look_inside
-from dynaxx.evaluation.metrics import accuracy, calibration_error, macro_recall, per_class_recall
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation
 from dynaxx.evaluation.results import Task as TaskSummary
-from dynaxx.evaluation.robustness import robustness
-from dynaxx.evaluation.statistics import Bootstrap
-from dynaxx.evaluation.timing import interleaved_seconds, latency
-from dynaxx.evaluation.worth import Business, priced
+from dynaxx.evaluation.robustness.accuracy import robustness
+from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare
+from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
+from dynaxx.evaluation.statistics.paired import Bootstrap
 
 BACKBONE = "backbone"
 """The bare backbone among the timed models: what ratios are to."""

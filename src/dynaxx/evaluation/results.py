@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from dynaxx.evaluation.cost.latency import Latency
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.files import write_text
 from dynaxx.evaluation.inside.look import Inside
-from dynaxx.evaluation.statistics import (
+from dynaxx.evaluation.statistics.paired import (
     Interval,
     McNemar,
     image_sign_test,
@@ -23,7 +23,7 @@ from dynaxx.evaluation.statistics import (
     relative_gain,
     sign_flip,
 )
-from dynaxx.evaluation.timing import Latency
+from dynaxx.files import write_text
 
 Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
 

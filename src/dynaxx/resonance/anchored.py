@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dynaxx.fixed_point.iteration import relative_residual
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.loop import Loop, message_update, relative_residual
+from dynaxx.resonance.loop import Loop, message_update
 
 if TYPE_CHECKING:
-    from dynaxx.resonance.engine import Engine
+    from dynaxx.resonance.resonator import Engine
 
 
 class AnchoredLoop(Loop):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dynaxx.backbone.tokens import running_mean
 from dynaxx.resonance.bottleneck import Grid
 from dynaxx.resonance.grid import grid_of, to_grid
-from dynaxx.resonance.tokens import running_mean
 
 
 class Anchors(NamedTuple):

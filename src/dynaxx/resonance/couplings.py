@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynaxx.resonance.errors import ResonanceError
+from dynaxx.errors import ResonanceError
 from dynaxx.resonance.hearing import Hearing, hearing
 from dynaxx.resonance.topology import Pair
 

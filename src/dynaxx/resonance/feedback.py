@@ -8,12 +8,12 @@ Shape suffixes: R message channels.
 import torch
 from torch import Tensor, nn
 
+from dynaxx.config import ResonanceConfig
+from dynaxx.fixed_point.certificate import gains, returning
+from dynaxx.fixed_point.contraction import Stability, stability_of
 from dynaxx.resonance.bottleneck import Bottleneck
-from dynaxx.resonance.certificate import gains, returning
-from dynaxx.resonance.config import ResonanceConfig
 from dynaxx.resonance.couplings import Couplings
 from dynaxx.resonance.gates import G_MAX
-from dynaxx.resonance.stability import Stability, stability_of
 
 
 class Feedback(nn.Module):

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dynaxx.resonance.tokens import running_mean
+from dynaxx.backbone.tokens import running_mean
 from dynaxx.resonance.topology import Pair
 
 G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}

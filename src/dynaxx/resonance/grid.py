@@ -6,8 +6,8 @@ Shape suffixes: B batch, P positions of the grid, C channels.
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynaxx.errors import ResonanceError
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.errors import ResonanceError
 
 
 def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dynaxx.fixed_point.iteration import relative_residual
 from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.grid import from_grid
-from dynaxx.resonance.loop import Loop, relative_residual
+from dynaxx.resonance.loop import Loop
 
 if TYPE_CHECKING:
-    from dynaxx.resonance.engine import Engine
+    from dynaxx.resonance.resonator import Engine
 
 Segment = Callable[[Sequence[Tensor], Sequence[object]], Tensor]
 """f_l: from the states of all taps, and what the segments read that no tap changes, to tap l."""

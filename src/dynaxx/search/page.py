@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.evaluation.plot_style import GRID, INK, PALETTE, layout
-from dynaxx.evaluation.templates import render
+from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
+from dynaxx.templates import render
 
 SLICED = ("resonance.T", "resonance.rank", "resonance.damping")
 """What is drawn against accuracy one by one and in pairs, where it was tuned."""
@@ -27,7 +27,7 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    from dynaxx.evaluation.files import write_text
+    from dynaxx.files import write_text
 
     drawn = {name: figure for name, figure in _figures(study, front, chosen).items() if figure is not None}
     config = {"responsive": True, "displaylogo": False, "displayModeBar": False}

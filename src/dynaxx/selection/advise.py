@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dynaxx import ResonanceConfig
 from dynaxx.data import LabelledImages
-from dynaxx.resonance import ResonanceConfig
-from dynaxx.selection.calibration import Expectation, Pair, expect, read_pairs
 from dynaxx.selection.evidence import Evidence, gather
+from dynaxx.selection.expected_gain import Expectation, Pair, expect, read_pairs
 from dynaxx.selection.overhead import overhead
 
 NEWS = 0.9

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dynaxx.resonance import ResonanceError, stages
+from dynaxx import ResonanceError, stages
 
 
 @torch.no_grad()

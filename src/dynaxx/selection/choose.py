@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dynaxx.resonance import ResonanceError
+from dynaxx import ResonanceError
 from dynaxx.selection.scores import Score
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynaxx import ResonanceError
+from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone.layers import resolve
 from dynaxx.data import LabelledImages, stratified_halves
-from dynaxx.resonance import ResonanceError
-from dynaxx.resonance.classifier import find_classifier
-from dynaxx.resonance.layers import resolve
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.scores import CKA_SAMPLES, mutual_information, predicted
-from dynaxx.training.features import PENULTIMATE, pooled_features
+from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 FEWEST = 100
 """Images below which nothing can be told."""

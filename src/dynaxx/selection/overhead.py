@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynaxx.resonance import wrap_with_resonance
+from dynaxx import wrap_with_resonance
 
 
 def overhead(backbone: nn.Module, taps: list[str], example: Tensor, options: dict[str, Any]) -> float:

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from dynaxx import ResonanceConfig
+from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone.layers import resolve
 from dynaxx.data import LabelledImages, stratified_halves
-from dynaxx.resonance import ResonanceConfig
-from dynaxx.resonance.classifier import find_classifier
-from dynaxx.resonance.layers import resolve
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import choose
 from dynaxx.selection.overhead import overhead
 from dynaxx.selection.scores import Score, score
-from dynaxx.training.features import PENULTIMATE, pooled_features
+from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 
 @dataclass(frozen=True)

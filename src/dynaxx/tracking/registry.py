@@ -78,7 +78,7 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
     import torch
     from mlflow.models import infer_signature
 
-    from dynaxx.evaluation.deployed import Deployed
+    from dynaxx.deployment import Deployed
 
     deployed = Deployed(deployment)
     answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.facts.classes)

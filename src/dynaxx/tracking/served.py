@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from dynaxx.evaluation.deployed import Deployed
+from dynaxx.deployment import Deployed
 
 
 class ServedModel(PythonModel):

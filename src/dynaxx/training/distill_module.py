@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynaxx.resonance import Anchors, ResonantModel
+from dynaxx import Anchors, ResonantModel
 from dynaxx.training.resonance_module import ResonanceModule
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dynaxx.data.progress import track
-from dynaxx.resonance.statistics import moments
+from dynaxx.resonance.standardise import moments
 
 ITERATIONS = 2000
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from dynaxx.resonance import Anchors, ResonantModel
-from dynaxx.resonance.agreement import Agreement
+from dynaxx import Anchors, ResonantModel
+from dynaxx.resonance.output import Agreement
 
 
 class ResonanceModule(pl.LightningModule):

@@ -9,7 +9,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from dynaxx.resonance import ResonantModel
+from dynaxx import ResonantModel
 
 
 class ShardedBackbone(DDPStrategy):

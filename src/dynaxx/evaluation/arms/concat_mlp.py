@@ -5,16 +5,16 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from dynaxx.evaluation.arms.facts import ArmFacts, save_mlp
-from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.matching import explicit_parameters
+from dynaxx.evaluation.arms.recipe import fit_arm
+from dynaxx.evaluation.arms.record import ArmFacts, save_mlp
 from dynaxx.evaluation.arms.resonant import resonant, source
 from dynaxx.evaluation.arms.tap_mlp import TapMLP
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance.statistics import moments
-from dynaxx.training.cached_data import CachedData
+from dynaxx.resonance.standardise import moments
+from dynaxx.training.cache.batches import CachedData
+from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
-from dynaxx.training.rank import rank_zero
 
 
 def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:

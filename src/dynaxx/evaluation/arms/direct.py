@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import ResonantModel
 
 HIDDEN = 2
 """Hidden channels for each channel of the rank: the student's inner layer is then as wide as its output."""

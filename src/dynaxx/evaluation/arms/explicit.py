@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
+from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.resonant import resonant, train_resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import ResonantModel
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.resonance_module import ResonanceModule
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from dynaxx.evaluation.arms.facts import ArmFacts, load_arm
+from dynaxx import ResonantModel
+from dynaxx.evaluation.arms.record import ArmFacts, load_arm
 from dynaxx.evaluation.arms.resonant import train_resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import ResonantModel
 from dynaxx.training.distill_module import DistillModule
 from dynaxx.training.resonance_module import ResonanceModule
 

@@ -6,9 +6,9 @@ What explicit gains over it is owed to what the earlier layers know, and not to 
 from dataclasses import replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms.echo import ECHOES, echoed
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.repeated_tap import ECHOES, echoed
 from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
 

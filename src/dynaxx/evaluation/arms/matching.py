@@ -3,9 +3,9 @@
 import warnings
 from collections.abc import Callable
 
+from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.resonant import resonant
 from dynaxx.evaluation.arms.task import Task
-from dynaxx.resonance import ResonantModel
 
 OFF = 0.1
 """Share by which a rival's size may be off before a warning says so."""

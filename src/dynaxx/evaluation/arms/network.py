@@ -5,13 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
-from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
-from dynaxx.evaluation.arms.fitting import fit_arm
+from dynaxx.backbone.head import find_classifier
 from dynaxx.evaluation.arms.images import image_data
+from dynaxx.evaluation.arms.recipe import fit_arm
+from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance.classifier import find_classifier
+from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
-from dynaxx.training.rank import rank_zero
 
 
 def starting(task: Task, seed: int) -> nn.Module:

@@ -11,16 +11,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
-from dynaxx.evaluation.arms.facts import ArmFacts, load_probe, save_backbone
-from dynaxx.evaluation.arms.fitting import fit_arm
 from dynaxx.evaluation.arms.images import image_data
+from dynaxx.evaluation.arms.recipe import fit_arm
+from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.training.cached_data import CachedData
-from dynaxx.training.feature_cache import FeatureCache, cache_key, open_cache
-from dynaxx.training.rank import rank_zero
+from dynaxx.training.cache.batches import CachedData
+from dynaxx.training.cache.features import FeatureCache, cache_key, open_cache
+from dynaxx.training.distributed import rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
 ONE_PASS = {"dynamics": "anchored", "order": "gauss_seidel"}

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynaxx.resonance import Anchors
+from dynaxx import Anchors
+from dynaxx.backbone._linear_head import Head
+from dynaxx.backbone.taps import tapped
 from dynaxx.resonance.grid import grid_of, to_grid
-from dynaxx.resonance.head import Head
-from dynaxx.resonance.taps import tapped
 
 
 class TapMLP(nn.Module):

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynaxx import ResonantModel
 from dynaxx.data.progress import track
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
-from dynaxx.resonance import ResonantModel
+from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, paired_bootstrap
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynaxx.resonance import ResonantModel
+from dynaxx import ResonantModel
 
 
 @dataclass(frozen=True)

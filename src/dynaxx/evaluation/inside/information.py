@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynaxx.resonance import ResonantModel, tap_states
+from dynaxx import ResonantModel, tap_states
 
 COMPONENTS = 16
 """Principal components of each tap that are compared; a tenth of a thousand images could not bear many more."""

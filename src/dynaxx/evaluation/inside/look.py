@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dynaxx import ResonantModel
 from dynaxx.data import LabelledImages, normalise
 from dynaxx.evaluation.inside.ablation import Ablation, ablations
 from dynaxx.evaluation.inside.attribution import Attribution, attributions
@@ -16,9 +17,8 @@ from dynaxx.evaluation.inside.iterations import Iterations, iterations
 from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
 from dynaxx.evaluation.inside.pictures import photograph
 from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, settled_shares
-from dynaxx.evaluation.statistics import Bootstrap
-from dynaxx.resonance import ResonantModel
-from dynaxx.resonance.solve import STEPS
+from dynaxx.evaluation.statistics.paired import Bootstrap
+from dynaxx.fixed_point.solve import STEPS
 
 SOME = 1000
 """Test images of which residuals, gates and mutual information are measured, class by class alike."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dynaxx import ResonantModel, tap_states
 from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
-from dynaxx.resonance import ResonantModel, tap_states
 
 
 def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:

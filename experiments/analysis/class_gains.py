@@ -1,0 +1,44 @@
+"""The long tail class by class: what explicit gains where few images were there to learn from.
+
+Shape legend: S seeds, N test images.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from dynaxx.evaluation.statistics.paired import holm, mean_interval, sign_flip
+from experiments.analysis.findings import EXPLICIT
+from experiments.analysis.tables import markdown, points
+from experiments.predictions import FOLDER, LABELS, SUFFIX, read_scores
+from experiments.tasks.cifar10 import CIFAR10, TAIL
+
+RIVALS = ("baseline", "direct")
+
+Answers = Mapping[int, NDArray[np.float64]]
+"""Seed → 1 for each image that was answered correctly, (N,)."""
+
+
+def rare_classes(regime: str) -> str:
+    """A row a class, the rarest in training first; p by sign flips over seeds, adjusted by Holm over the classes."""
+    scores, labels = read_scores()[regime], load_file(FOLDER / f"{regime}{SUFFIX}")[LABELS].numpy()
+    most, last = TAIL["task.imbalance"], len(CIFAR10) - 1
+    rows = [[name, f"{100 * most ** (-k / last):.0f}"] for k, name in enumerate(CIFAR10)]
+    for rival in RIVALS:
+        for row, cells in zip(rows, class_gains(scores[EXPLICIT], scores[rival], labels), strict=True):
+            row += cells
+    header = [cell for rival in RIVALS for cell in (f"explicit − {rival}", "p, Holm")]
+    return markdown(["class", "images to train on, % of the first's", *header], rows[::-1])
+
+
+def class_gains(own: Answers, other: Answers, labels: NDArray[np.uint8]) -> list[tuple[str, str]]:
+    """Of each class the difference in recall, points with its interval, and p; (N,) labels."""
+    seeds = sorted(set(own) & set(other))
+    gaps_SN = np.stack([own[seed] - other[seed] for seed in seeds])
+    of_class = [gaps_SN[:, labels == number] for number in np.unique(labels)]
+    p = [sign_flip(gaps.mean(1).tolist(), [0.0] * len(seeds)) for gaps in of_class]
+    known = [value for value in p if value is not None]
+    adjusted = [f"{value:.3f}" for value in holm(known)] if known else ["too few seeds"] * len(p)
+    return [(points(mean_interval(gaps.mean(0))), told) for gaps, told in zip(of_class, adjusted, strict=True)]

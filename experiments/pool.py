@@ -1,0 +1,73 @@
+"""Jobs in several processes, each as soon as what it needs is there; what is complete is not run again."""
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from experiments.job import Job
+
+Run = Callable[[Job, DictConfig, Path], str]
+
+
+def run_all(
+    jobs: Sequence[Job], run: Run, params: DictConfig, root: Path, *, workers: int, threads: int, until: float
+) -> list[str]:
+    """Run what is missing, the first in the list first.
+
+    Args:
+        run: does one job; has to be importable by name.
+        workers: processes at a time.
+        threads: of torch in each.
+        until: time of day, as `time.time()` has it, after which no further job is begun.
+
+    Returns:
+        The names of the jobs that failed, or that were not begun for want of time or of what they need.
+    """
+    waiting = [job for job in jobs if not job.done(root)]
+    named, done = {job.name for job in waiting}, {job.name for job in jobs if job.done(root)}
+    missed: list[str] = []
+    running: dict[Future[str], Job] = {}
+    spawn = multiprocessing.get_context("spawn")  # a forked child of a process that has used CUDA cannot use it
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(threads,)) as pool:
+        while waiting or running:
+            for job in list(waiting):
+                needs = [need for need in job.needs() if need in named and need not in done]
+                if any(need in missed for need in needs) or time.time() > until:
+                    waiting.remove(job)
+                    missed.append(job.name)
+                elif not needs and len(running) < workers:
+                    waiting.remove(job)
+                    running[pool.submit(_one, run, job, params, root)] = job
+            if not running:
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                try:
+                    print(future.result(), flush=True)
+                    done.add(job.name)
+                except Exception as error:  # a job that fails must not end the others
+                    print(f"{job.name}: FAILED: {error}", flush=True)
+                    missed.append(job.name)
+    return missed
+
+
+def _start(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def _one(run: Run, job: Job, params: DictConfig, root: Path) -> str:
+    began = time.perf_counter()
+    try:
+        line = run(job, params, root)
+    except Exception as error:
+        if os.environ.get("DYNAXX_TRACEBACK"):
+            traceback.print_exc()
+        raise RuntimeError(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
+    return f"{line} ({time.perf_counter() - began:.0f} s)"

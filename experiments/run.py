@@ -1,0 +1,53 @@
+"""`python -m experiments.run STUDY … [--root FOLDER] [--workers N] [--threads N] [--seconds S]`: train what is missing.
+
+Reads params.yaml; `python -m pipelines.compose experiment=cifar10 data.root=PATH trainer=gpu` is what the studies in
+docs/ were run with.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.fit import run_job
+from experiments.job import CACHE, WORLD, Job
+from experiments.pool import run_all
+from experiments.tasks.cifar10 import STUDIES
+from pipelines.common.stage import read_params
+
+ROOT = Path(".dynaxx/experiments")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("studies", nargs="+", choices=list(STUDIES), metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in each")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no further fit is begun")
+    parser.add_argument("--slices", help="a .zip of image/K.png and label/K.png, for the dense task")
+    parser.add_argument("--arms", help="only these, comma-separated")
+    parser.add_argument("--seeds", help="only these, comma-separated")
+    options = parser.parse_args(arguments)
+    until = time.time() + options.seconds
+    named: dict[str, Job] = {}
+    for job in (job for study in options.studies for job in STUDIES[study]()):
+        named.setdefault(job.name, job)
+    jobs = list(named.values())
+    if options.arms:
+        jobs = [job for job in jobs if job.arm in (*options.arms.split(","), WORLD, CACHE)]
+    if options.seeds:
+        jobs = [job for job in jobs if job.arm in (WORLD, CACHE) or str(job.seed) in options.seeds.split(",")]
+    params = read_params()
+    params.slices = options.slices
+    missed = run_all(jobs, run_job, params, options.root, workers=options.workers, threads=options.threads, until=until)
+    print(
+        f"{len(jobs) - len(missed)} of {len(jobs)} jobs are complete"
+        + "".join(f"\n  missing: {m}" for m in missed[:20])
+    )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

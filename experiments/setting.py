@@ -1,0 +1,82 @@
+"""A world: prepared data, a backbone trained on a part of it, and the layers chosen; what many regimes share."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx import wrap_with_resonance
+from dynaxx.data import load_prepared, prepare, views
+from dynaxx.files import write_text
+from dynaxx.selection import select_layers
+from dynaxx.training.cache.features import cache_key, open_cache
+from dynaxx.training.pretrained import train_backbone
+from pipelines.common.source import open_source
+from pipelines.common.task import build_task
+
+
+def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+    """A copy of `params` with other values, each put in the place of what stood there.
+
+    Raises:
+        ValueError: a key that does not exist.
+    """
+    copy: Any = OmegaConf.create(OmegaConf.to_container(params))
+    for key, value in changes.items():
+        if OmegaConf.select(copy, key, default=OmegaConf) is OmegaConf:
+            raise ValueError(f"{key}={value!r}: params.yaml has no such key")
+        OmegaConf.update(copy, key, value, merge=False)
+    assert isinstance(copy, DictConfig)
+    return copy
+
+
+def build_world(params: DictConfig, folder: Path, features: Path) -> None:
+    """Prepare the data, train the backbone and choose the layers; what stands is kept."""
+    prepared_at, trained_at, chosen_at = folder / "prepare", folder / "pretrain", folder / "select_layers"
+    data = params.data
+    if not (prepared_at / "manifest.json").exists():
+        prepare(
+            open_source(data),
+            prepared_at,
+            pretrain_fraction=data.pretrain_fraction,
+            groups=data.groups,
+            split_seed=data.split_seed,
+        )
+    found = "given"
+    if not (trained_at / "backbone.json").exists():
+        trained_at.mkdir(parents=True, exist_ok=True)
+        found = train_backbone(params, load_prepared(prepared_at), trained_at, folder / "checkpoints")
+    if not (chosen_at / "selection.json").exists():
+        task = build_task(params, taps=[], root=folder, cache=features)
+        train, _ = task.split(0)
+        selection = select_layers(
+            task.backbone(),
+            task.images.subset(train),
+            task.mean,
+            task.std,
+            layers=params.select.layers,
+            taps=params.select.taps,
+            folds=params.select.folds,
+            max_images=params.select.max_images,
+            seed=0,
+            options=task.resonance,
+        )
+        chosen_at.mkdir(parents=True, exist_ok=True)
+        selection.write(chosen_at / "selection.json")
+    write_text(folder / "backbone.json", json.dumps({"backbone": found}) + "\n")
+
+
+def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
+    """The feature cache that arms in this world train from."""
+    task = build_task(params, root=folder, cache=features)
+    known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
+    if known is None:
+        return
+    model = wrap_with_resonance(task.backbone(), list(task.taps), example_input=task.example(), **task.resonance)
+    if torch.cuda.is_available():
+        model.cuda()
+    key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
+    open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)

@@ -1,0 +1,1 @@
+"""The tasks that the experiments run, one file or folder each."""

@@ -1,0 +1,56 @@
+"""`python -m experiments.tasks.convergence [--root FOLDER]`: how soon the loops of the study `main` settle, on test images."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dynaxx import ResonantModel
+from dynaxx.data import normalise
+from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.inside.residuals import settled_shares
+from dynaxx.files import write_text
+from experiments.analysis.findings import RESULTS
+from experiments.run import ROOT
+from experiments.tasks.cifar10 import COARSE
+from experiments.tasks.cifar10 import main as study
+from pipelines.common.source import open_source
+from pipelines.common.stage import read_params
+from pipelines.common.task import build_task
+
+IMAGES, ITERATIONS, TOLERANCE = 1000, 10, 1e-2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
+    root = parser.parse_args(arguments).root
+    jobs = [job for job in study() if job.arm == "explicit" and job.done(root)]
+    if not jobs:
+        print(f"error: --root {root}: no seed of explicit is complete; run the study main", file=sys.stderr)
+        return 1
+    params = read_params()
+    task = build_task(params, root=root / COARSE, cache=root / "features")
+    test = open_source(params.data).test()
+    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.mean, task.std)
+    shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}
+    for job in jobs:
+        model = load_arm(job.folder(root), task.backbone())
+        assert isinstance(model, ResonantModel)
+        for solver, found in shares.items():
+            found.append(settled_shares(model, images, ITERATIONS, TOLERANCE, solver))
+    content = {
+        "images": len(images),
+        "tolerance": TOLERANCE,
+        "seeds": len(jobs),
+        "settled after": {solver: np.mean(found, axis=0).tolist() for solver, found in shares.items()},
+    }
+    write_text(RESULTS / "settle.json", json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

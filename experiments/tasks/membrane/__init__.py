@@ -1,0 +1,1 @@
+"""Dense output: membranes in electron microscopy."""

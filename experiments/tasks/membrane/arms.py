@@ -1,0 +1,129 @@
+"""The arms of the dense task: a probe, one-pass rivals, the loop, LoRA and full fine-tuning, on batches of crops."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from dynaxx import ResonantModel
+from dynaxx.backbone._linear_head import Head
+from dynaxx.data import normalise
+from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms.lora import adapt
+from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.record import load_probe, save_probe
+from dynaxx.evaluation.arms.resonant import ONE_PASS, live_parameters, resonant
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.resonance.output import Agreement
+from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
+from dynaxx.training.finetune_module import FinetuneModule
+from dynaxx.training.fit import fit
+from dynaxx.training.probe import fit_probe
+from dynaxx.training.resonance_module import ResonanceModule
+from experiments.tasks.membrane.segmenter import enlarged
+from experiments.tasks.membrane.slices import Batch, SliceData
+
+PIXELS = 40_000
+"""On which probes are fitted."""
+
+
+class Enlarged(nn.Module):
+    """The network's logits in the resolution of its input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return enlarged(self.network(x), (x.shape[2], x.shape[3]))
+
+
+class DenseResonance(ResonanceModule):
+    """`ResonanceModule` whose logits are enlarged to the resolution of the labels."""
+
+    def forward(self, batch: Any) -> tuple[Tensor, Agreement]:
+        logits, agreement = super().forward(batch)
+        return enlarged(logits, (batch.shape[2], batch.shape[3])), agreement
+
+
+def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
+    """A converged probe on what the backbone's classifier reads, pixel by pixel."""
+    network: Any = task.backbone()
+    read: list[Tensor] = []
+    handle = network.fc.register_forward_pre_hook(lambda module, args: read.append(args[0].flatten(0, 2)))
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for images, labels in (train, val):
+        read.clear()
+        with torch.no_grad():
+            network(normalise(images, task.mean, task.std))
+        chosen = torch.randperm(len(read[0]), generator=generator)[:PIXELS]
+        parts += [read[0][chosen], labels[:, ::2, ::2].flatten()[chosen]]
+    handle.remove()
+    probe = fit_probe(parts[0], parts[1], parts[2], parts[3], task.classes, task.penalties)
+    head = Head(parts[0].shape[1], task.classes)
+    head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
+    save_probe(folder, head)
+    network.fc = head
+    return network
+
+
+def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: Path) -> tuple[nn.Module, float, int]:
+    """Train one arm on the labelled slices: the model, its best validation accuracy and its live parameters."""
+    budget = task.train
+    callbacks: list[pl.Callback] = []
+    if arm in ("full_finetune", "lora"):
+        pl.seed_everything(seed, verbose=False)
+        model: Any = task.backbone()
+        model.fc = load_probe(task.probes / f"seed-{seed}")
+        if arm == "lora":
+            model, _ = adapt(model, explicit_parameters(task, seed), with_head=True)
+        else:
+            model.requires_grad_(True)
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        module: pl.LightningModule = FinetuneModule(
+            Enlarged(model), 2, budget.lr, budget.weight_decay, still=arm == "lora"
+        )
+    else:
+        resonantly = _build(arm, task, seed)
+        resonantly.fit_statistics(SliceData.val_dataloader(_all_of(data)))
+        count, model = live_parameters(resonantly), resonantly
+        penalty = 0.0 if arm == "explicit_T1" else budget.residual_penalty
+        module = DenseResonance(
+            resonantly, classes=2, lr=budget.lr, weight_decay=budget.weight_decay, residual_penalty=penalty
+        )
+        callbacks = [ResidualGuard(), StrengthWarmup(budget.warmup)]
+    accuracy, _ = fit(
+        module,
+        data,
+        trainer=task.trainer,
+        checkpoints=checkpoints,
+        epochs=budget.epochs,
+        patience=budget.epochs,
+        seed=seed,
+        callbacks=callbacks,
+        checkpoint_every=budget.epochs,
+    )
+    return model, accuracy, count
+
+
+def _build(arm: str, task: Task, seed: int) -> ResonantModel:
+    target = explicit_parameters(task, seed)
+    if arm == "explicit":
+        return resonant(task, seed, mode="explicit")
+    if arm == "direct":
+        return direct.build(task, seed, matched_rank(lambda rank: direct.build(task, seed, rank), target))
+    if arm == "explicit_T1":
+        rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ONE_PASS), target)
+        return resonant(task, seed, mode="explicit", T=1, rank=rank, **ONE_PASS)
+    raise ValueError(f"{arm}: no such arm in the dense task")
+
+
+def _all_of(data: SliceData) -> SliceData:
+    """The training slices whole, for the statistics."""
+    whole = copy.copy(data)
+    whole.val = (data.crops.images, data.crops.labels)
+    return whole

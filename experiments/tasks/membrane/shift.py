@@ -1,0 +1,87 @@
+"""The dense task's arms on worse images, and its loop with other numbers of iterations than in training.
+
+`python -m experiments.tasks.membrane.shift --slices FILE [--root FOLDER] [--seeds 0,1,2]`: nothing is trained.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dynaxx import load_resonance
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS
+from experiments.analysis.findings import RESULTS, Finding, find, write
+from experiments.job import MEMBRANE, Job
+from experiments.run import ROOT
+from experiments.tasks.cifar10 import dense
+from experiments.tasks.membrane.task import TEST, answers, dense_task, intersection_over_union, slices
+from pipelines.common.stage import read_params
+
+STRENGTHS = (2, 4)
+ITERATIONS = (2, 4, 8, 12, 16)
+"""Trained with 8."""
+ARMS = ("explicit", "direct")
+
+
+def shifted(root: Path, path: str, seeds: Sequence[int], say: Callable[[str], None]) -> list[Finding]:
+    """Findings by corruption, both strengths together, and by number of iterations.
+
+    Raises:
+        ValueError: no seed of which both arms are complete below `root`, or no such slices.
+    """
+    params = read_params()
+    images, labels = slices(path)
+    test = list(TEST)
+    images, labels = images[test], labels[test]
+    jobs = [j for j in dense() if j.regime == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
+    if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in ARMS)):
+        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the study dense")
+
+    def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
+        task = dense_task(params, x, root / MEMBRANE, root)
+        model = load_resonance(task.backbone(), job.folder(root))
+        if T is not None:
+            model.T = T
+        return intersection_over_union(answers(model, x, task), labels).double().numpy()
+
+    found = []
+    for name, corrupt in CORRUPTIONS.items():
+        rows: dict[str, dict[int, NDArray[np.float64]]] = {arm: {} for arm in ARMS}
+        worse = [corrupt(images, strength) for strength in STRENGTHS]
+        for job in jobs:
+            rows[job.arm][job.seed] = np.mean([iou(job, x) for x in worse], axis=0)
+        found.append(find(f"membrane/{name}", "IoU", rows))
+        say(f"{name}: {found[-1].scores}")
+    for T in ITERATIONS:
+        by_arm: dict[str, dict[int, NDArray[np.float64]]] = {"explicit": {}, "direct": {}}
+        for job in jobs:
+            if job.arm in by_arm:
+                by_arm[job.arm][job.seed] = iou(job, images, T if job.arm == "explicit" else None)
+        found.append(find(f"membrane/T-{T}", "IoU", by_arm))
+        say(f"T={T}: {found[-1].scores}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--slices", required=True, help="a .zip of image/K.png and label/K.png")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5", help="comma-separated")
+    options = parser.parse_args(arguments)
+    try:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+        found = shifted(options.root, options.slices, seeds, lambda line: print(line, flush=True))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    write(found, RESULTS / "dense_shift.json", {"evaluated on": hardware(), "seeds": seeds})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

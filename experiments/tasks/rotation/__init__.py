@@ -1,0 +1,1 @@
+"""Regression: by which angle digits are turned."""

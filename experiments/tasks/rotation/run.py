@@ -1,0 +1,101 @@
+"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: by how many degrees a digit was turned, from a network of classes.
+
+Trains everything anew, needs no data and leaves params.yaml alone. The backbone is the default run's, which has seen
+upright digits alone and is frozen; it gets one output, trained on squared error. Scores are absolute errors.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from dynaxx.backbone._linear_head import Head
+from dynaxx.data import LabelledImages
+from dynaxx.data.progress import track
+from dynaxx.evaluation.arms.models import TapProbe
+from dynaxx.evaluation.arms.record import save_probe
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.statistics.paired import mean_interval, sign_flip
+from dynaxx.files import write_text
+from experiments.analysis.findings import EXPLICIT, RESULTS
+from experiments.job import WORLD, Job
+from experiments.run import ROOT
+from experiments.tasks.cifar10 import SEEDS, TUNING
+from experiments.tasks.digits import default_params, train
+from experiments.tasks.rotation.task import Turned, errors, ridge, trained
+from pipelines.common.source import open_source
+from pipelines.common.task import build_task
+
+RATES = (1.5e-3, 5e-3, 1.5e-2)
+LOOPS = (EXPLICIT, "direct")
+
+
+def with_one_output(task: Task, seed: int, head: Head) -> Task:
+    """The task, but that it has one output, which in this seed starts from `head`."""
+    save_probe(task.probes / f"seed-{seed}", head)
+    return replace(task, images=LabelledImages(task.images.images, 0 * task.images.labels, ("angle",)))
+
+
+def one_seed(task: Task, seed: int, asked: Turned | None, rates: dict[str, float]) -> dict[str, Tensor]:
+    """The errors of every arm, on `asked` or, if that is None, on the seed's validation images."""
+    train_index, val_index = task.split(seed)
+    every = Turned.of(task.images.images, seed=0)
+    seen, asked = every.part(train_index), every.part(val_index) if asked is None else asked
+    head = ridge(task, seen, ())
+    models: dict[str, nn.Module] = {
+        "baseline": TapProbe(task.backbone(), (), head),
+        "concat_probe": TapProbe(task.backbone(), task.taps, ridge(task, seen, task.taps)),
+    }
+    angle = with_one_output(task, seed, head)
+    models |= {arm: trained(angle, arm, seed, seen, rates[arm]) for arm in LOOPS}
+    return {arm: errors(model, asked, task) for arm, model in models.items()}
+
+
+def found(
+    params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS, rates: Sequence[float] = RATES
+) -> dict[str, Any]:
+    """Each arm's error at the learning rate that validation chose, and the gaps of explicit, as shares of the arm's."""
+    train([Job("digits", "", WORLD, 0)], params, root, "preparing the digits")
+    folder = root / "digits"
+    task = replace(build_task(params, root=folder, cache=root / "features"), probes=folder / "regression" / "baseline")
+    tried = {rate: one_seed(task, TUNING[0], None, dict.fromkeys(LOOPS, rate)) for rate in track(list(rates), "tuning")}
+    best = {arm: min(rates, key=lambda rate: float(tried[rate][arm].mean())) for arm in LOOPS}
+    asked = Turned.of(open_source(params.data).test().images, seed=1)
+    by_seed = [one_seed(task, seed, asked, best) for seed in track(list(seeds), "turning digits")]
+    error_SN = {arm: torch.stack([e[arm] for e in by_seed]).double().numpy() for arm in by_seed[0]}
+    against = {}
+    for arm in error_SN:
+        if arm != EXPLICIT:
+            gap_SN = (error_SN[EXPLICIT] - error_SN[arm]) / error_SN[arm].mean()
+            per_seed = gap_SN.mean(1).tolist()
+            p = sign_flip(per_seed, [0.0] * len(per_seed))
+            against[arm] = {"relative": asdict(mean_interval(gap_SN.mean(0))), "per_seed": per_seed, "p": p}
+    return {
+        "seeds": len(by_seed),
+        "images": len(asked.angles),
+        "validation": {f"{rate:g}": {arm: float(e[arm].mean()) for arm in LOOPS} for rate, e in tried.items()},
+        "rates": best,
+        "degrees": {arm: float(e.mean()) for arm, e in error_SN.items()},
+        "against": against,
+        "evaluated on": hardware(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--root", type=Path, default=ROOT, help="where the backbone is kept")
+    root = parser.parse_args(arguments).root
+    write_text(RESULTS / "regression.json", json.dumps(found(default_params(), root), indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

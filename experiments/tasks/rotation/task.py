@@ -1,0 +1,104 @@
+"""A regression on a network of classes: by how many degrees an image was turned, and the arms that are to tell.
+
+Shapes: x_NCHW normalised images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.functional import InterpolationMode, rotate
+
+from dynaxx import ResonantModel
+from dynaxx.backbone._linear_head import Head
+from dynaxx.backbone.head import find_classifier
+from dynaxx.data import normalise
+from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.resonant import resonant
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
+from dynaxx.training.resonance_module import one_cycle
+from experiments.analysis.findings import EXPLICIT
+
+MOST = 45.0
+"""Degrees, to either side."""
+EPOCHS = 60
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Images, uint8 (N, C, H, W), and by which share of `MOST` each was turned, (N,)."""
+
+    images: Tensor
+    angles: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, seed: int) -> "Turned":
+        """Turn each by an angle drawn evenly."""
+        angles = 2 * torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) - 1
+        pairs = zip(images, (MOST * angles).tolist(), strict=True)
+        return cls(torch.stack([rotate(x, angle, InterpolationMode.BILINEAR) for x, angle in pairs]), angles)
+
+    def part(self, index: Tensor) -> "Turned":
+        """Those numbered."""
+        return Turned(self.images[index], self.angles[index])
+
+
+def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
+    """A probe on the mean activations of `taps`, or if empty on what the classifier reads; cross-validated penalty."""
+    backbone = task.backbone()
+    classifier = None if taps else find_classifier(backbone, None)[0]
+    read = pooled_features(backbone, list(taps), classifier, seen.images, task.mean, task.std)
+    x_NF = torch.cat([read[name] for name in taps or [PENULTIMATE]], 1)
+    fitted: Any = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15))).fit(
+        x_NF.numpy(), seen.angles.numpy()
+    )
+    scaler, line = fitted[0], fitted[1]
+    head = Head(x_NF.shape[1], 1)
+    found = {"weight": line.coef_[None], "bias": [line.intercept_], "mean": scaler.mean_, "std": scaler.scale_}
+    head.load_state_dict({name: torch.as_tensor(np.asarray(value), dtype=torch.float) for name, value in found.items()})
+    return head
+
+
+def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> ResonantModel:
+    """`explicit`, or `direct` of as many parameters, trained from the probe of the same seed on."""
+    if arm == EXPLICIT:
+        model = resonant(task, seed, mode="explicit")
+    else:
+        rank = matched_rank(lambda rank: direct.build(task, seed, rank), explicit_parameters(task, seed))
+        model = direct.build(task, seed, rank)
+    x_NCHW, budget = normalise(seen.images, task.mean, task.std), task.train
+    model.fit_statistics(x_NCHW.split(budget.batch_size))
+    optimizer = torch.optim.AdamW(model.trainable_parameters(), lr, weight_decay=budget.weight_decay)
+    batches = len(x_NCHW) // budget.batch_size
+    schedule = one_cycle(optimizer, lr, EPOCHS * batches)["lr_scheduler"]["scheduler"]
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(x_NCHW), generator=generator)
+        for index in order.split(budget.batch_size)[:batches]:
+            with model.observed() as agreements:
+                loss = F.mse_loss(model(x_NCHW[index])[:, 0], seen.angles[index])
+            if agreements[0].residual is not None:
+                count = max(1, round(budget.residual_share * len(index)))
+                loss = loss + budget.residual_penalty * agreements[0].residual(count).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def errors(model: nn.Module, asked: Turned, task: Task) -> Tensor:
+    """In degrees, (N,)."""
+    model.eval()
+    return MOST * (model(normalise(asked.images, task.mean, task.std))[:, 0] - asked.angles).abs()

@@ -1,0 +1,88 @@
+"""`python -m experiments.tasks.vision_transformer [--root FOLDER]`: the arms on two small vision transformers, on digits.
+
+Trains what is missing, needs no data and leaves params.yaml alone. One backbone classifies by its class token, one by
+the mean of its tokens. Messages are about the mean of all tokens (`token_pool`), or by place: each token about itself.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.files import write_text
+from experiments.analysis.findings import RESULTS, Finding, write
+from experiments.collect import tried
+from experiments.job import Job
+from experiments.run import ROOT
+from experiments.tasks.cifar10 import SEEDS, TUNING, arms
+from experiments.tasks.digits import compared, default_params, train
+
+NETWORK: dict[str, Any] = {
+    "_target_": "timm.models.vision_transformer.VisionTransformer",
+    "img_size": 8,
+    "patch_size": 2,
+    "in_chans": 1,
+    "embed_dim": 48,
+    "depth": 6,
+    "num_heads": 4,
+    "mlp_ratio": 2.0,
+}
+CLASS_TOKEN, MEAN = "class-token", "mean-of-tokens"
+HEADS: dict[str, dict[str, Any]] = {CLASS_TOKEN: {}, MEAN: {"class_token": False, "global_pool": "avg"}}
+"""What the network classifies by."""
+PRETRAINED = {"model.pretrain.lr": 0.1, "model.pretrain.epochs": 150, "model.pretrain.patience": 150}
+
+POOLED, PLACED = "pooled", "by-place"
+CHOSEN = {CLASS_TOKEN: POOLED, MEAN: PLACED}
+"""What messages are about, as the tuning seeds' validation chose it."""
+EVERY = ("baseline", "explicit", "direct", "explicit_T1", "concat_probe", "concat_mlp", "lora")
+LOOPS = ("baseline", "explicit", "direct")
+
+
+def jobs(head: str, regime: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:
+    """Arms on one of the backbones, with messages of one kind; each at the experiment's own learning rate."""
+    changes = PRETRAINED | {"model.network": NETWORK | HEADS[head], "resonance.token_pool": regime == POOLED}
+    return arms(f"digits-{head}", regime, names, changes, seeds, {}, **options)
+
+
+def looked_at() -> list[Job]:
+    """What messages were to be about: on validation, with seeds that are not tested."""
+    return [
+        job for head in HEADS for regime in (POOLED, PLACED) for job in jobs(head, regime, LOOPS, TUNING, tested=False)
+    ]
+
+
+def on_transformers(params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS) -> list[Finding]:
+    """Train what is missing; a finding for each backbone."""
+    found = []
+    for head, chosen in CHOSEN.items():
+        other = PLACED if chosen == POOLED else POOLED
+        fits = jobs(head, chosen, EVERY, seeds) + jobs(head, other, LOOPS, seeds)
+        train(fits, params, root, f"training on a transformer ({head})")
+
+        def called(job: Job, chosen: str = chosen) -> str:
+            return job.arm if job.regime == chosen or job.arm == "baseline" else f"{job.arm} {job.regime}"
+
+        found.append(compared(f"digits/{head}", (job for job in fits if job.regime), params, root, called))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
+    root = parser.parse_args(arguments).root
+    params, path = default_params(), RESULTS / "tried.json"
+    train(looked_at(), params, root, "choosing what messages are about")
+    rows = tried(looked_at(), root, json.loads(path.read_text()) if path.exists() else [])
+    write(on_transformers(params, root), RESULTS / "transformer.json", {"evaluated on": hardware()})
+    write_text(path, json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

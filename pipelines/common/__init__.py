@@ -1,0 +1,1 @@
+"""What the stages share: parameters, the task, options, sources, trained arms, submission."""

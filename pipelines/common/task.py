@@ -1,0 +1,106 @@
+"""From params and the outputs of earlier stages to the Task that all arms share."""
+
+import copy
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx.data import load_prepared
+from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
+from dynaxx.evaluation.validation.tuning import chosen, read_tuned, with_settings
+from dynaxx.training.distributed import barrier, rank_zero
+from dynaxx.training.pretrained import load_backbone
+from pipelines.common.stage import FEATURES, OUTPUTS, Stage
+
+TUNED = OUTPUTS / "tune" / "tuned.json"
+VARIED = OUTPUTS / "vary" / "varied.json"
+BY_LABELS = OUTPUTS / "vary" / "labels.json"
+
+LOGGED = ("resonance", "train", "distill", "task")
+"""Sections of params.yaml that each arm's MLflow run shows."""
+
+
+def build_task(
+    params: DictConfig, *, taps: list[str] | None = None, root: Path = OUTPUTS, cache: Path = FEATURES
+) -> Task:
+    """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran).
+
+    Args:
+        root: folder of what earlier stages left.
+        cache: folder of feature caches.
+    """
+    prepared = load_prepared(root / "prepare")
+    backbone = load_backbone(params.model, root / "pretrain", prepared.manifest.image_shape[0])
+    if taps is None:
+        taps = json.loads((root / "select_layers" / "selection.json").read_text())["chosen"]
+    resonance: Any = OmegaConf.to_container(params.resonance)
+    return Task(
+        backbone=lambda: copy.deepcopy(backbone.network),
+        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.mean}-{backbone.std}",
+        images=prepared.task(),
+        mean=backbone.mean,
+        std=backbone.std,
+        n_train=params.task.n_train,
+        n_val=params.task.n_val,
+        taps=taps,
+        resonance=resonance,
+        train=TrainOptions(**params.train),
+        trainer=lambda **options: instantiate(params.trainer)(**options),
+        probes=root / "baseline" / "baseline",
+        cache=cache,
+        head=params.baseline.head,
+        penalties=list(params.baseline.C),
+        imbalance=params.task.imbalance,
+    )
+
+
+def tuned(task: Task, arm: str) -> Task:
+    """The task with the learning rate and epochs that the stage `tune` chose for the arm, if it tried any."""
+    return with_settings(task, chosen(read_tuned(TUNED), arm))
+
+
+def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFactory], None]) -> list[ArmFacts]:
+    """Call `train(seed, out, checkpoints, logger)` for each seed that is not finished yet; the facts of all."""
+    facts = []
+    for seed in stage.params.task.seeds:
+        out = stage.out / arm / f"seed-{seed}"
+        if not (out / "arm.json").exists():
+            train(seed, out, stage.checkpoints / arm / f"seed-{seed}", partial(_logger, stage, arm, seed))
+            barrier()
+        if rank_zero():
+            facts.append(ArmFacts.read(out))
+    return facts
+
+
+def summary(facts: list[ArmFacts]) -> str:
+    """One arm's line: validation accuracy over the seeds, parameters and time."""
+    if not facts:
+        return ""
+    accuracies = [fact.val_accuracy for fact in facts]
+    mean = sum(accuracies) / len(accuracies)
+    seconds = sum(fact.train_seconds for fact in facts) / len(facts)
+    return (
+        f"{facts[0].arm} validation accuracy {mean:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}, "
+        f"{len(facts)} seeds), {facts[0].trained_parameters:,} parameters, {seconds:.1f} s a seed"
+    )
+
+
+def _logger(stage: Stage, arm: str, seed: int) -> Any:
+    from dynaxx.tracking import live_logger, tracking_uri
+
+    tracking = stage.params.tracking
+    params: Any = OmegaConf.to_container(stage.params)
+    return live_logger(
+        tracking.experiment,
+        stage_key=stage.key,
+        arm=arm,
+        seed=seed,
+        uri=tracking_uri(tracking.uri),
+        params={section: params[section] for section in LOGGED},
+    )

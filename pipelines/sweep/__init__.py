@@ -1,0 +1,1 @@
+"""`python -m pipelines.sweep`: Optuna over the pipeline's settings."""

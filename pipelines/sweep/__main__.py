@@ -1,0 +1,107 @@
+"""`python -m pipelines.sweep [sweep=NAME] [n_trials=N] [OVERRIDE …]`: search settings of explicit, on validation alone.
+
+Brings the stages before it up to date, starts the workers, and ends with the front, a page, and the point to take in
+conf/experiment/best.yaml. The same command goes on where an earlier one stopped.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import psutil
+from rich.console import Console
+
+from dynaxx.search import finished, open_storage, open_study, requeue_dead, running, wanted
+from dynaxx.search.retry import RETRIES
+from pipelines.common.stage import EXPECTED
+from pipelines.sweep.end import end_sweep
+from pipelines.sweep.plan import Plan, check_prepared, read_plan
+
+STAGES = ("baseline", "select_layers")
+"""What has to be up to date, with all that comes before it, and reads no test image."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run or go on with a sweep."""
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        plan = read_plan(arguments)
+        check_prepared(plan)
+        study = open_study(open_storage(plan.storage), plan.study, one_objective=plan.one_objective, of=plan.mark)
+        code = subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *STAGES], check=False).returncode
+        if code:
+            return code
+        requeued = requeue_dead(study)
+        if requeued:
+            print(f"trials {', '.join(map(str, requeued))} are begun anew: their workers died", flush=True)
+        print(f"study {plan.study}: {finished(study)} of {plan.options.n_trials} trials are finished", flush=True)
+        code = run_workers(plan, study)
+        if code:
+            return code
+        end_sweep(plan, study, console)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with the sweep", file=sys.stderr)
+        return 130
+    except EXPECTED as error:
+        if os.environ.get("DYNAXX_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_workers(plan: Plan, study: optuna.Study) -> int:
+    """Keep `sweep.workers` processes at work until all trials are finished; 0, or what a worker that failed said.
+
+    A worker that was killed is replaced and its trial begun anew; one that ends with an error ends the sweep.
+    """
+    workers: dict[int, psutil.Popen] = {}
+    begun, killed, told = 0, 0, False
+    try:
+        while (left := plan.options.n_trials - finished(study)) > 0 or workers:
+            while left > 0 and len(workers) < plan.options.workers and wanted(study, plan.options.n_trials) > 0:
+                if len(workers) >= left:
+                    break
+                workers[begun] = _start(plan, begun)
+                begun += 1
+            if not workers:
+                if not told:
+                    print(f"waiting for {running(study)} trials that other processes run", flush=True)
+                told = True
+                time.sleep(1)
+            gone, _ = psutil.wait_procs(list(workers.values()), timeout=1)
+            for number in [number for number, process in workers.items() if process in gone]:
+                code = workers.pop(number).returncode
+                if code > 0:
+                    return code
+                killed += code < 0
+            if killed > RETRIES * plan.options.workers:
+                raise RuntimeError(f"{killed} workers were killed; is there memory enough for sweep.workers="
+                                   f"{plan.options.workers}?")  # fmt: skip
+            requeue_dead(study)
+    finally:
+        for process in workers.values():
+            process.terminate()
+        for process in workers.values():
+            process.wait()
+    return 0
+
+
+def _start(plan: Plan, number: int) -> psutil.Popen:
+    """Start one worker, on a GPU of its own where there are several."""
+    import torch
+
+    cores = max(1, (os.cpu_count() or 1) // plan.options.workers)
+    environment: dict[str, Any] = {"OMP_NUM_THREADS": str(cores)} | os.environ
+    if (count := torch.cuda.device_count()) > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        environment["CUDA_VISIBLE_DEVICES"] = str(number % count)
+    command = [sys.executable, "-m", "pipelines.sweep.worker", str(number), str(os.getpid()), *plan.overrides]
+    return psutil.Popen(command, env=environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

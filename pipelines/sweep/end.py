@@ -1,0 +1,118 @@
+"""How a sweep ends: the front with latencies, a page, the runs in MLflow, and the point to take as an experiment."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dynaxx.evaluation.cost.latency import latency
+from dynaxx.evaluation.validation.trial import untrained
+from dynaxx.files import write_text
+from dynaxx.search import Point, best, cells, finished, hide_password, knee, write_page
+from dynaxx.tracking import TrialRecord, names, record_sweep, tracking_uri
+from pipelines.common.stage import OUTPUTS
+from pipelines.compose import CONF
+from pipelines.sweep.plan import Plan
+from pipelines.sweep.worker import Trials
+
+BEST = CONF / "experiment" / "best.yaml"
+
+ROUNDS = 50
+"""In which the front's models are timed in turn."""
+
+
+def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
+    """Judge the finished trials, and write what came of them.
+
+    Raises:
+        ValueError: no trial lies within the limit.
+    """
+    front = best(study)
+    if not front:
+        raise ValueError(f"no trial of study {plan.study} ended within its limits; more trials, or a wider limit, may")
+    front = _timed(plan, front)
+    chosen = knee(front) if not plan.one_objective else max(front, key=lambda point: point.accuracy)
+    folder = OUTPUTS / "sweeps" / plan.study
+    facts = {
+        "study": plan.study,
+        "trials": f"{finished(study)} finished, workers {plan.options.workers}, seeds {list(plan.options.seeds)}",
+        "storage": hide_password(plan.storage),
+        "settings": " ".join(plan.overrides),
+    }
+    write_page(folder / "sweep.html", study, front, chosen, facts)
+    text = json.dumps({"chosen": chosen.number, "front": [point.as_dict() for point in front]}, indent=2)
+    write_text(folder / "front.json", text + "\n")
+    write_text(BEST, best_experiment(plan, chosen))
+    console.print(_table(front, chosen))
+    uri = tracking_uri(plan.base.tracking.uri)
+    record_sweep(
+        plan.base.tracking.experiment,
+        plan.study,
+        _records(study),
+        uri=uri,
+        metrics={names.VAL_ACCURACY: chosen.accuracy, names.COST_GFLOPS: chosen.gflops},
+        params={key: str(value) for key, value in chosen.params.items()},
+        artifacts=[folder / "sweep.html", folder / "front.json", BEST],
+        tags={"dynaxx.data": plan.base.data.name, "dynaxx.chosen": f"trial-{chosen.number}"},
+    )
+    console.print(f"page: {(folder / 'sweep.html').resolve()}", soft_wrap=True, highlight=False)
+    console.print("best.yaml holds it: `python -m pipelines.compose experiment=best && dvc repro`", highlight=False)
+
+
+def _timed(plan: Plan, front: list[Point]) -> list[Point]:
+    """The front with each point's latency over the bare backbone's, one image, all in turn in this process."""
+    trials, seed = Trials(plan), plan.options.seeds[0]
+    models: dict[str, Any] = {"backbone": trials.task.backbone().eval()}
+    for point in front:
+        models[str(point.number)] = untrained(trials.prepared(plan.trial(point.params)), seed)
+    found = latency(models, trials.task.example(), reference="backbone", rounds=ROUNDS)
+    return [replace(point, latency_ratio=found[str(point.number)].ratio) for point in front]
+
+
+def _table(front: list[Point], chosen: Point) -> Table:
+    table = Table(title=Text("validation accuracy against cost: what no other trial beats"))
+    table.add_column("trial")
+    for header in (*(key.split(".")[-1] for key in chosen.params), "accuracy %", "GFLOPs", "latency", "live params"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for point in front:
+        table.add_row(*map(Text, cells(point)), style="bold" if point.number == chosen.number else "")
+    return table
+
+
+def _records(study: optuna.Study) -> list[TrialRecord]:
+    records = []
+    for trial in study.get_trials(deepcopy=False):
+        values = dict(zip((names.VAL_ACCURACY, names.COST_GFLOPS), trial.values or (), strict=False))
+        known = values if trial.state.name == "COMPLETE" else {}
+        records.append(TrialRecord(trial.number, trial.state.name, trial.params, known))
+    return records
+
+
+def best_experiment(plan: Plan, chosen: Point) -> str:
+    """The text of an experiment that composes to the sweep's base with the chosen point's settings."""
+    groups: list[Any] = []
+    values: Any = OmegaConf.create({})
+    for text in plan.base_overrides:
+        override = OverridesParser.create().parse_override(text)
+        key = override.key_or_group
+        if key == "experiment":
+            if override.value() not in (None, "best"):
+                groups.insert(0, str(override.value()))
+        elif (CONF / key).is_dir():
+            groups.append({f"override /{key}": override.value()})
+        else:
+            OmegaConf.update(values, key, OmegaConf.select(plan.base, key), force_add=True)
+    for key, value in chosen.params.items():
+        OmegaConf.update(values, key, value, force_add=True)
+    told = (
+        "# @package _global_\n"
+        f"# Trial {chosen.number} of study {plan.study}: {100 * chosen.accuracy:.2f} % on validation at "
+        f"{chosen.gflops:.4g} GFLOPs.\n#   python -m pipelines.compose experiment=best && dvc repro\n"
+    )
+    return told + OmegaConf.to_yaml(OmegaConf.create({"defaults": [*groups, "_self_"]})) + OmegaConf.to_yaml(values)

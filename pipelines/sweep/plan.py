@@ -1,0 +1,137 @@
+"""What a sweep is, from its command line: the same for the process that was called and for all of its workers."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx.search import Space, read_space
+from dynaxx.tracking import main_checkout
+from pipelines.common.stage import read_params
+from pipelines.compose import compose_all
+
+PREPARED = ("data", "model", "task", "baseline", "select")
+"""Sections that the stages before a sweep ran with."""
+
+SHORT = ("n_trials", "workers", "storage")
+"""Options of a sweep that may be given without `sweep.` in front."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep.
+
+    Attributes:
+        overrides: of Hydra, those of the section sweep among them.
+        base: composition that every trial changes something of.
+        options: the section sweep.
+        space: what is tuned.
+        mark: hash of all that the trials have in common.
+        study: name of the study.
+        storage: a file's path, or a database's url.
+        folder: for what workers of this checkout share, and for what running trials leave.
+    """
+
+    overrides: list[str]
+    base: DictConfig
+    options: DictConfig
+    space: Space
+    mark: str
+    study: str
+    storage: str
+    folder: Path
+
+    @property
+    def one_objective(self) -> bool:
+        """Whether accuracy alone is sought, under a limit of cost."""
+        return self.options.max_gflops_ratio is not None
+
+    @property
+    def base_overrides(self) -> list[str]:
+        """The overrides that are not the sweep's own."""
+        return [override for override in self.overrides if not _of_sweep(override)]
+
+    def trial(self, drawn: Mapping[str, Any]) -> DictConfig:
+        """The composition of one trial.
+
+        Raises:
+            ComposeError: a drawn key that does not exist.
+        """
+        values = [f"{key}={_hydra(value)}" for key, value in drawn.items()]
+        return OmegaConf.create(compose_all([*self.base_overrides, *values]))
+
+
+def read_plan(arguments: Sequence[str]) -> Plan:
+    """The plan of a command line.
+
+    Raises:
+        ValueError: what does not compose, or does not go together.
+    """
+    overrides = [f"sweep.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
+    if not any(override.startswith("sweep=") for override in overrides):
+        overrides.insert(0, "sweep=default")
+    composed = compose_all(overrides)
+    options: Any = OmegaConf.create(composed.pop("sweep"))
+    base: Any = OmegaConf.create(composed)
+    _check(options, base)
+    space = read_space(OmegaConf.to_container(options).get("space") or {})  # type: ignore[union-attr]
+    for key in space:
+        if OmegaConf.select(base, key, default=OmegaConf) is OmegaConf:  # null is a value, too
+            raise ValueError(f"sweep.space.{key}: params.yaml has no such key")
+    shared = {name: section for name, section in composed.items() if name not in ("trainer", "tracking", "evaluate")}
+    chosen = {name: options[name] for name in ("seeds", "max_gflops_ratio", "pruner")}
+    told = [shared, {key: str(distribution) for key, distribution in space.items()}, chosen]
+    mark = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    study = options.study or f"{base.data.name}-{mark}"
+    folder = main_checkout() / ".dynaxx" / "sweeps" / study
+    return Plan(overrides, base, options, space, mark, study, str(options.storage or folder / "journal.log"), folder)
+
+
+def _check(options: DictConfig, base: DictConfig) -> None:
+    for name in ("n_trials", "workers"):
+        if not isinstance(options[name], int) or options[name] < 1:
+            raise ValueError(f"sweep.{name}={options[name]}: give a whole number of at least 1")
+    seeds = options.seeds if OmegaConf.is_list(options.seeds) else ()
+    if not seeds or not all(isinstance(seed, int) for seed in seeds) or set(seeds) & set(base.task.seeds):
+        raise ValueError(f"sweep.seeds={options.seeds}: give a seed or more, and none of task.seeds={base.task.seeds}")
+    ratio = options.max_gflops_ratio
+    if ratio is not None and not (isinstance(ratio, int | float) and ratio > 1):
+        raise ValueError(f"sweep.max_gflops_ratio={ratio}: give more than 1; explicit costs the backbone's and its own")
+    if options.pruner is not None and options.max_gflops_ratio is None:
+        raise ValueError("sweep.pruner: two objectives cannot be pruned; give sweep.max_gflops_ratio, too")
+    if base.trainer.devices != 1:
+        raise ValueError(f"trainer.devices={base.trainer.devices}: a worker is one process on one device; "
+                         "take trainer=cpu or trainer=gpu, and more workers")  # fmt: skip
+
+
+def check_prepared(plan: Plan) -> None:
+    """Whether params.yaml, which the stages before the sweep run with, is of the sweep's composition.
+
+    Raises:
+        ValueError: it is of another one.
+    """
+    params = read_params()
+    for section in PREPARED:
+        if params.get(section) != plan.base[section]:
+            raise ValueError(
+                f"params.yaml has another section {section!r} than this sweep: compose it with the sweep's overrides, "
+                f"`{' '.join(['python -m pipelines.compose', *plan.base_overrides])}`, or give the sweep those that "
+                "params.yaml was composed with"
+            )
+
+
+def _of_sweep(override: str) -> bool:
+    return override.lstrip("+~").split("=")[0].split(".")[0] == "sweep"
+
+
+def _hydra(value: Any) -> str:
+    """A value as Hydra's overrides have it."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value).lower() if isinstance(value, bool) else repr(value)

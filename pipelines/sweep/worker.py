@@ -1,0 +1,176 @@
+"""`python -m pipelines.sweep.worker NUMBER PARENT OVERRIDE …`: one process on one device that runs many trials.
+
+`pipelines.sweep` starts it, with its own process id as PARENT, and it ends when that process is gone.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx.evaluation.arms.linear_probes import train_baseline
+from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.cost.flops_memory import gflops
+from dynaxx.evaluation.validation.trial import cost, try_explicit, untrained
+from dynaxx.search import (
+    COST,
+    FINITE,
+    LIMIT,
+    LIVE,
+    SECONDS,
+    Worker,
+    draw,
+    open_storage,
+    open_study,
+    pruned_by,
+    requeue_dead,
+    run_one,
+    wanted,
+)
+from dynaxx.tracking import TrackingError, TrialRecord, names, record_trial, tracking_uri
+from pipelines.common.stage import EXPECTED
+from pipelines.common.task import build_task
+from pipelines.select_layers import chosen_layers
+from pipelines.sweep.plan import Plan, read_plan
+
+
+class Trials:
+    """Runs the trials of a plan; what they have in common is read once.
+
+    Args:
+        plan: of the sweep.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.task = build_task(plan.base, taps=[])
+        self.limit = float("inf")
+        if plan.one_objective:
+            backbone = self.task.backbone().eval()
+            self.limit = plan.options.max_gflops_ratio * gflops(backbone, self.task.example())
+
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
+        """The objective."""
+        Worker.this().sign(trial)
+        drawn = draw(trial, self.plan.space)
+        self._record(trial, "RUNNING")
+        params = self.plan.trial(drawn)
+        seeds = list(self.plan.options.seeds)
+        task = self.prepared(params)
+        operations, live = cost(task, untrained(task, seeds[0]))
+        trial.set_user_attr(COST, operations)
+        trial.set_user_attr(LIVE, live)
+        if self.plan.one_objective:
+            trial.set_constraint(LIMIT, operations / self.limit - 1)
+            if operations > self.limit:
+                trial.set_user_attr(SECONDS, 0.0)
+                self._record(trial, "PRUNED")
+                raise optuna.TrialPruned(f"{operations:.4g} GFLOPs, over the limit of {self.limit:.4g}")
+        accuracy = self._train(trial, task, seeds)
+        told = ", ".join(f"{key.split('.')[-1]}={_short(value)}" for key, value in drawn.items())
+        print(f"trial {trial.number}: {100 * accuracy:.2f} % at {operations:.4g} GFLOPs ({told})", flush=True)
+        return accuracy if self.plan.one_objective else (accuracy, operations)
+
+    def prepared(self, params: DictConfig) -> Task:
+        """The task with a trial's settings, its taps chosen as `select_layers` would and its probes at hand."""
+        shared, number = self.plan.folder, params.select.taps
+        resonance: Any = OmegaConf.to_container(params.resonance)
+        task = replace(
+            self.task,
+            resonance=resonance,
+            train=TrainOptions(**params.train),
+            probes=shared / "probes" / params.train.augmentation,
+        )
+        shared.mkdir(parents=True, exist_ok=True)
+        taps = shared / f"taps-{number}.json"
+        with FileLock(shared / ".prepared.lock"):  # of several workers one makes what the others wait for
+            for seed in self.plan.options.seeds:
+                out = task.probes / f"seed-{seed}"
+                if not (out / "arm.json").exists():
+                    train_baseline(task, seed, out, shared, lambda: False)
+            if not taps.exists():
+                chosen_layers(params, replace(task, resonance=self.task.resonance)).write(taps)
+        return replace(task, taps=list(json.loads(taps.read_text())["chosen"]))
+
+    def _train(self, trial: optuna.Trial, task: Task, seeds: Sequence[int]) -> float:
+        work = self.plan.folder / "trials" / f"{trial.number}"
+        first = pruned_by(task.trainer, trial) if self.plan.options.pruner is not None else None
+        try:
+            tried = try_explicit(task, seeds, work, first=first)
+        except optuna.TrialPruned:
+            trial.set_user_attr(SECONDS, 0.0)
+            self._record(trial, "PRUNED")
+            print(f"trial {trial.number}: ended early", flush=True)
+            raise
+        except FloatingPointError as error:  # a learning rate at which training diverges is a finding, too
+            trial.set_constraint(FINITE, 1.0)
+            trial.set_user_attr(SECONDS, 0.0)
+            self._record(trial, "COMPLETE", {names.VAL_ACCURACY: 0.0})
+            print(f"trial {trial.number}: {error}", flush=True)
+            return 0.0
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        trial.set_constraint(FINITE, 0.0)
+        trial.set_user_attr(SECONDS, tried.seconds)
+        metrics = {
+            names.VAL_ACCURACY: tried.accuracy,
+            names.COST_GFLOPS: trial.user_attrs[COST],
+            names.COST_TRAINED_PARAMETERS: trial.user_attrs[LIVE],
+            names.COST_TRAIN_SECONDS: tried.seconds,
+        }
+        self._record(trial, "COMPLETE", metrics, {names.VAL_ACCURACY_BY_EPOCH: tried.curve})
+        return tried.accuracy
+
+    def _record(self, trial: optuna.Trial, state: str, metrics: Any = None, curves: Any = None) -> None:
+        """To MLflow; where that fails, the end of the sweep makes up for it from the study."""
+        tracking = self.plan.base.tracking
+        record = TrialRecord(trial.number, state, trial.params, metrics or {}, curves or {})
+        try:
+            record_trial(tracking.experiment, self.plan.study, record, uri=tracking_uri(tracking.uri))
+        except TrackingError as error:
+            print(f"warning: trial {trial.number} is not in MLflow yet: {error}", file=sys.stderr, flush=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run trials until enough are finished or begun."""
+    number, parent = int(arguments[0]), int(arguments[1])
+    try:
+        plan = read_plan(arguments[2:])
+        pruner = instantiate(plan.options.pruner) if plan.options.pruner is not None else None
+        study = open_study(
+            open_storage(plan.storage),
+            plan.study,
+            one_objective=plan.one_objective,
+            of=plan.mark,
+            seed=(plan.options.seed, number),
+            pruner=pruner,
+        )
+        trials = Trials(plan)
+        while os.getppid() == parent and wanted(study, plan.options.n_trials) > 0:
+            if (lost := run_one(study, trials)) is not None:
+                print(f"trial {lost}: ended by another process, which took this one for dead", flush=True)
+            requeue_dead(study)
+    except KeyboardInterrupt:
+        return 130
+    except EXPECTED as error:
+        if os.environ.get("DYNAXX_TRACEBACK"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""What `layers=[2, 3, 4]` means: from stage and block numbers to module paths.
+
+Structure decides, not class names, so the ResNets, EfficientNets, ConvNeXts and ViTs of torchvision and timm are
+read alike, and so is whatever is built like them.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from torch import nn
+
+from dynaxx.errors import ResonanceError
+
+BLOCK_LISTS = ("blocks", "encoder.layers", "encoder.layer", "layers", "h", "transformer.h", "model.layers")
+"""Where transformers (and timm's EfficientNets) keep their blocks, outermost name first."""
+
+
+def stages(model: nn.Module) -> list[str]:
+    """Module paths of the stages or blocks of `model` in depth order; empty where no known structure is found.
+
+    Stages are looked for first: `layer1 … layerN`, `stages`, then a `features` sequence, of which the plain
+    sequences of composite blocks count (not stems, downsamplings and last convolutions); then lists of blocks.
+    """
+    numbered = sorted((n for n, _ in model.named_children() if re.fullmatch(r"layer\d+", n)), key=lambda n: int(n[5:]))
+    if numbered:
+        return numbered
+    for name in ("stages", *BLOCK_LISTS):
+        children = _children(model, name)
+        if children:
+            return [f"{name}.{child}" for child, _ in children]
+    features = [
+        f"features.{name}"
+        for name, part in _children(model, "features")
+        if type(part) is nn.Sequential and len(part) and all(any(True for _ in block.children()) for block in part)
+    ]
+    return features or _inner_blocks(model)
+
+
+def _inner_blocks(model: nn.Module) -> list[str]:
+    """The one list of blocks deeper inside (`bert.encoder.layer` of Hugging Face); empty where there are more."""
+    ends = {name.split(".")[-1] for name in BLOCK_LISTS}
+    lists = [
+        path for path, _ in model.named_modules() if path.split(".")[-1] in ends and len(_children(model, path)) > 1
+    ]
+    outermost = [path for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
+    if len(outermost) != 1:
+        return []
+    return [f"{outermost[0]}.{child}" for child, _ in _children(model, outermost[0])]
+
+
+def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
+    """Module paths that `layers` names, in the order given.
+
+    Args:
+        layers: stage or block numbers counted from 1, module paths, a mixture, or `"auto"`: the ends of the first,
+            second and last third of the depth.
+
+    Raises:
+        ResonanceError: fewer than two layers, one named twice, or one that does not exist; the line says what would do.
+    """
+    known = stages(model)
+    if isinstance(layers, str):
+        if layers != "auto":
+            raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
+        if len(known) < 3:
+            raise ResonanceError(
+                f"layers='auto': {len(known)} stages were recognised in {type(model).__name__}, three are needed; "
+                f"name module paths instead, for example {_examples(model)}"
+            )
+        return thirds(known)
+    if not isinstance(layers, Sequence):
+        raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
+    paths = [_path(model, layer, known) for layer in layers]
+    if len(paths) < 2:
+        raise ResonanceError(f"layers={list(layers)!r}: at least two layers are needed to couple")
+    if len(set(paths)) < len(paths):
+        raise ResonanceError(f"layers={list(layers)!r}: a layer is named twice ({', '.join(paths)}); name each once")
+    return paths
+
+
+def thirds(paths: Sequence[str]) -> list[str]:
+    """The last path of each third of the depth: of 12 blocks the 4th, 8th and 12th."""
+    return [paths[-(-len(paths) * part // 3) - 1] for part in (1, 2, 3)]
+
+
+def _path(model: nn.Module, layer: int | str, known: list[str]) -> str:
+    if isinstance(layer, str):
+        paths = [path for path, _ in model.named_modules() if path]
+        if layer not in paths:
+            close = difflib.get_close_matches(layer, paths, n=3, cutoff=0.3) or known[:3] or paths[:3]
+            raise ResonanceError(f"layers: no module {layer!r} in {type(model).__name__}; near it: {', '.join(close)}")
+        return layer
+    if isinstance(layer, bool) or not isinstance(layer, int):
+        raise ResonanceError(f"layers: {layer!r} is neither a number nor a module path; give one of these")
+    if not known:
+        raise ResonanceError(
+            f"layers: number {layer}, but no stages were recognised in {type(model).__name__}; "
+            f"name module paths, for example {_examples(model)}"
+        )
+    if not 1 <= layer <= len(known):
+        raise ResonanceError(
+            f"layers: no stage {layer} in {type(model).__name__}; it has 1 to {len(known)} ({known[0]} to {known[-1]})"
+        )
+    return known[layer - 1]
+
+
+def _children(model: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
+    module: nn.Module | None = model
+    for name in path.split("."):
+        module = dict(module.named_children()).get(name) if module is not None else None
+    return list(module.named_children()) if isinstance(module, (nn.Sequential, nn.ModuleList)) else []
+
+
+def _examples(model: nn.Module) -> str:
+    return ", ".join(repr(name) for name, _ in list(model.named_children())[:4]) or "none: it has no submodules"

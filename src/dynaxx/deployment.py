@@ -1,0 +1,97 @@
+"""One folder that holds all that answering images takes: backbone and arm as safetensors, the rest as JSON."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dynaxx.data import Manifest, normalise
+from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.files import write_text
+from dynaxx.training.pretrained import Backbone, blank
+
+FACTS, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known besides the weights.
+
+    Attributes:
+        model: section of params.yaml, which names the backbone's class.
+        num_classes: of a backbone that was trained here; None for one that the user brought.
+        image_shape: (C, H, W) of the images that are answered.
+        mean, std: of the normalisation, a channel.
+        classes: names of the answers, in the order of the logits.
+    """
+
+    model: dict[str, Any]
+    num_classes: int | None
+    image_shape: list[int]
+    mean: list[float]
+    std: list[float]
+    classes: list[str]
+
+
+class Deployed:
+    """A trained arm that answers images as they are, uint8.
+
+    Args:
+        folder: that `write_deployment` wrote.
+
+    Raises:
+        EvaluationError: files missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self.facts = Facts(**json.loads((folder / FACTS).read_text()))
+            config = OmegaConf.create(self.facts.model)
+            backbone = blank(config, self.facts.image_shape[0], self.facts.num_classes)
+            backbone.load_state_dict(load_file(folder / BACKBONE))
+        except Exception as error:  # JSON, safetensors, torch and the network's own class each raise their own
+            raise EvaluationError(f"{folder}: holds no deployed model ({' '.join(str(error).split())[:200]})") from None
+        self.network: nn.Module = load_arm(folder / ARM, backbone.requires_grad_(False))
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of every class, (B, classes).
+
+        Args:
+            images: uint8 (B, C, H, W).
+
+        Raises:
+            EvaluationError: images of another shape or type.
+        """
+        shape = tuple(self.facts.image_shape)
+        if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
+            raise EvaluationError(
+                f"images have shape {tuple(images.shape)} and type {images.dtype}; "
+                f"give uint8 (B, {', '.join(map(str, shape))})"
+            )
+        return self.network(normalise(images, self.facts.mean, self.facts.std)).softmax(1)
+
+
+def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
+    """Write what `Deployed` reads; the folder must not exist.
+
+    Args:
+        model: section of params.yaml.
+        backbone: trained or brought.
+        arm: folder of the trained arm.
+        manifest: of the prepared data, for the images' shape and the names of the classes.
+    """
+    folder.mkdir(parents=True)
+    plain: Any = OmegaConf.to_container(model)
+    shape, classes = list(manifest.image_shape), list(manifest.classes)
+    facts = Facts(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
+    save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
+    shutil.copytree(arm, folder / ARM)
+    write_text(folder / FACTS, json.dumps(asdict(facts), indent=2) + "\n")

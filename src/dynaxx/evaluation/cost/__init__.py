@@ -1,0 +1,1 @@
+"""What an arm costs: latency, floating-point operations, memory."""

@@ -1,0 +1,90 @@
+"""What a model costs to run: FLOPs, memory, latency and throughput, each measured and none estimated.
+
+Every function takes models in `eval()` mode and a batch `x` on their device, samples along its first axis.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost.latency import Latency, check_measurable, latency, throughput
+
+__all__ = ["Latency", "gflops", "hardware", "latency", "peak_memory_mb", "throughput"]
+
+MEGABYTE = 1e6
+
+# the profiler that measures memory reports its own start and stop, and the absence of a GPU as an error
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+
+def gflops(model: nn.Module, x: Tensor) -> float:
+    """10⁹ floating-point operations per SAMPLE of one forward pass, a multiply-add counted as two.
+
+    As `torch.utils.flop_counter` counts: matrix products, convolutions and attention; element-wise work,
+    pooling, normalisation and recurrent layers (`nn.LSTM` and its like) count nothing.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    check_measurable(model, x)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    counter = FlopCounterMode(display=False)
+    # nn.MultiheadAttention's fused inference path is one operator without a formula: it would count as free.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), counter:
+            model(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops() / 1e9 / len(x)
+
+
+def peak_memory_mb(model: nn.Module, x: Tensor) -> float:
+    """10⁶ bytes that one forward pass of `x` holds at its peak, without what was there before (weights, `x`).
+
+    Counts tensors: on CPU as `torch.profiler` sees them allocated (a kernel library's own scratch space is
+    not seen), on CUDA as the caching allocator does.
+    """
+    check_measurable(model, x)
+    with torch.no_grad():
+        model(x)  # what a first pass allocates for good is no cost of a pass
+        peak = _peak_bytes_cuda(model, x) if x.is_cuda else _peak_bytes_cpu(model, x)
+    return peak / MEGABYTE
+
+
+def _peak_bytes_cuda(model: nn.Module, x: Tensor) -> int:
+    torch.cuda.synchronize(x.device)
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    model(x)
+    torch.cuda.synchronize(x.device)
+    return torch.cuda.max_memory_allocated(x.device) - before
+
+
+def _peak_bytes_cpu(model: nn.Module, x: Tensor) -> int:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        model(x)
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events: list[dict[str, Any]] = json.loads(trace.read_text())["traceEvents"]
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    changes.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
+    held: dict[int, int] = {}
+    total = peak = 0
+    for change in changes:
+        address, size = change["args"]["Addr"], change["args"]["Bytes"]
+        if size > 0:
+            held[address] = size
+            total += size
+        else:
+            total -= held.pop(address, 0)  # freeing what was there before the pass lowers nothing
+        peak = max(peak, total)
+    return peak

@@ -1,0 +1,143 @@
+"""The report's figures, from Plotly; colours belong to arms and stay the same wherever an arm appears."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.validation.label_curve import ByLabels
+from dynaxx.evaluation.validation.size_curve import Varied
+
+BUTTON_STYLE = {
+    "x": 0,
+    "xanchor": "left",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "bgcolor": "white",
+    "pad": {"b": 6},
+}
+
+
+def arm_colours(evaluation: Evaluation) -> dict[str, str]:
+    """Arm name to hex colour, by place in `evaluation.arms`."""
+    return {arm.name: PALETTE[i % len(PALETTE)] for i, arm in enumerate(evaluation.arms)}
+
+
+def accuracy_against_cost(evaluation: Evaluation) -> Any:
+    """One labelled point an arm: mean test accuracy, ± its standard deviation over seeds, against cost."""
+    import plotly.graph_objects as go
+
+    colours = arm_colours(evaluation)
+    arms = evaluation.arms
+    costs = {
+        "latency, relative to the bare backbone": [arm.latency.ratio for arm in arms],
+        "GFLOPs per sample": [arm.gflops for arm in arms],
+    }
+    means = [float(np.mean(arm.accuracy_per_seed)) for arm in arms]
+    figure = go.Figure()
+    for arm in arms:
+        accuracies = 100 * np.asarray(arm.accuracy_per_seed)
+        deviation = float(accuracies.std(ddof=1)) if len(accuracies) > 1 else 0.0
+        figure.add_scatter(
+            x=[arm.latency.ratio],
+            y=[float(accuracies.mean())],
+            error_y={"array": [deviation], "visible": len(accuracies) > 1, "thickness": 1.5, "width": 5},
+            mode="markers+text",
+            text=[f"<b>{escape(arm.name)}</b>" if arm.name == evaluation.decision.arm else escape(arm.name)],
+            textfont={"color": colours[arm.name], "size": 13},
+            marker={"color": colours[arm.name], "size": 18 if arm.name == evaluation.decision.arm else 11},
+            name=escape(arm.name),
+            hovertemplate="%{text}<br>%{y:.2f} %<br>%{x:.3g}<extra></extra>",
+            cliponaxis=False,
+        )
+    buttons = [
+        {
+            "label": title.split(",")[0].split(" per")[0],
+            "method": "update",
+            "args": [
+                {"x": [[x] for x in xs], "textposition": _label_sides(xs, means)},
+                {"xaxis.title.text": title, "xaxis.range": _padded(xs)},
+            ],
+        }
+        for title, xs in costs.items()
+    ]
+    title, xs = next(iter(costs.items()))
+    for trace, side in zip(figure.data, _label_sides(xs, means), strict=True):
+        trace.textposition = side
+    figure.update_layout(
+        **layout(),
+        showlegend=False,
+        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, **BUTTON_STYLE}],
+    )
+    figure.update_xaxes(title_text=title, range=_padded(xs), gridcolor=GRID, linecolor=INK, zeroline=False)
+    figure.update_yaxes(title_text="test accuracy, %", gridcolor=GRID, linecolor=INK, zeroline=False)
+    return figure
+
+
+def sizes(found: Sequence[Varied]) -> Any:
+    """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    for column, what in enumerate(("rank", "taps"), start=1):
+        some = sorted((v for v in found if v.what == what), key=lambda v: v.value)
+        figure.add_scatter(
+            x=[v.value for v in some],
+            y=[100 * v.accuracy for v in some],
+            mode="lines+markers",
+            line={"color": PALETTE[0], "width": 2},
+            text=[f"{v.live_parameters:,} live parameters<br>{escape(', '.join(v.taps))}" for v in some],
+            hovertemplate=f"{what} %{{x}}: %{{y:.2f}} %<br>%{{text}}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        axis = {"type": "log", "tickvals": [v.value for v in some]} if what == "rank" else {"dtick": 1}
+        title = "rank" if what == "rank" else "number of taps"
+        figure.update_xaxes(title_text=title, gridcolor=GRID, linecolor=INK, row=1, col=column, **axis)
+    figure.update_layout(**layout(), showlegend=False)
+    figure.update_yaxes(gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="validation accuracy, %", row=1, col=1)
+    return figure
+
+
+def by_labels(found: Sequence[ByLabels], colours: Mapping[str, str]) -> Any:
+    """Validation accuracy against the number of labels (log scale), a line an arm."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for arm in dict.fromkeys(point.arm for point in found):
+        some = sorted((point for point in found if point.arm == arm), key=lambda point: point.labels)
+        figure.add_scatter(
+            x=[point.labels for point in some],
+            y=[100 * point.accuracy for point in some],
+            mode="lines+markers",
+            line={"color": colours.get(arm, INK), "width": 2},
+            name=escape(arm),
+            hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.2f}} %<extra></extra>",
+        )
+    figure.update_layout(**layout())
+    ticks = sorted({point.labels for point in found})
+    figure.update_xaxes(title_text="labels", type="log", tickvals=ticks, gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
+    return figure
+
+
+def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
+    """Labels on the side away from the nearest neighbour, so that close pairs do not overwrite each other."""
+    points = np.column_stack([xs, ys])
+    points = (points - points.mean(axis=0)) / np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return [
+        "middle left" if points[nearest, 0] > point[0] else "middle right"
+        for point, nearest in zip(points, distances.argmin(axis=1), strict=True)
+    ]
+
+
+def _padded(xs: list[float]) -> list[float]:
+    """Room for labels on both sides, also when all arms cost alike."""
+    margin = 0.3 * (max(xs) - min(xs)) or 0.1 * max(xs) or 1.0
+    return [min(xs) - margin, max(xs) + margin]

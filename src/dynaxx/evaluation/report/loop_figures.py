@@ -1,0 +1,121 @@
+"""The report's figures of what goes on inside explicit, from Plotly."""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.results import Evaluation
+
+
+def residual_curves(evaluation: Evaluation) -> Any:
+    """Relative residual after each iteration, log scale: a tap's median, its 90th percentile dotted."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for i, curve in enumerate(evaluation.inside.residuals):
+        colour, tap = PALETTE[i % len(PALETTE)], escape(curve.tap)
+        for values, label, dash in ((curve.median, "median", "solid"), (curve.p90, "90 %", "dot")):
+            figure.add_scatter(
+                x=curve.iterations,
+                y=[value if value > 0 else None for value in values],  # a settled tap has no logarithm
+                mode="lines+markers",
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"size": 6 if dash == "solid" else 4},
+                name=f"{tap}, {label}",
+                hovertemplate=f"{tap}, {label}<br>iteration %{{x}}: %{{y:.2e}}<extra></extra>",
+            )
+    figure.update_layout(**layout(), legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    figure.update_xaxes(title_text="iteration", dtick=1 if _last_iteration(evaluation) <= 20 else None)
+    figure.update_yaxes(title_text="relative residual", type="log", exponentformat="power", dtick=1)
+    figure.update_xaxes(gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(gridcolor=GRID, linecolor=INK)
+    return figure
+
+
+def iterations(evaluation: Evaluation) -> Any:
+    """Accuracy, mean and standard deviation over seeds, against the number of iterations that explicit is run for."""
+    import plotly.graph_objects as go
+
+    accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.inside.iterations]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[found.T for found in evaluation.inside.iterations],
+        y=[float(values.mean()) for values in accuracies],
+        error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
+        mode="lines+markers",
+        line={"color": PALETTE[0], "width": 2},
+        hovertemplate="T = %{x}: %{y:.2f} %<extra></extra>",
+    )
+    figure.update_layout(**layout(), showlegend=False)
+    figure.update_xaxes(title_text="iterations T", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text="test accuracy, %", gridcolor=GRID, linecolor=INK)
+    return figure
+
+
+def gate_openings(evaluation: Evaluation) -> Any:
+    """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
+    import plotly.graph_objects as go
+
+    gates, classes = evaluation.inside.gates, evaluation.task.classes
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[gate.per_class.get(name) for name in classes] for gate in gates],
+            x=[escape(name) for name in classes],
+            y=[escape(f"{gate.source} → {gate.target}") for gate in gates],
+            zmid=1.0,
+            colorscale="RdBu",
+            colorbar={"title": "gate"},
+            hovertemplate="%{y}<br>%{x}: %{z:.2f}<extra></extra>",
+        )
+    )
+    figure.update_layout(**layout() | {"margin": {"l": 160, "r": 24, "t": 24, "b": 96}})
+    return figure
+
+
+def ablations(evaluation: Evaluation) -> Any:
+    """What the trained loop loses without each coupling, and with those alone into one tap: points, with intervals."""
+    import plotly.graph_objects as go
+
+    found = evaluation.inside.ablations[::-1]  # the first on top
+    points = [100 * a.difference.estimate for a in found]
+    figure = go.Figure(
+        go.Bar(
+            x=points,
+            y=[escape(a.name) for a in found],
+            orientation="h",
+            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in found]},
+            error_x={
+                "array": [100 * a.difference.high - p for a, p in zip(found, points, strict=True)],
+                "arrayminus": [p - 100 * a.difference.low for a, p in zip(found, points, strict=True)],
+            },
+            hovertemplate="%{y}: %{x:.2f} points<extra></extra>",
+        )
+    )
+    figure.update_layout(**layout() | {"margin": {"l": 200, "r": 24, "t": 24, "b": 56}})
+    figure.update_xaxes(title_text="accuracy minus that of the whole loop, points", gridcolor=GRID, linecolor=INK)
+    return figure
+
+
+def information(evaluation: Evaluation) -> Any:
+    """Mutual information of every two taps before and after the loop."""
+    import plotly.graph_objects as go
+
+    found = evaluation.inside.information
+    names = [escape(f"{i.a}, {i.b}") for i in found]
+    figure = go.Figure()
+    for label, values, colour in (
+        ("before", [i.before for i in found], PALETTE[6]),
+        ("after", [i.after for i in found], PALETTE[0]),
+    ):
+        figure.add_bar(
+            x=names, y=values, name=label, marker={"color": colour}, hovertemplate="%{x}: %{y:.2f} nats<extra></extra>"
+        )
+    figure.update_layout(**layout(), barmode="group", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    figure.update_yaxes(title_text="mutual information, nats", gridcolor=GRID, linecolor=INK)
+    return figure
+
+
+def _last_iteration(evaluation: Evaluation) -> int:
+    return max((max(curve.iterations, default=0) for curve in evaluation.inside.residuals), default=0)

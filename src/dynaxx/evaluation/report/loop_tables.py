@@ -1,0 +1,133 @@
+"""The report's tables of what goes on within explicit: residuals, iterations, gates."""
+
+from dynaxx.evaluation.formatting import percent, points, significant, spread
+from dynaxx.evaluation.report.table import Grid
+from dynaxx.evaluation.results import Evaluation
+
+RESIDUAL_NOTE = (
+    "Relative residual ‖F(Δ) − Δ‖ / ‖F(Δ)‖ of explicit's loop, over samples: how far a tap is from settled "
+    "after each iteration. Median, and 90th percentile in brackets."
+)
+
+
+def residuals_grid(evaluation: Evaluation) -> Grid:
+    """One row a tap, one column an iteration: median and 90th percentile of the relative residual."""
+    iterations = sorted({iteration for curve in evaluation.inside.residuals for iteration in curve.iterations})
+    rows = []
+    for curve in evaluation.inside.residuals:
+        cells = {
+            iteration: f"{significant(median, 2)} ({significant(p90, 2)})"
+            for iteration, median, p90 in zip(curve.iterations, curve.median, curve.p90, strict=True)
+        }
+        rows.append([curve.tap, *(cells.get(iteration, "–") for iteration in iterations)])
+    return Grid(
+        headers=["tap", *(f"iteration {iteration}" for iteration in iterations)],
+        rows=rows,
+        note=RESIDUAL_NOTE,
+    )
+
+
+def iterations_grid(evaluation: Evaluation) -> Grid:
+    """One row a number of iterations: who has settled by then, and what it does to accuracy."""
+    solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
+    return Grid(
+        headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
+        rows=[
+            [
+                str(found.T),
+                *(f"{100 * found.settled[solver]:.1f}" for solver in solvers),
+                spread(found.accuracy_per_seed),
+                points(found.difference.estimate),
+                f"{points(found.difference.low)} to {points(found.difference.high)}",
+            ]
+            for found in evaluation.inside.iterations
+        ],
+        note=(
+            "Explicit run for T iterations, whatever it was trained with. Settled: test images whose residual is "
+            "within the tolerance at every tap by then, first seed. Difference: to the T of training, paired interval."
+        ),
+    )
+
+
+def gates_grid(evaluation: Evaluation) -> Grid:
+    """One row a coupling, one column a class: how far its gate opens."""
+    return Grid(
+        headers=["coupling", *evaluation.task.classes],
+        rows=[
+            [
+                f"{gate.source} → {gate.target}",
+                *(f"{gate.per_class[name]:.2f}" if name in gate.per_class else "–" for name in evaluation.task.classes),
+            ]
+            for gate in evaluation.inside.gates
+        ],
+        note="How far explicit's gates open, from 0 (shut) over 1 (as if there were none) to 2; mean over images.",
+    )
+
+
+def ablations_grid(evaluation: Evaluation) -> Grid:
+    """One row a cut: what the trained loop is worth with some couplings silenced."""
+    return Grid(
+        headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
+        rows=[
+            [
+                found.name,
+                str(found.silenced),
+                spread(found.accuracy_per_seed),
+                points(found.difference.estimate),
+                f"{points(found.difference.low)} to {points(found.difference.high)}",
+            ]
+            for found in evaluation.inside.ablations
+        ],
+        note=(
+            "The trained loop with couplings silenced and nothing trained again: without each in turn, and with those "
+            "alone that speak into one tap. Difference: to the whole loop, paired interval."
+        ),
+    )
+
+
+def information_grid(evaluation: Evaluation) -> Grid:
+    """One row a pair of taps: what they tell about each other."""
+    return Grid(
+        headers=["taps", "before, nats", "after, nats"],
+        rows=[[f"{i.a}, {i.b}", f"{i.before:.2f}", f"{i.after:.2f}"] for i in evaluation.inside.information],
+        note=(
+            "Mutual information of two taps' mean activations over test images, first seed, as far as it is linear: of "
+            "Gaussian variables with their canonical correlations, 16 principal components each, minus that of "
+            "shuffled pairs."
+        ),
+    )
+
+
+def attributions_grid(evaluation: Evaluation) -> Grid:
+    """One row a model: whether the pixels that Integrated Gradients name do decide."""
+    return Grid(
+        headers=[
+            "arm",
+            "images",
+            "completeness gap",
+            "deletion",
+            "insertion",
+            "insertion − deletion",
+            "interval",
+            "deletion, random order",
+        ],
+        rows=[
+            [
+                a.arm,
+                str(a.images),
+                "–" if a.completeness_gap is None else percent(a.completeness_gap, 2),
+                f"{a.deletion:.3f}",
+                f"{a.insertion:.3f}",
+                f"{a.gain.estimate:+.3f}".replace("-", "−"),
+                f"{a.gain.low:+.3f} to {a.gain.high:+.3f}".replace("-", "−"),
+                f"{a.random_deletion:.3f}",
+            ]
+            for a in evaluation.inside.attributions
+        ],
+        note=(
+            "Integrated Gradients of each model's own answers, first seed, from the mean image. Gap: how far the "
+            "attributions are from adding up to the change of the logit, median. Deletion and insertion: the answer's "
+            "probability, averaged while the pixels named first are put to the mean, or onto it; a deletion that is "
+            "not below that in random order says nothing."
+        ),
+    )

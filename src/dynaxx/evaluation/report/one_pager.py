@@ -1,0 +1,107 @@
+"""The decision by itself: one printable page for who will not open the report, and the same as data."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynaxx.evaluation.formatting import percent, points, significant, spread
+from dynaxx.evaluation.results import Decision, Evaluation
+from dynaxx.evaluation.statistics.comparisons import BASELINE
+from dynaxx.files import write_text
+from dynaxx.templates import render
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+HEADLINES = {
+    "adopt_explicit": "Adopt resonance, and run its loop (explicit mode)",
+    "adopt_implicit": "Adopt resonance in its one-pass form (implicit mode)",
+    "adopt_cheaper": "Use {arm} rather than resonance: it is the cheaper way",
+    "do_not_adopt": "Do not adopt resonance for this model and task",
+}
+
+
+def write_brief(evaluation: Evaluation, out: Path) -> None:
+    """Write `out/decision.html`, one page without scripts, and `out/decision.json`.
+
+    The JSON holds `verdict`, `arm`, `headline`, `reasons`, `yearly_value` (an interval, or null where no price was
+    given), `task`, `hardware`, `arms` (by name: accuracy as a fraction, latency as a multiple of the backbone's,
+    GFLOPs, parameters, training seconds a seed) and `differences` (of accuracy, fractions, with their intervals).
+    """
+    decision = evaluation.decision
+    data = {
+        **asdict(decision),
+        "headline": headline(decision),
+        "task": asdict(evaluation.task),
+        "hardware": evaluation.hardware,
+        "arms": {
+            arm.name: {
+                "accuracy": float(np.mean(arm.accuracy_per_seed)),
+                "latency_ratio": arm.latency.ratio,
+                "gflops": arm.gflops,
+                "trained_parameters": arm.trained_parameters,
+                "train_seconds": arm.train_seconds,
+            }
+            for arm in evaluation.arms
+        },
+        "differences": [
+            {"a": c.a, "b": c.b, **asdict(c.difference), "image_p": c.image_p, "sign_flip_p": c.sign_flip_p}
+            for c in evaluation.comparisons
+        ],
+    }
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    page = render(
+        "one_pager.html.j2",
+        {
+            "headline": headline(decision),
+            "decision": decision,
+            "highlights": highlights(evaluation),
+            "rows": _rows(evaluation),
+            "task": evaluation.task,
+            "hardware": evaluation.hardware,
+        },
+        TEMPLATES,
+    )
+    write_text(out / "decision.json", text)
+    write_text(out / "decision.html", page)
+
+
+def headline(decision: Decision) -> str:
+    """What to do, in one line."""
+    return HEADLINES[decision.verdict].format(arm=decision.arm)
+
+
+def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """(what, number, detail) of the arm decided on, or of explicit where none is, beside the baseline."""
+    arms = {arm.name: arm for arm in evaluation.arms}
+    name = evaluation.decision.arm or "explicit"
+    if name not in arms or BASELINE not in arms:
+        return []
+    arm, base = arms[name], arms[BASELINE]
+    accuracy, before = float(np.mean(arm.accuracy_per_seed)), float(np.mean(base.accuracy_per_seed))
+    return [
+        (f"accuracy of {name}", percent(accuracy), f"{points(accuracy - before, 1)} points over {percent(before)}"),
+        ("latency", f"× {arm.latency.ratio:.2f}", f"{significant(arm.latency.p50_ms)} ms at the median"),
+        ("parameters trained", f"{arm.trained_parameters:,}", f"{arm.live_parameters:,} can change the output"),
+        ("training", f"{significant(arm.train_seconds)} s", "a seed, on average"),
+    ]
+
+
+def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """One an arm: what a page has room for."""
+    gains = {c.a: c.difference for c in evaluation.comparisons if c.b == BASELINE}
+    return [
+        {
+            "name": arm.name,
+            "accuracy": spread(arm.accuracy_per_seed),
+            "gain": f"{points(gains[arm.name].estimate, 1)} "
+            f"({points(gains[arm.name].low, 1)} to {points(gains[arm.name].high, 1)})"
+            if arm.name in gains
+            else "–",
+            "latency": f"× {arm.latency.ratio:.2f}",
+            "chosen": arm.name == evaluation.decision.arm,
+        }
+        for arm in evaluation.arms
+    ]

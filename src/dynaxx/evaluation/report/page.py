@@ -1,0 +1,132 @@
+"""The report: one self-contained HTML page, and its twin in Markdown."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.inside.look import gallery_name
+from dynaxx.evaluation.report import (
+    arm_figures,
+    arm_tables,
+    loop_figures,
+    loop_tables,
+    prediction_tables,
+    validation_tables,
+)
+from dynaxx.evaluation.report.one_pager import headline, highlights
+from dynaxx.evaluation.report.validation_tables import Choices
+from dynaxx.evaluation.results import Evaluation
+from dynaxx.files import write_text
+from dynaxx.templates import render
+
+NOTHING = Choices()
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(
+    evaluation: Evaluation,
+    selection: dict[str, Any] | None,
+    params: dict[str, Any],
+    out: Path,
+    choices: Choices = NOTHING,
+    pictures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
+
+    `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
+    None where the taps were given; `params` the configuration, fit for YAML; `choices` what was looked at on
+    validation, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
+    `pictures/` beside itself.
+    Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
+    """
+    if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
+        raise EvaluationError(f"write_report: selection lacks {sorted(missing)}")
+    context = {
+        "task": evaluation.task,
+        "hardware": evaluation.hardware,
+        "headline": headline(evaluation.decision),
+        "decision": evaluation.decision,
+        "highlights": highlights(evaluation),
+        "arms": arm_tables.arms_grid(evaluation),
+        "comparisons": arm_tables.comparisons_grid(evaluation),
+        "efficiency": arm_tables.efficiency_grid(evaluation),
+        "class_gains": prediction_tables.class_gains_grid(evaluation),
+        "corruptions": prediction_tables.corruptions_grid(evaluation),
+        "agreements": prediction_tables.agreements_grid(evaluation),
+        "recall": prediction_tables.recall_grid(evaluation),
+        "residuals": loop_tables.residuals_grid(evaluation),
+        "iterations": loop_tables.iterations_grid(evaluation),
+        "ablations": loop_tables.ablations_grid(evaluation),
+        "information": loop_tables.information_grid(evaluation),
+        "attributions": loop_tables.attributions_grid(evaluation),
+        "varied": validation_tables.varied_grid(choices.varied),
+        "labels": validation_tables.labels_grid(choices.by_labels),
+        "taps_drawn": evaluation.inside.taps,
+        "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
+        "attributed": [found.arm for found in evaluation.inside.attributions],
+        "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
+        "gates": loop_tables.gates_grid(evaluation) if evaluation.inside.gates else None,
+        "selection": None if selection is None else validation_tables.selection_grid(selection),
+        "tuning": validation_tables.tuning_grid(choices.tuned),
+        "configuration": _yaml(params),
+    }
+    html, markdown = (
+        render("report.html.j2", context | _figures(evaluation, choices), TEMPLATES),
+        render("report.md.j2", context, TEMPLATES),
+    )
+    write_text(out / "report.html", html)
+    write_text(out / "report.md", markdown)
+
+
+def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NOTHING) -> None:
+    """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures(evaluation, choices).items():
+        figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
+
+
+def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
+    """The figures that there is something to show in, by name."""
+    inside = evaluation.inside
+    found = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
+    for name, there, draw in (
+        ("residual_curves", inside.residuals, loop_figures.residual_curves),
+        ("iterations", inside.iterations, loop_figures.iterations),
+        ("gate_openings", inside.gates, loop_figures.gate_openings),
+        ("ablations", inside.ablations, loop_figures.ablations),
+        ("information", inside.information, loop_figures.information),
+    ):
+        if there:
+            found[name] = draw(evaluation)
+    if choices.varied:
+        found["sizes"] = arm_figures.sizes(choices.varied)
+    if choices.by_labels:
+        found["labels"] = arm_figures.by_labels(choices.by_labels, arm_figures.arm_colours(evaluation))
+    return found
+
+
+def _figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    def embed(figure: Any, name: str) -> Markup:
+        config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+        # Plotly escapes < and > in the data it writes into its script.
+        return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
+
+    return {
+        "plotlyjs": Markup(get_plotlyjs()),
+        "colours": arm_figures.arm_colours(evaluation),
+        "figures": {name: embed(figure, name) for name, figure in figures(evaluation, choices).items()},
+    }
+
+
+def _yaml(params: dict[str, Any]) -> str:
+    import yaml
+
+    try:
+        return yaml.safe_dump(params, sort_keys=False, allow_unicode=True).rstrip()
+    except yaml.YAMLError as error:
+        raise EvaluationError(f"write_report: params cannot be written as YAML: {error}") from error

@@ -1,0 +1,78 @@
+"""The report's tables of which images are answered: by class, under corruption, and alike by two arms."""
+
+import numpy as np
+
+from dynaxx.evaluation.formatting import points
+from dynaxx.evaluation.report.table import Grid, p_or_dash
+from dynaxx.evaluation.results import ArmResult, Evaluation
+
+
+def class_gains_grid(evaluation: Evaluation) -> Grid:
+    """One row a class, the rarest first: what explicit gains over the baseline there."""
+    return Grid(
+        headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
+        rows=[
+            [
+                gain.name,
+                f"{gain.trained:,}",
+                f"{gain.images:,}",
+                points(gain.difference.estimate),
+                f"{points(gain.difference.low)} to {points(gain.difference.high)}",
+                p_or_dash(gain.holm_p),
+            ]
+            for gain in evaluation.class_gains
+        ],
+        note=(
+            "Recall of explicit minus that of the baseline; interval: paired bootstrap over the class's images. p: "
+            "sign flips over seeds, adjusted by Holm over all classes; it takes at least six seeds."
+        ),
+    )
+
+
+def corruptions_grid(evaluation: Evaluation) -> Grid:
+    """Two rows' worth a corruption: every arm's accuracy over the strengths, and what explicit gains over it."""
+    names = [arm.name for arm in evaluation.arms]
+    rows = []
+    for found in evaluation.corruptions:
+        rows.append(
+            [f"{found.name}: accuracy %", *(f"{100 * float(np.mean(found.accuracy[arm])):.1f}" for arm in names)]
+        )
+        gains = [found.explicit_minus.get(arm) for arm in names]
+        cells = ["–" if g is None else f"{points(g.estimate)} [{points(g.low)}, {points(g.high)}]" for g in gains]
+        rows.append([f"{found.name}: explicit − arm", *cells])
+    return Grid(
+        headers=["corruption", *names],
+        rows=rows,
+        note=(
+            "Mean over strengths 1 to 5 and seeds, on some of the test images; below, explicit minus the arm in "
+            "points, with its paired interval."
+        ),
+    )
+
+
+def agreements_grid(evaluation: Evaluation) -> Grid:
+    """Arms against arms: how often they give the same answer."""
+    names = [arm.name for arm in evaluation.arms]
+    share = {frozenset((found.a, found.b)): found.share for found in evaluation.agreements}
+    return Grid(
+        headers=["arm", *names],
+        rows=[
+            [a, *("–" if a == b else f"{100 * share[frozenset((a, b))]:.1f}" for b in names)]
+            for a in names
+            if evaluation.agreements
+        ],
+        note="Per cent of the test images that two arms answer alike, right or wrong; mean over seeds.",
+    )
+
+
+def recall_grid(evaluation: Evaluation) -> Grid:
+    """One row a class, one column an arm: mean recall over seeds."""
+    return Grid(
+        headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
+        rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],
+        note="The fraction of each class's test images that was recognised, mean over seeds.",
+    )
+
+
+def _recall(arm: ArmResult, name: str) -> str:
+    return f"{100 * arm.recall_per_class[name]:.1f}" if name in arm.recall_per_class else "–"

@@ -1,0 +1,93 @@
+"""The report's tables of what was looked at on validation: rates, epochs, taps, other sizes, and fewer labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynaxx.evaluation.report.table import Grid
+from dynaxx.evaluation.validation.label_curve import ByLabels
+from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.validation.tuning import Tuned
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was trained on the seed that no evaluation uses."""
+
+    tuned: Sequence[Tuned] = ()
+    varied: Sequence[Varied] = ()
+    by_labels: Sequence[ByLabels] = ()
+
+
+def tuning_grid(found: Sequence[Tuned]) -> Grid:
+    """One row an arm and setting: its validation accuracy with every value, and whether the choice is a safe one."""
+    return Grid(
+        headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
+        rows=[
+            [
+                tuned.arm,
+                tuned.setting,
+                ", ".join(f"{v:g}: {100 * a:.1f}" for v, a in zip(tuned.values, tuned.accuracies, strict=True)),
+                f"{tuned.chosen:g}",
+                "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
+            ]
+            for tuned in found
+        ],
+        note=(
+            "Validation accuracy on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
+            "the learning rate that was chosen. Flat: the values beside the chosen one lose at most a point; edge: a "
+            "value beyond those tried might do better."
+        ),
+    )
+
+
+def varied_grid(found: Sequence[Varied]) -> Grid:
+    """One row a size: what explicit reaches with it on validation."""
+    return Grid(
+        headers=["varied", "live parameters", "validation accuracy %", "taps"],
+        rows=[
+            [f"{v.what} {v.value}", f"{v.live_parameters:,}", f"{100 * v.accuracy:.1f}", ", ".join(v.taps)]
+            for v in found
+        ],
+        note=(
+            "Explicit trained with another rank, or with taps evenly over the depth, everything else as configured; "
+            "validation accuracy of one seed that is not evaluated, so small differences mean nothing."
+        ),
+    )
+
+
+def labels_grid(found: Sequence[ByLabels]) -> Grid:
+    """One row a number of labels: what each arm reaches with them on validation."""
+    arms = list(dict.fromkeys(point.arm for point in found))
+    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
+    return Grid(
+        headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
+        rows=[
+            [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
+            for labels in sorted({point.labels for point in found})
+        ],
+        note=(
+            "Trained on so many images, with more passes over them the fewer they are, E √(N / n); everything else, "
+            "learning rates too, as configured. One seed that is not evaluated, so small differences mean nothing."
+        ),
+    )
+
+
+def selection_grid(selection: dict[str, Any]) -> Grid:
+    """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
+    candidates: list[dict[str, Any]] = selection["candidates"]
+    columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
+    return Grid(
+        headers=[column.replace("_", " ") for column in columns],
+        rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
+        note=str(selection["reason"]),
+        marked=tuple(map(str, selection["chosen"])),
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}".replace("-", "−")
+    return str(value)

@@ -1,0 +1,95 @@
+"""One setting of `explicit`, for a search: accuracy on validation, over seeds that no evaluation uses, and cost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+
+from dynaxx import ResonantModel
+from dynaxx.evaluation.arms import explicit
+from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms.resonant import live_parameters, resonant
+from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.cost.flops_memory import gflops
+from dynaxx.training.fit import TrainerFactory
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one setting gives.
+
+    Attributes:
+        accuracies: on validation, one a seed.
+        curve: validation accuracy after each epoch of the first seed.
+        seconds: that training all seeds took.
+    """
+
+    accuracies: list[float]
+    curve: list[float]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the seeds."""
+        return sum(self.accuracies) / len(self.accuracies)
+
+
+def untrained(task: Task, seed: int) -> ResonantModel:
+    """The model that `try_explicit` trains: with a fixed number of iterations it costs before what it costs after."""
+    return resonant(task, seed, mode="explicit").eval()
+
+
+def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
+    """(10⁹ floating-point operations of one image, live parameters)."""
+    return gflops(model, task.example()), live_parameters(model)
+
+
+def try_explicit(
+    task: Task, seeds: Sequence[int], work: Path, *, first: TrainerFactory | None = None, name: str = "explicit"
+) -> Tried:
+    """Train `explicit` with each seed.
+
+    Args:
+        seeds: that no evaluation uses.
+        work: folder for what training leaves; the caller's to remove.
+        first: trainer of the first seed, which may end the trial; the task's own by default.
+        name: of the subfolders.
+
+    Raises:
+        FloatingPointError: training ended in numbers that are not finite.
+        ResonanceError: the setting does not fit the backbone.
+    """
+    started, accuracies, curve = time.perf_counter(), [], Curve()
+    for number, seed in enumerate(seeds):
+        own = replace(task, trainer=first) if first is not None and number == 0 else task
+        out = work / name / f"seed-{seed}"
+        logger: Any = (lambda: curve) if number == 0 else (lambda: False)
+        explicit.train(own, seed, out, work / "checkpoints" / f"seed-{seed}", logger)
+        accuracies.append(ArmFacts.read(out).val_accuracy)
+    return Tried(accuracies, curve.values, time.perf_counter() - started)
+
+
+class Curve(Logger):
+    """Keeps the validation accuracies that Lightning logs, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+
+    @property
+    def name(self) -> str:
+        return "curve"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the search knows them."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if "val/accuracy" in metrics:
+            self.values.append(float(metrics["val/accuracy"]))

@@ -1,0 +1,1 @@
+"""c = F(c): find it, differentiate it, bound it."""

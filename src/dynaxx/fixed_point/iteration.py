@@ -1,0 +1,113 @@
+"""The iteration: a fixed point c = F(c) is sought by damped steps from c = 0.
+
+    c ← (1-λ) c + λ F(c),    λ in (0, 1]
+
+Every sample stops at its own time, so its result does not depend on the other samples of the batch.
+
+Shape suffixes: B batch. States have three axes, samples first.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Update = Callable[[Tensor], Tensor]
+"""The undamped right-hand side F."""
+
+Step = Callable[[Tensor, Tensor], Tensor]
+"""From (c, F(c)) to the next c."""
+
+Settled = Callable[[Tensor, Tensor], Tensor]
+"""From (c, F(c)) to (B,) bool."""
+
+Watch = Callable[[Tensor, Tensor], None]
+"""Called with (c, F(c))."""
+
+
+class FixedPoint(Protocol):
+    """One batch of fixed-point problems c = F(c), which all start at c = 0.
+
+    Attributes:
+        update: F, undamped.
+        first: F(0).
+    """
+
+    update: Update
+    first: Tensor
+
+    def residual(self, c: Tensor, new: Tensor) -> Tensor:
+        """Relative residuals (parts, B) of the state's parts at c, given new = F(c)."""
+
+
+def picard(first: Tensor, damping: float) -> Step:
+    """Damped steps, c ← (1-λ) c + λ F(c)."""
+    del first
+    return lambda c, new: torch.lerp(c, new, damping)
+
+
+def iterate(
+    update: Update,
+    first: Tensor,
+    T: int,
+    damping: float,
+    step: Step,
+    settled: Settled | None = None,
+    watch: Watch | None = None,
+) -> Tensor:
+    """`T` steps from c = 0, of which the first is damped; returns the state c_T.
+
+    Args:
+        update: F.
+        first: F(0), which is often cheaper than F elsewhere.
+        T: number of steps, at least 1.
+        damping: λ of the first step.
+        step: from (c, F(c)) to the next c.
+        settled: from (c, F(c)) to the samples that have converged. A converged sample keeps its state, and the
+            iteration ends when all have converged. All T steps are run in compiled and exported graphs, whose course
+            is fixed, and where `watch` needs them.
+        watch: called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
+    """
+    c = damping * first
+    for _ in range(T - 1):
+        new = update(c)
+        if watch is not None:
+            watch(c, new)
+        following = step(c, new)
+        if settled is None:
+            c = following
+            continue
+        with torch.no_grad():
+            done_B = settled(
+                c, new
+            )  # a converged sample keeps its state, so its residual and its verdict do not change
+        c = torch.where(done_B[:, None, None], c, following)
+        if _may_end(done_B, watch):
+            return c
+    if watch is not None:
+        watch(c, update(c))
+    return c
+
+
+def _may_end(done_B: Tensor, watch: Watch | None) -> bool:
+    """Whether all samples have converged, and nothing needs the remaining steps."""
+    return watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
+
+
+def relative_residual(moved: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
+    """‖F(c) - c‖ / (‖F(c)‖ + ε) per sample, with 0/0 = 0; its gradient is finite where a norm is 0.
+
+    Args:
+        moved: F(c) - c, (B, …).
+        target: F(c), of the same shape.
+    """
+    return _norm(moved) / (_norm(target) + eps)
+
+
+def _norm(x: Tensor) -> Tensor:
+    # the root of 0 has no gradient: where the sum is 0 the norm is 0 and so is its gradient
+    x = x.float() if x.dtype.itemsize < 4 else x
+    square = x.square().flatten(1).sum(1)
+    zero = square == 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

@@ -1,0 +1,1 @@
+"""What users hold: the resonant model, its adapters, saving, calibration, inspection."""

@@ -1,0 +1,93 @@
+"""The files of a saved resonant model: `resonance.json` and one safetensors file that it names.
+
+The weights' file is named after its own content and the JSON is renamed into place last, so a kill or a full disk
+leaves either the old pair or the new one, and a file of another pair is noticed.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dynaxx.errors import ResonanceError
+
+FORMAT = "dynaxx-resonance-1"
+DESCRIPTION = "resonance.json"
+KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier", "student"}
+
+
+def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write `tensors` and `description` into `directory`; what stood there stays whole until the last rename.
+
+    Raises:
+        OSError: the folder cannot be written; nothing of the old files is lost.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    payload = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(payload).hexdigest()
+    name = f"resonance-{digest[:12]}.safetensors"
+    text = json.dumps({"format": FORMAT, "weights": name, "sha256": digest} | description, indent=2) + "\n"
+    _replace(directory / name, payload)
+    _replace(directory / DESCRIPTION, text.encode())
+    for old in directory.glob("resonance-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and tensors that `write` wrote.
+
+    Raises:
+        ResonanceError: a file is missing, damaged, of another kind, or holds values that are not finite.
+    """
+    path = directory / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ResonanceError(f"directory={str(directory)!r}: no {DESCRIPTION} in it; give one that was saved") from None
+    except (ValueError, OSError) as error:
+        raise ResonanceError(f"{path}: cannot be read as JSON ({error}); save the model again") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT or set(description) != KEYS:
+        raise ResonanceError(f"{path}: not a description of format {FORMAT!r}; save the model again")
+    weights = directory / Path(str(description["weights"])).name
+    try:
+        payload = weights.read_bytes()
+    except OSError as error:
+        raise ResonanceError(f"{weights}: cannot be read ({error.strerror}); save the model again") from None
+    if hashlib.sha256(payload).hexdigest() != description["sha256"]:
+        raise ResonanceError(f"{weights}: damaged, its checksum is not the one in {DESCRIPTION}; save the model again")
+    try:
+        tensors = load(payload)
+    except SafetensorError as error:
+        raise ResonanceError(f"{weights}: not a safetensors file ({error}); save the model again") from None
+    broken = next((n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
+    if broken is not None:
+        raise ResonanceError(f"{weights}: {broken} holds values that are not finite; train again")
+    return description, tensors
+
+
+def check_tensors(where: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Raise ResonanceError, in a line that begins with `where`, unless names and shapes are the same."""
+    known, found = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (own, given))
+    odd = sorted(n for n in known.keys() | found.keys() if known.get(n) != found.get(n))
+    if odd:
+        here, there = (shapes.get(odd[0], "missing") for shapes in (known, found))
+        raise ResonanceError(f"{where}: tensor {odd[0]} is {there} in the file, {here} here")
+
+
+def _replace(path: Path, payload: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Anchors on disk: built once, read by every stage."""

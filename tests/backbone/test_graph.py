@@ -1,0 +1,217 @@
+"""Backbones whose later parts read several taps: all of them see what was agreed on, and nobody else does."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.nets import PLAIN_TAPS, UNET_TAPS, Plain, UNet, images, trained_like
+from torch import Tensor, nn
+
+from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
+from dynaxx.backbone.graph import Split
+
+
+class Web(nn.Module):
+    """Layers that each read some of the earlier ones; the answer reads some of all."""
+
+    def __init__(self, reads: list[list[int]]) -> None:
+        super().__init__()
+        self.reads = reads
+        self.layers = nn.ModuleList([nn.Conv2d(3, 3, 3, padding=1) for _ in reads[:-1]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = [x]
+        for layer, reads in zip(self.layers, self.reads, strict=False):
+            held.append(torch.tanh(layer(sum(held[n] for n in reads))))
+        return sum(held[n] for n in self.reads[-1])
+
+
+@st.composite
+def webs(draw):
+    layers = draw(st.integers(3, 7))
+    reads = [draw(st.lists(st.integers(0, n), min_size=1, max_size=3, unique=True)) for n in range(layers)]
+    answer = draw(st.lists(st.integers(1, layers), min_size=1, max_size=3, unique=True))
+    taps = draw(st.lists(st.integers(1, layers), min_size=2, max_size=4, unique=True))
+    return [*reads, answer], sorted(taps), draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=40)
+@given(case=webs(), again=st.booleans())
+def test_in_any_network_every_later_reader_and_no_other_sees_what_was_agreed(case, again):
+    """By hand: what no tap depends on runs from the agreed activations, the rest as ever. Taps give pre-activations."""
+    reads, taps, seed = case
+    torch.manual_seed(seed)
+    net, x = Web(reads).double().eval(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    options = {"dynamics": "reentrant"} if again else {}
+    model = wrap_with_resonance(net, [f"layers.{n - 1}" for n in taps], rank=2, T=2, example_input=x, **options)
+    trained_like(model.double())
+    above, todo = set(), list(taps)
+    while todo:
+        layer = todo.pop()
+        if layer not in above and layer > 0:
+            above.add(layer)
+            todo += reads[layer - 1]
+    held, bare = [x], [x]
+    with torch.no_grad():
+        seen = dict(zip([taps[n] for n in model.engine.seen], model.agree(model.read(x))[0], strict=True))
+        for n, layer in enumerate(net.layers, start=1):
+            bare.append(torch.tanh(layer(sum(bare[r] for r in reads[n - 1]))))
+        # the tanh behind a tap is a reader, too: it is above if a layer that reads it is
+        on_the_way = {r for layer in above for r in reads[layer - 1]}
+        for n, layer in enumerate(net.layers, start=1):
+            if n in on_the_way or (n in above and n not in taps):
+                held.append(bare[n])
+            elif n in taps:
+                held.append(torch.tanh(seen[n]) if n in seen else bare[n])
+            else:
+                held.append(torch.tanh(layer(sum(held[r] for r in reads[n - 1]))))
+        expected = sum(held[n] for n in reads[-1])
+        assert torch.allclose(model(x), expected, atol=1e-10)
+
+
+def unet(**options):
+    torch.manual_seed(0)
+    net = UNet().eval()
+    return net, wrap_with_resonance(net, UNET_TAPS, rank=3, example_input=images(), **options)
+
+
+def test_a_decoder_sees_what_was_agreed_at_every_skip():
+    """By hand: the encoder runs as ever, the decoder from the agreed activations."""
+    net, model = unet(T=3)
+    x = images()
+    bare = net(x)
+    assert model.engine.seen == [0, 1, 2]
+    assert torch.equal(model(x), bare)
+    trained_like(model)
+    with torch.no_grad():
+        one, two, neck = model.agree(model.read(x))[0]
+        up = net.dec2(torch.cat([net.up2(neck), two], 1))
+        expected = net.dec1(torch.cat([net.up1(up), one], 1)) + net.shift
+        assert torch.allclose(model(x), expected, atol=1e-6)
+        assert torch.equal(net(x), bare)
+        with model.disabled():
+            assert torch.equal(model(x), bare)
+
+
+@pytest.mark.parametrize(
+    "options", [{"T": 1}, {"T": 3}, {"dynamics": "reentrant", "T": 2}, {"mode": "implicit", "T": 2}]
+)
+def test_every_coupling_of_a_unet_reaches_the_output(options):
+    _, model = unet(**options)
+    trained_like(model).train()
+    model.fit_statistics([images()])
+    model(images()).square().mean().backward()
+    loop_only = {"phi"} if options.get("mode") == "implicit" else set()
+    if options["T"] == 1:
+        assert len(model.engine.couplings.pairs) == 6  # all speak to a tap that the decoder reads
+    still = [
+        n
+        for n, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any()) and not loop_only & set(n.split("."))
+    ]
+    assert not still
+
+
+def test_every_coupling_of_a_pyramid_reaches_its_own_levels():
+    torch.manual_seed(0)
+    net = timm.create_model("resnet18", features_only=True).eval()
+    x = torch.randn(2, 3, 64, 64)
+    bare = [level.detach() for level in net(x)]
+    model = trained_like(wrap_with_resonance(net, ["layer1", "layer2", "layer3"], T=1, rank=3, example_input=x))
+    assert model.engine.seen == [0, 1, 2]
+    levels = model(x)
+    changed = [not torch.equal(a, b) for a, b in zip(levels, bare, strict=True)]
+    assert changed == [False, True, True, True, True]  # the stem's level is none of the taps'
+    for number, (U, pair) in enumerate(zip(model.engine.couplings.U, model.engine.couplings.pairs, strict=True)):
+        (reached,) = torch.autograd.grad(levels[pair.target + 1].square().mean(), U, retain_graph=True)
+        assert reached.any(), number
+
+
+def test_an_identity_around_the_last_tap_reads_the_agreed_activation():
+    """The block's shortcut is a later consumer of the earlier tap, on the way to no other."""
+    torch.manual_seed(0)
+    net, x = timm.create_model("resnet18").eval(), torch.randn(2, 3, 64, 64)
+    model = wrap_with_resonance(net, ["layer3", "layer4.0", "layer4.1.conv1"], rank=3, T=2, example_input=x)
+    assert model.engine.seen == [1, 2]
+    trained_like(model)
+    with torch.no_grad():
+        block, conv = model.agree(model.read(x))[0]
+        part = net.layer4[1]
+        inner = part.bn2(part.conv2(part.act1(part.bn1(conv))))
+        expected = net.fc(net.global_pool(part.act2(inner + block)))
+        assert torch.allclose(model(x), expected, atol=1e-4)
+
+
+def test_what_an_in_place_operation_overwrites_is_read_before():
+    class Skips(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            early = self.act(self.early(self.entry(x)))
+            middle = self.middle(early)
+            return self.answer(self.late(middle).mean((2, 3))) + middle.mean((1, 2, 3))[:, None]
+
+    torch.manual_seed(0)
+    net, x = Skips().eval(), images()
+    bare = net(x)
+    for options in ({}, {"dynamics": "reentrant"}):
+        model = wrap_with_resonance(net, PLAIN_TAPS, rank=3, T=2, example_input=x, **options)
+        assert model.engine.seen == [1, 2]
+        assert torch.equal(model(x), bare)
+        assert (model.read(x).states or [net.early(net.entry(x))])[0].min() < 0
+        model.remove()
+
+
+def test_copies_casts_and_files_keep_the_split(tmp_path):
+    net, model = unet(T=2)
+    trained_like(model)
+    x = images()
+    expected = model(x)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(x), expected)
+        nn.init.zeros_(twin.backbone.dec1.weight)  # its own backbone, not the first one's
+        assert not torch.equal(twin(x), expected)
+        assert torch.equal(model(x), expected)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_resonance(model.remove(), tmp_path)(x), expected)
+    double = load_resonance(net, tmp_path).double()  # which makes another buffer of `shift`
+    net.shift.add_(1.0)
+    assert torch.allclose(double(x.double()), expected.double() + 1.0, atol=1e-5)
+
+
+def test_cached_training_goes_on_from_all_seen_taps():
+    _, model = unet(T=2)
+    trained_like(model)
+    x = images()
+    tail = model.tail(x)
+    assert torch.allclose(model.finish(model.agree(model.read(x))[0], tail), model(x), atol=1e-6)
+
+
+def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
+    class Wilful(UNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > -1e9 else -x)
+
+    with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
+        model = wrap_with_resonance(Wilful(), UNET_TAPS, rank=2, example_input=images())
+    assert model.engine.seen == [2]
+
+    class Sequel(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > -1e9 else -x)
+
+    wrap_with_resonance(Sequel(), PLAIN_TAPS, rank=2, example_input=images())  # hooks suffice: no warning
+
+
+def test_the_stem_and_what_lies_behind_are_no_part_of_the_segments():
+    net = Plain().eval()
+    split = Split(net, PLAIN_TAPS, [True, False, False])
+    assert split.seen() == [2]
+    first, second, third = split.segments()
+    assert first is None
+    assert {node.target for node in second.graph.nodes if node.op == "call_module"} >= {"act", "middle"}
+    assert {node.target for node in third.graph.nodes if node.op == "call_module"} == {"late"}
+    with pytest.raises(ResonanceError, match="'middle.0' is called 0 times"):
+        Split(net, ["middle.0", "middle"], [False, False])

@@ -1,0 +1,95 @@
+"""The label-efficiency curve: what each point is trained on, and what is written of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dynaxx.data import Digits
+from dynaxx.evaluation.arms import explicit
+from dynaxx.evaluation.arms import linear_probes as probes
+from dynaxx.evaluation.arms import registry as rivals
+from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.report import arm_figures as plots
+from dynaxx.evaluation.report.validation_tables import labels_grid
+from dynaxx.evaluation.validation.label_curve import (
+    ARMS,
+    ByLabels,
+    label_curve,
+    passes,
+    read_by_labels,
+    with_labels,
+    write_by_labels,
+)
+
+FOUND = [ByLabels("direct", 600, 0.9), ByLabels("direct", 50, 0.5), ByLabels("explicit", 600, 0.8)]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    """Digits; no backbone is ever asked for."""
+    options = TrainOptions(15, 5e-3, 128, 1e-4, 1.0, 0.25, 0.0, 0.2, "none", 15, 10, 64.0)
+    images = Digits().train()
+    return Task(
+        backbone=torch.nn.Identity, fingerprint="", images=images, mean=[0.0], std=[1.0], n_train=None, n_val=100,
+        taps=[], resonance={}, train=options, trainer=None, probes=tmp_path, cache=tmp_path, head="probe", penalties=[],
+    )  # fmt: skip
+
+
+def test_fewer_images_get_more_passes_but_fewer_steps():
+    assert passes(30, 9000, 9000) == 30
+    for some in (10, 100, 1000, 8999):
+        assert passes(30, 9000, some) >= 30
+        assert passes(30, 9000, some) * some <= 30 * 9000
+    assert passes(1, 10, 1000) == 1
+
+
+def test_a_point_is_trained_on_so_many_labels_and_judged_by_as_many_images_as_the_others(task):
+    few = with_labels(task, 50)
+    train, val = few.split(3)
+    assert len(train) == 50
+    assert len(val) == len(task.split(3)[1])
+    whole = len(task.images) - task.n_val
+    assert few.train.epochs == passes(task.train.epochs, whole, 50)
+    assert with_labels(replace(task, n_train=200), 50).train.epochs == passes(task.train.epochs, 200, 50)
+
+
+def test_each_arm_is_trained_with_each_number_on_the_probe_of_that_number(task, tmp_path, monkeypatch):
+    seen: list[tuple[str, int, str]] = []
+
+    def note(arm: str) -> Callable[..., None]:
+        def train(task: Any, seed: int, out: Path, checkpoints: Path, logger: Any) -> None:
+            seen.append((arm, len(task.split(seed)[0]), str(task.probes.relative_to(tmp_path))))
+            ArmFacts(arm, seed, "explicit", [], 0, 0, 0.0, 0.5, {}).write(out)
+
+        return train
+
+    monkeypatch.setattr(explicit, "train", note("explicit"))
+    monkeypatch.setattr(probes, "train_baseline", note("baseline"))
+    monkeypatch.setitem(rivals.RIVALS, "direct", note("direct"))
+    found = label_curve(dict.fromkeys(ARMS, task), [50, 100], 100, tmp_path)
+    expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in ARMS]
+    assert seen == expected
+    assert [(p.arm, p.labels) for p in found] == [(arm, n) for arm, n, _ in expected]
+    label_curve(dict.fromkeys(ARMS, task), [50, 100, 200], 100, tmp_path)  # what is finished is not run again
+    assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in ARMS]
+
+
+def test_round_trip_and_damage(tmp_path):
+    write_by_labels(tmp_path / "labels.json", FOUND)
+    assert read_by_labels(tmp_path / "labels.json") == FOUND
+    (tmp_path / "labels.json").write_text('[{"arm": "x"}]')
+    with pytest.raises(EvaluationError, match="dvc repro -f vary"):
+        read_by_labels(tmp_path / "labels.json")
+
+
+def test_plot_and_table_have_every_point_in_order():
+    direct, ours = plots.by_labels(FOUND, {"direct": "#123456"}).data
+    assert (list(direct.x), list(direct.y), direct.line.color) == ([50, 600], [50.0, 90.0], "#123456")
+    assert list(ours.x) == [600]
+    assert labels_grid(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]

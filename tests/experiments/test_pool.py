@@ -1,0 +1,71 @@
+"""Jobs: what they need first, what is not run twice, and what a failure does to the others."""
+
+import time
+
+import pytest
+from omegaconf import OmegaConf
+
+from experiments.job import Job
+from experiments.pool import run_all
+from experiments.setting import changed
+from experiments.tasks.cifar10 import STUDIES
+
+
+def note(job, params, root):
+    """Stands in for a fit: leaves what marks a job as complete."""
+    if job.arm == "direct":
+        raise ValueError("no\nthanks")
+    for need in job.needs():
+        assert (root / need).exists(), f"{job.name} ran before {need}"
+    job.folder(root).mkdir(parents=True)
+    (job.folder(root) / f"{job.arm if job.arm in ('world', 'cache') else 'arm'}.json").write_text("{}")
+    return job.name
+
+
+def jobs():
+    arms = ("implicit", "explicit", "direct", "baseline", "cache", "world")  # the wrong way round
+    return [Job("w", "" if arm in ("world", "cache") else "r", arm, 0) for arm in arms]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_wait_for_what_they_need_and_a_failure_ends_no_other(tmp_path, capsys, workers):
+    missed = run_all(jobs(), note, OmegaConf.create(), tmp_path, workers=workers, threads=1, until=float("inf"))
+    assert missed == ["w/r/direct/seed-0"]
+    assert "w/r/direct/seed-0: FAILED: ValueError: no thanks\n" in capsys.readouterr().out
+    assert all(job.done(tmp_path) for job in jobs() if job.arm != "direct")
+
+
+def test_what_is_complete_is_not_run_again(tmp_path, capsys):
+    kept = [job for job in jobs() if job.arm != "direct"]
+    for _ in range(2):
+        assert run_all(kept, note, OmegaConf.create(), tmp_path, workers=1, threads=1, until=float("inf")) == []
+    assert capsys.readouterr().out.count("w/r/implicit/seed-0") == 1
+
+
+def test_nothing_is_begun_after_the_time_is_up(tmp_path):
+    missed = run_all(jobs(), note, OmegaConf.create(), tmp_path, workers=1, threads=1, until=time.time() - 1)
+    assert sorted(missed) == sorted(job.name for job in jobs())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_all_that_a_job_needs_is_in_its_study(study):
+    names = {job.name for job in STUDIES[study]()}
+    assert {need for job in STUDIES[study]() for need in job.needs()} <= names
+
+
+@pytest.mark.parametrize("study", ["tune", "designs", "dense_designs"])
+def test_what_is_chosen_by_never_answers_test_images(study):
+    tested = {job.seed for name in ("main", "labels", "tail", "same", "dense") for job in STUDIES[name]() if job.regime}
+    for job in STUDIES[study]():
+        assert not job.regime or (not job.tested and job.seed not in tested)
+
+
+def test_a_change_replaces_and_a_misspelt_one_raises():
+    params = OmegaConf.create({"data": {"groups": {"a": ["1"], "b": ["2"]}}, "task": {"n_train": 5}})
+    found = changed(params, {"data.groups": {"c": ["1", "2"]}, "task.n_train": 7})
+    assert OmegaConf.to_container(found) == {"data": {"groups": {"c": ["1", "2"]}}, "task": {"n_train": 7}}
+    assert params.task.n_train == 5
+    assert changed(params, {"data.groups": None}).data.groups is None
+    with pytest.raises(ValueError, match="task.n_trian=7: params.yaml has no such key"):
+        changed(params, {"task.n_trian": 7})

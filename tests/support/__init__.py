@@ -1,0 +1,1 @@
+"""Networks, stores and servers that several tests use."""
