@@ -74,13 +74,13 @@ def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
     torch.manual_seed(0)
     model = wrap_with_resonance(backbone, example_input=x[:1], **options)
     model.fit_statistics([x])
-    engine = model.built()
-    for U in engine.couplings.U:
+    resonator = model.require_built()
+    for U in resonator.exchange.couplings.U:
         nn.init.normal_(U, std=0.02)  # ‖G‖ stays well below 1: the loop settles, and fold() does not refuse it
-    if engine.phi.kernel is not None:
-        nn.init.normal_(engine.phi.kernel, std=0.1)
-    if engine.student is not None:
-        nn.init.normal_(engine.student.out.weight, std=0.1)
+    if resonator.exchange.phi.kernel is not None:
+        nn.init.normal_(resonator.exchange.phi.kernel, std=0.1)
+    if resonator.student is not None:
+        nn.init.normal_(resonator.student.out.weight, std=0.1)
     return model.to(x)
 
 

@@ -1,9 +1,9 @@
-"""The loop alone, without backbone, pooling or projections: torch as the engine runs it, against JAX.
+"""The loop alone, without backbone, pooling or projections: torch as Dynaxx runs it, against JAX.
 
 Shape suffixes: B batch, P positions of the grid, R message channels.
 """
 
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,55 +13,56 @@ from benchmarks.bars import Bar, Spread, ratio
 from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
-from dynaxx.fixed_point.iteration import iterate, picard
-from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.loop import message_update
-from dynaxx.resonance.resonator import Engine
+from dynaxx.fixed_point import SolverOptions, solve
+from dynaxx.resonance import Exchange, Grid
+from dynaxx.resonance.anchored import Anchored
 
 BAR = 1.0
 
 
 class TorchLoop(nn.Module):
-    """`T` damped steps of the engine's loop, from the projected anchors on.
+    """`T` damped steps of the anchored dynamics, from the projected anchors on.
 
     Args:
-        engine: without gates.
-        grid: the positions.
-        T: steps.
+        exchange: couplings and bottleneck; no gates are used.
+        grid: positions.
+        options: solver and number of steps.
     """
 
-    def __init__(self, engine: Engine, grid: Grid, T: int) -> None:
+    def __init__(self, exchange: Exchange, grid: Grid, options: SolverOptions) -> None:
         super().__init__()
-        self.T, self.damping = T, engine.config.damping
-        self.hear = engine.couplings.hearing(engine.feedback_matrix())
-        self.phi = partial(engine.phi, grid=grid, response=engine.phi.response())
+        # kept in a tuple, it is not registered: two loops share it
+        self.exchange, self.grid, self.options = (exchange,), grid, options
 
     def forward(self, p_BPR: Tensor) -> Tensor:
         """The messages c_T, (B, P, R)."""
-        first = self.phi(p_BPR)
-        update = message_update(p_BPR, self.hear, None, self.phi)
-        return iterate(update, first, self.T, self.damping, picard(first, self.damping))
+        return solve(Anchored(self.exchange[0], p_BPR, None, self.grid), self.options)
 
 
 @torch.no_grad()
-def loops(engine: Engine, grid: Grid, p_BPR: Tensor) -> tuple[dict[str, nn.Module], list[Bar], dict[str, str]]:
+def loops(
+    exchange: Exchange, options: SolverOptions, grid: Grid, p_BPR: Tensor
+) -> tuple[dict[str, nn.Module], list[Bar], dict[str, str]]:
     """The loops by name, torch's and JAX's of every length that is more than one step; their bars; what is missing.
 
     Raises:
         AssertionError: the two do not come to the same messages.
     """
     lengths = [T for T in ITERATIONS if T > 1]
-    found: dict[str, nn.Module] = {f"torch T={T}": TorchLoop(engine, grid, T).eval() for T in lengths}
+    found: dict[str, nn.Module] = {
+        f"torch T={T}": TorchLoop(exchange, grid, replace(options, T=T)).eval() for T in lengths
+    }
     try:
         from benchmarks.jax_loop import JaxLoop
     except ImportError as error:
         return found, [], {"JAX": str(error)}
     p_BHWR = p_BPR.unflatten(1, grid)
     kernel_R133 = nn.init.dirac_(torch.empty(p_BPR.shape[2], 1, 3, 3), groups=p_BPR.shape[2])  # δ
-    if engine.phi.kernel is not None:
-        kernel_R133 += engine.phi.kernel
+    if exchange.phi.kernel is not None:
+        kernel_R133 += exchange.phi.kernel
+    Gt_RR = exchange.couplings.dense(exchange.feedback())
     for T in lengths:
-        jax_loop = JaxLoop(p_BHWR, engine.feedback_matrix(), kernel_R133, T, engine.config.damping)
+        jax_loop = JaxLoop(p_BHWR, Gt_RR, kernel_R133, T, options.damping)
         torch.testing.assert_close(jax_loop(p_BPR).flatten(1, 2), found[f"torch T={T}"](p_BPR), atol=1e-4, rtol=1e-4)
         found[f"JAX T={T}"] = jax_loop.eval()
     return found, [ratio(f"torch T={T}", f"JAX T={T}", BAR) for T in lengths], {}
@@ -72,9 +73,9 @@ def loop_alone(case: Case, budget: float) -> Section:
     """All loops in turn; see `measure.timed` for `budget`."""
     x = case.images()
     model = resonant(case.backbone(), x, layers=NETWORKS[case.network].layers, rank=case.rank)
-    engine, anchors = model.built(), model.read(x)
-    p_BPR = engine.couplings.project([engine.statistics(pooled, tap) for tap, pooled in enumerate(anchors.pooled)])
-    models, bars, skipped = loops(engine, anchors.grid, p_BPR)
+    exchange, anchors = model.require_built().exchange, model.read(x)
+    p_BPR = exchange.read(exchange.standardise(anchors.pooled))
+    models, bars, skipped = loops(exchange, SolverOptions.of(model.config), anchors.grid, p_BPR)
     seconds = timed(models, p_BPR, budget)
     verdicts, profiles = judged(bars, seconds, models, p_BPR)
     reference = next(iter(models))

@@ -13,23 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.head import find_classifier
-from dynaxx.backbone.taps import tapped
+from dynaxx.backbone import Head, capture, find_classifier
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
 from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.grid import from_grid, grid_of
-from dynaxx.resonance.resonator import Engine
+from dynaxx.resonance import Exchange, Grid, from_grid, grid_of, resonate, to_grid
 
 
 class FullSpaceLoop(nn.Module):
-    """The anchored loop as its formula reads, on full-channel states instead of messages; the same answer.
-
-        y_l ← (1-λ) y_l + λ (y_l⁰ + s Σ_k U_lk φ(V_lkᵀ y_k + b_lk)),    x_L = x_L⁰ + σ_L Up(y_L - y_L⁰)
+    """The anchored loop on full activations, by `resonance.reference`: the formula letter by letter; the same output.
 
     Args:
-        model: whose couplings run; of feedback α = 1 and without gates.
+        model: the model whose couplings run, without gates.
     """
 
     def __init__(self, model: ResonantModel) -> None:
@@ -37,21 +31,20 @@ class FullSpaceLoop(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """The backbone's output, from the agreed last tap on."""
-        overwritten = [info.overwritten for info in self.model.adapter.infos]
-        with tapped(self.model.backbone, self.model.paths, self._on_last, overwritten):
+        """The backbone's output, from the refined last tap on."""
+        overwritten = [tap.overwritten for tap in self.model.adapter.taps]
+        with capture(self.model.backbone, self.model.paths, self._on_last, overwritten):
             return self.model.backbone(x)
 
     def _on_last(self, activations: list[Tensor]) -> Tensor:
-        engine = self.model.built()
-        last = activations[-1]
+        exchange, last, config = self.model.require_built().exchange, activations[-1], self.model.config
         grid = grid_of(last, None)
-        states = anchors = standardised(engine, activations, grid)
-        for _ in range(self.model.T):
-            c_BPR = engine.phi(engine.couplings.project(states), grid)
-            targets = [y_BPC + written(engine, c_BPR, tap) for tap, y_BPC in enumerate(anchors)]
-            states = [torch.lerp(*pair, engine.config.damping) for pair in zip(states, targets, strict=True)]
-        return last + from_grid(engine.statistics.std(engine.last) * (states[-1] - anchors[-1]), grid, last)
+        y0 = standardised(exchange, activations, grid)
+        parts = reference_couplings(exchange, grid)
+        written = resonate(
+            y0, *parts, T=config.T, damping=config.damping, strength=exchange.strength, feedback=config.feedback
+        )
+        return last + from_grid(exchange.statistics.std(len(y0) - 1) * written[-1], grid, last)
 
 
 class RerunBackbone(nn.Module):
@@ -60,7 +53,7 @@ class RerunBackbone(nn.Module):
         x_l = f_l(x_{l-1}) + s σ_l Up(Σ_k U_lk c_lk),    c_lk ← (1-λ) c_lk + λ φ(V_lkᵀ y_k + b_lk) between the passes
 
     Args:
-        model: whose couplings run; without gates.
+        model: the model whose couplings run, without gates.
     """
 
     def __init__(self, model: ResonantModel) -> None:
@@ -68,48 +61,48 @@ class RerunBackbone(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output of the last pass, the one that hears the messages c_T."""
-        engine = self.model.built()
+        """The output of the last pass, which reads the messages c_T."""
+        exchange, damping = self.model.require_built().exchange, self.model.config.damping
         c_BPR: Tensor | None = None
         for _ in range(self.model.T):
             _, activations = self._run(x, c_BPR)
             self.grid = grid_of(activations[-1], None)
-            new_BPR = engine.phi(engine.couplings.project(standardised(engine, activations, self.grid)), self.grid)
-            c_BPR = torch.lerp(torch.zeros_like(new_BPR) if c_BPR is None else c_BPR, new_BPR, engine.config.damping)
+            new_BPR = exchange.phi(exchange.read(standardised(exchange, activations, self.grid)), self.grid)
+            c_BPR = torch.lerp(torch.zeros_like(new_BPR) if c_BPR is None else c_BPR, new_BPR, damping)
         return self._run(x, c_BPR)[0]
 
     def _run(self, x: Tensor, c_BPR: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """The backbone's output and its taps' activations while it hears `c_BPR`."""
+        """The backbone's output and its taps' activations, with the messages `c_BPR` written to them."""
         activations: list[Tensor] = []
 
-        def hear(tap: int, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        def write(tap: int, module: nn.Module, args: Any, output: Tensor) -> Tensor:
             del module, args
-            engine = self.model.built()
-            if c_BPR is not None and tap in engine.receivers():
-                delta_BPC = engine.statistics.std(tap) * written(engine, c_BPR, tap)
-                output = output + from_grid(delta_BPC, self.grid, output)
+            exchange = self.model.require_built().exchange
+            if c_BPR is not None and tap in exchange.targets:
+                output = output + from_grid(exchange.write(c_BPR, tap), self.grid, output)
             activations.append(output.clone())  # what follows may overwrite it
             return output
 
         with ExitStack() as hooks:
             for tap, path in enumerate(self.model.paths):
                 module = self.model.backbone.get_submodule(path)
-                hooks.callback(module.register_forward_hook(partial(hear, tap)).remove)
+                hooks.callback(module.register_forward_hook(partial(write, tap)).remove)
             return self.model.backbone(x), activations
 
 
-def standardised(engine: Engine, activations: Sequence[Tensor], grid: Grid) -> list[Tensor]:
-    """y_l of every tap on the grid, (B, P, C_l)."""
-    return [engine.statistics(engine.on_grid(x, grid), tap) for tap, x in enumerate(activations)]
+def standardised(exchange: Exchange, activations: Sequence[Tensor], grid: Grid) -> list[Tensor]:
+    """y_l⁰ of every tap on the grid, (B, P, C_l)."""
+    return exchange.standardise([to_grid(x, grid) for x in activations])
 
 
-def written(engine: Engine, c_BPR: Tensor, tap: int) -> Tensor:
-    """s Σ_k U_lk c_lk of l = `tap`, in standard deviations, (B, P, C_l); a single 0 where no coupling speaks to it."""
-    if tap not in engine.receivers():
-        return c_BPR.new_zeros(())
-    return engine.strength * (
-        engine.couplings.gather(c_BPR, engine.couplings.into(tap)) @ engine.couplings.writes_into(tap)
-    )
+def reference_couplings(exchange: Exchange, grid: Grid) -> tuple[Any, ...]:
+    """V, U, b and φ by (target, source), as `resonance.reference` takes them."""
+    couplings, rank = exchange.couplings, exchange.couplings.rank
+    matrices = {pair: couplings.of(pair) for pair in couplings.pairs}
+    V, U, b = ({pair: found[which] for pair, found in matrices.items()} for which in range(3))
+    parts = [slice(number * rank, (number + 1) * rank) for number in range(len(couplings.pairs))]
+    phi = {p: partial(exchange.phi, grid=grid, part=part) for p, part in zip(couplings.pairs, parts, strict=True)}
+    return V, U, b, phi
 
 
 def lora(backbone: nn.Module, parameters: int) -> nn.Module:
@@ -130,7 +123,7 @@ def lora(backbone: nn.Module, parameters: int) -> nn.Module:
 
 def concatenation(backbone: nn.Module, paths: Sequence[str], x: Tensor) -> nn.Module:
     """A linear head on the mean activations of the taps, concatenated: what their static use costs."""
-    with torch.no_grad(), tapped(backbone, paths, None) as seen:
+    with torch.no_grad(), capture(backbone, paths) as seen:
         backbone(x[:1])
     width = sum(seen[path].shape[2 if seen[path].ndim == 3 else 1] for path in paths)
     return TapProbe(backbone, paths, Head(width, find_classifier(backbone, None)[1].out_features)).to(x)

@@ -54,9 +54,9 @@ def resonant_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
 
     def loss(x: Tensor) -> Tensor:
         del x  # its anchors were read before: this is what the cache is for
-        seen, agreement = model.agree(anchors)
+        seen, agreement = model.refine(anchors)
         assert agreement.residual is not None
-        return F.cross_entropy(model.finish(seen, tail), labels) + agreement.residual(share).mean()
+        return F.cross_entropy(model.run_tail(seen, tail), labels) + agreement.residual(share).mean()
 
     model.train()
     return Step(loss, model.trainable_parameters())

@@ -37,15 +37,15 @@ class Read(nn.Module):
 def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
     """A step of the pipeline's training, taking its anchors out of a cache being a part of it."""
     tail, anchors = model.tail(x), model.read(x)
-    seen = [(tap, own[None]) for tap, own in zip(model.built().seen, anchors.seen, strict=True)]
+    seen = [(tap, own[None]) for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True)]
     cache = FeatureCache([pooled[None] for pooled in anchors.pooled], list(seen), tuple(anchors.grid), 0.0)
     share = max(1, round(RESIDUAL_SHARE * len(x)))
 
     def loss(x: Tensor) -> Tensor:
         order = torch.randperm(len(x))
-        agreed, agreement = model.agree(cache.anchors(torch.zeros_like(order), order))
+        agreed, agreement = model.refine(cache.anchors(torch.zeros_like(order), order))
         assert agreement.residual is not None
-        return F.cross_entropy(model.finish(agreed, tail), labels[order]) + agreement.residual(share).mean()
+        return F.cross_entropy(model.run_tail(agreed, tail), labels[order]) + agreement.residual(share).mean()
 
     model.train()
     return Step(loss, model.trainable_parameters())

@@ -23,3 +23,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images: {folder.parent.name}/{folder.name} is not beside the project")
     return folder
+
+
+@pytest.fixture
+def plain():
+    """The hand-written network."""
+    from support.nets import Plain
+
+    return Plain().eval()

@@ -8,7 +8,7 @@ from support.nets import PLAIN_TAPS, Plain, images
 from torch import nn
 
 from dynaxx import ResonanceConfig, ResonanceError, wrap_with_resonance
-from dynaxx.resonance.topology import live_pairs
+from dynaxx.resonance import live_pairs
 
 
 @pytest.mark.parametrize(

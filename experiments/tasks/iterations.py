@@ -8,9 +8,7 @@ for longer. Hard is the quarter on which the baselines are least sure of themsel
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +40,6 @@ HARD = 0.25
 
 Answers = tuple[Mapping[str, Tensor], Tensor]
 """Of each arm and seed, and the right ones."""
-
-
-@contextmanager
-def adaptive(model: ResonantModel) -> Iterator[None]:
-    """Within the block each image's loop ends where it has settled."""
-    engine, T = model.built(), model.T
-    before, engine.config, model.T = engine.config, replace(engine.config, tolerance=TOLERANCE), MOST
-    try:
-        yield
-    finally:
-        engine.config, model.T = before, T
 
 
 def until_settled(model: ResonantModel, images: Tensor) -> Tensor:
@@ -92,13 +79,11 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)
         taken.append(until_settled(loop, images))
-        trained = loop.T
         found = {}
-        for T in sorted({trained, *ITERATIONS}):
-            loop.T = T
-            found[f"T-{T}"] = classes(loop, images)
-        loop.T = trained
-        with adaptive(loop):
+        for T in sorted({loop.T, *ITERATIONS}):
+            with loop.override(T=T):
+                found[f"T-{T}"] = classes(loop, images)
+        with loop.override(T=MOST, tolerance=TOLERANCE):
             found["T-adaptive"] = classes(loop, images)
         once = classes(direct, images)
         for name, own in found.items():

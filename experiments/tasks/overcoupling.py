@@ -43,8 +43,8 @@ IMAGES = 1000
 @contextmanager
 def amplified(model: ResonantModel, factor: float) -> Iterator[None]:
     """Within the block the couplings between all taps but the first are `factor` times as strong."""
-    couplings = model.built().couplings
-    later = [U for U, pair in zip(couplings.U, couplings.pairs, strict=True) if 0 not in pair]
+    couplings = model.require_built().exchange.couplings
+    later = [couplings.of(pair)[1] for pair in couplings.pairs if 0 not in pair]
     before = [U.detach().clone() for U in later]
     with torch.no_grad():
         for U in later:
@@ -59,9 +59,9 @@ def amplified(model: ResonantModel, factor: float) -> Iterator[None]:
 
 def answers(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """The classes that it gives, and those that it gives without a word from the first tap, (N,) each."""
-    engine = model.built()
+    pairs = model.require_built().exchange.couplings.pairs
     heard = logits(model, images).argmax(1)
-    with engine.silenced(engine.couplings.out_of(0)):
+    with model.ablated(number for number, pair in enumerate(pairs) if pair.source == 0):
         return heard, logits(model, images).argmax(1)
 
 

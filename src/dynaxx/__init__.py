@@ -1,16 +1,19 @@
-"""Dynaxx: cross-layer resonance for trained, frozen networks."""
+"""Dynaxx: cross-layer resonance for trained, frozen networks. This page is the index of the library."""
 
-from dynaxx.backbone.layers import stages
+from dynaxx.backbone import stages
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
-from dynaxx.fixed_point.contraction import Stability
-from dynaxx.model.calibration import CalibrationReport
-from dynaxx.model.inspection import TapStates, tap_states
-from dynaxx.model.posthoc import Posthoc
-from dynaxx.model.resonant_model import ResonantModel
-from dynaxx.model.wrap import load_resonance, wrap_with_resonance
-from dynaxx.resonance.anchors import Anchors
-from dynaxx.resonance.trace import Trace
+from dynaxx.fixed_point import Stability
+from dynaxx.model import (
+    CalibrationReport,
+    Posthoc,
+    ResonantModel,
+    TapBeforeAfter,
+    load_resonance,
+    tap_states,
+    wrap_with_resonance,
+)
+from dynaxx.resonance import Anchors, ResonanceOutput, Trace
 
 __all__ = [
     "Anchors",
@@ -18,10 +21,11 @@ __all__ = [
     "Posthoc",
     "ResonanceConfig",
     "ResonanceError",
+    "ResonanceOutput",
     "ResonanceWarning",
     "ResonantModel",
     "Stability",
-    "TapStates",
+    "TapBeforeAfter",
     "Trace",
     "load_resonance",
     "stages",

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance.bottleneck import ACTIVATIONS
 
+ACTIVATIONS = ("gelu", "silu", "relu", "tanh", "identity")
 DYNAMICS = ("anchored", "reentrant")
 ORDERS = ("gauss_seidel", "jacobi")
 MODES = ("explicit", "implicit", "hybrid", "folded")
@@ -109,7 +109,7 @@ class ResonanceConfig:
         _choice("solver", self.solver, SOLVERS)
         _choice("gradient", self.gradient, GRADIENTS)
         _choice("stability", self.stability, STABILITY)
-        _choice("activation", self.activation, tuple(ACTIVATIONS))
+        _choice("activation", self.activation, ACTIVATIONS)
         _number("damping", self.damping, 0.0, 1.0, "in (0, 1]")
         _number("strength", self.strength, 0.0, math.inf, "above 0")
         _number("feedback", self.feedback, 0.0, math.inf, "above 0")

@@ -57,7 +57,9 @@ def test_in_any_network_every_later_reader_and_no_other_sees_what_was_agreed(cas
             todo += reads[layer - 1]
     held, bare = [x], [x]
     with torch.no_grad():
-        seen = dict(zip([taps[n] for n in model.engine.seen], model.agree(model.read(x))[0], strict=True))
+        seen = dict(
+            zip([taps[n] for n in model.resonator.exchange.outputs], model.refine(model.read(x))[0], strict=True)
+        )
         for n, layer in enumerate(net.layers, start=1):
             bare.append(torch.tanh(layer(sum(bare[r] for r in reads[n - 1]))))
         # the tanh behind a tap is a reader, too: it is above if a layer that reads it is
@@ -84,11 +86,11 @@ def test_a_decoder_sees_what_was_agreed_at_every_skip():
     net, model = unet(T=3)
     x = images()
     bare = net(x)
-    assert model.engine.seen == [0, 1, 2]
+    assert model.resonator.exchange.outputs == [0, 1, 2]
     assert torch.equal(model(x), bare)
     trained_like(model)
     with torch.no_grad():
-        one, two, neck = model.agree(model.read(x))[0]
+        one, two, neck = model.refine(model.read(x))[0]
         up = net.dec2(torch.cat([net.up2(neck), two], 1))
         expected = net.dec1(torch.cat([net.up1(up), one], 1)) + net.shift
         assert torch.allclose(model(x), expected, atol=1e-6)
@@ -107,7 +109,7 @@ def test_every_coupling_of_a_unet_reaches_the_output(options):
     model(images()).square().mean().backward()
     loop_only = {"phi"} if options.get("mode") == "implicit" else set()
     if options["T"] == 1:
-        assert len(model.engine.couplings.pairs) == 6  # all speak to a tap that the decoder reads
+        assert len(model.resonator.exchange.couplings.pairs) == 6  # all speak to a tap that the decoder reads
     still = [
         n
         for n, p in model.named_parameters()
@@ -122,11 +124,13 @@ def test_every_coupling_of_a_pyramid_reaches_its_own_levels():
     x = torch.randn(2, 3, 64, 64)
     bare = [level.detach() for level in net(x)]
     model = trained_like(wrap_with_resonance(net, ["layer1", "layer2", "layer3"], T=1, rank=3, example_input=x))
-    assert model.engine.seen == [0, 1, 2]
+    assert model.resonator.exchange.outputs == [0, 1, 2]
     levels = model(x)
     changed = [not torch.equal(a, b) for a, b in zip(levels, bare, strict=True)]
     assert changed == [False, True, True, True, True]  # the stem's level is none of the taps'
-    for number, (U, pair) in enumerate(zip(model.engine.couplings.U, model.engine.couplings.pairs, strict=True)):
+    for number, (U, pair) in enumerate(
+        zip(model.resonator.exchange.couplings.U, model.resonator.exchange.couplings.pairs, strict=True)
+    ):
         (reached,) = torch.autograd.grad(levels[pair.target + 1].square().mean(), U, retain_graph=True)
         assert reached.any(), number
 
@@ -136,10 +140,10 @@ def test_an_identity_around_the_last_tap_reads_the_agreed_activation():
     torch.manual_seed(0)
     net, x = timm.create_model("resnet18").eval(), torch.randn(2, 3, 64, 64)
     model = wrap_with_resonance(net, ["layer3", "layer4.0", "layer4.1.conv1"], rank=3, T=2, example_input=x)
-    assert model.engine.seen == [1, 2]
+    assert model.resonator.exchange.outputs == [1, 2]
     trained_like(model)
     with torch.no_grad():
-        block, conv = model.agree(model.read(x))[0]
+        block, conv = model.refine(model.read(x))[0]
         part = net.layer4[1]
         inner = part.bn2(part.conv2(part.act1(part.bn1(conv))))
         expected = net.fc(net.global_pool(part.act2(inner + block)))
@@ -158,7 +162,7 @@ def test_what_an_in_place_operation_overwrites_is_read_before():
     bare = net(x)
     for options in ({}, {"dynamics": "reentrant"}):
         model = wrap_with_resonance(net, PLAIN_TAPS, rank=3, T=2, example_input=x, **options)
-        assert model.engine.seen == [1, 2]
+        assert model.resonator.exchange.outputs == [1, 2]
         assert torch.equal(model(x), bare)
         assert (model.read(x).states or [net.early(net.entry(x))])[0].min() < 0
         model.remove()
@@ -186,7 +190,7 @@ def test_cached_training_goes_on_from_all_seen_taps():
     trained_like(model)
     x = images()
     tail = model.tail(x)
-    assert torch.allclose(model.finish(model.agree(model.read(x))[0], tail), model(x), atol=1e-6)
+    assert torch.allclose(model.finish(model.refine(model.read(x))[0], tail), model(x), atol=1e-6)
 
 
 def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
@@ -196,7 +200,7 @@ def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
 
     with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
         model = wrap_with_resonance(Wilful(), UNET_TAPS, rank=2, example_input=images())
-    assert model.engine.seen == [2]
+    assert model.resonator.exchange.outputs == [2]
 
     class Sequel(Plain):
         def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +212,7 @@ def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
 def test_the_stem_and_what_lies_behind_are_no_part_of_the_segments():
     net = Plain().eval()
     split = Split(net, PLAIN_TAPS, [True, False, False])
-    assert split.seen() == [2]
+    assert split.outputs() == [2]
     first, second, third = split.segments()
     assert first is None
     assert {node.target for node in second.graph.nodes if node.op == "call_module"} >= {"act", "middle"}

@@ -5,7 +5,7 @@ from support.nets import Plain
 from torch import nn
 
 from dynaxx import wrap_with_resonance
-from dynaxx.backbone._linear_head import Head
+from dynaxx.backbone import Head
 
 
 def test_it_is_a_plain_linear_layer_until_it_is_standardised_and_answers_alike_afterwards():

@@ -44,7 +44,7 @@ def test_hooks_go_even_when_the_pass_fails(plain):
 def test_an_activation_that_is_overwritten_in_place_is_read_before(plain):
     x = images()
     model = wrapped(plain)
-    assert [info.overwritten for info in model.adapter.infos] == [True, False, False]
+    assert [info.overwritten for info in model.adapter.taps] == [True, False, False]
     expected = torch.nn.functional.adaptive_avg_pool2d(plain.early(plain.entry(x)), 4).flatten(2).transpose(1, 2)
     assert torch.allclose(model.read(x).pooled[0], expected, atol=1e-6)
     assert expected.min() < 0  # behind the in-place ReLU it could not be
@@ -52,7 +52,7 @@ def test_an_activation_that_is_overwritten_in_place_is_read_before(plain):
 
 def test_training_mode_leaves_the_backbone_in_eval(plain):
     model = wrapped(plain).train()
-    assert model.engine.training
+    assert model.resonator.training
     assert not any(m.training for m in plain.modules())
 
 

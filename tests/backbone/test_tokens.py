@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
-from dynaxx.backbone.tokens import prefix_tokens, running_mean
-from dynaxx.resonance.bottleneck import Bottleneck
+from dynaxx.backbone import prefix_tokens, running_mean
+from dynaxx.resonance import Bottleneck
 
 transformers = pytest.importorskip("transformers")
 IDS = torch.arange(18).view(2, 9) * 7 % 40
@@ -42,7 +42,7 @@ def vit(**changes: Any) -> nn.Module:
 def moved(model: nn.Module) -> nn.Module:
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
-        if "engine." in name and parameter.requires_grad:
+        if "resonator." in name and parameter.requires_grad:
             nn.init.normal_(parameter, std=0.3)
     return model
 
@@ -56,7 +56,7 @@ def test_a_causal_model_stays_causal(gate, token_pool, mode):
             gpt2(), [2, 4, 6], rank=3, T=3, mode=mode, gate=gate, token_pool=token_pool, example_input=IDS
         )
     )
-    assert model.engine.causal
+    assert model.resonator.causal
     other = IDS.clone()
     other[:, 5:] = (other[:, 5:] + 11) % 40
     with torch.no_grad():
@@ -75,9 +75,9 @@ def test_what_looks_at_all_tokens_at_once_is_refused_in_a_causal_model(options):
 def test_that_an_encoder_hears_its_future_is_noticed_and_can_be_overruled():
     model = wrap_with_resonance(bert(), [2, 4, 5], rank=3, example_input={"input_ids": IDS})
     assert model.paths[0] == "bert.encoder.layer.1"
-    assert not model.engine.causal
+    assert not model.resonator.causal
     model.remove()
-    assert wrap_with_resonance(bert(), [2, 4], causal=True, rank=3, example_input={"input_ids": IDS}).engine.causal
+    assert wrap_with_resonance(bert(), [2, 4], causal=True, rank=3, example_input={"input_ids": IDS}).resonator.causal
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_that_an_encoder_hears_its_future_is_noticed_and_can_be_overruled():
 def test_where_it_cannot_be_tried_the_user_has_to_say(example):
     with pytest.raises(ResonanceError, match="causal=None: .*give causal=True or causal=False"):
         wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=example)
-    assert wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, causal=True, example_input=example).engine.causal
+    assert wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, causal=True, example_input=example).resonator.causal
 
 
 def test_an_encoder_trains_on_a_new_task_and_comes_back(tmp_path):
@@ -119,14 +119,14 @@ def test_pooled_messages_move_every_token_alike():
     anchors = model.read(x)
     assert anchors.pooled[0].shape[1] == 1
     with torch.no_grad():
-        change = model.agree(anchors)[0][0] - anchors.seen[0]
+        change = model.refine(anchors)[0][0] - anchors.outputs[0]
     assert torch.allclose(change, change[:, :1].expand_as(change), atol=1e-5)
     assert change.abs().max() > 1e-2
 
 
 def test_class_tokens_are_counted_and_kept_out_of_the_depthwise_step():
     model = wrap_with_resonance(vit(), [1, 2], rank=3, example_input=torch.randn(1, 3, 32, 32))
-    assert model.engine.prefix == model.engine.phi.prefix == 1
+    assert model.resonator.exchange.prefix == model.resonator.exchange.phi.prefix == 1
     assert prefix_tokens(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, reg_tokens=4)) == 5
     assert prefix_tokens(gpt2()) == 0
     phi = Bottleneck(3, "identity", True, tokens=True, prefix=2)
@@ -146,7 +146,7 @@ def test_what_was_found_out_travels_with_the_adapter(tmp_path):
     with torch.no_grad():
         expected = model(IDS).logits
         again = load_resonance(model.remove(), tmp_path)
-        assert again.engine.causal
+        assert again.resonator.causal
         assert torch.equal(again(IDS).logits, expected)
 
 

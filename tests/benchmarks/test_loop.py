@@ -13,7 +13,7 @@ def test_jax_comes_to_the_messages_of_torch():
     pytest.importorskip("jax", reason="the extra `bench` is not installed")
     x = torch.randn(2, 3, 96, 96)  # a grid of 3 x 3, so that the depthwise step has neighbours
     model = resonant(QUICK.backbone(), x, layers=NETWORKS[QUICK.network].layers, rank=4)
-    engine, anchors = model.built(), model.read(x)
+    engine, anchors = model.require_built(), model.read(x)
     p_BPR = engine.couplings.project([engine.statistics(a, tap) for tap, a in enumerate(anchors.pooled)]).detach()
     found, bars, skipped = loops(engine, anchors.grid, p_BPR)  # it compares the two itself
     assert not skipped

@@ -60,7 +60,7 @@ def test_one_iteration_of_re_running_is_one_of_the_anchored_loop(backbone, image
 def test_what_is_heard_before_the_last_tap_runs_on_through_the_backbone(backbone, images):
     model = wrapped(backbone, images, T=3)
     assert not torch.allclose(RerunBackbone(model)(images), model(images), atol=1e-3)
-    for U in model.built().couplings.U:
+    for U in model.require_built().couplings.U:
         U.zero_()
     torch.testing.assert_close(RerunBackbone(model)(images), backbone(images))
 

@@ -13,13 +13,13 @@ def model():
     torch.manual_seed(0)
     net = SmallResNet(4, 3, (4, 6, 8), 1)
     model = wrap_with_resonance(net, [1, 2, 3], T=3, rank=3, example_input=torch.zeros(1, 3, 16, 16))
-    for U in model.built().couplings.U:
+    for U in model.require_built().couplings.U:
         torch.nn.init.normal_(U)
     return model
 
 
 def test_the_couplings_between_the_later_taps_are_amplified_and_put_back(model):
-    couplings = model.built().couplings
+    couplings = model.require_built().couplings
     before = [U.detach().clone() for U in couplings.U]
     with amplified(model, 3.0):
         for pair, U, own in zip(couplings.pairs, couplings.U, before, strict=True):
@@ -30,10 +30,10 @@ def test_the_couplings_between_the_later_taps_are_amplified_and_put_back(model):
 
 
 def test_they_are_put_back_after_an_error(model):
-    before = [U.detach().clone() for U in model.built().couplings.U]
+    before = [U.detach().clone() for U in model.require_built().couplings.U]
     with pytest.raises(RuntimeError, match="stopped"), amplified(model, 3.0):
         raise RuntimeError("stopped")
-    assert all(torch.equal(U, own) for U, own in zip(model.built().couplings.U, before, strict=True))
+    assert all(torch.equal(U, own) for U, own in zip(model.require_built().couplings.U, before, strict=True))
 
 
 def test_unheard_is_the_model_without_the_couplings_out_of_the_first_tap(model):
@@ -43,7 +43,7 @@ def test_unheard_is_the_model_without_the_couplings_out_of_the_first_tap(model):
     heard, unheard = answers(model, images)
     assert heard.equal(model(images).argmax(1))
     with torch.no_grad():
-        for pair, U in zip(model.built().couplings.pairs, model.built().couplings.U, strict=True):
+        for pair, U in zip(model.require_built().couplings.pairs, model.require_built().couplings.U, strict=True):
             U.mul_(pair.source != 0)
     assert unheard.equal(model(images).argmax(1))
     assert not heard.equal(unheard)

@@ -18,7 +18,7 @@ def linear(scale: float, seed: int = 0, **options):
     )
     model.double()
     for name, parameter in model.named_parameters():
-        if "engine." in name:
+        if "resonator." in name:
             torch.nn.init.normal_(parameter, std=scale)
     model.fit_statistics([images(batch=5).double()])
     return model
@@ -56,7 +56,7 @@ def test_a_fold_never_outlives_the_parameters_it_was_made_for():
     before = model(x)
     model.mode = "explicit"
     with torch.no_grad():
-        for U in model.engine.couplings.U:
+        for U in model.resonator.exchange.couplings.U:
             U.mul_(1.5)
     model.mode = "folded"
     assert not torch.allclose(model(x), before)

@@ -6,21 +6,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.nets import met, tap_infos
+from support.nets import met, resonator_of
 
 from dynaxx import ResonanceConfig, ResonanceError, ResonanceWarning
+from dynaxx.fixed_point import iterate
 from dynaxx.fixed_point.anderson import anderson
-from dynaxx.fixed_point.iteration import iterate
-from dynaxx.resonance.resonator import Engine
+from dynaxx.resonance import Resonator
 
 GRID = (2, 3)
 CHANNELS = (3, 4, 5)
 
 
-def engine(scale: float = 0.12, seed: int = 0, **options) -> Engine:
+def resonator(scale: float = 0.12, seed: int = 0, **options) -> Resonator:
     torch.manual_seed(seed)
     config = ResonanceConfig(**({"T": 4, "rank": 2} | options))
-    made = Engine(tap_infos(CHANNELS), config).double()
+    made = resonator_of(CHANNELS, config)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=scale)
     return made
@@ -31,7 +31,7 @@ def anchors(batch: int = 2, seed: int = 1) -> list[torch.Tensor]:
     return [torch.randn(batch, 6, c, dtype=torch.float64, generator=generator) for c in CHANNELS]
 
 
-def evaluations(made: Engine, x: list[torch.Tensor], T: int) -> int:
+def evaluations(made: Resonator, x: list[torch.Tensor], T: int) -> int:
     """How often the loop evaluates its right-hand side."""
     calls = 0
 
@@ -39,13 +39,13 @@ def evaluations(made: Engine, x: list[torch.Tensor], T: int) -> int:
         nonlocal calls
         calls += 1
 
-    handle = made.phi.register_forward_hook(count)
+    handle = made.exchange.phi.register_forward_hook(count)
     delta(made, x, T)
     handle.remove()
     return calls - 1  # the first step is F(0), before the loop
 
 
-def delta(made: Engine, x: list[torch.Tensor], T: int, trace: bool = False):
+def delta(made: Resonator, x: list[torch.Tensor], T: int, trace: bool = False):
     answer = met(made, x, GRID, T, trace=trace)
     return (answer.delta[0], answer.trace) if trace else answer.delta[0]
 
@@ -54,7 +54,7 @@ def delta(made: Engine, x: list[torch.Tensor], T: int, trace: bool = False):
 @settings(max_examples=15)
 def test_anderson_reaches_the_fixed_point_of_the_damped_steps(seed, scale, damping):
     options = {"scale": scale, "seed": seed, "damping": damping, "stability": "certified"}
-    plain, fast = engine(**options), engine(**options, solver="anderson")
+    plain, fast = resonator(**options), resonator(**options, solver="anderson")
     with torch.no_grad():
         for made in (plain, fast):
             met(made.train(), anchors(), GRID, 1)
@@ -83,7 +83,7 @@ def test_anderson_is_the_formula_sample_by_sample():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_anderson_runs_in_half_precision(dtype):
-    made = engine(0.2, solver="anderson").to(dtype)
+    made = resonator(0.2, solver="anderson").to(dtype)
     low = delta(made, [x.to(dtype) for x in anchors()], 6)
     assert low.dtype == dtype
     full = delta(made.double(), anchors(), 6)
@@ -94,7 +94,7 @@ def test_anderson_gets_nearer_in_as_many_steps_where_the_loop_settles_slowly():
     options = {"scale": 0.4, "stability": "certified", "damping": 0.3}
     errors = {}
     for solver in ("picard", "anderson"):
-        made = engine(**options, solver=solver).train()
+        made = resonator(**options, solver=solver).train()
         met(made, anchors(), GRID, 1)
         made.eval()
         with torch.no_grad():
@@ -104,7 +104,7 @@ def test_anderson_gets_nearer_in_as_many_steps_where_the_loop_settles_slowly():
 
 @pytest.mark.parametrize("solver", ["picard", "anderson"])
 def test_a_sample_answers_alike_alone_and_in_a_batch_and_stops_at_its_own_time(solver):
-    made, x = engine(0.3, solver=solver, tolerance=1e-3), anchors(6)
+    made, x = resonator(0.3, solver=solver, tolerance=1e-3), anchors(6)
     for tap in x:
         tap[0] *= 1e-3  # one that settles at once
     together, trace = delta(made, x, 60, trace=True)
@@ -119,7 +119,7 @@ def test_a_sample_answers_alike_alone_and_in_a_batch_and_stops_at_its_own_time(s
 
 @pytest.mark.parametrize("solver", ["picard", "anderson"])
 def test_stopping_is_standing_still_at_the_first_residual_within_the_tolerance(solver):
-    made, exact = engine(0.3, solver=solver, tolerance=1e-2), engine(0.3, solver=solver)
+    made, exact = resonator(0.3, solver=solver, tolerance=1e-2), resonator(0.3, solver=solver)
     stopped, whole = delta(made, anchors(4), 50), {T: delta(exact, anchors(4), T) for T in range(1, 51)}
     _, trace = delta(exact, anchors(4), 50, trace=True)
     for sample in range(4):
@@ -129,19 +129,19 @@ def test_stopping_is_standing_still_at_the_first_residual_within_the_tolerance(s
 
 
 def test_a_sample_that_overflows_does_not_keep_the_others_running():
-    made, x = engine(0.12, activation="identity", tolerance=1e-3), anchors(2)
+    made, x = resonator(0.12, activation="identity", tolerance=1e-3), anchors(2)
     x[0][0] = float("inf")
     assert evaluations(made, x, 50) < 30
 
 
-def parameters_of(made: Engine) -> list[torch.Tensor]:
+def parameters_of(made: Resonator) -> list[torch.Tensor]:
     return [p for p in made.parameters() if p.requires_grad]
 
 
 @pytest.mark.parametrize("solver", ["picard", "anderson"])
 def test_the_implicit_gradient_is_that_of_the_unrolled_loop_run_to_its_end(solver):
     options = {"gate": "learned", "solver": solver}
-    unrolled, implicit = engine(**options), engine(**options, gradient="implicit", stability="monitored")
+    unrolled, implicit = resonator(**options), resonator(**options, gradient="implicit", stability="monitored")
     answers = []
     for made in (unrolled, implicit):
         x = [tap.requires_grad_() for tap in anchors()]
@@ -154,7 +154,7 @@ def test_the_implicit_gradient_is_that_of_the_unrolled_loop_run_to_its_end(solve
 
 
 def test_gradcheck_of_the_implicit_gradient():
-    made = engine(gradient="implicit", stability="monitored")
+    made = resonator(gradient="implicit", stability="monitored")
     x = [tap.requires_grad_() for tap in anchors(1)]
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_gradcheck_of_the_implicit_gradient():
 
 
 def test_a_loop_that_does_not_contract_says_so_in_the_backward_pass():
-    made = engine(1.5, activation="identity", gradient="implicit", stability="monitored", T=3)
+    made = resonator(1.5, activation="identity", gradient="implicit", stability="monitored", T=3)
     with pytest.warns(ResonanceWarning, match="backward solve did not converge"):
         delta(made, anchors(), 3).square().sum().backward()
 
@@ -172,7 +172,7 @@ def test_a_loop_that_does_not_contract_says_so_in_the_backward_pass():
 def test_checkpointing_remembers_less_and_differentiates_alike():
     results = []
     for checkpoint in (False, True):
-        made, held = engine(0.3, checkpoint=checkpoint), 0
+        made, held = resonator(0.3, checkpoint=checkpoint), 0
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
             nonlocal held

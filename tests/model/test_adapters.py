@@ -34,7 +34,7 @@ def test_each_answers_by_itself_with_taps_options_and_head_of_its_own(model):
 def test_only_the_active_one_trains(model):
     x = images()
     model.fit_statistics([x])
-    frozen = model.engine.phi.kernel.requires_grad_(False)  # a choice of the user's, which switching keeps
+    frozen = model.resonator.exchange.phi.kernel.requires_grad_(False)  # a choice of the user's, which switching keeps
     of_first = {id(p) for p in model.trainable_parameters()}
     assert id(frozen) not in of_first
     model.set_adapter("other")

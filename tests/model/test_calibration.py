@@ -11,7 +11,7 @@ def model_with(scale: float, **options):
     model = wrap_with_resonance(
         Plain(), PLAIN_TAPS, rank=3, example_input=images(), depthwise=False, activation="tanh", **options
     )
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         torch.nn.init.normal_(U, std=scale)
     return model
 
@@ -34,7 +34,7 @@ def test_samples_that_stop_on_purpose_are_not_taken_for_a_loop_that_never_settle
     plain, stopping = model_with(0.02, T=2, damping=0.5), model_with(0.02, T=2, damping=0.5, tolerance=0.3)
     stopping.load_state_dict(plain.state_dict())
     assert torch.equal(stopping.calibrate(batches()).residual, plain.calibrate(batches()).residual)
-    assert stopping.config.tolerance == stopping.engine.config.tolerance == 0.3
+    assert stopping.config.tolerance == stopping.resonator.config.tolerance == 0.3
 
 
 def test_a_slow_loop_gets_the_iterations_it_needs():
@@ -52,7 +52,7 @@ def test_an_oscillating_loop_is_cut_to_a_tenth_of_its_strength():
     report = model.calibrate(batches(labelled=False))
     assert report.oscillating
     assert report.action == "strength"
-    assert float(model.engine.strength) == pytest.approx(0.1)
+    assert float(model.resonator.exchange.strength) == pytest.approx(0.1)
     assert report.accuracy is None
 
 
@@ -64,14 +64,14 @@ def test_a_cut_that_costs_accuracy_is_undone_and_said():
     report = model.calibrate(agreeing)
     assert report.accuracy == 1.0
     assert report.action == "strength undone"
-    assert float(model.engine.strength) == pytest.approx(1.0)
+    assert float(model.resonator.exchange.strength) == pytest.approx(1.0)
 
 
 def test_over_coupling_names_the_coupling_that_does_the_harm():
     model = model_with(0.0, T=3)
     loader = [(x, model(x).argmax(1)) for x in batches(labelled=False)]  # the bare backbone is right everywhere
-    harmful = next(n for n, p in enumerate(model.engine.couplings.pairs) if p == (2, 0))
-    torch.nn.init.normal_(model.engine.couplings.U[harmful], std=20.0)
+    harmful = next(n for n, p in enumerate(model.resonator.exchange.couplings.pairs) if p == (2, 0))
+    torch.nn.init.normal_(model.resonator.exchange.couplings.U[harmful], std=20.0)
     report = model.calibrate(loader, baseline_accuracy=1.0)
     assert report.over_coupled
     assert next(iter(report.ablation)) == ("late", "early")

@@ -20,7 +20,7 @@ def model(**options):
 
 def scaled(made: nn.Module, factor: float) -> None:
     with torch.no_grad():
-        for parameter in made.engine.couplings.parameters():
+        for parameter in made.resonator.exchange.couplings.parameters():
             parameter.mul_(factor)
 
 
@@ -105,8 +105,8 @@ def test_statistics_of_other_data(scale, shift, seed):
     made, x = model(T=6)
     torch.manual_seed(seed)
     for tap in range(3):
-        made.engine.statistics.mean(tap).fill_(shift)
-        made.engine.statistics.std(tap).fill_(10.0**scale)
+        made.resonator.exchange.statistics.mean(tap).fill_(shift)
+        made.resonator.exchange.statistics.std(tap).fill_(10.0**scale)
     check_defined(made, x, made.backbone(x))
     assert all(torch.isfinite(grad).all() for grad in gradients(made.train(), x))
 
@@ -116,7 +116,9 @@ def test_half_precision_overflows_only_where_it_does():
     backbone = made.backbone.half()
     with torch.no_grad():
         bare = backbone(x.half())
-        made.engine.statistics.std(2).fill_(1e6)  # what is written at the last tap leaves half precision's range
+        made.resonator.exchange.statistics.std(2).fill_(
+            1e6
+        )  # what is written at the last tap leaves half precision's range
         out = made(x.half())
     assert torch.isfinite(out).all()
     assert made.fallback.any()

@@ -6,7 +6,7 @@ from support.naive import resonate
 from support.nets import PLAIN_TAPS, Plain, images, trained_like
 
 from dynaxx import ResonanceError, tap_states, wrap_with_resonance
-from dynaxx.backbone.taps import tapped
+from dynaxx.backbone import capture
 
 
 @pytest.fixture(name="net")
@@ -20,11 +20,11 @@ def test_every_tap_agrees_with_full_channel_states(net) -> None:
     model = trained_like(wrap_with_resonance(net, PLAIN_TAPS, T=3, rank=2, example_input=x))
     with torch.no_grad():
         before = model(x)
-        with model.disabled(), tapped(net, list(model.paths), None, [True] * len(PLAIN_TAPS)) as seen:
+        with model.disabled(), capture(net, list(model.paths), None, [True] * len(PLAIN_TAPS)) as seen:
             net(x)
         states = tap_states(model, x)
         anchors = [seen[path] for path in model.paths]
-        engine = model.engine
+        engine = model.resonator
         own, engine.seen = engine.seen, engine.receivers()
         expected, _ = resonate(engine, anchors, tuple(anchors[-1].shape[2:]), 3)
         engine.seen = own
@@ -43,7 +43,7 @@ def test_a_reentrant_loop_tells_of_its_taps_in_the_same_way(net) -> None:
     model = trained_like(wrap_with_resonance(net, PLAIN_TAPS, T=2, rank=2, example_input=x, **options))
     with torch.no_grad():
         states = tap_states(model, x)
-        agreed, _ = model.agree(model.read(x))
+        agreed, _ = model.refine(model.read(x))
     assert [state.tap for state in states] == list(model.paths)
     last = agreed[-1].flatten(2).mT
     assert torch.allclose(states[-1].after, last, atol=1e-5)

@@ -64,4 +64,4 @@ def test_a_first_pass_in_inference_mode_leaves_a_model_that_trains(plain):
     with torch.inference_mode():
         model(images())
     model(images()).sum().backward()
-    assert model.engine.couplings.U[0].grad is not None
+    assert model.resonator.exchange.couplings.U[0].grad is not None

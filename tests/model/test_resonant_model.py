@@ -62,7 +62,7 @@ def test_non_finite_samples_keep_the_backbones_answer_and_leave_their_neighbours
 def test_a_loop_that_overflows_falls_back_to_the_anchor(plain):
     model = trained_like(wrapped(plain, activation="identity", T=60))
     x = images()
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         U.data.mul_(1e6)
     assert torch.equal(model(x), plain(x))
     assert model.fallback.all()
@@ -73,8 +73,8 @@ def test_deepcopy_and_state_dict(plain):
     model(x).sum().backward()
     twin = copy.deepcopy(model)
     assert torch.equal(twin(x), model(x))
-    nn.init.zeros_(twin.engine.couplings.b)
-    assert model.engine.couplings.b.any()
+    nn.init.zeros_(twin.resonator.exchange.couplings.b)
+    assert model.resonator.exchange.couplings.b.any()
     fresh = wrapped(Plain(), num_classes=4, gate="learned")
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(fresh(x), model(x))
@@ -83,7 +83,7 @@ def test_deepcopy_and_state_dict(plain):
 def test_lazy_until_the_first_pass(plain):
     x = images()
     model = wrap_with_resonance(plain, PLAIN_TAPS[::-1], rank=4)
-    assert model.engine is None
+    assert model.resonator is None
     for use in (
         model.parameters,
         model.print_trainable_parameters,
@@ -139,8 +139,8 @@ def test_trace_only_when_asked_for(plain):
 def test_tail_runs_from_the_last_tap_alone(plain):
     x, model = images(), trained_like(wrapped(plain, num_classes=4))
     tail = model.tail(x)
-    seen, _ = model.agree(model.read(x))
-    assert torch.allclose(model.finish(seen, tail), model(x), atol=1e-6)
+    seen, _ = model.refine(model.read(x))
+    assert torch.allclose(model.run_tail(seen, tail), model(x), atol=1e-6)
 
 
 def test_tail_refuses_what_reads_more_than_the_last_tap():
@@ -156,5 +156,5 @@ def test_tail_refuses_what_reads_more_than_the_last_tap():
 def test_print_trainable_parameters(plain, capsys):
     model = wrapped(plain)
     model.print_trainable_parameters()
-    trained = sum(p.numel() for p in model.engine.parameters())
+    trained = sum(p.numel() for p in model.resonator.parameters())
     assert f"trainable params: {trained:,} ||" in capsys.readouterr().out

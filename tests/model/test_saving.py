@@ -58,7 +58,7 @@ def test_a_model_saved_with_another_T_than_it_was_built_with(tmp_path):
 def test_a_student_added_later_travels_too(tmp_path):
     x, model = images(), saved(tmp_path)
     model.add_student()
-    torch.nn.init.normal_(model.engine.student.out.weight)
+    torch.nn.init.normal_(model.resonator.student.out.weight)
     model.save_pretrained(tmp_path)
     model.mode = "implicit"
     again = load_resonance(model.backbone, tmp_path)
@@ -138,7 +138,7 @@ def test_missing_damaged_and_foreign_files(tmp_path):
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     model = saved(tmp_path)
-    model.engine.couplings.b.data[0] = float("nan")
+    model.resonator.exchange.couplings.b.data[0] = float("nan")
     model.save_pretrained(tmp_path)
     with pytest.raises(ResonanceError, match=r"couplings\.b.*not finite"):
         load_resonance(model.backbone, tmp_path)
@@ -160,7 +160,7 @@ def test_tensors_that_do_not_fit_the_description_are_named(tmp_path):
     model = saved(tmp_path)
     path = weights(tmp_path)
     tensors = load_file(path)
-    tensors["engine.couplings.b"] = tensors["engine.couplings.b"][:-1].clone()
+    tensors["resonator.couplings.b"] = tensors["resonator.couplings.b"][:-1].clone()
     save_file(tensors, path)
     description = json.loads((tmp_path / "resonance.json").read_text())
     description["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -50,7 +50,7 @@ def test_wraps_trains_and_round_trips(name, tmp_path):
 def test_shapes_come_from_the_model_itself(name):
     make, layers, _ = ZOO[name]
     model = wrap_with_resonance(make(), layers, rank=4)
-    assert model.engine is not None
+    assert model.resonator is not None
 
 
 def test_auto_takes_one_from_each_third_without_stem_and_classifier():

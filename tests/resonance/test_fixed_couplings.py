@@ -5,8 +5,7 @@ import torch
 from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceConfig, ResonanceError, load_resonance, wrap_with_resonance
-from dynaxx.resonance.couplings import Couplings
-from dynaxx.resonance.topology import live_pairs
+from dynaxx.resonance import Couplings, live_pairs
 
 
 def test_identity_is_eye_between_taps_of_any_width():
@@ -32,13 +31,13 @@ def test_only_the_factors_train_and_they_start_at_zero(kind, tmp_path):
     model.fit_statistics([x])
     assert torch.equal(model(x), bare)
     names = [name for name, p in model.named_parameters() if p.requires_grad]
-    assert names == ["adapters.default.engine.couplings.factor"]
+    assert names == ["adapters.default.resonator.exchange.couplings.factor"]
     optimizer = torch.optim.SGD(model.trainable_parameters(), 0.5)
     for _ in range(3):  # the factors into the last tap move first, then those behind them
         optimizer.zero_grad()
         model(x).square().sum().backward()
         optimizer.step()
-    assert (model.engine.couplings.factor != 0).all()
+    assert (model.resonator.exchange.couplings.factor != 0).all()
     trained = model(x)
     assert not torch.equal(trained, bare)
     model.save_pretrained(tmp_path)

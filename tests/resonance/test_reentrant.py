@@ -38,7 +38,7 @@ class Chain(nn.Module):
 
 def reference(model, net: Chain, x0: list[torch.Tensor], T: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The last tap after T iterations, and its relative residual in each."""
-    engine, lam = model.engine, model.config.damping
+    engine, lam = model.resonator, model.config.damping
     grid = tuple(x0[-1].shape[2:])
     c, states, residuals = engine.couplings, [x.clone() for x in x0], []
     gates = {}
@@ -189,7 +189,7 @@ def test_a_student_of_its_own_matrices_learns_where_it_ends():
     for _ in range(100):
         with torch.no_grad(), model.train().observed() as seen:
             model(x)
-        loss = seen[0].lesson(0.5)
+        loss = seen[0].distillation_loss(0.5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

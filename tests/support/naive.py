@@ -1,8 +1,11 @@
-"""The formulas of the anchored dynamics letter by letter: full-channel states, one coupling at a time, no tricks."""
+"""The anchored dynamics by `resonance.reference`, with pooling, φ and gates written out, one coupling at a time."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dynaxx import ResonanceConfig
+from dynaxx.resonance import Resonator, reference
 
 ACT = {
     "gelu": F.gelu,
@@ -41,74 +44,59 @@ def up_to_each(x: Tensor) -> Tensor:
     return torch.stack([x[:, :, : n + 1].mean(2) for n in range(x.shape[2])], dim=2)
 
 
-def resonate(engine, anchors: list[Tensor], grid: tuple[int, ...], T: int) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """x_l of the seen taps after T iterations, and the relative residual [iteration][tap] -> (B,).
+def resonate(
+    resonator: Resonator, config: ResonanceConfig, anchors: list[Tensor], grid: tuple[int, ...], taps: list[int]
+) -> tuple[list[Tensor], Tensor]:
+    """x_l of `taps` after T iterations, and the relative residual (T, target taps, B).
 
     `anchors` are channels-first: (B, C, H, W), or (B, C, N) for tokens.
     """
-    L, lam, r = len(anchors) - 1, engine.config.damping, engine.couplings.rank
-    s, alpha = engine.strength, engine.config.feedback
-    pairs = engine.couplings.pairs
-    U = list(engine.couplings.U)
-    if engine.couplings.factor is not None:
-        U = [engine.couplings.factor[n] * U[n] for n in range(len(pairs))]
-    column = [1] * (anchors[0].ndim - 2)
-    mu = [engine.statistics.mean(k).view(1, -1, *column) for k in range(L + 1)]
-    sigma = [engine.statistics.std(k).view(1, -1, *column) for k in range(L + 1)]
-    y0 = [(pool(x, grid) - mu[k]) / sigma[k] for k, x in enumerate(anchors)]
-    if engine.config.token_pool:
-        y0 = [(up_to_each(x) if engine.causal else x.mean(2, keepdim=True)) for x in anchors]
-        y0 = [(x - mu[k]) / sigma[k] for k, x in enumerate(y0)]
-    gate = {}
-    for n, pair in enumerate(pairs):
-        g = torch.ones(len(y0[0]), 1, *column, dtype=y0[0].dtype)
-        if engine.gate is not None and engine.causal:
-            seen = torch.cat(y0 if engine.config.token_pool else [up_to_each(y) for y in y0], dim=1)
-            g = 2 / (1 + torch.exp(-(seen * engine.gate.weight[:, n, None]).sum(1, keepdim=True)))
-        elif engine.gate is not None:
-            pooled = torch.cat([y.flatten(2).mean(2) for y in y0], dim=1)
-            g = 2 / (1 + torch.exp(-(pooled * engine.gate.weight[:, n]).sum(1))).view(-1, 1, *column)
-        gate[pair] = g
+    exchange, causal = resonator.exchange, resonator.causal
+    couplings, rank = exchange.couplings, exchange.couplings.rank
+    pooled = [pool(x, grid) for x in anchors]
+    if config.token_pool:
+        pooled = [up_to_each(x) if causal else x.mean(2, keepdim=True) for x in anchors]
+    shape = pooled[0].shape[2:]
+    mu, sigma = ([f(tap) for tap in range(len(anchors))] for f in (exchange.statistics.mean, exchange.statistics.std))
+    y0 = [(x.flatten(2).mT - mu[k]) / sigma[k] for k, x in enumerate(pooled)]
+    V, U, b = ({pair: couplings.of(pair)[which] for pair in couplings.pairs} for which in range(3))
 
-    def phi(n: int, h: Tensor) -> Tensor:
-        if engine.phi.kernel is not None:
-            h = h + depthwise(h, engine.phi.kernel[n * r : (n + 1) * r], engine.prefix)
-        return ACT[engine.config.activation](h)
+    def phi(number: int, h: Tensor) -> Tensor:
+        kernel = exchange.phi.kernel
+        if kernel is not None:
+            maps = h.mT.unflatten(2, shape)
+            step = depthwise(maps, kernel[number * rank : (number + 1) * rank], exchange.prefix)
+            h = (maps + step).flatten(2).mT
+        return ACT[config.activation](h)
 
-    def times(matrix: Tensor, x: Tensor) -> Tensor:  # matrix (out, in) on the channel axis of x
-        return torch.einsum("oi,bi...->bo...", matrix, x)
+    def gate(number: int) -> Tensor:
+        weight = resonator.gate.weight[:, number]
+        z = [y.mean(1, keepdim=True) for y in y0]
+        if causal:
+            z = y0 if config.token_pool else [up_to_each(y.mT).mT for y in y0]
+        return 2 / (1 + torch.exp(-(torch.cat(z, dim=2) * weight).sum(2, keepdim=True)))
 
-    def right_hand_side(c: dict) -> dict:
-        new = {}
-        for n, (_, k) in enumerate(pairs):
-            y = y0[k].clone()
-            for m, (target2, _) in enumerate(pairs):
-                if target2 == k:
-                    y = y + alpha * s * times(U[m].T, c[pairs[m]])
-            h = times(engine.couplings.V[n].T, y) + engine.couplings.b[n * r : (n + 1) * r].view(1, -1, *column)
-            new[pairs[n]] = gate[pairs[n]] * phi(n, h)
-        return new
+    numbers = {pair: number for number, pair in enumerate(couplings.pairs)}
+    phis = {pair: lambda h, number=number: phi(number, h) for pair, number in numbers.items()}
+    gates = None if resonator.gate is None else {pair: gate(number) for pair, number in numbers.items()}
 
-    def delta(c: dict, target: int) -> Tensor:
-        written = sum(times(U[n].T, c[p]) for n, p in enumerate(pairs) if p.target == target)
-        return s * sigma[target] * written
+    def written(T: int) -> list[Tensor]:
+        options = {"damping": config.damping, "strength": exchange.strength, "feedback": config.feedback}
+        found = reference.resonate(y0, V, U, b, phis, gates, T=T, **options)
+        return [sigma[tap] * delta for tap, delta in enumerate(found)]
 
-    c = {pair: torch.zeros(len(y0[0]), r, *y0[-1].shape[2:], dtype=y0[0].dtype) for pair in pairs}
+    after = [written(T) for T in range(1, config.T + 2)]
     residuals = []
-    for _ in range(T):
-        new = right_hand_side(c)
-        c = {pair: (1 - lam) * c[pair] + lam * new[pair] for pair in pairs}
-        after = right_hand_side(c)
+    for now, following in zip(after, after[1:], strict=False):
         row = []
-        for tap in sorted({pair.target for pair in pairs}):
-            moved = (delta(after, tap) - delta(c, tap)).flatten(1).norm(dim=1)
-            size = delta(after, tap).flatten(1).norm(dim=1)
-            row.append(moved / (size + 1e-6))
-        residuals.append(row)
-    agreed = []
-    for tap in engine.seen:
-        out = delta(c, tap)
-        if out.ndim == 4:
-            out = F.interpolate(out, size=anchors[tap].shape[2:], mode="nearest")
-        agreed.append(anchors[tap] + out)
-    return agreed, residuals
+        for tap in exchange.targets:
+            moved = (following[tap] - now[tap]) / config.damping  # of the undamped step
+            row.append(moved.flatten(1).norm(dim=1) / ((now[tap] + moved).flatten(1).norm(dim=1) + 1e-6))
+        residuals.append(torch.stack(row))
+    refined = []
+    for tap in taps:
+        delta = after[config.T - 1][tap].mT.unflatten(2, shape)
+        if delta.ndim == 4:
+            delta = F.interpolate(delta, size=anchors[tap].shape[2:], mode="nearest")
+        refined.append(anchors[tap] + delta)
+    return refined, torch.stack(residuals)

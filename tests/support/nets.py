@@ -1,5 +1,6 @@
 """Networks for the tests of the core, small unless a test needs the real one."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import timm
@@ -7,10 +8,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from dynaxx import Anchors, ResonantModel, wrap_with_resonance
-from dynaxx.backbone.taps import TapInfo
-from dynaxx.resonance.output import Agreement
-from dynaxx.resonance.resonator import Engine
+from dynaxx import Anchors, ResonanceConfig, ResonanceOutput, ResonantModel, wrap_with_resonance
+from dynaxx.resonance import Resonator, Tap
 
 
 def small_vit() -> nn.Module:
@@ -63,20 +62,37 @@ class Plain(nn.Module):
 PLAIN_TAPS = ["early", "middle", "late"]
 
 
-def tap_infos(channels: Sequence[int], tokens: bool = False, **facts: object) -> list[TapInfo]:
-    """What a first pass would find at taps of these widths."""
-    return [TapInfo(f"tap{n}", width, tokens, False, **facts) for n, width in enumerate(channels)]
+def taps_of(channels: Sequence[int], tokens: bool = False, **facts: object) -> list[Tap]:
+    """Taps of these widths, as a first pass finds them."""
+    return [Tap(f"tap{n}", width, tokens, False, **facts) for n, width in enumerate(channels)]
 
 
-def met(engine: Engine, pooled: list[Tensor], grid: tuple[int, ...], T: int, *, trace: bool = False) -> Agreement:
-    """What an engine of maps at the grid's own resolution makes of these anchors, in explicit mode."""
-    return engine(Anchors(pooled, [pooled[tap] for tap in engine.seen], grid), "explicit", T, trace)
+def refined(
+    resonator: Resonator, pooled: list[Tensor], grid: tuple[int, ...], config: ResonanceConfig, *, trace: bool = False
+) -> ResonanceOutput:
+    """The output of a resonator of maps at the grid's own resolution for these anchors."""
+    anchors = Anchors(pooled, [pooled[tap] for tap in resonator.exchange.outputs], grid)
+    return resonator(anchors, config, trace=trace)
+
+
+def resonator_of(channels: Sequence[int], config: ResonanceConfig) -> Resonator:
+    """A resonator of maps in double precision, which remembers its options for `met`."""
+    made = Resonator(taps_of(channels), config).double()
+    made.config = config
+    return made
+
+
+def met(
+    made: Resonator, pooled: list[Tensor], grid: tuple[int, ...], T: int, *, trace: bool = False
+) -> ResonanceOutput:
+    """The output of such a resonator after T iterations."""
+    return refined(made, pooled, grid, dataclasses.replace(made.config, T=T), trace=trace)
 
 
 def trained_like(model: nn.Module) -> nn.Module:
     """Every resonance parameter moved away from its start, as training would."""
     for name, parameter in model.named_parameters():
-        if "engine." in name:
+        if "resonator." in name:
             nn.init.normal_(parameter, std=0.2)
     return model
 

@@ -36,7 +36,7 @@ def test_a_loop_that_runs_away_leaves_the_weights_finite(tmp_path):
     net, x = SmallResNet(3, 1, (4, 6, 8), 1), torch.zeros(1, 1, 8, 8)
     made = wrap_with_resonance(net, [1, 2, 3], example_input=x, **options)
     made.fit_statistics(data().train_dataloader())
-    for parameter in made.engine.couplings.parameters():
+    for parameter in made.resonator.exchange.couplings.parameters():
         torch.nn.init.normal_(parameter, std=30.0)
     module = ResonanceModule(made, classes=3, lr=0.02)
     fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
@@ -78,7 +78,7 @@ def test_the_strength_rises_in_a_straight_line_to_the_configured_one(tmp_path):
 
     class Note(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            seen.append(float(pl_module.model.engine.strength))
+            seen.append(float(pl_module.model.resonator.exchange.strength))
 
     run(tmp_path, Note())
     assert len(seen) == 18

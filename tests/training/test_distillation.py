@@ -13,7 +13,7 @@ from dynaxx.training.small_resnet import SmallResNet
 
 def test_distillation_brings_the_student_to_the_loop_and_trains_nothing_else(tmp_path):
     teacher = model()
-    for parameter in teacher.engine.couplings.parameters():
+    for parameter in teacher.resonator.exchange.couplings.parameters():
         torch.nn.init.normal_(parameter, std=0.6)
     teacher.add_student()
     x = torch.cat([batch[0] for batch in data().val_dataloader()])
@@ -59,20 +59,20 @@ def test_hybrid_teaches_its_student_as_it_goes_and_answers_by_it(tmp_path):
             deltas[mode] = seen[-1].delta[0]
     assert torch.equal(deltas["hybrid"], deltas["implicit"])
     gap = (deltas["implicit"] - deltas["explicit"]).square().sum() / deltas["explicit"].square().sum()
-    one_step = (made.engine(made.read(x), "explicit", 1).delta[0] - deltas["explicit"]).square().sum()
+    one_step = (made.resonator(made.read(x), "explicit", 1).delta[0] - deltas["explicit"]).square().sum()
     assert gap < 0.05
     assert gap < 0.5 * one_step / deltas["explicit"].square().sum()  # it knows more than one step of the loop
 
 
 def test_a_lesson_moves_the_student_alone_and_counts_later_states():
     made = model()
-    for parameter in made.engine.couplings.parameters():
+    for parameter in made.resonator.exchange.couplings.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     made.add_student()
-    torch.nn.init.normal_(made.engine.student.out.weight, std=0.1)
+    torch.nn.init.normal_(made.resonator.student.out.weight, std=0.1)
     x = next(iter(data().val_dataloader()))[0]
-    assert made.eval().engine(made.read(x), "explicit", 3).lesson is None
-    lesson = made.train().engine(made.read(x), "explicit", 3).lesson
+    assert made.eval().resonator(made.read(x), "explicit", 3).distillation_loss is None
+    lesson = made.train().resonator(made.read(x), "explicit", 3).distillation_loss
     lesson(1.0).backward()
     moved = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.any()}
     assert moved

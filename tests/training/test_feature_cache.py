@@ -63,13 +63,13 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     for from_cache, from_images in ((cached.train_dataloader(), live.train_dataloader()),) * 2:  # two epochs
         for (anchors, y), (x, y_live) in zip(from_cache, from_images, strict=True):
             assert torch.equal(y, y_live)
-            assert torch.allclose(model.finish(model.agree(anchors)[0], tail), model(x), atol=1e-5)
+            assert torch.allclose(model.finish(model.refine(anchors)[0], tail), model(x), atol=1e-5)
             seen += len(y)
     assert seen == 40
     (anchors, y), *_ = cached.val_dataloader()
     (x, _), *_ = list(live.val_dataloader())
     assert torch.equal(y, labels[val])
-    assert torch.allclose(model.finish(model.agree(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
+    assert torch.allclose(model.finish(model.refine(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
 
 
 def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_follows():
@@ -78,7 +78,7 @@ def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_fol
     x = torch.randn(3, 1, 8, 8)
     model = wrap_with_resonance(backbone, ["0", "1"], rank=2, example_input=x)
     expected = backbone[1](backbone[0](x))
-    assert torch.equal(model.read(x).seen[0], expected)
+    assert torch.equal(model.read(x).outputs[0], expected)
     assert torch.equal(model(x), backbone(x))
 
 
@@ -110,9 +110,9 @@ def test_the_key_depends_on_every_part():
     plain, pooled = model_of(), model_of()
     pooled.adapter.config = dataclasses.replace(pooled.config, token_pool=True)
     causal = model_of()
-    causal.engine.causal = True
+    causal.resonator.causal = True
     early = model_of()
-    early.engine.seen = [0, 2]
+    early.resonator.exchange.outputs = [0, 2]
     models = [plain, pooled, causal, early, model_of(grid=(2, 2)), model_of(taps=("layer1", "layer3"))]
     keys = {cache_key(model, of="a", views="flip") for model in models}
     keys |= {cache_key(plain, of="b", views="flip"), cache_key(plain, of="a", views="none")}

@@ -32,7 +32,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     assert (tmp_path / "killed" / "last.ckpt").exists()
     resumed, whole = run(tmp_path / "killed"), run(tmp_path / "whole")
     for (name, a), (_, b) in zip(
-        resumed.model.engine.state_dict().items(), whole.model.engine.state_dict().items(), strict=True
+        resumed.model.resonator.state_dict().items(), whole.model.resonator.state_dict().items(), strict=True
     ):
         assert torch.equal(a, b), name
     assert torch.equal(resumed.model.head.weight, whole.model.head.weight)
@@ -89,7 +89,7 @@ def test_every_kind_of_loop_trains(tmp_path, options):
         with made.tracing():
             made(next(iter(data().val_dataloader()))[0])
         assert made.trace.gates.std() > 0
-        assert made.engine.gate.kept_0.any()  # its critic has learned, too
+        assert made.resonator.gate.kept_0.any()  # its critic has learned, too
 
 
 def test_the_residual_penalty_teaches_the_loop_to_settle(tmp_path):

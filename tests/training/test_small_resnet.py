@@ -24,7 +24,7 @@ def test_couplings_train_from_cached_anchors_in_front_of_such_a_head():
     model = wrap_with_resonance(net, [1, 2, 3], rank=3, num_classes=7, example_input=x)
     model.fit_statistics([x])
     anchors = model.read(x)
-    seen, _ = model.agree(anchors)
+    seen, _ = model.refine(anchors)
     torch.testing.assert_close(model.finish(seen, model.tail(x)), model(x))
     assert model.head.weight.shape == (7, 32)
 

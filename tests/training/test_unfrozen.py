@@ -88,8 +88,8 @@ def test_couplings_start_from_a_larger_set_with_a_head_of_their_own(tmp_path):
     small = model(classes=3)
     head = small.head.weight.clone()
     small.start_from(tmp_path)
-    for name, tensor in large.engine.state_dict().items():
-        assert torch.equal(small.engine.state_dict()[name], tensor), name
+    for name, tensor in large.resonator.state_dict().items():
+        assert torch.equal(small.resonator.state_dict()[name], tensor), name
     assert torch.equal(small.head.weight, head)
     x = next(iter(data().train_dataloader()))[0]
     large_seen, small_seen = (m.agree(m.read(x))[0][0] for m in (large, small))
@@ -105,9 +105,9 @@ def test_a_start_that_does_not_fit_is_one_clear_line_and_changes_nothing(tmp_pat
     other = wrap_with_resonance(
         SmallResNet(3, 1, (4, 6, 8), 1), [1, 2, 3], rank=2, T=2, example_input=torch.zeros(1, 1, 8, 8)
     )
-    before = {n: t.clone() for n, t in other.engine.state_dict().items()}
+    before = {n: t.clone() for n, t in other.resonator.state_dict().items()}
     with pytest.raises(ResonanceError, match=r"tensor couplings\.U\.0 is \(3, 6\) in the file, \(2, 6\) here"):
         other.start_from(tmp_path)
-    assert all(torch.equal(t, before[n]) for n, t in other.engine.state_dict().items())
+    assert all(torch.equal(t, before[n]) for n, t in other.resonator.state_dict().items())
     with pytest.raises(ResonanceError, match=r"no resonance\.json"):
         other.start_from(tmp_path / "nowhere")

@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from dynaxx import ResonantModel
-from dynaxx.backbone._linear_head import Head
+from dynaxx import ResonanceOutput, ResonantModel
+from dynaxx.backbone import Head
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import direct
 from dynaxx.evaluation.arms.lora import adapt
@@ -17,7 +17,6 @@ from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.record import load_probe, save_probe
 from dynaxx.evaluation.arms.resonant import ONE_PASS, live_parameters, resonant
 from dynaxx.evaluation.arms.task import Task
-from dynaxx.resonance.output import Agreement
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.finetune_module import FinetuneModule
 from dynaxx.training.fit import fit
@@ -44,7 +43,7 @@ class Enlarged(nn.Module):
 class DenseResonance(ResonanceModule):
     """`ResonanceModule` whose logits are enlarged to the resolution of the labels."""
 
-    def forward(self, batch: Any) -> tuple[Tensor, Agreement]:
+    def forward(self, batch: Any) -> tuple[Tensor, ResonanceOutput]:
         logits, agreement = super().forward(batch)
         return enlarged(logits, (batch.shape[2], batch.shape[3])), agreement
 

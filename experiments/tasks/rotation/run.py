@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dynaxx.backbone._linear_head import Head
+from dynaxx.backbone import Head
 from dynaxx.data import LabelledImages
 from dynaxx.data.progress import track
 from dynaxx.evaluation.arms.models import TapProbe

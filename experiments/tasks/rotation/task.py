@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from dynaxx import ResonantModel
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import direct
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank

@@ -1,1 +1,42 @@
-"""The user's network: layer names, captured taps, tokens, traced graph, new head."""
+"""The user's network: names of layers, captured taps, tokens, the traced graph, a new head. It is never changed.
+
+`layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, `head` replaces the classifier, both
+by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks, and
+`execution` chooses between the three ways. `tokens`, `example` and `moments` hold what these need.
+"""
+
+from dynaxx.backbone.example import Call, as_call, inputs_of, stated_input
+from dynaxx.backbone.execution import Couple, Execution, output_taps, plan_execution, tail_of, warn_of_unread_tokens
+from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
+from dynaxx.backbone.layers import resolve, stages, thirds
+from dynaxx.backbone.moments import moments
+from dynaxx.backbone.taps import capture, check_fits, hooked, probe
+from dynaxx.backbone.tokens import with_token_facts
+
+__all__ = [
+    "Call",
+    "Couple",
+    "Execution",
+    "Head",
+    "SafeHead",
+    "as_call",
+    "capture",
+    "capture_input",
+    "check_classifier",
+    "check_fits",
+    "find_classifier",
+    "hooked",
+    "inputs_of",
+    "moments",
+    "output_taps",
+    "plan_execution",
+    "probe",
+    "replaced_head",
+    "resolve",
+    "stages",
+    "stated_input",
+    "tail_of",
+    "thirds",
+    "warn_of_unread_tokens",
+    "with_token_facts",
+]

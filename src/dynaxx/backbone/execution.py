@@ -1,7 +1,7 @@
-"""How a pass of the backbone gets its taps to meet: by hooks where they suffice, by the split graph where not.
+"""Which way a pass of the backbone runs: with hooks, with replaced modules, or as a split graph.
 
-Hooks suffice when nothing behind the last tap reads an earlier one, and nothing is to be run again. Compilers and
-exporters, which see no hooks, are given a network of plain modules either way.
+Hooks are enough if nothing behind the last tap reads an earlier one and nothing is run again. Otherwise the graph is
+split. Compilers and exporters ignore hooks, so they run a network of plain modules in either case.
 """
 
 import warnings
@@ -14,22 +14,23 @@ from torch import Tensor, fx, nn
 
 from dynaxx.backbone.example import Call
 from dynaxx.backbone.graph import Split
-from dynaxx.backbone.replace import Meeting
-from dynaxx.backbone.taps import TapInfo, tapped
+from dynaxx.backbone.replace import HookFreeBackbone
+from dynaxx.backbone.taps import capture, hooked
 from dynaxx.errors import ResonanceError, ResonanceWarning
+from dynaxx.resonance import Tap
 
-Meet = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
-"""From the activations of all taps, and what lies outside them, to those that go on in the places of the seen ones."""
+Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
+"""From the activations of all taps, and outside activations, to the new activations of the output taps."""
 
 
 @dataclass(frozen=True)
-class Wiring:
-    """The ways through one backbone for the taps of one adapter.
+class Execution:
+    """The ways in which one backbone can run for the taps of one adapter.
 
     Attributes:
-        network: of plain modules, takes what the backbone takes and lets the taps meet.
-        hooks: whether an eager pass can do with hooks on the backbone itself.
-        segments: what lies between the taps, where it is run again; empty otherwise.
+        network: plain modules that take the backbone's arguments and couple the taps.
+        hooks: whether an eager pass can use hooks on the backbone itself.
+        segments: the backbone between the taps, for the reentrant dynamics; otherwise empty.
     """
 
     network: nn.Module
@@ -37,44 +38,51 @@ class Wiring:
     segments: Sequence[fx.GraphModule | None] = ()
 
 
-class _Meet(nn.Module):
-    def __init__(self, meet: Meet) -> None:
+class _Couple(nn.Module):
+    def __init__(self, couple: Couple) -> None:
         super().__init__()
-        self.meet = meet
+        self.couple = couple
 
     def forward(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
-        return self.meet(activations, outside)
+        return self.couple(activations, outside)
 
 
-def wire(
+def plan_execution(
     backbone: nn.Module,
     taps: Sequence[str],
-    seen: Sequence[int],
-    meet: Meet,
+    outputs: Sequence[int],
+    couple: Couple,
     *,
     again: bool,
     overwritten: Sequence[bool],
-    instead: dict[str, nn.Module],
-) -> Wiring:
-    """Make the wiring.
+    replacements: dict[str, nn.Module],
+) -> Execution:
+    """The execution of `backbone` with `taps` coupled.
 
     Args:
-        seen: numbers of the taps that something behind the last one reads.
+        backbone: the network.
+        taps: module paths in depth order.
+        outputs: numbers of the taps that the rest of the network reads.
+        couple: from activations to the new activations of the output taps.
         again: whether the segments between the taps are run again.
-        instead: modules by the path of those in whose place they stand.
+        overwritten: for each tap, whether a later in-place operation changes its activation.
+        replacements: modules by the path of those they replace.
     """
-    if not again and list(seen) == [len(taps) - 1]:
-        return Wiring(Meeting(backbone, taps, lambda heard: meet(heard, ())[0], overwritten, instead), hooks=True)
+    if not again and list(outputs) == [len(taps) - 1]:
+        network = HookFreeBackbone(backbone, taps, lambda x: couple(x, ())[0], overwritten, replacements)
+        return Execution(network, hooks=True)
     split = Split(backbone, taps, overwritten)
-    return Wiring(split.whole(_Meet(meet), instead), hooks=False, segments=split.segments() if again else ())
+    segments = split.segments() if again else ()
+    return Execution(split.whole(_Couple(couple), replacements), hooks=False, segments=segments)
 
 
-def seen_behind(
+def output_taps(
     backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call, again: bool
 ) -> list[int]:
-    """Numbers of the taps that something behind the last one reads, as far as torch.fx can tell.
+    """Numbers of the taps that the network behind the last tap reads.
 
-    Where it cannot trace the backbone only the last tap's chain can be served; a warning says so if another is read.
+    If torch.fx cannot trace the backbone, only the last tap's chain is served; a warning names other taps that are
+    read.
 
     Raises:
         ResonanceError: a backbone that has to be split (for the segments to run again, or for several readers), and
@@ -95,79 +103,72 @@ def seen_behind(
                 stacklevel=2,
             )
         return [last]
-    seen = split.seen()
-    if (again or seen != [last]) and not passes_on(split, backbone, call):
+    outputs = split.outputs()
+    if (again or outputs != [last]) and not reproduces(split, backbone, call):
         raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
-    return seen
+    return outputs
 
 
 @torch.no_grad()
 def tail_of(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], example: Any) -> nn.Module:
-    """What lies behind the taps, from the list of the activations of the seen ones to the backbone's output.
+    """The network behind the taps, from the list of the output taps' activations to the backbone's output.
 
     Raises:
-        ResonanceError: the backbone cannot be traced, what lies behind reads more than the taps, or it does not give
-            the backbone's output on `example`.
+        ResonanceError: the backbone cannot be traced, the network behind the taps reads more than them, or it does not
+            give the backbone's output on `example`.
     """
     split = Split(backbone, taps, overwritten)
     tail = split.tail()
-    with tapped(backbone, taps, None, [True] * len(taps)) as heard:
+    with capture(backbone, taps, copy=[True] * len(taps)) as captured:
         expected = backbone(example)
-    if not _same(tail([heard[taps[number]] for number in split.seen()]), expected):
+    if not _same(tail([captured[taps[number]] for number in split.outputs()]), expected):
         raise ResonanceError(f"layers: the traced tail behind {taps[-1]!r} does not give the backbone's output")
     return tail
 
 
 @torch.no_grad()
-def passes_on(split: Split, backbone: nn.Module, call: Call) -> bool:
-    """Whether the traced graph gives the backbone's output where every tap goes on as it is."""
-    seen = split.seen()
-    whole = split.whole(_Meet(lambda activations, outside: [activations[number] for number in seen]), {})
+def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
+    """Whether the traced graph gives the backbone's output if no tap is changed."""
+    outputs = split.outputs()
+    whole = split.whole(_Couple(lambda activations, outside: [activations[number] for number in outputs]), {})
     args, kwargs = call
     return _same(whole(*args, **kwargs), backbone(*args, **kwargs))
 
 
 @torch.no_grad()
 def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
-    """Whether the output moves with `tap` while what the last tap gives is held."""
+    """Whether the output depends on `tap` while the activation of the last tap is held."""
     args, kwargs = call
-    with tapped(backbone, [last], None, [True]) as seen:
+    with capture(backbone, [last], copy=[True]) as captured:
         plain = backbone(*args, **kwargs)
-
-    handles = [
-        backbone.get_submodule(tap).register_forward_hook(lambda module, args, output: output + 1.0),
-        backbone.get_submodule(last).register_forward_hook(lambda module, args, output: seen[last].clone()),
-    ]
-    try:
+    shifted = {tap: lambda module, args, output: output + 1.0, last: lambda *_: captured[last].clone()}
+    with hooked(backbone, shifted):
         return not _same(backbone(*args, **kwargs), plain)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.no_grad()
-def warn_of_unread_tokens(backbone: nn.Module, last: TapInfo, call: Call) -> None:
-    """Warn if what lies behind the last tap reads tokens in front, as a class token, and no other.
+def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
+    """Warn if the network behind the last tap reads leading tokens, as a class token, and no other.
 
-    A message by place reaches the token that it stands for, so most would be lost there.
+    Position-wise messages to the remaining tokens would not affect the output.
     """
     args, kwargs = call
     front = max(last.prefix, 1)
 
-    def answer(changed: slice) -> Any:
-        def go_on(activations: list[Tensor]) -> Tensor:
+    def output_with(changed: slice) -> Any:
+        def change(activations: list[Tensor]) -> Tensor:
             (x_BNC,) = activations
-            x_BNC[:, changed] = x_BNC[:, changed].flip(-1)  # a shift would be lost in a layer norm
+            x_BNC[:, changed] = x_BNC[:, changed].flip(-1)  # a layer norm would remove a shift
             return x_BNC
 
-        with tapped(backbone, [last.path], go_on, [True]):
+        with capture(backbone, [last.path], change, [True]):
             return backbone(*args, **kwargs)
 
-    with tapped(backbone, [last.path], None) as seen:
+    with capture(backbone, [last.path]) as captured:
         plain = backbone(*args, **kwargs)
-    if seen[last.path].shape[1] <= front:
+    if captured[last.path].shape[1] <= front:
         return
-    if _same(answer(slice(front, None)), plain) and not _same(answer(slice(0, front)), plain):
+    if _same(output_with(slice(front, None)), plain) and not _same(output_with(slice(0, front)), plain):
         tokens = "first token" if front == 1 else f"first {front} tokens"
         warnings.warn(
             f"what lies behind {last.path!r} reads the {tokens} and no other, so messages to the others are lost: give "
@@ -183,6 +184,6 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """The floating-point tensors of whatever a model returns."""
+    """The floating-point tensors of any model output."""
     leaves = torch.utils._pytree.tree_leaves(output)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

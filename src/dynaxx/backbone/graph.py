@@ -1,8 +1,8 @@
-"""The backbone's graph cut at its taps: what runs before they meet, between them, and behind them.
+"""The backbone's graph, cut at its taps: the parts before, between and behind them.
 
-torch.fx traces the backbone with the taps as single nodes. A node is above if a tap depends on it, a tap included.
-Above runs first, then the taps meet, then everything else runs, and reads what they agreed on wherever it read a tap:
-the last tap's chain, and every later consumer of an earlier tap that is not itself on the way to another one.
+torch.fx traces the backbone with the taps as single nodes. A node is above if a tap depends on it; taps are above,
+too. The part above runs first, then the taps are coupled, then everything else runs and reads the refined activations:
+the last tap's chain, and every later reader of an earlier tap that is not itself on the way to another tap.
 """
 
 import operator
@@ -31,7 +31,7 @@ class Split:
     Args:
         backbone: in eval mode.
         taps: module paths, in the order in which a pass reaches them.
-        overwritten: taps that an in-place operation changes, so that what is kept of them must be a copy.
+        overwritten: for each tap, whether an in-place operation changes it, so that it must be copied.
 
     Raises:
         ResonanceError: torch.fx cannot trace the backbone, or a tap does not run exactly once in the traced graph.
@@ -46,7 +46,7 @@ class Split:
         self.taps = [self._node(tap) for tap in taps]
         self.overwritten = {tap for tap, copy in zip(self.taps, overwritten, strict=True) if copy}
         self.above = _ancestors(self.taps)
-        self.moved: set[fx.Node] = set()  # what a tap changes
+        self.moved: set[fx.Node] = set()  # nodes that depend on a tap
         for node in self.graph.nodes:
             if any(read in self.moved or read in self.taps for read in node.all_input_nodes):
                 self.moved.add(node)
@@ -57,17 +57,17 @@ class Split:
             raise ResonanceError(f"layers: {tap!r} is called {len(nodes)} times in the traced backbone, not once")
         return nodes[0]
 
-    def seen(self) -> list[int]:
-        """Numbers of the taps that something below reads."""
+    def outputs(self) -> list[int]:
+        """Numbers of the taps that the part below reads."""
         return [number for number, tap in enumerate(self.taps) if any(user not in self.above for user in tap.users)]
 
-    def whole(self, meet: nn.Module, instead: dict[str, nn.Module]) -> fx.GraphModule:
-        """The backbone in which the taps meet.
+    def whole(self, couple: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
+        """The backbone with its taps coupled.
 
         Args:
-            meet: given the list of the taps' activations and that of `outside()`, returns what goes on in the place of
-                each tap that is seen.
-            instead: modules by the path of those in whose place they stand.
+            couple: from the list of the taps' activations and that of `outside()` to the new activation of each output
+                tap.
+            replacements: modules by the path of those they replace.
         """
         part = _Part()
         kept: dict[fx.Node, fx.Node] = {}
@@ -76,24 +76,25 @@ class Split:
                 part.copy(node)
             if node in self.taps:
                 kept[node] = part.cloned(node) if node in self.overwritten else part.env[node]
-        met = part.graph.call_module("meet", ([kept[t] for t in self.taps], [part.env[o] for o in self.outside()]))
-        for place, number in enumerate(self.seen()):
-            part.item(self.taps[number], met, place)
+        read = [kept[tap] for tap in self.taps], [part.env[node] for node in self.outside()]
+        refined = part.graph.call_module("couple", read)
+        for place, number in enumerate(self.outputs()):
+            part.item(self.taps[number], refined, place)
         for node in self.graph.nodes:
             if node.op != "placeholder" and node not in self.above:
                 part.copy(node)
-        return part.module(self.backbone, {"meet": meet} | instead)
+        return part.module(self.backbone, {"couple": couple} | replacements)
 
     def tail(self) -> fx.GraphModule:
-        """What lies below as a function of the list of the activations of the taps that are seen, in depth order.
+        """The part below, as a function of the list of the output taps' activations in depth order.
 
         Raises:
             ResonanceError: it reads something else, too.
         """
         part = _Part()
-        seen = part.graph.placeholder("seen")
-        for place, number in enumerate(self.seen()):
-            part.item(self.taps[number], seen, place)
+        refined = part.graph.placeholder("refined")
+        for place, number in enumerate(self.outputs()):
+            part.item(self.taps[number], refined, place)
         output = [node for node in self.graph.nodes if node.op == "output"]
         used = _ancestors(output, until=set(self.taps))  # without the asserts on shapes, which nothing uses
         for node in self.graph.nodes:
@@ -107,11 +108,11 @@ class Split:
         return part.module(self.backbone, {})
 
     def outside(self) -> list[fx.Node]:
-        """What segments read that no tap changes; the stem, which is never run again, ends there."""
+        """The nodes that segments read and no tap changes: the ends of the stem, which is never run again."""
         return list(dict.fromkeys(node for tap in self.taps for node in self._reads(tap) if node not in self.taps))
 
     def segments(self) -> list[fx.GraphModule | None]:
-        """f_l of each tap, from the list of all taps' states and that of `outside()`; None where no tap moves it."""
+        """f_l of each tap, from all taps' states and the nodes of `outside()`; None for a tap that reads no other."""
         return [self._segment(tap) if tap in self.moved else None for tap in self.taps]
 
     def _segment(self, tap: fx.Node) -> fx.GraphModule:
@@ -137,14 +138,14 @@ class Split:
         return {node for node in _ancestors([tap], until=earlier) if node in self.moved and node not in earlier}
 
     def _reads(self, tap: fx.Node) -> list[fx.Node]:
-        """What they read: earlier taps, and what no tap changes but parameters, which each part has itself."""
+        """The nodes they read: earlier taps and outside nodes, but no parameters, which each part has itself."""
         inner = self._inner(tap)
         read = dict.fromkeys(node for user in self.graph.nodes if user in inner for node in user.all_input_nodes)
         return [node for node in read if node not in inner and node.op != "get_attr"]
 
 
 class _Part:
-    """A graph that is being made of another's nodes; `env` says which of its nodes stands for which."""
+    """A graph under construction from another one's nodes; `env` maps the other's nodes to its own."""
 
     def __init__(self) -> None:
         self.graph, self.env = fx.Graph(), dict[fx.Node, fx.Node]()
@@ -162,17 +163,19 @@ class _Part:
     def cloned(self, node: fx.Node) -> fx.Node:
         return self.graph.call_method("clone", (self.env[node],))
 
-    def module(self, backbone: nn.Module, instead: dict[str, nn.Module]) -> fx.GraphModule:
-        """The graph made runnable, its parts those of `backbone` but for the ones in `instead`."""
+    def module(self, backbone: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
+        """The graph as a module; its submodules are those of `backbone`, or their `replacements`."""
         named = sorted({str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")})
-        root: dict[str, Any] = {n: instead[n] if n in instead else operator.attrgetter(n)(backbone) for n in named}
+        root: dict[str, Any] = {
+            n: replacements[n] if n in replacements else operator.attrgetter(n)(backbone) for n in named
+        }
         self.graph.lint()
         made = fx.GraphModule(root, self.graph)
         return made.eval()
 
 
 def _ancestors(nodes: Sequence[fx.Node], until: set[fx.Node] | None = None) -> set[fx.Node]:
-    """All that `nodes` depend on, themselves included; what lies before a node of `until` is left out."""
+    """All nodes that `nodes` depend on, themselves included; the search ends at nodes of `until`."""
     found: set[fx.Node] = set()
     todo = list(nodes)
     while todo:

@@ -1,4 +1,4 @@
-"""A new head in the place of the backbone's classifier, without touching the backbone."""
+"""A new head in the place of the backbone's classifier, without changing the backbone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,33 +7,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynaxx.backbone.taps import hooked
 from dynaxx.errors import ResonanceError
 
 
-def find_classifier(backbone: nn.Module, named: str | None) -> tuple[str, nn.Linear]:
-    """Path and module of the linear layer that a new head replaces: the one named, else the last one.
+class Head(nn.Linear):
+    """logits = W (f - μ) / σ + b: a linear head for a new task, on standardised features.
 
-    Raises:
-        ResonanceError: there is none, or the one named is not linear.
+    μ and σ (F) are buffers. Before `standardise` they are 0 and 1, and the head is a plain linear layer.
     """
-    linear = {path: m for path, m in backbone.named_modules() if isinstance(m, nn.Linear)}
-    if named is not None:
-        if named not in linear:
-            raise ResonanceError(f"classifier={named!r}: no linear layer of that path; linear are {_tail(linear)}")
-        return named, linear[named]
-    if not linear:
-        raise ResonanceError(
-            f"num_classes: {type(backbone).__name__} has no linear layer for a new head to replace; "
-            "give num_classes=None to keep its own output"
-        )
-    return list(linear.items())[-1]
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes)
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("std", torch.ones(in_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F) → (B, classes)."""
+        return super().forward((features - self.mean) / self.std)
+
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Set μ and σ; weights and bias are changed along, so that the logits stay the same."""
+        folded = self.weight.double() / self.std.double()
+        mean, std = mean.to(folded), std.to(folded)
+        self.bias.add_(folded @ (mean - self.mean.to(folded)))
+        self.weight.copy_(folded * std)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
 
 
-class Answer(nn.Module):
-    """The new head in the place of the backbone's classifier.
-
-    A sample whose features are not finite is answered NaN, and leaves the head's gradient clean.
-    """
+class SafeHead(nn.Module):
+    """`head`, but a sample whose features are not finite gets NaN logits and leaves the head's gradient finite."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -49,61 +57,69 @@ class Answer(nn.Module):
         return logits.masked_fill(~finite, float("nan"))
 
 
+def find_classifier(backbone: nn.Module, named: str | None) -> tuple[str, nn.Linear]:
+    """Path and module of the linear layer that a new head replaces: the one named, by default the last one.
+
+    >>> path, linear = find_classifier(torchvision.models.resnet18(), None)
+    >>> path
+    'fc'
+
+    Raises:
+        ResonanceError: there is none, or the named one is not linear.
+    """
+    linear = {path: m for path, m in backbone.named_modules() if isinstance(m, nn.Linear)}
+    if named is not None:
+        if named not in linear:
+            last = ", ".join(list(linear)[-3:]) or "none"
+            raise ResonanceError(f"classifier={named!r}: no linear layer of that path; linear are {last}")
+        return named, linear[named]
+    if not linear:
+        raise ResonanceError(
+            f"num_classes: {type(backbone).__name__} has no linear layer for a new head to replace; "
+            "give num_classes=None to keep its own output"
+        )
+    return list(linear.items())[-1]
+
+
 @contextmanager
-def headed(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Iterator[None]:
-    """Within the block `head` answers in the place of the module at `path`; nothing happens where head is None."""
+def replaced_head(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Iterator[None]:
+    """Within the block, in this thread, `head` replaces the module at `path`; nothing is replaced if either is None."""
     if head is None or path is None:
         yield
         return
-    answer = Answer(head)
-    handle = backbone.get_submodule(path).register_forward_hook(lambda module, args, output: answer(args[0]))
-    try:
+    safe = SafeHead(head)
+    with hooked(backbone, {path: lambda module, args, output: safe(args[0])}):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
-def reading(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor]]:
-    """Within the block the list holds what the module at `path` was last given, (B, P, F), if there is a path."""
-    seen: list[Tensor] = []
-    if path is None:
-        yield seen
-        return
+def capture_input(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor]]:
+    """Within the block the list holds the last input of the module at `path`, (B, P, F); it is empty without a path."""
+    captured: list[Tensor] = []
 
-    def remember(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen[:] = [args[0].detach().reshape(len(args[0]), -1, args[0].shape[-1])]
+    def remember(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
+        captured[:] = [args[0].detach().reshape(len(args[0]), -1, args[0].shape[-1])]
 
-    handle = backbone.get_submodule(path).register_forward_pre_hook(remember)
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    with hooked(backbone, {} if path is None else {path: remember}):
+        yield captured
 
 
 @torch.no_grad()
 def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> None:
-    """Make sure that what the module at `path` returns is what the backbone returns.
+    """Raise ResonanceError unless the output of the module at `path` is the backbone's output.
 
     Args:
+        backbone: the network.
+        path: a linear layer.
         run: runs one forward pass of the backbone and returns its output.
-
-    Raises:
-        ResonanceError: it is not, so a head in its place would answer inside the network.
     """
-    seen: list[Tensor] = []
-    handle = backbone.get_submodule(path).register_forward_hook(lambda module, args, output: seen.append(output))
-    try:
+    outputs: list[Tensor] = []
+    with hooked(backbone, {path: lambda module, args, output: outputs.append(output)}):
         output = run()
-    finally:
-        handle.remove()
-    output = getattr(output, "logits", output)  # as Hugging Face's models wrap it
-    if not (len(seen) == 1 and isinstance(output, Tensor) and torch.equal(seen[0].nan_to_num(), output.nan_to_num())):
+    output = getattr(output, "logits", output)  # Hugging Face models return an object
+    same = len(outputs) == 1 and isinstance(output, Tensor)
+    if not (same and torch.equal(outputs[0].nan_to_num(), output.nan_to_num())):
         raise ResonanceError(
             f"num_classes: {path!r}, the last linear layer, does not give the backbone's output; name the "
             "classifier with classifier='path', or keep the backbone's own with num_classes=None"
         )
-
-
-def _tail(linear: dict[str, nn.Linear]) -> str:
-    return ", ".join(list(linear)[-3:]) or "none"

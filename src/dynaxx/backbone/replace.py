@@ -1,7 +1,7 @@
-"""A network with some of its modules replaced, without touching the network itself and without hooks.
+"""A network with some of its modules replaced, without hooks and without changing the network itself.
 
 Modules on the way to a replaced one are copied shallowly; everything else, parameters and buffers included, is shared.
-Compilers and exporters see plain modules where an eager pass would listen through hooks.
+Compilers and exporters, which ignore hooks, see plain modules.
 """
 
 import copy
@@ -11,72 +11,79 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def grafted(module: nn.Module, replaced: Mapping[str, Callable[[nn.Module], nn.Module]], path: str = "") -> nn.Module:
-    """`module` with `replaced[p](m)` in the place of each module m at path p.
+def replace_modules(
+    module: nn.Module, replacements: Mapping[str, Callable[[nn.Module], nn.Module]], path: str = ""
+) -> nn.Module:
+    """`module` with `replacements[p](m)` in the place of each module m at path p.
 
     Args:
-        path: where `module` stands itself.
+        module: the network, which is not changed.
+        replacements: from a path to a function of the module there.
+        path: path of `module` itself.
     """
-    inner = {p for p in replaced if p != path and (not path or p.startswith(f"{path}."))}
+    inner = {p for p in replacements if p != path and (not path or p.startswith(f"{path}."))}
     twin = module
     if inner:
         twin = copy.copy(module)
         twin.__dict__["_modules"] = {
-            name: child and grafted(child, {p: make for p, make in replaced.items() if _within(p, at)}, at)
+            name: child and replace_modules(child, {p: make for p, make in replacements.items() if _within(p, at)}, at)
             for name, child in module._modules.items()
             for at in [f"{path}.{name}" if path else name]
         }
-    return replaced[path](twin) if path in replaced else twin
+    return replacements[path](twin) if path in replacements else twin
 
 
 def _within(path: str, at: str) -> bool:
     return path == at or path.startswith(f"{at}.")
 
 
-class Meeting(nn.Module):
-    """A network that stops at its last tap to let the taps agree, on what a plain pass told it of the others.
+class HookFreeBackbone(nn.Module):
+    """The backbone with its tap modules replaced, for compilers and exporters, which ignore hooks.
+
+    It records each tap's activation and replaces the last one by the coupled result.
 
     Args:
         backbone: the network.
         taps: module paths, in the order in which a pass reaches them.
-        meet: from all taps' activations to what goes on in the place of the last.
-        copy: taps whose activation an in-place operation changes later.
-        instead: modules by the path of those in whose place they stand.
+        couple: from all taps' activations to the new activation of the last one.
+        copy: for each tap, whether a later in-place operation changes its activation.
+        replacements: modules by the path of those they replace.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         taps: Sequence[str],
-        meet: Callable[[list[Tensor]], Tensor],
+        couple: Callable[[list[Tensor]], Tensor],
         copy: Sequence[bool],
-        instead: Mapping[str, nn.Module],
+        replacements: Mapping[str, nn.Module],
     ) -> None:
         super().__init__()
-        self.heard: list[Tensor] = []
-        self.taps, self.meet, self.copy = taps, meet, copy
-        listeners = {tap: lambda module, n=n: _Listener(module, n, self.hear) for n, tap in enumerate(taps)}
-        others = {path: lambda module, part=part: part for path, part in instead.items()}
-        self.network = (grafted(backbone, listeners | others),)  # in a tuple: its modules are the backbone's own
+        self.captured: list[Tensor] = []
+        self.taps, self.couple, self.copy = taps, couple, copy
+        recorders = {tap: lambda module, n=n: _Recorder(module, n, self.record) for n, tap in enumerate(taps)}
+        others = {path: lambda module, part=part: part for path, part in replacements.items()}
+        # in a tuple, so that the backbone's own modules are not registered here
+        self.network = (replace_modules(backbone, recorders | others),)
 
-    def hear(self, number: int, activation: Tensor) -> Tensor:
-        """Note what a tap says; the last one is answered what all agreed on."""
-        self.heard.append(activation.clone() if self.copy[number] else activation)
-        return self.meet(self.heard) if number == len(self.taps) - 1 else activation
+    def record(self, number: int, activation: Tensor) -> Tensor:
+        """Record the activation of tap `number`; returns the coupled result in the place of the last one."""
+        self.captured.append(activation.clone() if self.copy[number] else activation)
+        return self.couple(self.captured) if number == len(self.taps) - 1 else activation
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.heard = []
+        self.captured = []
         output = self.network[0](*args, **kwargs)
-        self.heard = []
+        self.captured = []
         return output
 
 
-class _Listener(nn.Module):
-    """A tap that tells what it gives."""
+class _Recorder(nn.Module):
+    """A tap whose activation is passed to `record`."""
 
-    def __init__(self, module: nn.Module, number: int, hear: Callable[[int, Tensor], Tensor]) -> None:
+    def __init__(self, module: nn.Module, number: int, record: Callable[[int, Tensor], Tensor]) -> None:
         super().__init__()
-        self.module, self.number, self.hear = module, number, hear
+        self.module, self.number, self.record = module, number, record
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.hear(self.number, self.module(*args, **kwargs))
+        return self.record(self.number, self.module(*args, **kwargs))

@@ -1,128 +1,133 @@
-"""Reading taps: the hooks of one forward pass, and what a first pass learns about them.
+"""Capturing the activations of taps, and probing their shapes.
 
-Hooks live only while a pass runs. The user's model never keeps one: it can be copied, saved, compiled and called on
-its own at any time, and a second thread that calls it meanwhile is not listened to.
+Hooks live only during a pass, and only the thread that runs the pass triggers them. So the user's model keeps no hook:
+it can be copied, saved, compiled and called at any time, also while another thread runs a wrapped pass of it.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dynaxx.errors import ResonanceError
+from dynaxx.resonance import Tap
 
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+"""From module, arguments and output to an output in its place, or None."""
 
-@dataclass(frozen=True)
-class TapInfo:
-    """What a first pass found at one tap.
-
-    Attributes:
-        path: module path.
-        channels: C_l.
-        tokens: whether the activation is (B, N, C_l) rather than (B, C_l, H_l, W_l).
-        overwritten: whether a later in-place operation changes the activation, so that reading it needs a copy.
-        causal: whether a token hears only itself and those before it.
-        prefix: tokens in front of those that have neighbours.
-        seen: whether something behind the last tap reads it; the last one always is.
-    """
-
-    path: str
-    channels: int
-    tokens: bool
-    overwritten: bool
-    causal: bool = False
-    prefix: int = 0
-    seen: bool = False
+_REGISTERING = threading.Lock()  # torch numbers and stores hooks without one
 
 
 @contextmanager
-def tapped(
-    backbone: nn.Module,
-    paths: Sequence[str],
-    on_last: Callable[[list[Tensor]], Tensor] | None,
-    copy: Sequence[bool] | None = None,
-) -> Iterator[dict[str, Tensor]]:
-    """Listen to `paths` while the block runs one forward pass of `backbone`.
+def hooked(backbone: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
+    """Within the block, calls of this thread run the forward hooks at these module paths.
 
-    Args:
-        paths: taps in the order in which the pass reaches them; any order where `on_last` is None.
-        on_last: gets every tap's activation when the last one is reached, and returns what goes on in its place.
-        copy: taps whose activation must be copied, since something overwrites it.
-
-    Yields:
-        the activations by path, filled as the pass goes, in call order.
-
-    Raises:
-        ResonanceError: on exit without another error, a tap was not reached; within the pass, a tap was reached
-            twice or returned no tensor of three or four dimensions.
+    >>> with hooked(network, {"layer1": lambda module, args, output: output + 1}):
+    ...     network(images)
     """
-    seen: dict[str, Tensor] = {}
     thread = threading.get_ident()
 
-    def listener(number: int) -> Callable[[nn.Module, Any, Any], Tensor | None]:
+    def own(hook: Hook) -> Hook:
+        def run(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            return hook(module, args, output) if threading.get_ident() == thread else None
+
+        return run
+
+    with ExitStack() as registered:
+        for path, hook in hooks.items():
+            module = backbone.get_submodule(path)
+            with _REGISTERING:
+                handle = module.register_forward_hook(own(hook))
+            registered.callback(_removed, handle)
+        yield
+
+
+def _removed(handle: Any) -> None:
+    with _REGISTERING:
+        handle.remove()
+
+
+@contextmanager
+def capture(
+    backbone: nn.Module,
+    paths: Sequence[str],
+    on_last: Callable[[list[Tensor]], Tensor] | None = None,
+    copy: Sequence[bool] | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """Capture the activations at `paths` while the block runs one forward pass of `backbone`.
+
+    >>> with capture(network, ["layer2", "layer3"]) as activations:
+    ...     network(images)
+    >>> activations["layer2"].shape
+    torch.Size([8, 512, 28, 28])
+
+    Args:
+        backbone: the network.
+        paths: taps in the order in which the pass reaches them; any order without `on_last`.
+        on_last: called with every tap's activation when the last tap is reached; returns the last tap's new activation.
+        copy: for each tap, whether its activation must be copied, since a later operation overwrites it.
+
+    Yields:
+        The activations by path, in call order, filled during the pass.
+
+    Raises:
+        ResonanceError: a tap was not reached (on exit without another error); within the pass, a tap was reached twice
+            or returned no tensor of three or four dimensions.
+    """
+    captured: dict[str, Tensor] = {}
+
+    def capturing(number: int) -> Hook:
         path = paths[number]
 
-        def listen(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-            if threading.get_ident() != thread:
-                return None
-            if path in seen:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+            if path in captured:
                 raise ResonanceError(f"layers: {path!r} runs more than once in a pass, so it cannot be a tap")
             if not isinstance(output, Tensor) or output.ndim not in (3, 4):
                 got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ResonanceError(f"layers: {path!r} returns {got}, not a (B, C, H, W) or (B, N, C) tensor")
-            seen[path] = output.clone() if copy is not None and copy[number] else output
+            captured[path] = output.clone() if copy is not None and copy[number] else output
             if on_last is None or number != len(paths) - 1:
                 return None
-            _all_reached(paths, seen)
-            return on_last([seen[p] for p in paths])
+            _check_all_reached(paths, captured)
+            return on_last([captured[p] for p in paths])
 
-        return listen
+        return hook
 
-    handles = [backbone.get_submodule(p).register_forward_hook(listener(n)) for n, p in enumerate(paths)]
-    try:
-        yield seen
-        _all_reached(paths, seen)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(backbone, {path: capturing(number) for number, path in enumerate(paths)}):
+        yield captured
+        _check_all_reached(paths, captured)
 
 
 @torch.no_grad()
-def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> list[TapInfo]:
-    """Run the backbone once and tell what its taps are, in the order in which the pass reaches them.
+def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tap]:
+    """The taps at `paths`, in the order in which one pass of the backbone reaches them.
 
     Raises:
-        ResonanceError: see `tapped`; also where maps and token sequences are mixed.
+        ResonanceError: as in `capture`; also for a mixture of maps and token sequences.
     """
     versions: dict[str, int] = {}
-    with torch.inference_mode(False), tapped(backbone, paths, None) as seen:
-        handles = [
-            backbone.get_submodule(path).register_forward_hook(
-                lambda module, args, output, path=path: versions.__setitem__(path, output._version)
-            )
-            for path in paths
-        ]
-        try:
-            backbone(*args, **kwargs)
-        finally:
-            for handle in handles:
-                handle.remove()
-    infos = [
-        TapInfo(path, x.shape[2] if x.ndim == 3 else x.shape[1], x.ndim == 3, x._version != versions[path])
-        for path, x in seen.items()
+
+    def noting(path: str) -> Hook:
+        return lambda module, args, output: versions.__setitem__(path, output._version)
+
+    with torch.inference_mode(False), capture(backbone, paths) as captured, ExitStack() as inner:
+        inner.enter_context(hooked(backbone, {path: noting(path) for path in paths}))
+        backbone(*args, **kwargs)
+    taps = [
+        Tap(path, x.shape[2] if x.ndim == 3 else x.shape[1], x.ndim == 3, x._version != versions[path])
+        for path, x in captured.items()
     ]
-    if len({info.tokens for info in infos}) > 1:
-        kinds = ", ".join(f"{info.path} {'(B, N, C)' if info.tokens else '(B, C, H, W)'}" for info in infos)
+    if len({tap.tokens for tap in taps}) > 1:
+        kinds = ", ".join(f"{tap.path} {'(B, N, C)' if tap.tokens else '(B, C, H, W)'}" for tap in taps)
         raise ResonanceError(f"layers: maps and token sequences cannot be coupled ({kinds}); name taps of one kind")
-    return infos
+    return taps
 
 
 def check_fits(path: str, x: Tensor, channels: int, tokens: bool) -> None:
-    """Raise ResonanceError unless the activation `x` at `path` is of the kind and width the couplings were made for."""
+    """Raise ResonanceError unless the activation `x` at `path` has the kind and width of the couplings."""
     if x.shape[2 if tokens else 1] != channels or (x.ndim == 3) != tokens:
         kind = "(B, N, C)" if tokens else "(B, C, H, W)"
         raise ResonanceError(
@@ -131,7 +136,7 @@ def check_fits(path: str, x: Tensor, channels: int, tokens: bool) -> None:
         )
 
 
-def _all_reached(paths: Sequence[str], seen: dict[str, Tensor]) -> None:
-    missing = [path for path in paths if path not in seen]
+def _check_all_reached(paths: Sequence[str], captured: dict[str, Tensor]) -> None:
+    missing = [path for path in paths if path not in captured]
     if missing:
         raise ResonanceError(f"layers: {missing[0]!r} was not reached in this forward pass; name one that is")

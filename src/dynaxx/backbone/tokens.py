@@ -1,4 +1,4 @@
-"""What token sequences need: which tokens stand for no place, which models hear no future, and how to pool then."""
+"""Token sequences: leading tokens without a position, and whether a model is causal."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,48 +8,46 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone.example import Call
-from dynaxx.backbone.taps import TapInfo, tapped
+from dynaxx.backbone.taps import capture
 from dynaxx.errors import ResonanceError
+from dynaxx.resonance import Tap
 
 PREFIX = ("cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens")
 """Names under which vision transformers keep the embeddings of tokens in front of the patches."""
 
 
 def prefix_tokens(model: nn.Module) -> int:
-    """How many tokens stand in front of those that have neighbours: class, distillation and register tokens."""
+    """Number of leading tokens without a position: class, distillation and register tokens."""
     return sum(p.shape[1] for name, p in model.named_parameters() if name.split(".")[-1] in PREFIX and p.ndim == 3)
 
 
-def running_mean(x_BPC: Tensor) -> Tensor:
-    """The mean of each position and all before it, (B, P, C): what pooling is where nothing may hear its future."""
-    count_P1 = torch.arange(1, x_BPC.shape[1] + 1, device=x_BPC.device, dtype=x_BPC.dtype)[:, None]
-    return x_BPC.cumsum(1) / count_P1
-
-
 def with_token_facts(
-    infos: Sequence[TapInfo], backbone: nn.Module, call: Call, causal: bool | None, prefix: int | None
-) -> list[TapInfo]:
-    """What a first pass found, and whether the taps are causal and how many tokens stand in front.
+    taps: Sequence[Tap], backbone: nn.Module, call: Call, causal: bool | None, prefix: int | None
+) -> list[Tap]:
+    """`taps` with `causal` and `prefix` filled in.
 
     Args:
-        causal: as the user says; None tries it out on `call`.
-        prefix: as the user says; None counts.
+        taps: token taps.
+        backbone: the network.
+        call: arguments of one forward pass.
+        causal: the user's choice; None tries it out on `call`.
+        prefix: the user's choice; None counts the backbone's tokens.
     """
     if causal is None:
-        causal = hears_no_future(backbone, [info.path for info in infos], *call)
+        causal = is_causal(backbone, [tap.path for tap in taps], *call)
     if prefix is None:
         prefix = prefix_tokens(backbone)
-    return [dataclasses.replace(info, causal=causal, prefix=prefix) for info in infos]
+    return [dataclasses.replace(tap, causal=causal, prefix=prefix) for tap in taps]
 
 
 @torch.no_grad()
-def hears_no_future(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether the taps keep what they hold of all tokens but the last when that one is replaced.
+def is_causal(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether no token of the taps but the last one changes when the last token of the input is replaced.
 
     A model of images (B, C, H, W) is not causal.
 
     Raises:
-        ResonanceError: neither images nor token numbers (B, N), N > 1, so nothing can be tried.
+        ResonanceError: the arguments hold neither images nor token numbers (B, N) with N > 1.
     """
     named = [("", n, value) for n, value in enumerate(args)] + [(name, -1, value) for name, value in kwargs.items()]
     ids = next((entry for entry in named if _is_ids(entry[2]) and entry[0] in ("", "input_ids")), None)
@@ -65,14 +63,14 @@ def hears_no_future(backbone: nn.Module, paths: Sequence[str], args: Sequence[An
     other[:, -1] = torch.where(value[:, -1] == 0, 1, 0)
     changed_args = [other if not name and n == number else given for n, given in enumerate(args)]
     changed_kwargs = kwargs | ({name: other} if name else {})
-    held = []
+    activations = []
     for call in ((args, kwargs), (changed_args, changed_kwargs)):
-        with tapped(backbone, paths, None, [True] * len(paths)) as seen:
+        with capture(backbone, paths, copy=[True] * len(paths)) as captured:
             backbone(*call[0], **call[1])
-        held.append([seen[path] for path in paths])
+        activations.append([captured[path] for path in paths])
     return all(
         torch.allclose(a[:, :-1], b[:, :-1], rtol=1e-4, atol=1e-5 * float(a.abs().max()))
-        for a, b in zip(*held, strict=True)
+        for a, b in zip(*activations, strict=True)
     )
 
 

@@ -1,9 +1,9 @@
-"""Anderson acceleration: the next step is the best mixture of the last few, not of the last one alone.
+"""Anderson acceleration: each step combines the last few iterates by least squares.
 
     γ = argmin ‖g_t - ΔG γ‖,    c ← c + λ g_t - (ΔC + λ ΔG) γ,    g = F(c) - c
 
 ΔC and ΔG hold the last `MEMORY` differences of iterates and of residuals (type II; Walker and Ni 2011). Every sample
-solves its own small least-squares problem, so its answer does not depend on who else is in the batch.
+solves its own small least-squares problem, so its result does not depend on the rest of the batch.
 
 Shape suffixes: B batch, M memory, N all message values of a sample.
 """
@@ -14,14 +14,14 @@ from torch import Tensor
 from dynaxx.fixed_point.iteration import Step
 
 MEMORY = 3
-"""Differences that a step looks back on."""
+"""Number of differences that a step uses."""
 
 RIDGE = 1e-6
-"""Added to the normal equations, in units of their mean diagonal, so that differences that align do no harm."""
+"""Ridge on the normal equations, in units of their mean diagonal, for differences that are nearly parallel."""
 
 
 def anderson(first_BPR: Tensor, damping: float) -> Step:
-    """Accelerated steps of one loop, which starts at c = 0 with F(0) = `first_BPR`."""
+    """Accelerated steps of one run, which starts at c = 0 with F(0) = `first_BPR`."""
     old = torch.zeros_like(first_BPR), first_BPR
     moves: list[Tensor] = []  # ΔC and ΔG, newest last, flattened to (B, N)
     turns: list[Tensor] = []

@@ -1,55 +1,87 @@
-"""How much of a loop's feedback is certain to contract: the cut that `stability="certified"` makes.
+"""The certificate: feedback is scaled down until the loop is certain to contract (`stability="certified"`).
 
-Put the messages in this order: those that run back, from a later tap to an earlier one, the deepest source first; then
-those that run forward. Each hears messages before it alone, but for one thing: what runs back hears what runs forward.
-That is the return leg, and the only part of `G` that closes a circle. So it alone is cut, to the share γ:
+Order the couplings: those that run back, from a later tap to an earlier one, the deepest source first; then those that
+run forward. Every coupling depends on earlier ones alone, with one exception: couplings that run back depend on those
+that run forward. This return leg is the only part of `G` that closes a cycle. So it alone is scaled, by the share γ:
 
-    A(γ) = g_max · diag(stretch) · (G_onward + γ G_return),    M(γ)_ij = ‖A(γ)_ij‖₂   of every two couplings i, j
+    A(γ) = g_max · diag(lipschitz) · (G_onward + γ G_return),    M(γ)_ij = ‖A(γ)_ij‖₂   for every two couplings i, j
 
 With D constant on each coupling, ‖D A D⁻¹‖₂ ≤ ‖D M D⁻¹‖₂, and `M` is small and non-negative: its best D is known (see
-`stability`). Without circles D brings every norm down to nothing, so however strong the couplings are, some γ > 0 will
-do; κ(γ) = ‖D M(γ) D⁻¹‖₂ grows with γ, and the largest γ ≤ 1 that keeps it at κ_max is taken. One gain on all of `G` has
-to cut the way forward as well.
+`contraction`). The acyclic part of G is nilpotent: a diagonal scaling makes its norm arbitrarily small. So some γ > 0
+exists for couplings of any strength. κ(γ) = ‖D M(γ) D⁻¹‖₂ grows with γ; the largest γ ≤ 1 that keeps it at κ_max is
+taken.
 
-Shape suffixes: R message channels, N couplings, S shares that are tried, L pairs of couplings of which one hears the
-other.
+Shape suffixes: R message channels, N couplings, S shares that are tried, L dependent pairs of couplings.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynaxx.fixed_point.contraction import perron_scaling, perron_vectors, scaled
-from dynaxx.resonance.topology import Pair
 
 MARGIN = 1e-6
-"""Below κ_max by this part of it, for what rounding to single precision may add."""
+"""Relative distance kept below κ_max, for rounding to single precision."""
 SMALLEST, TRIALS, ROUNDS = 1e-9, 64, 3
-"""Shares from `SMALLEST` to 1 are tried, `TRIALS` at once and again between the two that enclose γ; below, γ is 0."""
+"""`TRIALS` shares from `SMALLEST` to 1 are tried at once, then again between the two that enclose γ; below, γ is 0."""
 
 
-def returning(pairs: Sequence[Pair], rank: int) -> Tensor:
-    """Which entries of Gᵀ are of the return leg, (R, R): messages that run forward, heard by such as run back."""
-    back_N = torch.tensor([pair.target < pair.source for pair in pairs]).repeat_interleave(rank)
-    return ~back_N[:, None] & back_N
+class Certificate(nn.Module):
+    """The scales that keep κ ≤ κ_max, cached for inference, where the parameters stand still.
+
+    Args:
+        depends_NN: [j, i]: whether coupling i depends on coupling j.
+        returns_NN: the dependences on the return leg, without which there is no cycle.
+        kappa_max: limit of κ, in (0, 1).
+
+    Attributes:
+        certified_gain: the scale of all of G, and the share γ of its return leg.
+    """
+
+    certified_gain: Tensor
+    depends_2L: Tensor
+    returns_NN: Tensor
+
+    def __init__(self, depends_NN: Tensor, returns_NN: Tensor, kappa_max: float) -> None:
+        super().__init__()
+        self.kappa_max = kappa_max
+        self.register_buffer("certified_gain", torch.ones(2))
+        # where the true entries are, made once: a compiled graph has no shapes that depend on data
+        self.register_buffer("depends_2L", depends_NN.nonzero().T, persistent=False)
+        self.register_buffer("returns_NN", returns_NN, persistent=False)
+
+    def forward(self, Gt_RR: Tensor, lipschitz_R: Tensor | float) -> Tensor:
+        """(gain, γ) of Gᵀ; computed in training and wherever gradients flow, else taken from the cache."""
+        learning = self.training or torch.is_grad_enabled()
+        return self.update(Gt_RR, lipschitz_R) if learning else self.certified_gain
+
+    def update(self, Gt_RR: Tensor, lipschitz_R: Tensor | float) -> Tensor:
+        """Compute (gain, γ) for Gᵀ as it is now, and cache them."""
+        lipschitz_R = lipschitz_R.double() if isinstance(lipschitz_R, Tensor) else lipschitz_R
+        scales = certified_scales(Gt_RR.double(), lipschitz_R, self.depends_2L, self.returns_NN, self.kappa_max)
+        gain = torch.stack(scales).to(Gt_RR)
+        self.certified_gain.copy_(gain.detach())
+        return gain
 
 
-def gains(Gt_RR: Tensor, stretch_R: Tensor | float, pairs: Sequence[Pair], kappa_max: float) -> tuple[Tensor, Tensor]:
-    """The gain of all of `G` and that of its return leg besides, so that κ ≤ κ_max.
+def certified_scales(
+    Gt_RR: Tensor, lipschitz_R: Tensor | float, depends_2L: Tensor, returns_NN: Tensor, kappa_max: float
+) -> tuple[Tensor, Tensor]:
+    """The scale of all of `G`, and the share γ of its return leg, so that κ ≤ κ_max.
 
-    The first is 1 but where couplings are so strong that numbers end. The second is γ; its gradient is that of κ(γ) =
+    The first is below 1 only for couplings so strong that floating point ends. The gradient of γ is that of κ(γ) =
     κ_max, by the implicit function theorem.
 
     Args:
-        Gt_RR: Gᵀ; where a number in it is not finite, both gains are 0.
-        stretch_R: of each channel, g_max included.
-        pairs: the couplings, as many channels each.
+        Gt_RR: Gᵀ. If an entry is not finite, both scales are 0.
+        lipschitz_R: Lipschitz constant of each channel, g_max included.
+        depends_2L: (coupling j that is read, coupling i that depends on it); all have the same number of channels.
+        returns_NN: as in `Certificate`.
+        kappa_max: limit of κ.
     """
-    At_RR = Gt_RR * stretch_R
+    At_RR = Gt_RR * lipschitz_R
     finite = torch.isfinite(At_RR.detach().square().sum())
-    M_NN = block_norms(torch.where(finite, At_RR, 0.0), pairs)
-    return_NN = M_NN * returning(pairs, 1).to(M_NN)
+    M_NN = block_norms(torch.where(finite, At_RR, 0.0), depends_2L, len(returns_NN))
+    return_NN = M_NN * returns_NN.to(M_NN)
     onward_NN = M_NN - return_NN
     most = kappa_max * (1.0 - MARGIN)
     with torch.no_grad():
@@ -59,24 +91,17 @@ def gains(Gt_RR: Tensor, stretch_R: Tensor | float, pairs: Sequence[Pair], kappa
         inside = (share > 0.0) & (share < 1.0)
         left_N, right_N = perron_vectors(cut_NN)
         slope = (left_N @ return_NN @ right_N).clamp_min(torch.finfo(M_NN.dtype).tiny)
-    kappa = left_N @ (onward_NN + share * return_NN) @ right_N  # times a constant, which slope has as well
+    kappa = left_N @ (onward_NN + share * return_NN) @ right_N  # up to a constant factor, which slope has as well
     return gain, torch.where(finite, share - torch.where(inside, (kappa - kappa.detach()) / slope, 0.0), 0.0)
 
 
-def block_norms(At_RR: Tensor, pairs: Sequence[Pair]) -> Tensor:
-    """Mᵀ (N, N): the spectral norm of every block of Aᵀ; rows are heard, columns hear."""
-    rank = len(At_RR) // len(pairs)
-    heard_L, hearing_L = (
-        torch.tensor(
-            [(j, i) for i, at in enumerate(pairs) for j, into in enumerate(pairs) if into.target == at.source],
-            dtype=torch.long,
-        )
-        .reshape(-1, 2)
-        .T
-    )
-    blocks_LRR = At_RR.unflatten(1, (-1, rank)).unflatten(0, (-1, rank))[heard_L, :, hearing_L]
+def block_norms(At_RR: Tensor, depends_2L: Tensor, couplings: int) -> Tensor:
+    """Mᵀ (N, N): the spectral norm of every block [j, i] of Aᵀ; 0 where coupling i does not depend on j."""
+    rank = len(At_RR) // couplings
+    source_L, reader_L = depends_2L
+    blocks_LRR = At_RR.unflatten(1, (-1, rank)).unflatten(0, (-1, rank))[source_L, :, reader_L]
     norms_L = torch.linalg.matrix_norm(blocks_LRR, ord=2)
-    return At_RR.new_zeros(len(pairs), len(pairs)).index_put((heard_L, hearing_L), norms_L)
+    return At_RR.new_zeros(couplings, couplings).index_put((source_L, reader_L), norms_L)
 
 
 def kappa_of_blocks(Mt_NN: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The gradient at a fixed point without remembering how it was reached.
 
 At c* = F(c*, θ) the implicit function theorem gives dc*/dθ = (I - J)⁻¹ ∂F/∂θ with J = ∂F/∂c at c*. The backward pass
-solves v = ∂L/∂c* + Jᵀ v by iterating it, and hands v on to ∂F/∂θ: memory for one evaluation of F, whatever T was
-(Bai, Kolter and Koltun 2019). It is the gradient of the fixed point, so the loop has to have reached one.
+solves v = ∂L/∂c* + Jᵀ v by iteration and passes v to ∂F/∂θ. It needs the memory of one evaluation of F, whatever T was
+(Bai, Kolter and Koltun 2019). This is the gradient of the fixed point, so the loop must have reached it.
 """
 
 import warnings
@@ -15,15 +15,15 @@ from dynaxx.errors import ResonanceWarning
 from dynaxx.fixed_point.iteration import Update
 
 STEPS = 500
-"""Most iterations of the backward solve."""
+"""Maximum number of iterations of the backward solve."""
 
 
 def at_fixed_point(solve: Callable[[], Tensor], update: Update) -> Tensor:
-    """What `solve` returns, with the gradient of the fixed point of `update`.
+    """The state that `solve` returns, with the gradient of the fixed point of `update`.
 
     Args:
-        solve: runs the loop; it is called without gradients.
-        update: F, whose parameters get the gradient.
+        solve: runs the iteration; called without gradients.
+        update: F, whose parameters receive the gradient.
     """
     with torch.no_grad():
         c_BPR = solve()

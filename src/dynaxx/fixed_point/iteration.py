@@ -30,14 +30,15 @@ class FixedPoint(Protocol):
     """One batch of fixed-point problems c = F(c), which all start at c = 0.
 
     Attributes:
-        update: F, undamped.
         first: F(0).
     """
 
-    update: Update
     first: Tensor
 
-    def residual(self, c: Tensor, new: Tensor) -> Tensor:
+    def update(self, c: Tensor, /) -> Tensor:
+        """F(c), undamped."""
+
+    def residual(self, c: Tensor, new: Tensor, /) -> Tensor:
         """Relative residuals (parts, B) of the state's parts at c, given new = F(c)."""
 
 

@@ -2,7 +2,7 @@
 
     c* = p + G c*   ⟹   Uᵀ c* = Uᵀ (I - G)⁻¹ p
 
-Shape suffixes: R message channels, C channels of the taps that the output reads, side by side.
+Shape suffixes: R message channels, C channels of the output taps, side by side.
 """
 
 import torch
@@ -14,11 +14,12 @@ from dynaxx.errors import ResonanceError
 
 @torch.no_grad()
 def fold(Gt_RR: Tensor, U_RC: Tensor, config: ResonanceConfig) -> Tensor:
-    """K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, to which T → ∞ would lead; solved in float64.
+    """K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, the limit T → ∞; solved in float64.
 
     Args:
         Gt_RR: Gᵀ, α s included.
-        U_RC: the expansion into the taps that are seen, zero in the rows of messages that go elsewhere.
+        U_RC: the matrix that writes messages into the output taps; its other rows are zero.
+        config: the options, which must describe a linear loop.
 
     Raises:
         ResonanceError: a bottleneck that is not linear, a gate, or a loop that diverges from where it starts.

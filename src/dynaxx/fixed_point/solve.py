@@ -1,5 +1,6 @@
-"""From the options to one run of the loop: which steps, when a sample stops, and how it is differentiated."""
+"""One run of an iteration: which steps are taken, when a sample stops, and how the end is differentiated."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -12,45 +13,67 @@ from dynaxx.fixed_point.implicit_gradient import at_fixed_point
 from dynaxx.fixed_point.iteration import FixedPoint, Update, iterate, picard
 
 STEPS = {"picard": picard, "anderson": anderson}
+"""Solvers by name: from F(0) and the damping to the steps of one run."""
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """How a fixed point is sought; see the fields of the same names in `ResonanceConfig`."""
+
+    T: int
+    """Number of iterations, or their limit where a tolerance is given."""
+    damping: float
+    """λ in (0, 1]."""
+    solver: str
+    """A key of `STEPS`."""
+    tolerance: float | None
+    """Relative residual at which a sample stops; None runs all T iterations."""
+    gradient: str
+    """`unrolled` or `implicit`."""
+    checkpoint: bool
+    """Whether iterations are recomputed in the backward pass."""
+
+    @classmethod
+    def of(cls, config: ResonanceConfig) -> "SolverOptions":
+        """The solver's part of a model's options."""
+        return cls(config.T, config.damping, config.solver, config.tolerance, config.gradient, config.checkpoint)
 
 
 def solve(
-    loop: FixedPoint,
-    T: int,
-    config: ResonanceConfig,
+    problem: FixedPoint,
+    options: SolverOptions,
     *,
     residuals: list[Tensor] | None = None,
     states: list[Tensor] | None = None,
 ) -> Tensor:
-    """What is iterated, at the loop's end.
+    """The state c_T at which the iteration of `problem` ends.
 
     Args:
-        loop: F, F(0), and how far from settled.
-        T: iterations at most.
-        config: names solver, tolerance and gradient.
-        residuals: where given, gets that of every iteration, at the cost of one more evaluation of F.
-        states: where given, gets the points that F was evaluated at, without their history.
+        problem: F, F(0), and the residual.
+        options: solver, number of iterations, tolerance and gradient.
+        residuals: if given, receives the residual after every iteration, at the cost of one more evaluation of F.
+        states: if given, receives the states at which F was evaluated, detached.
     """
-    noted = loop.update if states is None else _noting(loop.update, states)
-    if config.checkpoint and torch.is_grad_enabled():
-        noted = partial(checkpoint, noted, use_reentrant=False)
-    watch = None if residuals is None else lambda c, new: residuals.append(loop.residual(c, new))
-    settled = None if config.tolerance is None else partial(_settled, loop, config.tolerance)
-    step = STEPS[config.solver](loop.first, config.damping)
-    run = partial(iterate, noted, loop.first, T, config.damping, step, settled, watch)
-    return run() if config.gradient == "unrolled" else at_fixed_point(run, loop.update)
+    update = problem.update if states is None else _recording(problem.update, states)
+    if options.checkpoint and torch.is_grad_enabled():
+        update = partial(checkpoint, update, use_reentrant=False)
+    watch = None if residuals is None else lambda c, new: residuals.append(problem.residual(c, new))
+    settled = None if options.tolerance is None else partial(_settled, problem, options.tolerance)
+    step = STEPS[options.solver](problem.first, options.damping)
+    run = partial(iterate, update, problem.first, options.T, options.damping, step, settled, watch)
+    return run() if options.gradient == "unrolled" else at_fixed_point(run, problem.update)
 
 
-def _settled(loop: FixedPoint, tolerance: float, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
-    # asked this way round NaN counts as settled: a sample that is not finite must not keep all others running
-    return ~(loop.residual(c_BPR, new_BPR) > tolerance).any(0)
+def _settled(problem: FixedPoint, tolerance: float, c: Tensor, new: Tensor) -> Tensor:
+    # NaN counts as converged: a sample that is not finite must not keep all others iterating
+    return ~(problem.residual(c, new) > tolerance).any(0)
 
 
-def _noting(update: Update, states: list[Tensor]) -> Update:
-    """`update`, which also notes the messages that it is given."""
+def _recording(update: Update, states: list[Tensor]) -> Update:
+    """`update`, which also records the states that it is evaluated at."""
 
-    def noted(c_BPR: Tensor) -> Tensor:
-        states.append(c_BPR.detach())
-        return update(c_BPR)
+    def recorded(c: Tensor) -> Tensor:
+        states.append(c.detach())
+        return update(c)
 
-    return noted
+    return recorded

@@ -1,4 +1,4 @@
-"""One adapter on a backbone: which taps it couples, all that training moves, and how the taps of a batch agree."""
+"""One adapter on a backbone: its taps, everything that training moves, and how the taps of a batch are refined."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,45 +8,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.example import Call
-from dynaxx.backbone.execution import Wiring, seen_behind, tail_of, warn_of_unread_tokens, wire
-from dynaxx.backbone.head import Answer, check_classifier, find_classifier
-from dynaxx.backbone.taps import TapInfo, check_fits, probe
-from dynaxx.backbone.tokens import with_token_facts
+from dynaxx.backbone import (
+    Call,
+    Couple,
+    Execution,
+    Head,
+    SafeHead,
+    check_classifier,
+    check_fits,
+    find_classifier,
+    output_taps,
+    plan_execution,
+    probe,
+    tail_of,
+    warn_of_unread_tokens,
+    with_token_facts,
+)
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.model.combinations import check_options
 from dynaxx.model.saving import check_tensors, read
-from dynaxx.resonance.anchors import Anchors, message_grid, on_grid
-from dynaxx.resonance.grid import from_grid
-from dynaxx.resonance.output import Agreement
-from dynaxx.resonance.resonator import Engine
+from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, from_grid, message_grid, on_grid
 
-FAR = 1e6
-"""Standard deviations of a tap's channels; a loop that moves one further has run away."""
+PREFIX = "resonator."
+"""Prefix of the resonator's tensors in a saved file."""
+
+RUNAWAY = 1e6
+"""Limit of an update, in standard deviations of the tap's channels; a loop beyond it has run away."""
 
 
 class Adapter(nn.Module):
-    """Engine and head for the taps of one backbone, which is handed in and not kept.
+    """Resonator and head for the taps of one backbone, which is an argument and is not kept.
 
     Attributes:
-        config: the options as they now are; T and mode may change at run time.
-        engine: couplings, gates, statistics and student; None until the shapes of the taps are known.
-        head: the new linear head, or None where the backbone keeps its own.
-        classifier: path of the module in whose place the new head answers, or None.
-        infos: what is known of the taps, in depth order.
-        fallback: (B,) bool of the last pass; see `ResonantModel`.
+        config: the options; T and mode may change at run time.
+        built_T: T at construction. Couplings that no output can depend on within that many iterations do not exist.
+        resonator: couplings, gates, statistics and student; None until the shapes of the taps are known.
+        head: the new linear head, or None if the backbone keeps its own.
+        classifier: path of the module that the new head replaces, or None.
+        taps: the taps in depth order, once they are known.
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str], config: ResonanceConfig) -> None:
         super().__init__()
-        self.config, self.paths = config, tuple(paths)
-        self.engine: Engine | None = None
+        self.config, self.paths, self.built_T = config, tuple(paths), config.T
+        self.resonator: Resonator | None = None
         self.head: Head | None = None
         self.classifier: str | None = None
-        self.infos: list[TapInfo] = []
-        self.fallback: Tensor | None = None
+        self.taps: list[Tap] = []
         if config.num_classes is not None:
             self.classifier, linear = find_classifier(backbone, config.classifier)
             self.head = Head(linear.in_features, config.num_classes).to(linear.weight.device)
@@ -54,177 +62,217 @@ class Adapter(nn.Module):
     # ---- building -------------------------------------------------------------------------------------------------
 
     def build(self, backbone: nn.Module, call: Call) -> None:
-        """Learn the taps' shapes from one forward pass on `call` and make the parameters."""
+        """Make the parameters for the shapes that one forward pass on `call` shows."""
         args, kwargs = call
         if self.classifier is not None and self.config.classifier is None:
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs))
-        infos = probe(backbone, self.paths, args, kwargs)
-        if infos[0].tokens:
-            infos = with_token_facts(infos, backbone, call, self.config.causal, self.config.prefix_tokens)
-        paths, overwritten = [info.path for info in infos], [info.overwritten for info in infos]
-        if infos[-1].tokens and not self.config.token_pool:
-            warn_of_unread_tokens(backbone, infos[-1], call)
-        seen = seen_behind(backbone, paths, overwritten, call, self.config.dynamics == "reentrant")
+        taps = probe(backbone, self.paths, args, kwargs)
+        if taps[0].tokens:
+            taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
+        paths, overwritten = [tap.path for tap in taps], [tap.overwritten for tap in taps]
+        if taps[-1].tokens and not self.config.token_pool:
+            warn_of_unread_tokens(backbone, taps[-1], call)
+        outputs = output_taps(backbone, paths, overwritten, call, self.config.dynamics == "reentrant")
         self.build_from(
-            [dataclasses.replace(info, seen=number in seen) for number, info in enumerate(infos)],
+            [dataclasses.replace(tap, output=number in outputs) for number, tap in enumerate(taps)],
             next(backbone.parameters(), None),
         )
 
-    def build_from(self, infos: Sequence[TapInfo], like: Tensor | None = None, T: int | None = None) -> None:
-        """Make the parameters for taps of known shape, given in depth order, and for the couplings that `T` needs.
+    def build_from(self, taps: Sequence[Tap], like: Tensor | None = None, T: int | None = None) -> None:
+        """Make the parameters for taps of known shape, given in depth order.
 
         Args:
-            like: a tensor on the device where they shall be.
+            taps: the taps.
+            like: a tensor on the device for the parameters.
+            T: number of iterations that decides which couplings exist; by default the configuration's.
         """
-        self.infos, self.paths = list(infos), tuple(info.path for info in infos)
-        check_options(self.config, infos[0])
-        config = dataclasses.replace(self.config, T=T or self.config.T)
-        with torch.inference_mode(False):  # a first pass may be one of inference; what it makes will be trained
-            engine = Engine(infos, config)
-        self.engine = engine if like is None else engine.to(like.device)
-        self.engine.train(self.training)
+        check_options(self.config, taps[0])
+        self.taps, self.paths = list(taps), tuple(tap.path for tap in taps)
+        self.built_T = T or self.config.T
+        with torch.inference_mode(False):  # a first pass may be one of inference; these parameters will be trained
+            resonator = Resonator(taps, dataclasses.replace(self.config, T=self.built_T))
+        self.resonator = resonator if like is None else resonator.to(like.device)
+        self.resonator.train(self.training)
 
-    def built(self) -> Engine:
-        """The engine; an error while the shapes of the taps are unknown."""
-        if self.engine is None:
+    def require_built(self) -> Resonator:
+        """The resonator; an error while the shapes of the taps are unknown."""
+        if self.resonator is None:
             raise ResonanceError(
                 "example_input: the shapes of the taps are not known yet, so there is nothing to train or save; "
                 "pass example_input to wrap_with_resonance, or run one forward pass first"
             )
-        return self.engine
+        return self.resonator
 
-    def wiring(self, backbone: nn.Module, meet: Any) -> Wiring:
-        """The ways through `backbone` on which the taps meet in `meet`."""
-        instead: dict[str, nn.Module] = {}
+    def execution(self, backbone: nn.Module, couple: Couple) -> Execution:
+        """The ways in which `backbone` can run with its taps coupled by `couple`."""
+        replacements: dict[str, nn.Module] = {}
         if self.head is not None and self.classifier is not None:
-            instead[self.classifier] = Answer(self.head)
-        return wire(
+            replacements[self.classifier] = SafeHead(self.head)
+        return plan_execution(
             backbone,
             self.paths,
-            self.built().seen,
-            meet,
+            self.require_built().exchange.outputs,
+            couple,
             again=self.config.dynamics == "reentrant",
-            overwritten=[info.overwritten for info in self.infos],
-            instead=instead,
+            overwritten=[tap.overwritten for tap in self.taps],
+            replacements=replacements,
         )
 
     def tail(self, backbone: nn.Module, example: Any) -> nn.Module:
-        """What lies behind the taps; see `ResonantModel.tail`."""
-        return tail_of(backbone, self.paths, [info.overwritten for info in self.infos], example)
+        """The network behind the taps; see `ResonantModel.tail`."""
+        return tail_of(backbone, self.paths, [tap.overwritten for tap in self.taps], example)
 
-    # ---- agreeing -------------------------------------------------------------------------------------------------
+    # ---- refining -------------------------------------------------------------------------------------------------
 
     def anchors(self, activations: list[Tensor], outside: Sequence[Any] = ()) -> Anchors:
-        """Pool the taps' activations onto the grid.
+        """The taps' activations, pooled onto the grid.
 
         Args:
             activations: x_l⁰ in depth order.
-            outside: what the segments between them read besides.
+            outside: other activations that the segments between the taps read.
 
         Raises:
             ResonanceError: a tap that is not of the kind and width that the couplings were made for.
         """
-        engine = self.built()
-        for path, x, channels in zip(self.paths, activations, engine.channels, strict=True):
-            check_fits(path, x, channels, engine.tokens)
-        pooled = self.config.token_pool
-        grid = message_grid(activations[-1], self.config.grid, pooled, engine.causal)
+        resonator = self.require_built()
+        exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
+        for path, x, channels in zip(self.paths, activations, exchange.channels, strict=True):
+            check_fits(path, x, channels, exchange.tokens)
+        grid = message_grid(activations[-1], self.config.grid, pooled, causal)
         return Anchors(
-            [on_grid(x, grid, pooled, engine.causal) for x in activations],
-            [activations[number] for number in engine.seen],
+            [on_grid(x, grid, pooled, causal) for x in activations],
+            [activations[number] for number in exchange.outputs],
             grid,
             activations if self.config.dynamics == "reentrant" else None,
             tuple(outside),
         )
 
-    def agree(self, anchors: Anchors, wiring: Wiring | None, trace: bool) -> tuple[list[Tensor], Agreement]:
-        """x_l = x_l⁰ + Up(Δ_l) of each tap that is seen, from the anchors of a batch, and how it came about.
+    def refine(
+        self,
+        anchors: Anchors,
+        config: ResonanceConfig,
+        segments: Sequence[Any] = (),
+        *,
+        trace: bool = False,
+        ablated: frozenset[int] = frozenset(),
+        taps: Sequence[int] | None = None,
+    ) -> tuple[list[Tensor], ResonanceOutput]:
+        """x_l = x_l⁰ + Up(Δ_l) of each output tap, from the anchors of a batch, and the resonator's output.
 
-        Samples whose anchors are not finite, or whose messages run away, keep their anchors.
+        Samples whose anchors are not finite, or whose messages run away, keep their anchors; `fallback` names them.
+
+        Args:
+            anchors: anchors of the batch; `outputs` holds the activations of `taps`.
+            config: the options of this pass.
+            segments: the backbone between the taps, for the reentrant dynamics.
+            trace, ablated, taps: as in `Resonator.forward`.
         """
-        segments = () if wiring is None else wiring.segments
+        resonator = self.require_built()
+        taps = resonator.exchange.outputs if taps is None else taps
+
+        def run(anchors: Anchors) -> ResonanceOutput:
+            output: ResonanceOutput = resonator(
+                anchors, config, trace=trace, segments=segments, ablated=ablated, taps=taps
+            )
+            return output
+
         finite_B = anchors.finite()
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
-        agreement = self._run(anchors.zeroed_but(finite_B), segments, trace)
-        deltas = agreement.delta
-        keep_B = finite_B & self._sound(anchors, deltas)
+        output = run(anchors.zero_except(finite_B))
+        deltas = output.delta
+        keep_B = finite_B & self._sound(anchors, deltas, taps)
         learning = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not trace
         if learning and not bool(keep_B.all()):
-            # overflow goes back into the parameters' gradient even where its result is not used: run the others alone
-            agreement = self._run(anchors.of(keep_B), segments, trace)
-            deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in agreement.delta]
-        agreed = [
+            # overflow reaches the parameters' gradient even where its result is not used: run the others alone
+            output = run(anchors.select(keep_B))
+            deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in output.delta]
+        refined = [
             torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x)
-            for x, delta in zip(anchors.seen, deltas, strict=True)
+            for x, delta in zip(anchors.outputs, deltas, strict=True)
         ]
-        if not torch.compiler.is_exporting():  # an exported program leaves nothing on the model
-            self.fallback = ~keep_B
-        return agreed, agreement
+        return refined, dataclasses.replace(output, fallback=~keep_B)
 
-    def _run(self, anchors: Anchors, segments: Sequence[Any], trace: bool) -> Agreement:
-        agreement: Agreement = self.built()(anchors, self.config.mode, self.config.T, trace, segments)
-        return agreement
-
-    def _sound(self, anchors: Anchors, deltas: list[Tensor]) -> Tensor:
-        """(B,) bool: the samples that no tap was moved out of all bounds in, nor out of what half precision holds."""
-        engine, sound = self.built(), []
-        for tap, x, delta in zip(engine.seen, anchors.seen, deltas, strict=True):
+    def _sound(self, anchors: Anchors, deltas: list[Tensor], taps: Sequence[int]) -> Tensor:
+        """(B,) bool: samples whose update is finite and below `RUNAWAY` at every tap (and representable in float16)."""
+        statistics, sound = self.require_built().exchange.statistics, []
+        for tap, x, delta in zip(taps, anchors.outputs, deltas, strict=True):
             delta = delta.detach()
-            far_B = torch.linalg.vector_norm(delta, ord=float("inf"), dim=tuple(range(1, delta.ndim)))
-            sound.append(far_B <= FAR * engine.statistics.std(tap).max())
+            largest_B = torch.linalg.vector_norm(delta, ord=float("inf"), dim=tuple(range(1, delta.ndim)))
+            sound.append(largest_B <= RUNAWAY * statistics.std(tap).max())
             if x.dtype == torch.float16:
-                moved = x + from_grid(delta, anchors.grid, x).to(x.dtype)
-                sound.append(torch.isfinite(moved).flatten(1).all(1))
+                refined = x + from_grid(delta, anchors.grid, x).to(x.dtype)
+                sound.append(torch.isfinite(refined).flatten(1).all(1))
         return torch.stack(sound).all(0)
 
     # ---- keeping --------------------------------------------------------------------------------------------------
 
     def start_from(self, directory: str | Path) -> None:
-        """Take over the engine that was saved in `directory`, but for its student; see `ResonantModel.start_from`."""
+        """Load the resonator that was saved in `directory`, except its student; see `ResonantModel.start_from`."""
         description, tensors = read(Path(directory))
-        where, engine = f"directory={str(directory)!r}", self.built()
-        taps = [info["path"] for info in description["taps"]]
+        where, resonator = f"directory={str(directory)!r}", self.require_built()
+        taps = [tap["path"] for tap in description["taps"]]
         if taps != list(self.paths):
             raise ResonanceError(f"{where}: its taps are {', '.join(taps)}, here they are {', '.join(self.paths)}")
-        own = {n: t for n, t in engine.state_dict().items() if not n.startswith("student.")}
-        given = {n.removeprefix("engine."): t for n, t in tensors.items() if n.startswith("engine.")}
+        own = {n: t for n, t in resonator.state_dict().items() if not n.startswith("student.")}
+        given = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
         given = {n: t for n, t in given.items() if not n.startswith("student.")}
         check_tensors(where, own, given)
-        engine.load_state_dict(given, strict=False)
+        resonator.load_state_dict(given, strict=False)
 
-    def described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def description(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """All that `load` needs: a description in plain values, and the tensors."""
-        engine = self.built()
-        engine.settle()
-        tensors = {f"engine.{name}": tensor for name, tensor in engine.state_dict().items()}
+        resonator = self.require_built()
+        resonator.exchange.update_certificate()
+        tensors = {f"{PREFIX}{name}": tensor for name, tensor in resonator.state_dict().items()}
         if self.head is not None:
             tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
         description = {
             "config": self.config.to_dict(),
-            "built_T": engine.config.T,
-            "taps": [dataclasses.asdict(info) for info in self.infos],
+            "built_T": self.built_T,
+            "taps": [dataclasses.asdict(tap) for tap in self.taps],
             "classifier": self.classifier,
-            "student": engine.student is not None,
+            "student": resonator.student is not None,
         }
         return description, tensors
 
     def load(self, description: dict[str, Any], tensors: dict[str, Tensor], like: Tensor | None, where: str) -> None:
-        """Build as described and take over the tensors.
+        """Build the adapter that `description` describes, and load the tensors.
+
+        Args:
+            description, tensors: as `description()` returned them.
+            like: a tensor on the device for the parameters.
+            where: start of error messages.
 
         Raises:
-            ResonanceError: they do not fit; the line begins with `where`.
+            ResonanceError: they do not fit.
         """
-        self.build_from([TapInfo(**info) for info in description["taps"]], like, description["built_T"])
-        engine = self.built()
-        if description["student"] and engine.student is None:
-            engine.add_student()
+        self.build_from([Tap(**tap) for tap in description["taps"]], like, description["built_T"])
+        resonator = self.require_built()
+        if description["student"] and resonator.student is None:
+            resonator.add_student(self.config)
         if self.classifier != description["classifier"]:
             raise ResonanceError(
                 f"{where}: its head replaced {description['classifier']!r}, here it would be {self.classifier!r}"
             )
-        parts: dict[str, nn.Module] = {"engine.": engine} | ({} if self.head is None else {"head.": self.head})
+        parts: dict[str, nn.Module] = {PREFIX: resonator} | ({} if self.head is None else {"head.": self.head})
         check_tensors(where, {p + n: t for p, part in parts.items() for n, t in part.state_dict().items()}, tensors)
         for prefix, part in parts.items():
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         if self.config.mode == "folded":
-            engine.fold()
+            resonator.fold(self.config)
+
+
+def check_options(config: ResonanceConfig, tap: Tap) -> None:
+    """Raise ResonanceError for an option that has no meaning for taps like `tap`, or that would leak the future."""
+    if tap.tokens:
+        _refuse(config, [("grid", None)], "the taps are token sequences")
+    else:
+        _refuse(config, [("token_pool", False), ("causal", None), ("prefix_tokens", None)], "the taps are maps")
+    if tap.causal:  # both read all positions of a sample at once, later tokens included
+        _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
+
+
+def _refuse(config: ResonanceConfig, options: list[tuple[str, object]], because: str) -> None:
+    for name, neutral in options:
+        if getattr(config, name) != neutral:
+            raise ResonanceError(f"{name}={getattr(config, name)!r}: {because}; give {name}={neutral!r}")

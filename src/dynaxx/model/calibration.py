@@ -1,41 +1,56 @@
-"""Calibration on validation data: does the loop settle, does it help, and which coupling is to blame (DESIGN §4.4)."""
+"""Calibration on validation data: does the loop converge, does it help, and which coupling does harm?"""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from dynaxx.backbone.example import inputs_of
+from dynaxx.backbone import inputs_of
 from dynaxx.errors import ResonanceError
-
-if TYPE_CHECKING:
-    from dynaxx.model.resonant_model import ResonantModel
+from dynaxx.resonance import ResonanceOutput, Resonator
 
 CUT = 0.1
-"""What a cut multiplies the strength by."""
+"""Factor of a strength cut."""
+
+
+class Calibratable(Protocol):
+    """The part of `ResonantModel` that calibration uses."""
+
+    T: int
+    mode: str
+    training: bool
+    __call__: Callable[..., Any]
+
+    def eval(self) -> Any: ...
+    def train(self, mode: bool = True) -> Any: ...
+    def require_built(self) -> Resonator: ...
+    def tracing(self) -> AbstractContextManager[Any]: ...
+    def observed(self) -> AbstractContextManager[list[ResonanceOutput]]: ...
+    def override(self, **options: Any) -> AbstractContextManager[Any]: ...
+    def ablated(self, couplings: Iterable[int]) -> AbstractContextManager[Any]: ...
 
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What calibration found and did.
+    """The findings of calibration, and the action it took.
 
     Attributes:
         residual: (T', taps), the median relative residual after each iteration, before anything was changed;
             T' is four times the model's T.
-        taps: the taps that receive messages.
+        taps: paths of the taps that receive messages.
         settled: whether every tap's median reached the tolerance within the model's T.
         oscillating: whether a median does not fall over the second half of T' and stays above the tolerance.
-        action: `none`, `T` (raised to where the loop settles), `strength` (cut to a tenth), or `strength undone`
-            (the cut cost accuracy, so it was taken back).
-        T: iterations now set.
-        strength: strength now set.
-        accuracy: on the labelled batches, with what is now set; None without labels.
-        baseline_accuracy: as given.
-        over_coupled: accuracy below the baseline's.
-        ablation: where over-coupled, the accuracy without each coupling, by (target, source); best first.
+        action: `none`, `T` (raised until the loop converges), `strength` (cut to a tenth), or `strength undone` (the
+            cut cost accuracy, so it was undone).
+        T: number of iterations after calibration.
+        strength: strength after calibration.
+        accuracy: accuracy on the labelled batches after calibration; None without labels.
+        baseline_accuracy: the argument.
+        over_coupled: whether the accuracy is below the baseline's.
+        ablation: if over-coupled, the accuracy without each coupling, by (target, source); best first.
     """
 
     residual: Tensor
@@ -53,21 +68,23 @@ class CalibrationReport:
 
 @torch.no_grad()
 def calibrate(
-    model: "ResonantModel",
+    model: Calibratable,
     loader: Iterable[Any],
     *,
     baseline_accuracy: float | None = None,
     tolerance: float = 1e-2,
 ) -> CalibrationReport:
-    """Watch the loop run four times as long as trained, act on what is seen, and report it.
+    """Run the loop four times as long as trained, adjust T or the strength, and report.
 
-    A loop that settles later than `T` gets a larger `T`. One that oscillates gets a tenth of its strength; where
-    labels show that this costs accuracy, the cut is undone and said. An accuracy below `baseline_accuracy` means
-    over-coupling: every coupling is silenced in turn, and the report says which one does the harm.
+    A loop that converges later than `T` gets a larger `T`. An oscillating loop gets a tenth of its strength; if labels
+    show that this costs accuracy, the cut is undone. An accuracy below `baseline_accuracy` means over-coupling: then
+    every coupling is ablated in turn, and the report shows which one does harm.
 
     Args:
+        model: a trained model in explicit mode.
         loader: re-iterable batches of inputs, or of (inputs, labels).
-        baseline_accuracy: what the backbone (or a probe on it) reaches on the same data.
+        baseline_accuracy: accuracy of the backbone (or a probe on it) on the same data.
+        tolerance: relative residual below which the loop has converged.
 
     Raises:
         ResonanceError: an empty loader, one that can be read only once, or a model that is not in explicit mode.
@@ -76,16 +93,13 @@ def calibrate(
         raise ResonanceError(f"mode={model.mode!r}: calibration watches the loop; set model.mode = 'explicit'")
     if iter(loader) is loader:
         raise ResonanceError("loader: it can be read only once; give a DataLoader or a list of batches")
-    engine, training, T = model.built(), model.training, model.T
+    exchange, training, T = model.require_built().exchange, model.training, model.T
     model.eval()
     try:
         accuracy, _ = _measure(model, loader, traced=False)
-        model.T, config = 4 * T, engine.config
-        engine.config = replace(config, tolerance=None)  # a sample that stops on purpose is not one that never settles
-        try:
+        # without a tolerance: a sample that stops early must not look as if it never converges
+        with model.override(T=4 * T, tolerance=None):
             _, residual = _measure(model, loader, traced=True)
-        finally:
-            model.T, engine.config = T, config
         below = (residual <= tolerance).all(1)
         settled = bool(below[T - 1])
         half = len(residual) // 2
@@ -94,13 +108,11 @@ def calibrate(
         if not settled and bool(below.any()):
             model.T, action = int(below.nonzero()[0]) + 1, "T"
         elif oscillating:
-            engine.strength.mul_(CUT)
-            engine.settle()
+            _scale_strength(model, CUT)
             cut, _ = _measure(model, loader, traced=False)
             action = "strength"
             if accuracy is not None and cut is not None and cut < accuracy:
-                engine.strength.div_(CUT)
-                engine.settle()
+                _scale_strength(model, 1 / CUT)
                 action = "strength undone"
         if action in ("T", "strength"):
             accuracy, _ = _measure(model, loader, traced=False)
@@ -108,15 +120,14 @@ def calibrate(
         ablation = _ablation(model, loader) if over_coupled else {}
     finally:
         model.train(training)
-    receivers = tuple(engine.taps[tap] for tap in engine.receivers())
     return CalibrationReport(
         residual,
-        receivers,
+        tuple(exchange.names[tap] for tap in exchange.targets),
         settled,
         oscillating,
         action,
         model.T,
-        float(engine.strength),
+        float(exchange.strength),
         accuracy,
         baseline_accuracy,
         over_coupled,
@@ -124,36 +135,43 @@ def calibrate(
     )
 
 
-def _measure(model: "ResonantModel", loader: Iterable[Any], traced: bool) -> tuple[float | None, Tensor]:
-    """Accuracy over the labelled batches, and the median residual (T, taps) over all samples that were not dropped."""
-    hits = seen = 0
+def _scale_strength(model: Calibratable, factor: float) -> None:
+    exchange = model.require_built().exchange
+    exchange.strength.mul_(factor)
+    exchange.update_certificate()
+
+
+def _measure(model: Calibratable, loader: Iterable[Any], traced: bool) -> tuple[float | None, Tensor]:
+    """Accuracy over the labelled batches, and the median residual (T, taps) over the samples that did not fall back."""
+    hits = count = 0
     residuals: list[Tensor] = []
     any_batch = False
     for batch in loader:
         any_batch = True
-        with model.tracing() if traced else nullcontext():
+        with model.observed() as outputs, model.tracing() if traced else nullcontext():
             output = model(inputs_of(batch))
         if traced:
-            assert model.trace is not None
-            assert model.fallback is not None
-            residuals.append(model.trace.residual[:, :, ~model.fallback].cpu())
+            (found,) = outputs
+            assert found.trace is not None
+            assert found.fallback is not None
+            residuals.append(found.trace.residual[:, :, ~found.fallback].cpu())
         if isinstance(batch, (tuple, list)) and len(batch) > 1:
             hits += int((output.argmax(-1) == batch[1]).sum())
-            seen += batch[1].numel()
+            count += batch[1].numel()
     if not any_batch:
         raise ResonanceError("loader: it gave no batch; give at least one")
     if residuals and not any(part.shape[2] for part in residuals):
         raise ResonanceError("loader: no sample of it is finite at every tap, so no loop ran; give sound inputs")
     residual = torch.cat(residuals, dim=2).median(2).values if residuals else torch.empty(0)
-    return (hits / seen if seen else None), residual
+    return (hits / count if count else None), residual
 
 
-def _ablation(model: "ResonantModel", loader: Iterable[Any]) -> dict[tuple[str, str], float]:
-    engine = model.built()
+def _ablation(model: Calibratable, loader: Iterable[Any]) -> dict[tuple[str, str], float]:
+    exchange = model.require_built().exchange
     without: dict[tuple[str, str], float] = {}
-    for number, pair in enumerate(engine.couplings.pairs):
-        with engine.silenced([number]):
+    for number, pair in enumerate(exchange.couplings.pairs):
+        with model.ablated([number]):
             accuracy, _ = _measure(model, loader, traced=False)
         assert accuracy is not None
-        without[engine.taps[pair.target], engine.taps[pair.source]] = accuracy
+        without[exchange.names[pair.target], exchange.names[pair.source]] = accuracy
     return dict(sorted(without.items(), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""What every coupled tap holds before the loop and after it: for looking inside, not for running."""
+"""The states of every coupled tap before and after the loop, for looking inside."""
 
 from typing import Any, NamedTuple
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from dynaxx.errors import ResonanceError
 from dynaxx.model.resonant_model import ResonantModel
-from dynaxx.resonance.anchors import Anchors
+from dynaxx.resonance import on_grid
 
 
-class TapStates(NamedTuple):
+class TapBeforeAfter(NamedTuple):
     """One tap of one batch, on the grid.
 
     Attributes:
-        tap: its path.
+        tap: module path.
         before: P x_l⁰, (B, P, C_l).
-        after: P x_l⁰ + Δ_l, what the taps agreed on, also where nothing behind the last tap reads it.
+        after: P x_l⁰ + Δ_l, also for taps that the rest of the network does not read.
         grid: (h, w) or (tokens,), P positions in all.
     """
 
@@ -27,28 +27,25 @@ class TapStates(NamedTuple):
 
 
 @torch.no_grad()
-def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapStates]:
+def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBeforeAfter]:
     """The taps that receive messages, in depth order, for one batch of the backbone's arguments.
 
+    >>> [state.tap for state in tap_states(model, images)]
+    ['layer2', 'layer3', 'layer4']
+
     Raises:
-        ResonanceError: a model that is not in explicit mode; the others predict only what the output reads.
+        ResonanceError: a model that is not in explicit mode; the other modes predict only the output taps.
     """
     if model.mode != "explicit":
         raise ResonanceError(f"mode={model.mode!r}: only the loop moves every tap; set model.mode = 'explicit'")
-    engine = model.built()
-    anchors = model.read(*args, **kwargs)
-    receivers, seen = engine.receivers(), engine.seen
+    resonator = model.require_built()
+    anchors, exchange = model.read(*args, **kwargs), resonator.exchange
     whole = anchors.states or anchors.pooled  # a reentrant loop moves taps in their own shape
-    try:
-        engine.seen = receivers
-        agreed, _ = model.agree(anchors._replace(seen=[whole[tap] for tap in receivers]))
-    finally:
-        engine.seen = seen
+    chosen = anchors._replace(outputs=[whole[tap] for tap in exchange.targets])
+    refined, _ = model.refine(chosen, exchange.targets)
+    if anchors.states is not None:
+        refined = [on_grid(x, anchors.grid, model.config.token_pool, resonator.causal) for x in refined]
     return [
-        TapStates(engine.taps[tap], anchors.pooled[tap], _on_grid(model, x, anchors), tuple(anchors.grid))
-        for tap, x in zip(receivers, agreed, strict=True)
+        TapBeforeAfter(exchange.names[tap], anchors.pooled[tap], x, tuple(anchors.grid))
+        for tap, x in zip(exchange.targets, refined, strict=True)
     ]
-
-
-def _on_grid(model: ResonantModel, x: Tensor, anchors: Anchors) -> Tensor:
-    return model.built().on_grid(x, anchors.grid) if anchors.states is not None else x

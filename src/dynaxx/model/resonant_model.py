@@ -1,190 +1,444 @@
-"""The resonant model: a frozen backbone whose chosen layers agree before its last part goes on."""
+"""The resonant model: a frozen backbone whose chosen layers are coupled before its last part runs."""
 
+import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone.example import inputs_of
-from dynaxx.backbone.execution import Wiring
-from dynaxx.backbone.head import headed, reading
-from dynaxx.backbone.taps import tapped
+from dynaxx.backbone import Call, Execution, Head, capture, capture_input, inputs_of, moments, replaced_head
+from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
-from dynaxx.model.active import ActiveAdapter
-from dynaxx.model.adapter import Adapter
+from dynaxx.fixed_point import Stability
+from dynaxx.model.adapter import Adapter, check_options
+from dynaxx.model.adapters import Adapters
 from dynaxx.model.calibration import CalibrationReport, calibrate
-from dynaxx.model.posthoc import Posthoc
-from dynaxx.resonance.anchors import Anchors
-from dynaxx.resonance.output import Agreement
-from dynaxx.resonance.standardise import moments
-from dynaxx.resonance.trace import Trace
+from dynaxx.model.loading import new_adapter, read_adapter
+from dynaxx.model.saving import write
+from dynaxx.model.switches import NUMBERS, Switches, last_pass, record_pass, switched, switches
+from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Student, Trace
+
+OVERRIDES = ("T", "mode", "solver", "tolerance")
+"""Options that `ResonantModel.override` can change."""
 
 
-class ResonantModel(ActiveAdapter):
+class Posthoc(NamedTuple):
+    """The result of `ResonantModel.posthoc`.
+
+    Attributes:
+        own: the backbone's own output with its own head, bit for bit as before wrapping while the backbone is frozen.
+        refined: the resonant model's output for the same input.
+    """
+
+    own: Any
+    refined: Any
+
+
+class ResonantModel(nn.Module):
     """Made by `wrap_with_resonance`; called like the backbone, with the backbone's arguments.
+
+    Any number of threads may call one model. Switches (`disabled`, `tracing`, `observed`, `override`, `ablated`) act
+    in the thread that enters their block, and `fallback` and `trace` are of the thread's own last pass.
 
     Attributes:
         backbone: the user's own object, frozen and always in eval mode.
-        fallback: (B,) bool of the last pass: the samples that were returned as the backbone gave them, since an
-            anchor or a message of theirs was not finite.
-        trace: the `Trace` of the last pass within `tracing()`, else None.
+        adapters: adapters by name; the active one runs and trains.
     """
 
     def __init__(self, backbone: nn.Module, adapter: Adapter) -> None:
         super().__init__()
         self.backbone = backbone
-        self.trace: Trace | None = None
-        self._observed: list[Agreement] | None = None
-        self._read: list[Anchors] | None = None  # where a pass only reads, what it has read
-        self._disabled = self._tracing = self._removed = self._warned = False
+        self.adapters = Adapters(adapter)
+        self._number = next(NUMBERS)
+        self._executions: dict[str, Execution] = {}
+        self._removed = self._warned = False
         self._was = (
             [(p, p.requires_grad) for p in backbone.parameters()],
             [(m, m.training) for m in backbone.modules()],
         )
-        self.adapters[self.active_adapter] = adapter
         backbone.requires_grad_(False)
         self.eval()
 
     # ---- running --------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The backbone's output, with the taps replaced by what they agreed on."""
+        """The backbone's output, computed from the refined activations of the taps."""
         if self._removed:
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
-        if self._disabled:
+        if self._switches.disabled:
             return self.backbone(*args, **kwargs)
-        wiring = self._wiring((args, kwargs))
-        if not wiring.hooks or torch.compiler.is_compiling():
-            return wiring.network(*args, **kwargs)
-        adapter = self.adapter
+        execution, adapter = self._execution((args, kwargs)), self.adapter
+        if not execution.hooks or torch.compiler.is_compiling():
+            return execution.network(*args, **kwargs)
+        overwritten = [tap.overwritten for tap in adapter.taps]
         with (
-            headed(self.backbone, adapter.classifier, adapter.head),
-            tapped(self.backbone, self.paths, self._on_last, [info.overwritten for info in adapter.infos]),
+            replaced_head(self.backbone, adapter.classifier, adapter.head),
+            capture(self.backbone, adapter.paths, lambda activations: self._couple(activations, ())[0], overwritten),
         ):
             return self.backbone(*args, **kwargs)
 
     def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
-        """The backbone's own output, untouched, and beside it the resonant one; costs one bare backbone pass more.
+        """The backbone's own output and the resonant one, for one bare backbone pass more.
 
         `fallback` and `trace` are of the resonant pass.
         """
-        # a backbone may overwrite what it is given, and the second pass is to see the same
-        given_args, given_kwargs = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (args, kwargs))
+        # a backbone may overwrite its input, and the second pass must read the same
+        own_args, own_kwargs = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (args, kwargs))
         with self.disabled():
-            own = self(*given_args, **given_kwargs)
+            own = self(*own_args, **own_kwargs)
         return Posthoc(own, self(*args, **kwargs))
-
-    def _on_last(self, activations: list[Tensor]) -> Tensor:
-        return self._meet(activations, ())[0]
-
-    def _meet(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
-        anchors = self.adapter.anchors(activations, outside)
-        if self._read is None:
-            return self.agree(anchors)[0]
-        self._read.append(anchors)
-        return [x.clone() for x in anchors.seen]  # what goes on may be overwritten in place
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:
-        """The anchors of one batch, as the frozen backbone gives them; what a feature cache stores."""
-        before = self._read, self._disabled
-        self._read, self._disabled = [], False
-        try:
+        """The anchors of one batch, as the frozen backbone computes them; a feature cache stores these."""
+        anchors: list[Anchors] = []
+        with switched(self._number, anchors=anchors, disabled=False):
             self(*args, **kwargs)
-            (anchors,) = self._read
-        finally:
-            self._read, self._disabled = before
-        return anchors
+        return anchors[0]
 
-    def agree(self, anchors: Anchors) -> tuple[list[Tensor], Agreement]:
-        """x_l = x_l⁰ + Up(Δ_l) of each tap that is seen, from the anchors of a batch, and how it came about."""
+    def refine(self, anchors: Anchors, taps: Sequence[int] | None = None) -> tuple[list[Tensor], ResonanceOutput]:
+        """x_l = x_l⁰ + Up(Δ_l) of each output tap, from the anchors of a batch, and the resonator's output.
+
+        Args:
+            anchors: anchors of a batch, as `read` returns them.
+            taps: numbers of the taps that `anchors.outputs` holds instead, in explicit mode.
+        """
         self._warn_without_statistics()
-        wiring: Wiring | None = self._wired.get(self.active_adapter)
-        agreed, agreement = self.adapter.agree(anchors, wiring, self._tracing)
-        if not torch.compiler.is_exporting():
-            self.trace = agreement.trace
-        if self._observed is not None:
-            self._observed.append(agreement)
-        return agreed, agreement
+        state, execution = self._switches, self._executions.get(self.adapters.active)
+        segments = () if execution is None else execution.segments
+        refined, output = self.adapter.refine(
+            anchors, self.config, segments, trace=state.tracing, ablated=state.ablated, taps=taps
+        )
+        record_pass(self._number, output)
+        if state.outputs is not None:
+            state.outputs.append(output)
+        return refined, output
 
     def tail(self, example: Any) -> nn.Module:
-        """What lies behind the taps, on its own: what training from cached anchors runs.
+        """The network behind the taps as a module, for training from cached anchors.
 
         Args:
             example: a batch of inputs on which it is checked against the backbone.
 
         Raises:
-            ResonanceError: the backbone cannot be traced, what lies behind reads more than the taps, or the tail does
-                not give the backbone's output; train from live activations then.
+            ResonanceError: the backbone cannot be traced, the network behind the taps reads more than them, or the tail
+                does not give the backbone's output; train from live activations then.
         """
         return self.adapter.tail(self.backbone, example)
 
-    def finish(self, seen: list[Tensor], tail: nn.Module) -> Tensor:
-        """Run `tail`, made by `tail()`, and the head on what the seen taps agreed on."""
-        with headed(self.backbone, self.adapter.classifier, self.head):
-            logits: Tensor = tail(seen)
+    def run_tail(self, refined: list[Tensor], tail: nn.Module) -> Tensor:
+        """Run `tail`, made by `tail()`, and the head on the refined activations of the output taps."""
+        with replaced_head(self.backbone, self.adapter.classifier, self.head):
+            logits: Tensor = tail(refined)
         return logits
+
+    def _couple(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
+        """The new activations of the output taps; unchanged ones in a pass that only reads."""
+        anchors, reading = self.adapter.anchors(activations, outside), self._switches.anchors
+        if reading is None:
+            return self.refine(anchors)[0]
+        reading.append(anchors)
+        return [x.clone() for x in anchors.outputs]  # later operations may overwrite them in place
 
     def _warn_without_statistics(self) -> None:
         if self.training and torch.is_grad_enabled() and not self._warned and not torch.compiler.is_compiling():
             self._warned = True
-            if not bool(self.built().statistics.get_buffer("fitted")):
+            if not bool(self.require_built().exchange.statistics.get_buffer("fitted")):
                 warnings.warn(
                     "training on anchors that were not standardised; call fit_statistics(batches) first",
                     ResonanceWarning,
                     stacklevel=2,
                 )
 
-    # ---- switches -------------------------------------------------------------------------------------------------
+    # ---- switches of this thread ----------------------------------------------------------------------------------
+
+    @property
+    def _switches(self) -> Switches:
+        return switches(self._number)
 
     @contextmanager
     def disabled(self) -> Iterator["ResonantModel"]:
-        """Within the block the model is the bare backbone, its own head included."""
-        before, self._disabled = self._disabled, True
-        try:
+        """Within the block the model is the bare backbone, with its own head."""
+        with switched(self._number, disabled=True):
             yield self
-        finally:
-            self._disabled = before
 
     @contextmanager
     def tracing(self) -> Iterator["ResonantModel"]:
         """Within the block each explicit pass records `model.trace`, at the cost of one iteration more."""
-        before, self._tracing = self._tracing, True
-        try:
+        with switched(self._number, tracing=True):
             yield self
-        finally:
-            self._tracing = before
 
     @contextmanager
-    def observed(self) -> Iterator[list[Agreement]]:
-        """Within the block every pass appends its `Agreement`, graph and all, to the list; losses read it."""
-        before, self._observed = self._observed, []
-        try:
-            yield self._observed
-        finally:
-            self._observed = before
+    def observed(self) -> Iterator[list[ResonanceOutput]]:
+        """Within the block every pass appends its `ResonanceOutput` to the list; losses and diagnostics read it.
+
+        >>> with model.observed() as outputs:
+        ...     loss = cross_entropy(model(x), y)
+        >>> loss = loss + outputs[0].residual(len(x)).mean()
+        """
+        outputs: list[ResonanceOutput] = []
+        with switched(self._number, outputs=outputs):
+            yield outputs
+
+    @contextmanager
+    def override(self, **options: Any) -> Iterator["ResonantModel"]:
+        """Within the block the loop runs with other options: `T`, `mode`, `solver` and `tolerance`.
+
+        >>> with model.override(T=20, solver="anderson", tolerance=None):
+        ...     logits = model(images)
+
+        Raises:
+            ResonanceError: another option, or a value out of range.
+        """
+        for name in options:
+            if name not in OVERRIDES:
+                raise ResonanceError(
+                    f"override({name}={options[name]!r}): only {', '.join(OVERRIDES)} can be overridden"
+                )
+        changed = dataclasses.replace(self.config, **options)
+        if self.adapter.taps:
+            check_options(changed, self.adapter.taps[0])
+        self._warn_of_pruned_couplings(changed.T)
+        with switched(self._number, options={**self._switches.options, **options}):
+            yield self
+
+    @contextmanager
+    def ablated(self, couplings: Iterable[int]) -> Iterator["ResonantModel"]:
+        """Within the block the couplings of these numbers are switched off."""
+        with switched(self._number, ablated=self._switches.ablated | frozenset(couplings)):
+            yield self
+
+    @property
+    def fallback(self) -> Tensor | None:
+        """(B,) bool of this thread's last pass: samples that got the backbone's own output.
+
+        An anchor or a message of theirs was not finite, or their loop ran away.
+        """
+        return last_pass(self._number).fallback
+
+    @property
+    def trace(self) -> Trace | None:
+        """The `Trace` of this thread's last pass, if it was within `tracing()`."""
+        return last_pass(self._number).trace
+
+    # ---- the active adapter ---------------------------------------------------------------------------------------
+
+    @property
+    def adapter(self) -> Adapter:
+        """The active adapter."""
+        return self.adapters.current
+
+    @property
+    def active_adapter(self) -> str:
+        """Name of the active adapter."""
+        return self.adapters.active
+
+    @property
+    def config(self) -> ResonanceConfig:
+        """The active adapter's options, with those of an `override` block around the call."""
+        options = self._switches.options
+        return dataclasses.replace(self.adapter.config, **options) if options else self.adapter.config
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Module paths of the active adapter's taps, in depth order once it is known."""
+        return self.adapter.paths
+
+    @property
+    def resonator(self) -> Resonator | None:
+        """The active adapter's couplings, gates, statistics and student; None until the taps' shapes are known."""
+        return self.adapter.resonator
+
+    @property
+    def head(self) -> Head | None:
+        """The active adapter's new head, or None if the backbone keeps its own."""
+        return self.adapter.head
+
+    def require_built(self) -> Resonator:
+        """The resonator; an error while the shapes of the taps are unknown."""
+        return self.adapter.require_built()
+
+    @property
+    def mode(self) -> str:
+        """`explicit`, `implicit`, `hybrid` or `folded`; may be set at any time."""
+        return self.config.mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        config = dataclasses.replace(self.adapter.config, mode=mode)
+        if mode in ("implicit", "hybrid") and self.resonator is not None and self.resonator.student is None:
+            raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
+        if mode == "folded":
+            self.require_built().fold(config)  # anew, for the present parameters
+        self.adapter.config = config
+
+    @property
+    def T(self) -> int:
+        """Number of iterations of the explicit loop; may be set at any time, above or below that of training."""
+        return self.config.T
+
+    @T.setter
+    def T(self, T: int) -> None:
+        self.adapter.config = dataclasses.replace(self.adapter.config, T=T)
+        self._warn_of_pruned_couplings(T)
+
+    def _warn_of_pruned_couplings(self, T: int) -> None:
+        resonator = self.resonator
+        if T > 1 and resonator is not None and not resonator.exchange.couplings.complete:
+            couplings = resonator.exchange.couplings
+            missing = len(couplings.channels) * (len(couplings.channels) - 1) - len(couplings.pairs)
+            warnings.warn(
+                f"T={T}: the model was built with T=1, for which {missing} couplings were pruned, so iterating has no "
+                "feedback; wrap again with T=2 or more",
+                ResonanceWarning,
+                stacklevel=4,
+            )
+
+    def add_student(self) -> Student:
+        """Make (or remake) the student that the implicit mode runs; it must be distilled afterwards."""
+        return self.require_built().add_student(self.config)
+
+    def fold(self) -> None:
+        """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
+
+        It holds for the present parameters; train in explicit mode and fold again. Same as `mode = "folded"`.
+
+        Raises:
+            ResonanceError: a loop that is not linear, or that diverges.
+        """
+        self.mode = "folded"
+
+    def stability(self) -> Stability:
+        """κ of the loop, whether contraction is certified, and the iterations that a tolerance needs."""
+        return self.require_built().stability(self.config)
+
+    def start_from(self, directory: str | Path) -> None:
+        """Load couplings, φ, gates and statistics that another model of the same taps and rank has learned.
+
+        Couplings pretrained on a larger set can so be fine-tuned on a smaller one. Head and student stay this model's
+        own.
+
+        Args:
+            directory: the folder that the other model's `save_pretrained` wrote.
+
+        Raises:
+            ResonanceError: a missing or damaged file, or one of other taps or shapes.
+        """
+        self.adapter.start_from(directory)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write the active adapter: couplings, gates, statistics, student and head, but not the backbone.
+
+        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads it.
+        """
+        write(Path(directory), *self.adapter.description())
+
+    # ---- several adapters -----------------------------------------------------------------------------------------
+
+    def add_adapter(
+        self, name: str, layers: Sequence[int | str] | str = "auto", *, example_input: Any = None, **options: Any
+    ) -> None:
+        """Add an adapter with its own taps and options; `set_adapter` makes it the active one.
+
+        >>> model.add_adapter("other", layers=["layer3", "layer4"], rank=8, num_classes=4)
+
+        Args:
+            name: a name that is not taken, without dots.
+            layers, example_input, **options: as in `wrap_with_resonance`.
+
+        Raises:
+            ResonanceError: a name that is taken, or anything that wrapping would refuse.
+        """
+        self.adapters.check_free(name)
+        config = ResonanceConfig.from_options(options)
+        adapter, call = new_adapter(self.backbone, layers, config, example_input)
+        if call is not None:
+            adapter.build(self.backbone, call)
+        self.adapters.add(name, adapter)
+
+    def load_adapter(self, directory: str | Path, name: str) -> None:
+        """Add the adapter that `save_pretrained` wrote to `directory`.
+
+        Raises:
+            ResonanceError: a name that is taken, a missing, damaged or foreign file, or layers that do not fit it.
+        """
+        self.adapters.check_free(name)
+        self.adapters.add(name, read_adapter(self.backbone, directory))
+
+    def set_adapter(self, name: str) -> None:
+        """Make the adapter `name` the active one, which alone runs and trains.
+
+        Raises:
+            ResonanceError: there is none of that name.
+        """
+        self.adapters.activate(name)
+
+    def delete_adapter(self, name: str) -> None:
+        """Delete an adapter that is not active.
+
+        Raises:
+            ResonanceError: there is none of that name, or it is active.
+        """
+        self.adapters.delete(name)
+        self._executions.pop(name, None)
+
+    def build(self, call: Call) -> None:
+        """Make the active adapter's parameters for the shapes that one pass on `call` shows."""
+        self.adapter.build(self.backbone, call)
+        self._execution(call)
+
+    def _execution(self, call: Call) -> Execution:
+        """The active adapter's execution; the adapter is built first, if it is not yet."""
+        name = self.adapters.active
+        if self.adapters.current.resonator is None:
+            self.adapters.current.build(self.backbone, call)
+        if name not in self._executions:
+            self._executions[name] = self.adapters.current.execution(self.backbone, self._couple)
+        return self._executions[name]
+
+    def _plan_executions(self) -> None:
+        adapters = {name: self.adapters.named(name) for name in self.adapters}
+        built = {name: adapter for name, adapter in adapters.items() if adapter.resonator is not None}
+        self._executions = {name: adapter.execution(self.backbone, self._couple) for name, adapter in built.items()}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "ResonantModel":
+        # a split graph holds buffers of the backbone, which are other objects afterwards
+        super()._apply(fn, recurse)
+        self._plan_executions()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_executions": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._number = next(NUMBERS)  # a copy has its own switches and runs on its own backbone
+        self._plan_executions()
+
+    # ---- training -------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> "ResonantModel":
-        """As in torch, but the backbone stays in eval mode."""
+        """Set training mode of the adapters; the backbone stays in eval mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def unfreeze_backbone(self) -> None:
-        """Let training move the backbone's parameters, too; it stays in eval mode, and its buffers as they are.
+        """Let training move the backbone's parameters, too; it stays in eval mode, and its buffers do not change.
 
         The adapter then fits no other backbone: save both, and load the adapter onto the tuned one.
         """
-        replaced = self.adapter.classifier  # nothing of it reaches the output
+        replaced = self.adapter.classifier  # its parameters do not affect the output
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(replaced is None or not name.startswith(f"{replaced}."))
 
     def remove(self) -> nn.Module:
-        """Give the user's object back as it was: its training flags and modes restored, no hook left."""
+        """Return the user's object as it was: training flags and modes are restored, and no hook is left."""
         for parameter, requires_grad in self._was[0]:
             parameter.requires_grad_(requires_grad)
         for module, training in self._was[1]:
@@ -192,37 +446,36 @@ class ResonantModel(ActiveAdapter):
         self._removed = True
         return self.backbone
 
-    # ---- telling --------------------------------------------------------------------------------------------------
-
     def fit_statistics(self, batches: Iterable[Any]) -> None:
         """Set the standardisation of the anchors, and of a new head's features, from batches of inputs.
+
+        >>> model.fit_statistics(train_loader)
 
         Args:
             batches: inputs, or (input, label, …) tuples.
         """
-        engine = self.built()
-        with reading(self.backbone, self.adapter.classifier) as features:
+        resonator = self.require_built()
+        with capture_input(self.backbone, self.adapter.classifier) as features:
             per_part = moments(self.read(inputs_of(batch)).pooled + features[-1:] for batch in batches)
-        engine.statistics.set(per_part[: len(self.paths)])
+        resonator.exchange.statistics.set(per_part[: len(self.paths)])
         if self.head is not None:
             self.head.standardise(*per_part[-1])
 
     def calibrate(self, loader: Iterable[Any], *, baseline_accuracy: float | None = None) -> CalibrationReport:
-        """Check the trained model on validation batches and mend what can be; see `calibration.calibrate`."""
+        """Check the trained model on validation batches and adjust T or the strength; see `calibration.calibrate`."""
         return calibrate(self, loader, baseline_accuracy=baseline_accuracy)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """As in torch; an error while the parameters do not exist yet, so that none are forgotten in training."""
-        self.built()
+        """Parameters by name; an error while they do not exist yet, so that training cannot miss them."""
+        self.require_built()
         return super().named_parameters(*args, **kwargs)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters that training moves: the active adapter's, as far as they are not frozen, and no others unless
-        the backbone was unfrozen."""
+        """The parameters that train: the active adapter's, and the backbone's once it is unfrozen."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def print_trainable_parameters(self) -> None:
-        """Print how many parameters train, and their share of all."""
-        trained = sum(parameter.numel() for parameter in self.trainable_parameters())
+        """Print the number of parameters that train, and their share of all."""
+        count = sum(parameter.numel() for parameter in self.trainable_parameters())
         total = sum(parameter.numel() for parameter in self.parameters())
-        print(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
+        print(f"trainable params: {count:,} || all params: {total:,} || trainable%: {100 * count / total:.4f}")

@@ -1,7 +1,8 @@
 """The files of a saved resonant model: `resonance.json` and one safetensors file that it names.
 
-The weights' file is named after its own content and the JSON is renamed into place last, so a kill or a full disk
-leaves either the old pair or the new one, and a file of another pair is noticed.
+The weights' file is named after its own content, and the JSON is renamed into place last. So a kill or a full disk
+leaves either the old pair or the new one, and a file of another pair is noticed. Format 1, which kept one matrix per
+coupling, is read, too.
 """
 
 import hashlib
@@ -16,17 +17,18 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dynaxx.errors import ResonanceError
+from dynaxx.resonance import live_pairs
 
-FORMAT = "dynaxx-resonance-1"
+FORMAT, FORMAT_1 = "dynaxx-resonance-2", "dynaxx-resonance-1"
 DESCRIPTION = "resonance.json"
 KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier", "student"}
 
 
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write `tensors` and `description` into `directory`; what stood there stays whole until the last rename.
+    """Write `tensors` and `description` into `directory`; files that were there stay complete until the last rename.
 
     Raises:
-        OSError: the folder cannot be written; nothing of the old files is lost.
+        OSError: the folder cannot be written; the old files are kept.
     """
     directory.mkdir(parents=True, exist_ok=True)
     payload = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -53,7 +55,11 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ResonanceError(f"directory={str(directory)!r}: no {DESCRIPTION} in it; give one that was saved") from None
     except (ValueError, OSError) as error:
         raise ResonanceError(f"{path}: cannot be read as JSON ({error}); save the model again") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT or set(description) != KEYS:
+    if (
+        not isinstance(description, dict)
+        or description.get("format") not in (FORMAT, FORMAT_1)
+        or set(description) != KEYS
+    ):
         raise ResonanceError(f"{path}: not a description of format {FORMAT!r}; save the model again")
     weights = directory / Path(str(description["weights"])).name
     try:
@@ -69,7 +75,36 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     broken = next((n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
     if broken is not None:
         raise ResonanceError(f"{weights}: {broken} holds values that are not finite; train again")
-    return description, tensors
+    return (description, tensors) if description["format"] == FORMAT else _from_format_1(description, tensors, path)
+
+
+def _from_format_1(
+    description: dict[str, Any], tensors: dict[str, Tensor], path: Path
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Format 2 of a format-1 file: matrices grouped by tap, and the present names."""
+    try:
+        taps, config = description["taps"], description["config"]
+        outputs = {n for n, tap in enumerate(taps) if tap["seen"] or n == len(taps) - 1}
+        if config["dynamics"] == "reentrant" and config["order"] == "gauss_seidel":
+            outputs = set(range(len(taps)))
+        pairs = live_pairs(len(taps), description["built_T"], outputs)
+        V, U = ([tensors.pop(f"engine.couplings.{name}.{n}") for n in range(len(pairs))] for name in "VU")
+        moved = {"engine.gate.": "gate.", "engine.student.": "student.", "engine.feedback.": "exchange.certificate."}
+        renamed: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            old = next((prefix for prefix in moved if name.startswith(prefix)), "engine.")
+            new = "resonator." + moved.get(old, "exchange.") + name.removeprefix(old)
+            renamed[new if name.startswith("engine.") else name] = tensor
+        for tap, channels in enumerate(tap["channels"] for tap in taps):
+            none = torch.empty(channels, 0)
+            read = [none, *(matrix for matrix, pair in zip(V, pairs, strict=True) if pair.source == tap)]
+            written = [none.T, *(matrix for matrix, pair in zip(U, pairs, strict=True) if pair.target == tap)]
+            renamed[f"resonator.exchange.couplings.V.{tap}"] = torch.cat(read, dim=1)
+            renamed[f"resonator.exchange.couplings.U.{tap}"] = torch.cat(written)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ResonanceError(f"{path}: not a complete description of format {FORMAT_1!r} ({error})") from None
+    taps = [{("output" if key == "seen" else key): value for key, value in tap.items()} for tap in taps]
+    return description | {"taps": taps}, renamed
 
 
 def check_tensors(where: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:

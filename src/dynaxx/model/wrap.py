@@ -1,4 +1,4 @@
-"""The two doors into the core: wrap a backbone, or load what was trained on it."""
+"""The two entry points: wrap a backbone, or load an adapter that was trained on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from dynaxx.backbone.example import stated_input
+from dynaxx.backbone import stated_input
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.model.adapters import fresh, loaded
+from dynaxx.model.loading import new_adapter, read_adapter
 from dynaxx.model.resonant_model import ResonantModel
 
 
@@ -32,21 +32,21 @@ def wrap_with_resonance(
     >>> model(images)  # equals the backbone's output, bit for bit, until the couplings are trained
 
     Args:
-        base_model: any network; it is frozen and set to eval until `model.remove()` gives it back.
+        base_model: any network; it is frozen and in eval mode until `model.remove()` returns it.
         layers: stage numbers (2, 3, 4 is layer2, layer3, layer4 of a ResNet), block numbers counted from 1 (3, 6, 9
             of a ViT's 12), module paths, or "auto" (one from each third of the depth).
         T: iterations of the loop, at least 1.
-        mode: "explicit" runs the loop, "implicit" lets a gating network predict its end.
-        rank: channels of a message.
+        mode: "explicit" runs the loop, "implicit" predicts its end in one pass.
+        rank: number of channels of a message.
         damping: λ in (0, 1].
         activation: gelu, silu, relu, tanh or identity.
-        example_input: a tensor, tuple or dict to learn the layers' shapes from. Without it they come from the input
-            that timm and torchvision models state, else from the first forward pass.
+        example_input: a tensor, tuple or dict from which the layers' shapes are learned. Without it they come from the
+            input that timm and torchvision models state, else from the first forward pass.
         num_classes: outputs of a new linear head; None keeps the backbone's.
         **options: any other field of `ResonanceConfig`.
 
     Raises:
-        ResonanceError: an option, layer or mode that does not exist or fit; the line names what would do.
+        ResonanceError: an option, layer or mode that does not exist or fit; the message says what would do.
     """
     if not isinstance(base_model, nn.Module):
         raise ResonanceError(f"base_model: {type(base_model).__name__} is no torch.nn.Module; give one")
@@ -54,7 +54,7 @@ def wrap_with_resonance(
         raise ResonanceError("base_model: it is resonant already; call its remove() first, or wrap its backbone")
     named = {"T": T, "mode": mode, "rank": rank, "damping": damping, "activation": activation}
     config = ResonanceConfig.from_options(named | {"num_classes": num_classes} | options)
-    adapter, call = fresh(base_model, layers, config, example_input)
+    adapter, call = new_adapter(base_model, layers, config, example_input)
     model = ResonantModel(base_model, adapter)
     if call is not None:
         try:
@@ -66,12 +66,16 @@ def wrap_with_resonance(
 
 
 def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantModel:
-    """Wrap `base_model` with what `save_pretrained` wrote to `directory`; the logits are those of the saved model.
+    """Wrap `base_model` with the adapter in `directory`, which `save_pretrained` wrote; the logits are the saved
+    model's.
+
+    >>> model = load_resonance(torchvision.models.resnet50(weights="DEFAULT"), "adapter")
+
 
     Raises:
         ResonanceError: a missing, damaged or foreign file, or a base model whose layers do not fit it.
     """
-    model = ResonantModel(base_model, loaded(base_model, directory))
+    model = ResonantModel(base_model, read_adapter(base_model, directory))
     if (stated := stated_input(base_model)) is not None:
         try:
             model.read(stated)  # taps of another width are refused here, not in the first batch

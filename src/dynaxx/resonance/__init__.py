@@ -1,1 +1,52 @@
-"""The formula."""
+"""Cross-layer resonance: a few layers of a frozen network exchange messages until they agree.
+
+    c_lk ← (1-λ) c_lk + λ g_lk φ( V_lkᵀ y_k + b_lk )       the message from tap k to tap l
+    y_k  =  y_k⁰ + α s Σ_j U_kj c_kj                       what tap k holds, in standard deviations
+    x_l  =  x_l⁰ + s σ_l Σ_k U_lk c_lk                     what the rest of the network reads at tap l
+
+Symbols, and where they live:
+
+    x_l⁰        anchor: activation of tap l in a plain forward pass      anchors
+    y_k⁰        (P x_k⁰ - μ_k) / σ_k: pooled onto the grid, standardised standardise
+    V_lk, U_lk  the coupling C_lk of rank r: it reads tap k, writes tap l couplings
+    φ           act(h + D * h), D a depthwise kernel                     bottleneck
+    g_lk        gate, 1 by default                                       gates
+    λ, T        damping, number of iterations                            fixed_point
+    s, α        strength (warmed up in training), feedback gain          exchange
+
+Read `reference` first: the formula letter by letter, on full activations. `exchange` is the same in message space,
+which is exact and costs O(r²) per position and iteration. Then `couplings`, `bottleneck`, `gates`, `anchors` and
+`standardise` for the parts; `anchored` and `reentrant` for the two dynamics, which `loop` describes; `student` for the
+one-pass prediction of the end; `resonator`, which puts them together; and `output` for what it returns.
+"""
+
+from dynaxx.resonance.anchors import Anchors, Tap, from_grid, grid_of, message_grid, on_grid, to_grid
+from dynaxx.resonance.bottleneck import ACTIVATIONS, Grid
+from dynaxx.resonance.couplings import Pair, live_pairs
+from dynaxx.resonance.exchange import Exchange
+from dynaxx.resonance.gates import GATES
+from dynaxx.resonance.output import ResonanceOutput, Trace
+from dynaxx.resonance.reference import resonate
+from dynaxx.resonance.resonator import Resonator
+from dynaxx.resonance.student import Student
+
+__all__ = [
+    "ACTIVATIONS",
+    "GATES",
+    "Anchors",
+    "Exchange",
+    "Grid",
+    "Pair",
+    "ResonanceOutput",
+    "Resonator",
+    "Student",
+    "Tap",
+    "Trace",
+    "from_grid",
+    "grid_of",
+    "live_pairs",
+    "message_grid",
+    "on_grid",
+    "resonate",
+    "to_grid",
+]

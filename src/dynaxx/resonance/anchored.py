@@ -1,57 +1,53 @@
-"""The anchored loop of one batch: x_l ← x_l⁰ + s · σ_l Σ_k U_lk c_lk, iterated on the messages alone.
+"""The anchored dynamics: x_l ← x_l⁰ + s σ_l Σ_k U_lk c_lk. The anchors stay, only messages move.
 
-Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels; Q is 1 or P.
+    F(c) = g φ(p + G c)
+
+Shape suffixes: B batch, P positions of the grid, R message channels; Q is 1 or P.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dynaxx.fixed_point.iteration import relative_residual
+from dynaxx.fixed_point import relative_residual
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.loop import Loop, message_update
-
-if TYPE_CHECKING:
-    from dynaxx.resonance.resonator import Engine
+from dynaxx.resonance.exchange import Exchange, gated
 
 
-class AnchoredLoop(Loop):
-    """What is iterated are the messages c, (B, P, R).
+class Anchored:
+    """The state is the messages c, (B, P, R).
 
     Args:
-        engine: couplings, φ, strength and statistics.
         p_BPR: projected anchors.
-        gate_BQR: gates, a message channel each; None where all are 1.
-        grid: the positions.
+        gate_BQR: gates, one per message channel; None where all are 1.
+        grid: positions.
     """
 
-    def __init__(self, engine: "Engine", p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> None:
-        self.engine, self.p_BPR, self.gate_BQR = engine, p_BPR, gate_BQR
-        self.hear = engine.couplings.hearing(engine.feedback_matrix())
-        self.phi = partial(engine.phi, grid=grid, response=engine.phi.response())
-        self.update = message_update(p_BPR, self.hear, gate_BQR, self.phi)
-        self.first = self.phi(p_BPR) if gate_BQR is None else gate_BQR * self.phi(p_BPR)
+    def __init__(self, exchange: Exchange, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> None:
+        self.exchange, self.p_BPR, self.gate_BQR, self.grid = exchange, p_BPR, gate_BQR, grid
+        self.Gt, self.response = exchange.feedback(), exchange.phi.response()  # the parameters alone decide these
+        self.first = self._message(p_BPR, gate_BQR)
 
-    def reads(self, c_BPR: Tensor) -> Tensor:
-        return self.hear(self.p_BPR, c_BPR)
+    def update(self, c_BPR: Tensor) -> Tensor:
+        return self._message(self.argument(c_BPR), self.gate_BQR)
 
-    def written(self, c_BPR: Tensor) -> list[Tensor]:
-        return self.engine.write(self.engine.couplings.gather(c_BPR, self.engine.into_seen()))
+    def argument(self, c_BPR: Tensor) -> Tensor:
+        return self.exchange.couplings.feed_back(self.p_BPR, c_BPR, self.Gt)
 
-    def on_grid(self, c_BPR: Tensor) -> list[Tensor]:
-        return self.written(c_BPR)
+    def deltas(self, c_BPR: Tensor, taps: Sequence[int]) -> list[Tensor]:
+        return [self.exchange.write(c_BPR, tap) for tap in taps]
+
+    on_grid = deltas
 
     def residual(self, c_BPR: Tensor, new_BPR: Tensor) -> Tensor:
-        engine = self.engine
-        std_C = torch.cat([engine.statistics.std(tap) for tap in range(len(engine.taps))])
-        U_RC = engine.strength * std_C * engine.couplings.expansion()
-        targets = (new_BPR @ U_RC).split(engine.channels, dim=2)
-        moves = ((new_BPR - c_BPR) @ U_RC).split(engine.channels, dim=2)
-        return torch.stack([relative_residual(moves[tap], targets[tap]) for tap in engine.receivers()])
+        write, targets = self.exchange.write, self.exchange.targets
+        return torch.stack([relative_residual(write(new_BPR - c_BPR, l), write(new_BPR, l)) for l in targets])
 
     def residual_of_first(self, c_BPR: Tensor, samples: int) -> Tensor:
-        gate = None if self.gate_BQR is None else self.gate_BQR[:samples]
-        update = message_update(self.p_BPR[:samples], self.hear, gate, self.phi)
-        return self.residual(c_BPR[:samples], update(c_BPR[:samples]))
+        c_BPR, gate = c_BPR[:samples], None if self.gate_BQR is None else self.gate_BQR[:samples]
+        argument_BPR = self.exchange.couplings.feed_back(self.p_BPR[:samples], c_BPR, self.Gt)
+        return self.residual(c_BPR, self._message(argument_BPR, gate))
+
+    def _message(self, argument_BPR: Tensor, gate: Tensor | None) -> Tensor:
+        return gated(self.exchange.phi(argument_BPR, self.grid, response=self.response), gate)

@@ -1,28 +1,55 @@
-"""What the engine needs to know of a batch."""
+"""Taps, their anchors, and the grid on which messages live.
 
+Shape suffixes: B batch, P positions of the grid, C channels.
+"""
+
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dynaxx.backbone.tokens import running_mean
+from dynaxx.errors import ResonanceError
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.grid import grid_of, to_grid
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One tap, as a first forward pass finds it.
+
+    Attributes:
+        path: module path.
+        channels: C_l.
+        tokens: whether the activation is (B, N, C_l) rather than (B, C_l, H_l, W_l).
+        overwritten: whether a later in-place operation changes the activation, so that it must be copied.
+        causal: whether a token depends only on itself and the tokens before it.
+        prefix: number of leading tokens without a position.
+        output: whether the rest of the network reads it; the last tap is always read.
+    """
+
+    path: str
+    channels: int
+    tokens: bool
+    overwritten: bool
+    causal: bool = False
+    prefix: int = 0
+    output: bool = False
 
 
 class Anchors(NamedTuple):
-    """What the taps of one batch hold, as the engine needs it; everything before the last tap ends here.
+    """The taps' activations of one batch; everything before the last tap ends here.
 
     Attributes:
         pooled: P x_l⁰ of each tap in depth order, (B, P, C_l).
-        seen: x_l⁰ as the backbone gave it, of each tap that something behind the last one reads.
+        outputs: x_l⁰ of each output tap, as the backbone computed it.
         grid: (h, w) or (tokens,).
-        states: x_l⁰ of all taps, where the segments between them are run again.
-        outside: what those segments read that no tap changes.
+        states: x_l⁰ of all taps, for the reentrant dynamics.
+        outside: other activations that the backbone's segments read, for the reentrant dynamics.
     """
 
     pooled: list[Tensor]
-    seen: list[Tensor]
+    outputs: list[Tensor]
     grid: Grid
     states: list[Tensor] | None = None
     outside: tuple[object, ...] = ()
@@ -31,15 +58,15 @@ class Anchors(NamedTuple):
         """(B,) bool: the samples whose anchors are finite at every tap."""
         return finite(self.pooled)
 
-    def of(self, keep_B: Tensor) -> "Anchors":
-        """The samples that are kept, alone; what lies outside the taps is cut where it has a sample axis."""
+    def select(self, keep_B: Tensor) -> "Anchors":
+        """The chosen samples alone; outside activations are cut where they have a sample axis."""
         batch = len(keep_B)
         outside = tuple(x[keep_B] if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x for x in self.outside)
         states = None if self.states is None else [x[keep_B] for x in self.states]
-        return Anchors([x[keep_B] for x in self.pooled], [x[keep_B] for x in self.seen], self.grid, states, outside)
+        return Anchors([x[keep_B] for x in self.pooled], [x[keep_B] for x in self.outputs], self.grid, states, outside)
 
-    def zeroed_but(self, keep_B: Tensor) -> "Anchors":
-        """The same with zeros in the samples that are not kept."""
+    def zero_except(self, keep_B: Tensor) -> "Anchors":
+        """The same anchors with zeros in the other samples."""
         states = None if self.states is None else [only(x, keep_B) for x in self.states]
         return self._replace(pooled=[only(x, keep_B) for x in self.pooled], states=states)
 
@@ -47,8 +74,8 @@ class Anchors(NamedTuple):
 def finite(parts: list[Tensor]) -> Tensor:
     """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each.
 
-    By their sums, which are not finite if anything summed is not (or if they overflow, and then nothing that is
-    computed of them would be): one pass over memory where asking every number takes several.
+    A sum is finite only if all its terms are, unless it overflows, and then so would everything computed from it. One
+    pass over memory computes it; a test of every number takes several.
     """
     sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
     return torch.isfinite(torch.stack(sums)).all(0)
@@ -59,17 +86,59 @@ def only(x: Tensor, keep_B: Tensor) -> Tensor:
     return torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
 
 
+def message_grid(last: Tensor, fixed: tuple[int, int] | None, token_pool: bool, causal: bool) -> Grid:
+    """The positions of messages, from the last tap's activation; see `ResonanceConfig.grid`."""
+    return (1,) if token_pool and not causal else grid_of(last, fixed)
+
+
+def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
+    """(h, w) of the last tap, or `fixed`; (N,) for tokens."""
+    if last.ndim == 3:
+        return (last.shape[1],)
+    return fixed or (last.shape[2], last.shape[3])
+
+
 def on_grid(x: Tensor, grid: Grid, token_pool: bool, causal: bool) -> Tensor:
     """P x of one tap, (B, P, C).
 
     Args:
-        token_pool: put tokens' mean in their place: (B, 1, C), or running means (B, N, C) where `causal`.
+        token_pool: replace tokens by their mean, (B, 1, C), or by running means, (B, N, C), where `causal`.
     """
     if not token_pool:
         return to_grid(x, grid)
     return running_mean(x) if causal else x.mean(1, keepdim=True)
 
 
-def message_grid(last: Tensor, fixed: tuple[int, int] | None, token_pool: bool, causal: bool) -> Grid:
-    """The positions on which messages live, given the last tap's activation; see `ResonanceConfig.grid`."""
-    return (1,) if token_pool and not causal else grid_of(last, fixed)
+def running_mean(x_BPC: Tensor) -> Tensor:
+    """The mean of each position and all before it, (B, P, C): pooling for causal models."""
+    count_P1 = torch.arange(1, x_BPC.shape[1] + 1, device=x_BPC.device, dtype=x_BPC.dtype)[:, None]
+    return x_BPC.cumsum(1) / count_P1
+
+
+def to_grid(x: Tensor, grid: Grid) -> Tensor:
+    """P x: a map (B, C, H, W) average-pooled onto the grid, as positions (B, P, C); tokens are returned unchanged.
+
+    >>> to_grid(torch.zeros(2, 8, 16, 16), (4, 4)).shape
+    torch.Size([2, 16, 8])
+
+    Raises:
+        ResonanceError: a token tap whose length differs from the grid's.
+    """
+    if x.ndim == 3:
+        if x.shape[1] != grid[0]:
+            raise ResonanceError(f"layers: taps of {x.shape[1]} and {grid[0]} tokens cannot be coupled")
+        return x
+    if tuple(x.shape[2:]) != tuple(grid):
+        x = F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
+    return x.flatten(2).transpose(1, 2)
+
+
+def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
+    """Up: positions back to the shape of the tap `like`, nearest neighbour where it is finer than the grid.
+
+    A delta that has this shape already is returned unchanged.
+    """
+    if like.ndim == 3 or delta_BPC.ndim == 4:
+        return delta_BPC
+    delta = delta_BPC.transpose(1, 2).unflatten(2, grid)
+    return delta if tuple(like.shape[2:]) == tuple(grid) else F.interpolate(delta, size=like.shape[2:], mode="nearest")

@@ -1,4 +1,4 @@
-"""The bottleneck φ(h) = act(h + D * h) that every message passes, and how much it can stretch.
+"""The bottleneck φ(h) = act(h + D * h) of every message, and its Lipschitz constant.
 
 Shape suffixes: B batch, P positions of the grid, R message channels.
 """
@@ -32,10 +32,10 @@ LIPSCHITZ: dict[str, float] = {
 
 
 class Bottleneck(nn.Module):
-    """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero (DESIGN §2).
+    """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero.
 
-    On maps `D` is 3x3 with zero padding. On sequences it is 3 wide and causal: a position hears itself and the
-    two before it, never one after it; the first `prefix` positions (class tokens) hear and are heard by none.
+    On maps `D` is 3x3 with zero padding. On sequences it is 3 wide and causal: a position reads itself and the two
+    before it. The first `prefix` positions (class tokens) are left out of the convolution.
     """
 
     centre: Tensor
@@ -55,15 +55,15 @@ class Bottleneck(nn.Module):
         """φ(h) of the message channels `part`.
 
         Args:
-            response: their `response()`, from a loop that asks for it once; None works it out.
+            response: `response(part)`, where the caller has computed it already; None computes it.
         """
         response = self.response(part) if response is None else response
         return ACTIVATIONS[self.activation](h_BPR if response is None else self._convolve(h_BPR, response, grid))
 
     def response(self, part: slice = slice(None)) -> Tensor | None:
-        """δ + D of the message channels `part`: h + D * h is (δ + D) * h, in one pass over the messages instead of two.
+        """δ + D of the message channels `part`, or None without a depthwise step.
 
-        None without a depthwise step.
+        h + D * h is (δ + D) * h: one convolution, without a sum behind it.
         """
         return None if self.kernel is None else self.kernel[part] + self.centre
 
@@ -80,15 +80,15 @@ class Bottleneck(nn.Module):
         out_BRHW = F.conv2d(h_BRHW, kernel, padding=1, groups=channels)
         return out_BRHW.permute(0, 2, 3, 1).reshape(batch, positions, channels)
 
-    def stretch(self) -> Tensor | float:
-        """How much φ can stretch each message channel: Lip(act) · ‖δ + D‖₁, (R,); at most Lip(act) · (1 + ‖D‖₁).
+    def lipschitz(self) -> Tensor | float:
+        """Lipschitz constant of φ per message channel: Lip(act) · ‖δ + D‖₁, (R,).
 
-        A convolution stretches no map by more than the absolute sum of its kernel (Young's inequality).
+        A convolution's norm is at most the absolute sum of its kernel (Young's inequality).
         """
         response = self.response()
         if response is None:
             return LIPSCHITZ[self.activation]
-        stretch_R = response.abs().flatten(1).sum(1)
+        norm_R = response.abs().flatten(1).sum(1)
         if self.prefix:
-            stretch_R = stretch_R.clamp_min(1.0)  # which is how much the tokens that it leaves out are stretched
-        return LIPSCHITZ[self.activation] * stretch_R
+            norm_R = norm_R.clamp_min(1.0)  # the norm on the tokens that the convolution leaves out
+        return LIPSCHITZ[self.activation] * norm_R

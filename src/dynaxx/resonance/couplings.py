@@ -1,40 +1,59 @@
-"""The low-rank couplings C_lk = U_lk φ(V_lkᵀ ·): their parameters, and the small matrices made of them.
+"""The low-rank couplings C_lk = U_lk φ(V_lkᵀ ·), kept tap by tap: one matrix reads a tap, one writes it.
 
-Both ends speak in standard deviations of the tap's channels: V_lk reads y_k, and U_lk is what a message moves y_l by.
-So a step of the optimizer means the same in every channel and every tap, whatever units the activations are in.
+Both ends are in standard deviations of the tap's channels, so a step of the optimizer means the same in every channel.
+The messages of all couplings lie side by side in one axis of R channels, grouped by source tap k. So reading is one
+product per tap, p = y_k V_k + b, and so is writing, Σ_k U_lk c_lk = c_into(l) U_l. A message out of tap k depends on
+the messages into tap k alone: G has one block per tap.
 
-Messages of all couplings stand side by side in one axis of R = couplings × r channels, grouped by source, so
-projecting is one matrix product a tap and an iteration is one product with `G`.
-
-Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels.
+Shape suffixes: B batch, P positions, C channels of a tap, R message channels, R_k of them out of tap k, S those into
+it.
 """
 
+from collections.abc import Collection
+from itertools import chain, pairwise
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance.hearing import Hearing, hearing
-from dynaxx.resonance.topology import Pair
+
+
+class Pair(NamedTuple):
+    """One coupling `C_lk`: tap `target` (l) receives from tap `source` (k); both count from 0 in depth order."""
+
+    target: int
+    source: int
+
+
+def live_pairs(taps: int, T: int, outputs: Collection[int]) -> list[Pair]:
+    """The couplings that can reach the output within `T` iterations, grouped by source.
+
+    A message into an output tap takes effect in the same iteration. A message into any other tap takes effect one
+    iteration later, through the couplings that read that tap.
+
+    >>> [(pair.target, pair.source) for pair in live_pairs(3, 1, outputs=[2])]
+    [(2, 0), (2, 1)]
+    """
+    ordered = [Pair(target, source) for source in range(taps) for target in range(taps) if target != source]
+    return [pair for pair in ordered if pair.target in outputs or T > 1]
 
 
 class Couplings(nn.Module):
-    """`V_lk` (C_k, r), `U_lk` (r, C_l) and `b_lk` (r) of every live coupling.
+    """`V_k` (C_k, R_k), `U_l` (S, C_l) and `b` (R) of the couplings `pairs`, of rank `rank` each.
 
-    Learned ones start at `U = 0`. Fixed ones train nothing but a factor each, which starts at 0: `identity` hands every
-    channel on to the channel of the same number (U Vᵀ = eye(C_l, C_k), whatever the rank), `random` mixes at random.
+    Learned ones start at `U = 0`. Fixed ones train one factor per coupling, which starts at 0: `identity` passes
+    channel n to channel n (U Vᵀ = eye(C_l, C_k), of the rank that this needs), `random` mixes at random.
 
     Args:
         channels: C of each tap.
-        pairs: the couplings that live.
-        rank: r; identity couplings have the rank that they need.
+        pairs: the couplings, grouped by source.
+        rank: r.
         kind: `learned`, `identity` or `random`.
 
     Raises:
-        ResonanceError: the rank exceeds the channels of all taps together, where it could add nothing.
+        ResonanceError: the rank exceeds the channels of all taps together, beyond which it adds nothing.
     """
-
-    into_KM: Tensor | None
 
     def __init__(self, channels: list[int], pairs: list[Pair], rank: int, kind: str = "learned") -> None:
         super().__init__()
@@ -44,96 +63,102 @@ class Couplings(nn.Module):
             raise ResonanceError(
                 f"rank={rank}: the coupled taps have {sum(channels)} channels together; give a rank of at most that"
             )
-        self.channels = channels
-        self.pairs = pairs
-        self.rank = rank
-        # a standardised anchor has unit variance in every channel: so has its projection
-        self.V = nn.ParameterList([torch.randn(channels[k], rank) / channels[k] ** 0.5 for _, k in pairs])
-        self.U = nn.ParameterList([torch.zeros(rank, channels[target]) for target, _ in pairs])
+        self.channels, self.pairs, self.rank = channels, pairs, rank
+        taps = range(len(channels))
+        self.targets = sorted({pair.target for pair in pairs})
+        self.sources = sorted({pair.source for pair in pairs})
+        self.complete = len(pairs) == len(channels) * (len(channels) - 1)
+        into = [[number for number, pair in enumerate(pairs) if pair.target == tap] for tap in taps]
+        for tap in taps:
+            self.register_buffer(f"into_{tap}", torch.tensor(into[tap], dtype=torch.long), persistent=False)
+        self.register_buffer("into_all", torch.tensor([*chain(*into)], dtype=torch.long), persistent=False)
+        first = [rank * sum(pair.source < tap for pair in pairs) for tap in range(len(channels) + 1)]
+        self.out_of = [slice(*ends) for ends in pairwise(first)]
+        """The message channels out of each tap."""
+        # coupling by coupling, so that a seed gives the same start whatever the grouping; a standardised activation has
+        # unit variance in every channel, and so has its projection
+        V = {pair: torch.randn(channels[pair.source], rank) / channels[pair.source] ** 0.5 for pair in pairs}
+        U = {pair: torch.zeros(rank, channels[pair.target]) for pair in pairs}
+        if kind == "identity":
+            V = {pair: torch.eye(*matrix.shape) for pair, matrix in V.items()}
+            U = {pair: torch.eye(*matrix.shape) for pair, matrix in U.items()}
+        elif kind == "random":
+            U = {pair: matrix.normal_(std=rank**-0.5) for pair, matrix in U.items()}
+        none = [torch.empty(channels[tap], 0) for tap in taps]
+        self.V = nn.ParameterList(torch.cat([none[k], *(V[p] for p in pairs if p.source == k)], dim=1) for k in taps)
+        self.U = nn.ParameterList(torch.cat([none[l].T, *(U[p] for p in pairs if p.target == l)]) for l in taps)
         self.b = nn.Parameter(torch.zeros(len(pairs) * rank))
-        complete = len(pairs) == len(channels) * (len(channels) - 1)
-        into_KM = torch.tensor([self.into(tap) for tap in range(len(channels))]) if complete else None
-        self.register_buffer("into_KM", into_KM, persistent=False)
-        self.factor: nn.Parameter | None = None
-        if kind != "learned":
-            self.requires_grad_(False)
-            self.factor = nn.Parameter(torch.zeros(len(pairs)))
-            self._fix(kind)
+        for matrix in [*self.V, *self.U]:
+            matrix.requires_grad_(matrix.numel() > 0 and kind == "learned")
+        self.b.requires_grad_(kind == "learned")
+        self.factor = None if kind == "learned" else nn.Parameter(torch.zeros(len(pairs)))
 
-    @torch.no_grad()
-    def _fix(self, kind: str) -> None:
-        for U, V in zip(self.U, self.V, strict=True):
-            if kind == "identity":
-                V.copy_(torch.eye(*V.shape))
-                U.copy_(torch.eye(*U.shape))
-            else:
-                U.normal_(std=self.rank**-0.5)
+    def of(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        """V_lk (C_k, r), U_lk (r, C_l) and b_lk (r) of one coupling, as views of the grouped matrices."""
+        number, rank = self.pairs.index(pair), self.rank
+        column = number * rank - self.out_of[pair.source].start
+        row = self.get_buffer(f"into_{pair.target}").tolist().index(number) * rank
+        V_CR, U_SC = self.V[pair.source], self.writer(pair.target)
+        return V_CR[:, column : column + rank], U_SC[row : row + rank], self.b[number * rank : (number + 1) * rank]
 
-    def _writes(self, number: int) -> Tensor:
-        """U_lk (r, C_l) as it acts: times its factor where it is fixed."""
-        U: Tensor = self.U[number]
-        return U if self.factor is None else self.factor[number] * U
+    def incoming(self, c_BPR: Tensor, tap: int) -> Tensor:
+        """The channels of the messages into `tap` alone, (…, S); works for gates and projections, too."""
+        return _select(c_BPR, self.get_buffer(f"into_{tap}"), self.rank)
 
     def project(self, y_BPC: list[Tensor]) -> Tensor:
-        """p_lk = V_lkᵀ y_k + b_lk for every coupling: (B, P, R)."""
-        parts = [y @ self.reads_out_of(tap) for tap, y in enumerate(y_BPC) if self.out_of(tap)]
-        p_BPR = torch.cat(parts, dim=2)
+        """p_lk = V_lkᵀ y_k + b_lk of every coupling, (B, P, R)."""
+        p_BPR = torch.cat([y_BPC[tap] @ self.V[tap] for tap in self.sources], dim=2)
         return p_BPR + self.b.to(p_BPR.dtype)  # under autocast the product is in half precision: stay there
 
-    def expansion(self) -> Tensor:
-        """U (R, ΣC): row block (lk) is U_lk in the columns of tap l, so c @ U is Σ_k U_lk c_lk of all taps, in σ_l."""
-        rows = [_placed(self._writes(n), *self._columns(pair.target)) for n, pair in enumerate(self.pairs)]
-        return torch.cat(rows)
+    def writer(self, tap: int) -> Tensor:
+        """U_l (S, C_l) in effect: fixed couplings are multiplied by their factors."""
+        U: Tensor = self.U[tap]
+        if self.factor is None:
+            return U
+        return self.factor[self.get_buffer(f"into_{tap}")].repeat_interleave(self.rank)[:, None] * U
 
     def feedback(self, gain: Tensor | float) -> Tensor:
-        """Gᵀ (R, R), the matrix by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ U_kj.
+        """Gᵀ, by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ U_kj, with gain = α s; see `assemble`."""
+        return self.assemble([gain * self.writer(tap) @ V for tap, V in enumerate(self.V)])
 
-        All other blocks are zero, since C_lk reads tap k alone. `gain` is α·s.
+    def assemble(self, blocks: list[Tensor]) -> Tensor:
+        """One matrix of a block (S, R_k) per tap k: rows are messages into tap k, columns those out of it.
+
+        If every pair of taps is coupled, all blocks have the same shape and are stacked, (K, S, S). Otherwise they are
+        placed in (R, R), all other entries zero.
         """
-        return gain * torch.cat([self._heard_at(tap) for tap in range(len(self.channels)) if self.out_of(tap)], dim=1)
+        return torch.stack(blocks) if self.complete else self._spread(blocks)
 
-    def _heard_at(self, tap: int) -> Tensor:
-        """The columns of the messages out of `tap`, (R, R_k): nothing but those into it moves them."""
-        V_CR, into = self.reads_out_of(tap), self.into(tap)
-        rows = [V_CR.new_zeros(self.rank, V_CR.shape[1])] * len(self.pairs)
-        if into:
-            for number, row in zip(into, (self.writes_into(tap) @ V_CR).split(self.rank), strict=True):
-                rows[number] = row
-        return torch.cat(rows)
+    def dense(self, Gt: Tensor) -> Tensor:
+        """Gᵀ (R, R) with its zeros, for bounds on it."""
+        return self._spread(list(Gt)) if self.complete else Gt
 
-    def hearing(self, Gt_RR: Tensor) -> Hearing:
-        """The function p, c ↦ p + G c; see `hearing`."""
-        return hearing(Gt_RR, self.into_KM, self.rank)
+    def feed_back(self, p_BPR: Tensor, c_BPR: Tensor, Gt: Tensor) -> Tensor:
+        """p + G c: stacked blocks are one batched matrix product, with one batch entry per tap."""
+        if not self.complete:
+            return torch.addmm(p_BPR.flatten(0, 1), c_BPR.flatten(0, 1), Gt).view_as(p_BPR)
+        c_BPR = _select(c_BPR, self.get_buffer("into_all"), self.rank)
+        p_KXS, c_KXS = (x.reshape(-1, *Gt.shape[:2]).transpose(0, 1) for x in (p_BPR, c_BPR))
+        return torch.baddbmm(p_KXS, c_KXS, Gt).transpose(0, 1).reshape(p_BPR.shape)
 
-    def into(self, tap: int) -> list[int]:
-        """Numbers of the couplings whose target is `tap`."""
-        return [number for number, pair in enumerate(self.pairs) if pair.target == tap]
+    def dependences(self) -> tuple[Tensor, Tensor]:
+        """Two bool matrices (N, N): whether coupling i (column) reads the target of j (row); whether that is a return.
 
-    def out_of(self, tap: int) -> list[int]:
-        """Numbers of the couplings whose source is `tap`; they follow one another."""
-        return [number for number, pair in enumerate(self.pairs) if pair.source == tap]
+        On the return leg j runs forward, from an earlier tap to a later one, and i runs back.
+        """
+        reads = torch.tensor([[i.source == j.target for i in self.pairs] for j in self.pairs])
+        back = torch.tensor([pair.target < pair.source for pair in self.pairs])
+        return reads, reads & ~back[:, None] & back
 
-    def channels_of(self, couplings: list[int]) -> list[int]:
-        """The message channels of these couplings, among all R."""
-        return [channel for n in couplings for channel in range(n * self.rank, (n + 1) * self.rank)]
-
-    def gather(self, c_BPR: Tensor, couplings: list[int]) -> Tensor:
-        """The channels of the messages of these couplings alone, (B, P, r · couplings)."""
-        return torch.cat([c_BPR[..., n * self.rank : (n + 1) * self.rank] for n in couplings], dim=-1)
-
-    def writes_into(self, tap: int) -> Tensor:
-        """The U_lk of all couplings into l = `tap`, one below the other: (S, C_l)."""
-        return torch.cat([self._writes(n) for n in self.into(tap)])
-
-    def reads_out_of(self, tap: int) -> Tensor:
-        """The V_lk of all couplings out of k = `tap`, side by side: (C_k, R_k)."""
-        return torch.cat([self.V[n] for n in self.out_of(tap)], dim=1)
-
-    def _columns(self, tap: int) -> tuple[int, int]:
-        """Channels before and behind those of `tap` when all taps stand side by side."""
-        return sum(self.channels[:tap]), sum(self.channels[tap + 1 :])
+    def _spread(self, blocks: list[Tensor]) -> Tensor:
+        columns = []
+        for tap, block in enumerate(blocks):
+            rows = block.new_zeros(len(self.pairs), self.rank, block.shape[1])
+            block = block.unflatten(0, (-1, self.rank)) if len(block) else rows[:0]
+            columns.append(rows.index_copy(0, self.get_buffer(f"into_{tap}"), block).flatten(0, 1))
+        return torch.cat(columns, dim=1)
 
 
-def _placed(block: Tensor, before: int, behind: int) -> Tensor:
-    """`block` (n, C) in its place among all columns, zeros around it."""
-    return F.pad(block, (before, behind))
+def _select(x: Tensor, numbers: Tensor, rank: int) -> Tensor:
+    """The channels of the couplings of these numbers: whole couplings are moved, not channel by channel."""
+    return x.unflatten(-1, (-1, rank)).index_select(-2, numbers).flatten(-2)

@@ -1,7 +1,6 @@
-"""Gates: how much of each coupling a sample lets through.
+"""Gates g_lk: one factor in (0, 2) per coupling and sample.
 
-Shape suffixes: B batch, Q one, or all positions where a token may not hear those behind it, N couplings, D dimensions
-of the critic.
+Shape suffixes: B batch, Q is 1, or all positions in causal models, N couplings, D dimensions of the critic.
 """
 
 import math
@@ -9,18 +8,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.tokens import running_mean
-from dynaxx.resonance.topology import Pair
+from dynaxx.resonance.anchors import running_mean
+from dynaxx.resonance.couplings import Pair
 
 G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}
-"""The largest value that a gate of each kind can take, as the stability bound needs it."""
+"""Largest value of a gate of each kind, for the stability bound."""
 
 
 def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Tensor]:
-    """What gates may look at: the mean over all positions (B, 1, C), or up to each of them (B, P, C) if causal.
+    """The input of gates: means over all positions (B, 1, C), or running means (B, P, C) if causal.
 
     Args:
-        pooled: whether positions hold running means already.
+        pooled: whether positions are running means already.
     """
     if not causal:
         return [y.mean(1, keepdim=True) for y in y_BPC]
@@ -28,9 +27,9 @@ def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Te
 
 
 class LearnedGate(nn.Module):
-    """g_lk = 2σ(w_lkᵀ pool(y⁰)), one scalar a sample and coupling; `y⁰` all taps' anchors (DESIGN §2).
+    """g_lk = 2σ(w_lkᵀ pool(y⁰)), one scalar per sample and coupling; y⁰ are the anchors of all taps.
 
-    `w = 0` at the start, so every gate opens at exactly 1.
+    `w = 0` at the start, so every gate starts at exactly 1.
     """
 
     def __init__(self, channels: list[int], pairs: list[Pair]) -> None:
@@ -38,26 +37,26 @@ class LearnedGate(nn.Module):
         self.weight = nn.Parameter(torch.zeros(sum(channels), len(pairs)))
 
     def forward(self, z_BQC: list[Tensor]) -> Tensor:
-        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) a tap."""
+        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) per tap."""
         return 2.0 * torch.sigmoid(torch.cat(z_BQC, dim=2) @ self.weight)
 
     def loss(self, z_BQC: list[Tensor]) -> None:
-        """None: the task's own loss is all that trains it."""
+        """None: the task's loss alone trains this gate."""
 
 
 class MutualInformationGate(nn.Module):
-    """g_lk = 2σ(w_lk i_lk + v_lk), driven by what taps l and k tell about each other for this very sample.
+    """g_lk = 2σ(w_lk i_lk + v_lk), driven by the mutual information of taps l and k for each sample.
 
         i_lk = f(z_l, z_k) - log mean_m exp f(z_l, z_k^m),    f(z_l, z_k) = (A_l z_l)ᵀ (B_k z_k) / √D,    z = pool(y⁰)
 
-    i is pointwise mutual information as the InfoNCE critic f sees it (van den Oord, Li and Vinyals 2018). The z_k^m of
-    its normaliser are the last of training, kept with the weights, so a sample needs no batch. The task's loss trains w
-    and v alone: the critic learns from `loss`, and stays what it says it is.
+    i is pointwise mutual information by the InfoNCE critic f (van den Oord, Li and Vinyals 2018). The z_k^m of its
+    normaliser are the last samples of training, kept with the weights, so a sample needs no batch. The task's loss
+    trains w and v alone; `loss` trains the critic.
     """
 
     DIMENSIONS = 16
     KEPT = 256
-    """Samples of training in the normaliser."""
+    """Number of training samples in the normaliser."""
 
     def __init__(self, channels: list[int], pairs: list[Pair]) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ class MutualInformationGate(nn.Module):
             self.register_buffer(f"kept_{tap}", torch.zeros(self.KEPT, self.DIMENSIONS))
 
     def forward(self, z_BQC: list[Tensor]) -> Tensor:
-        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) a tap."""
+        """Gates (B, Q, N) of the pooled anchors, one (B, Q, C_l) per tap."""
         return 2.0 * torch.sigmoid(self.weight * self.information(z_BQC).detach() + self.bias)
 
     def information(self, z_BQC: list[Tensor]) -> Tensor:
@@ -85,7 +84,7 @@ class MutualInformationGate(nn.Module):
     def loss(self, z_BQC: list[Tensor]) -> Tensor | None:
         """-InfoNCE, the mean over couplings of a lower bound on their mutual information (at most log B).
 
-        None for a batch of one, which holds no pair that does not belong together.
+        None for a batch of one sample, which has no negative pairs.
         """
         batch = len(z_BQC[0])
         if batch < 2:

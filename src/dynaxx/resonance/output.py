@@ -1,31 +1,47 @@
-"""What one resonance of a batch came to."""
+"""The result of resonance for one batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from dynaxx.resonance.trace import Trace
+
+@dataclass(frozen=True)
+class Trace:
+    """How the loop converged for one batch.
+
+    Attributes:
+        taps: paths of the taps that receive messages, in depth order.
+        residual: (T, taps, B), the relative residual after each iteration.
+        gates: (B, couplings), or None where the model has no gate.
+        pairs: the couplings as (target, source) paths, in the order of `gates`.
+    """
+
+    taps: tuple[str, ...]
+    residual: Tensor
+    gates: Tensor | None
+    pairs: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """The answer of the taps to a batch, and what training asks about how it came about.
+class ResonanceOutput:
+    """What was added to the taps of a batch, and the losses and diagnostics of how it was found.
 
     Attributes:
-        delta: Δ_l of each tap that the output reads: on the grid (B, P, C_l), or in the tap's own shape where the
-            backbone's segments ran again.
-        residual: gives the relative residual (taps, n) of the first n samples at the loop's end, differentiable;
-            called only when asked, since it costs one more evaluation of the loop's right-hand side. None where no
-            loop ran.
-        trace: the settling, where asked for.
-        auxiliary: in training, a loss that gates, or the student of the hybrid mode, need beside the task's, else None.
-        lesson: in training mode, gives the student's loss against this loop (see `lesson`) for a weight of the loop's
-            later states. None where there is no student or no loop ran.
+        delta: Δ_l of each output tap: on the grid (B, P, C_l), or in the tap's own shape in the reentrant dynamics.
+        residual: from n to the relative residual (taps, n) of the first n samples at the loop's end, differentiable. It
+            costs one more evaluation of F, when called. None if no loop ran.
+        trace: how the loop converged, if asked for.
+        extra_loss: additional training loss, or None: InfoNCE of the mutual-information gate, plus the distillation
+            loss in hybrid mode.
+        distillation_loss: in training mode, from a weight of the loop's later states to the student's loss against this
+            loop; see `student.distillation_loss`. None without a student or a loop.
+        fallback: (B,) bool: samples that keep the backbone's activations, since an anchor or a message was not finite.
     """
 
     delta: list[Tensor]
     residual: Callable[[int], Tensor] | None = None
     trace: Trace | None = None
-    auxiliary: Tensor | None = None
-    lesson: Callable[[float], Tensor] | None = None
+    extra_loss: Tensor | None = None
+    distillation_loss: Callable[[float], Tensor] | None = None
+    fallback: Tensor | None = None

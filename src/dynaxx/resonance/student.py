@@ -1,15 +1,16 @@
-"""The gating network of the implicit mode: one pass that predicts where the loop would settle.
+"""The student of the implicit mode: one pass that predicts where the loop ends.
 
-    ĉ = g ⊙ φ₂(p_S + W₂ φ₁(W₁ p + b₁)),    Δ̂_l / σ_l = s Σ_k U_lk ĉ_lk
+    ĉ = g ⊙ φ₂(p_S + W₂ φ₁(W₁ p + b₁)),    Δ̂_l = s σ_l Σ_k U_lk ĉ_lk
 
-`p` are the projected anchors of every coupling, `p_S` those of the couplings into taps that the output reads. `W₂ = 0`
-at the start: an untrained student is one undamped step of the loop, so learning starts from T = 1 and not from noise.
-Where the backbone's segments run again, the loop ends outside what the U_lk can write: the student then has its own,
-which start as the loop's.
+`p` are the projected anchors of every coupling, `p_S` those of the couplings into output taps. `W₂ = 0` at the start:
+an untrained student is one undamped step of the loop. In the reentrant dynamics the loop ends outside the range of
+U_lk, so the student has its own matrices, which start as the loop's.
 
-Shape suffixes: B batch, P positions of the grid, R message channels, S those into taps that the output reads, C the
-channels of those taps.
+Shape suffixes: B batch, P positions of the grid, R message channels, S those into output taps, C channels of these
+taps.
 """
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,19 @@ from dynaxx.resonance.bottleneck import Bottleneck, Grid
 
 
 class Student(nn.Module):
-    """Predicts the agreed messages into the taps that the output reads (DESIGN §2, implicit)."""
+    """Predicts the final messages into the output taps.
+
+    Args:
+        messages: R.
+        into_outputs: S.
+        hidden: width of the inner layer.
+        activation, depthwise, tokens, prefix: as in `Bottleneck`.
+    """
 
     def __init__(
         self,
         messages: int,
-        into_seen: int,
+        into_outputs: int,
         hidden: int,
         activation: str,
         depthwise: bool,
@@ -31,27 +39,53 @@ class Student(nn.Module):
         prefix: int = 0,
     ):
         super().__init__()
-        # a linear student would make the implicit mode a linear probe: its own nonlinearity is always there
+        # a linear student would make the implicit mode a linear probe: its inner layer is never linear
         inner = "gelu" if activation == "identity" else activation
         self.mix = nn.Linear(messages, hidden)
         self.inner = Bottleneck(hidden, inner, depthwise, tokens, prefix)
-        self.out = nn.Linear(hidden, into_seen, bias=False)
-        self.outer = Bottleneck(into_seen, activation, depthwise, tokens, prefix)
+        self.out = nn.Linear(hidden, into_outputs, bias=False)
+        self.outer = Bottleneck(into_outputs, activation, depthwise, tokens, prefix)
         self.U: nn.ParameterList | None = None
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, p_BPR: Tensor, p_seen_BPS: Tensor, gate_BQS: Tensor | None, grid: Grid) -> Tensor:
+    def forward(self, p_BPR: Tensor, p_BPS: Tensor, gate_BQS: Tensor | None, grid: Grid) -> Tensor:
         """ĉ (B, P, S)."""
         hidden = self.inner(self.mix(p_BPR), grid)
-        message = self.outer(p_seen_BPS + self.out(hidden), grid)
+        message = self.outer(p_BPS + self.out(hidden), grid)
         return message if gate_BQS is None else gate_BQS * message
 
     @torch.no_grad()
-    def start_from(self, phi: Bottleneck, into_seen: Tensor) -> None:
-        """Take over the loop's depthwise kernels of the messages into those taps, given their channel numbers."""
+    def start_from(self, phi: Bottleneck, channels_S: Tensor) -> None:
+        """Copy the loop's depthwise kernels of the message channels `channels_S`."""
         if self.outer.kernel is not None and phi.kernel is not None:
-            self.outer.kernel.copy_(phi.kernel[into_seen])
+            self.outer.kernel.copy_(phi.kernel[channels_S])
 
-    def write_itself(self, U: list[Tensor]) -> None:
-        """Give the student matrices of its own, (S_l, C_l) a tap, that start as `U`."""
+    def own_writers(self, U: list[Tensor]) -> None:
+        """Give the student its own matrices, one (S_l, C_l) per output tap, which start as `U`."""
         self.U = nn.ParameterList([nn.Parameter(matrix.detach().clone()) for matrix in U])
+
+
+def distillation_loss(
+    predict: Callable[[Tensor], Tensor], inputs_BPR: Sequence[Tensor], target_BPC: Tensor, weight: float
+) -> Tensor:
+    """Σ_l ‖Δ̂_l - Δ_l*‖² / Σ_l ‖Δ_l*‖² on the grid, from the loop's start, plus `weight` times its mean over later
+    states.
+
+    A student that also finds the end from later states learns more about the loop. Only the student receives gradients.
+
+    Args:
+        predict: the student, from p (B, P, R) to what it writes (B, P, C).
+        inputs_BPR: arguments of φ at the start, then at the loop's later states.
+        target_BPC: what the loop writes at its end.
+        weight: weight of the later states; 0 leaves them out.
+    """
+    target_BPC = target_BPC.detach()
+    size = target_BPC.square().mean().clamp_min(1e-20)
+
+    def error(p_BPR: Tensor) -> Tensor:
+        return (predict(p_BPR.detach()) - target_BPC).square().mean() / size
+
+    start, later = inputs_BPR[0], inputs_BPR[1:]
+    if weight == 0 or not later:
+        return error(start)
+    return error(start) + weight * torch.stack([error(p) for p in later]).mean()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError
-from dynaxx.backbone.head import find_classifier
-from dynaxx.backbone.layers import resolve
+from dynaxx.backbone import find_classifier, resolve
 from dynaxx.data import LabelledImages, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka

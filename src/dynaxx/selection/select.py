@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceConfig
-from dynaxx.backbone.head import find_classifier
-from dynaxx.backbone.layers import resolve
+from dynaxx.backbone import find_classifier, resolve
 from dynaxx.data import LabelledImages, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import choose

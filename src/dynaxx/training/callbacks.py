@@ -32,7 +32,7 @@ class StrengthWarmup(Callback):
         share = 1.0 if warm == 0 else min(1.0, trainer.global_step / warm)
         guard = trainer_guard(trainer)
         target = model.config.strength * (guard.factor if guard is not None else 1.0)
-        model.built().strength.fill_(min(START, target) + share * (target - min(START, target)))
+        model.require_built().exchange.strength.fill_(min(START, target) + share * (target - min(START, target)))
 
 
 class ResidualGuard(Callback):

@@ -27,18 +27,16 @@ class DistillModule(ResonanceModule):
     ) -> None:
         super().__init__(model, lr=lr, residual_penalty=0.0, **options)  # type: ignore[arg-type]
         model.requires_grad_(False)
-        student = model.built().student
+        student = model.require_built().student
         assert student is not None
         student.requires_grad_(True)
         self.kl_weight, self.states_weight = kl_weight, states_weight
 
     def loss(self, batch: Anchors | Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            self.model.mode = "explicit"
+        with torch.no_grad(), self.model.override(mode="explicit"):
             target, taught = self(batch)
-        assert taught.lesson is not None
-        loss = taught.lesson(self.states_weight)
-        self.model.mode = "implicit"
+        assert taught.distillation_loss is not None
+        loss = taught.distillation_loss(self.states_weight)
         if self.kl_weight > 0:
             logits, _ = self(batch)
             kl = F.kl_div(logits.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")

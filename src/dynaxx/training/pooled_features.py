@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.taps import tapped
+from dynaxx.backbone import capture
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
 
@@ -43,7 +43,7 @@ def pooled_features(
     device = next(backbone.parameters()).device
     try:
         for start in track(range(0, len(images), BATCH), "reading features"):
-            with tapped(backbone, paths, None, copy=[True] * len(paths)) as seen:
+            with capture(backbone, paths, copy=[True] * len(paths)) as seen:
                 backbone(normalise(view(images[start : start + BATCH]), mean, std).to(device))
             for path in paths:
                 found[path].append(mean_over_positions(seen[path]).float().cpu())

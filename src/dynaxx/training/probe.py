@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynaxx.backbone import moments
 from dynaxx.data.progress import track
-from dynaxx.resonance.standardise import moments
 
 ITERATIONS = 2000
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from dynaxx import Anchors, ResonantModel
-from dynaxx.resonance.output import Agreement
+from dynaxx import Anchors, ResonanceOutput, ResonantModel
 
 
 class ResonanceModule(pl.LightningModule):
@@ -64,13 +63,13 @@ class ResonanceModule(pl.LightningModule):
         """Whether batches are anchors read earlier."""
         return self._tail[0] is not None
 
-    def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, Agreement]:
+    def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, ResonanceOutput]:
         """Logits and agreement of a batch of images, or of anchors read earlier."""
         tail = self._tail[0]
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
-            seen, agreement = self.model.agree(batch)
-            return self.model.finish(seen, tail), agreement
+            seen, agreement = self.model.refine(batch)
+            return self.model.run_tail(seen, tail), agreement
         with self.model.observed() as agreements:
             logits = self.model(batch)
         return logits, agreements[0]
@@ -84,8 +83,8 @@ class ResonanceModule(pl.LightningModule):
                 "train/residual", residual.detach(), batch_size=len(y), on_step=False, on_epoch=True, sync_dist=True
             )
             loss = loss + self.residual_penalty * residual
-        if agreement.auxiliary is not None:  # it trains the gates' critic alone, so its weight weighs against nothing
-            loss = loss + agreement.auxiliary
+        if agreement.extra_loss is not None:  # it trains the gates' critic alone, so its weight weighs against nothing
+            loss = loss + agreement.extra_loss
         return loss
 
     def training_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -12,8 +12,8 @@ def wrapped(gate: str):
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU()).eval()
     model = wrap_with_resonance(backbone, ["0", "1"], T=2, rank=3, gate=gate, example_input=torch.zeros(1, 1, 8, 8))
-    if model.engine.gate is not None:
-        nn.init.normal_(model.engine.gate.weight)
+    if model.resonator.gate is not None:
+        nn.init.normal_(model.resonator.gate.weight)
     return model
 
 

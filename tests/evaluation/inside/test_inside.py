@@ -28,7 +28,7 @@ def loop(seed: int = 0):
         nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)
     )
     model = wrap_with_resonance(backbone.eval(), ["0", "1"], T=3, rank=3, example_input=torch.randn(2, 1, 8, 8))
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         nn.init.normal_(U, std=1.0)
     return model
 
@@ -46,10 +46,10 @@ def test_a_silenced_coupling_is_one_that_writes_nothing() -> None:
     labels = whole[0].numpy()
     found = {a.name: a for a in ablations(loops, x, labels, BOOTSTRAP)}
     assert set(found) == {"without 0 → 1", "without 1 → 0", "only into 1"}  # one into each: all of them is that one
-    for number, pair in enumerate(loops[0].engine.couplings.pairs):
+    for number, pair in enumerate(loops[0].resonator.exchange.couplings.pairs):
         cut = centred(0)
         with torch.no_grad():
-            cut.engine.couplings.U[number].zero_()
+            cut.resonator.exchange.couplings.U[number].zero_()
         expected = float((cut(x).argmax(1).numpy() == labels).mean())
         ablation = found[f"without {pair.source} → {pair.target}"]
         assert ablation.accuracy_per_seed[0] == expected
@@ -86,7 +86,7 @@ def test_taps_that_speak_tell_more_about_each_other() -> None:
     assert found.before > 0
     assert found.after != found.before
     assert information(model, torch.randn(20, 1, 8, 8)) == []  # too few to tell
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         nn.init.zeros_(U)
     (silent,) = information(model, torch.randn(300, 1, 8, 8))
     assert silent.before == pytest.approx(silent.after)
@@ -98,7 +98,7 @@ def test_all_couplings_into_one_tap_are_silenced_together() -> None:
     backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
     x = torch.randn(8, 1, 8, 8)
     model = wrap_with_resonance(backbone, ["0", "1", "2"], T=3, rank=3, example_input=x)
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         nn.init.normal_(U, std=1.0)
     found = {a.name: a for a in ablations([model], x, model(x).argmax(1).numpy(), BOOTSTRAP)}
     assert {name for name in found if "any" in name} == {f"without any into {tap}" for tap in "012"}

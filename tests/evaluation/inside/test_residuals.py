@@ -14,7 +14,7 @@ def made(scale: float):
     backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.ReLU()).eval()
     x = torch.randn(6, 1, 8, 8)
     model = wrap_with_resonance(backbone, ["0", "1"], T=2, rank=3, activation="identity", example_input=x)
-    for U in model.engine.couplings.U:
+    for U in model.resonator.exchange.couplings.U:
         nn.init.normal_(U, std=scale)
     return model, x
 
@@ -53,4 +53,4 @@ def test_an_image_has_settled_when_every_tap_of_it_has():
     assert 0.0 == shares[0] < shares[-1] == 1.0
     sooner = settled_shares(model, x, 40, 1e-3, "anderson")
     assert sum(sooner) > sum(shares)
-    assert model.engine.config.solver == "picard"
+    assert model.resonator.config.solver == "picard"

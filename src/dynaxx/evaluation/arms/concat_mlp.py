@@ -5,13 +5,13 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
+from dynaxx.backbone import moments
 from dynaxx.evaluation.arms.matching import explicit_parameters
 from dynaxx.evaluation.arms.recipe import fit_arm
 from dynaxx.evaluation.arms.record import ArmFacts, save_mlp
 from dynaxx.evaluation.arms.resonant import resonant, source
 from dynaxx.evaluation.arms.tap_mlp import TapMLP
 from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.resonance.standardise import moments
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
@@ -20,7 +20,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
     """Train it on the batches that explicit trains on."""
     reader = resonant(task, seed, mode="explicit", dynamics="anchored", order="gauss_seidel")
-    features = sum(reader.built().channels)
+    features = sum(reader.require_built().exchange.channels)
     hidden = max(1, round((explicit_parameters(task, seed) - task.classes) / (features + 1 + task.classes)))
     batches = source(task, seed, reader, fit_statistics=False)
     started = time.perf_counter()

@@ -32,8 +32,8 @@ def build(task: Task, seed: int, rank: int) -> ResonantModel:
         student_hidden=HIDDEN * rank,
         **ONE_PASS,
     )
-    engine = model.built()
-    engine.phi.requires_grad_(False)
-    for U, pair in zip(engine.couplings.U, engine.couplings.pairs, strict=True):
-        U.requires_grad_(pair.target in engine.seen)
+    exchange = model.require_built().exchange
+    exchange.phi.requires_grad_(False)
+    for tap, U in enumerate(exchange.couplings.U):
+        U.requires_grad_(tap in exchange.outputs)
     return model

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise, random_view, views
 from dynaxx.evaluation.arms.record import ArmFacts, save_probe
 from dynaxx.evaluation.arms.task import LoggerFactory, Task

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone import find_classifier
 from dynaxx.evaluation.arms.matching import explicit_parameters, warn_of_another_size
 from dynaxx.evaluation.arms.network import starting, train_network
 from dynaxx.evaluation.arms.task import LoggerFactory, Task

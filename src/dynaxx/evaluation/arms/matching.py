@@ -24,7 +24,7 @@ def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
     Args:
         build: makes the model of a rank.
     """
-    most = sum(build(1).built().channels)
+    most = sum(build(1).require_built().exchange.channels)
     low, high = 1, most
     while low < high:  # the largest rank that does not exceed the target
         middle = (low + high + 1) // 2

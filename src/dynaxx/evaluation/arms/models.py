@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.head import find_classifier, headed
-from dynaxx.backbone.taps import tapped
+from dynaxx.backbone import capture, find_classifier, replaced_head
 from dynaxx.training.pooled_features import mean_over_positions
 
 
@@ -26,9 +25,9 @@ class TapProbe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.taps:
-            with headed(self.backbone, self.classifier, self.linear):
+            with replaced_head(self.backbone, self.classifier, self.linear):
                 return self.backbone(x)
         # copies: a later in-place operation must not change what the probe reads
-        with tapped(self.backbone, self.taps, None, copy=[True] * len(self.taps)) as seen:
+        with capture(self.backbone, self.taps, copy=[True] * len(self.taps)) as seen:
             self.backbone(x)
         return self.linear(torch.cat([mean_over_positions(seen[tap]) for tap in self.taps], dim=1))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone import find_classifier
 from dynaxx.evaluation.arms.images import image_data
 from dynaxx.evaluation.arms.recipe import fit_arm
 from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone

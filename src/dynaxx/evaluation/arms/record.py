@@ -10,8 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.head import find_classifier
+from dynaxx.backbone import Head, find_classifier
 from dynaxx.evaluation.arms.models import TapProbe
 from dynaxx.evaluation.arms.repeated_tap import ECHOES, echoed
 from dynaxx.evaluation.arms.tap_mlp import TapMLP

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
+from dynaxx.backbone import moments
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
 from dynaxx.evaluation.arms.images import image_data
@@ -97,7 +98,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
 
     def then(data: CachedData) -> None:
         if fit_statistics:
-            model.built().statistics.fit(data.pooled_batches())
+            model.require_built().exchange.statistics.set(moments(data.pooled_batches()))
 
     parts = (train, labels[train]), (val, labels[val])
     return Source(CachedData(opened, *parts, task.train.batch_size, seed, then), tail, 0.0)
@@ -152,18 +153,15 @@ def train_resonant(
 
 
 def live_parameters(model: ResonantModel) -> int:
-    """How many of the resonant parameters the output depends on in the model's mode."""
-    engine = model.built()
+    """Number of resonant parameters that the output depends on in the model's mode."""
+    resonator = model.require_built()
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
-    everything = sum(p.numel() for p in engine.parameters())
-    student = sum(p.numel() for p in engine.student.parameters()) if engine.student is not None else 0
+    everything = sum(p.numel() for p in resonator.parameters())
+    student = sum(p.numel() for p in resonator.student.parameters()) if resonator.student is not None else 0
     head += sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
     if model.mode == "explicit":
         return head + everything - student  # a coupling that cannot reach the output was never made
-    loop = sum(p.numel() for p in engine.phi.parameters())
-    unread = sum(
-        U.numel()
-        for U, pair in zip(engine.couplings.U, engine.couplings.pairs, strict=True)
-        if pair.target not in engine.seen
-    )
+    exchange = resonator.exchange
+    loop = sum(p.numel() for p in exchange.phi.parameters())
+    unread = sum(U.numel() for tap, U in enumerate(exchange.couplings.U) if tap not in exchange.outputs)
     return head + everything - loop - unread

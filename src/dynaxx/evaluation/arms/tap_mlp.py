@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx import Anchors
-from dynaxx.backbone._linear_head import Head
-from dynaxx.backbone.taps import tapped
-from dynaxx.resonance.grid import grid_of, to_grid
+from dynaxx.backbone import Head, capture
+from dynaxx.resonance import grid_of, to_grid
 
 
 class TapMLP(nn.Module):
@@ -45,7 +44,7 @@ class TapMLP(nn.Module):
         if isinstance(x, Anchors):
             return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
         (backbone,) = self._backbone
-        with torch.no_grad(), tapped(backbone, self.taps, None, copy=[True] * len(self.taps)) as seen:
+        with torch.no_grad(), capture(backbone, self.taps, copy=[True] * len(self.taps)) as seen:
             backbone(x)
         grid = grid_of(seen[self.taps[-1]], None)
         return torch.cat([to_grid(seen[tap], grid).mean(1) for tap in self.taps], dim=1)

@@ -54,17 +54,17 @@ def ablations(
 
 def _cuts(loop: ResonantModel) -> dict[str, list[int]]:
     """What to silence, by name."""
-    engine = loop.built()
-    pairs = engine.couplings.pairs
-    cuts = {f"without {engine.taps[p.source]} → {engine.taps[p.target]}": [n] for n, p in enumerate(pairs)}
-    for tap in engine.seen:
+    exchange = loop.require_built().exchange
+    pairs = exchange.couplings.pairs
+    cuts = {f"without {exchange.names[p.source]} → {exchange.names[p.target]}": [n] for n, p in enumerate(pairs)}
+    for tap in exchange.outputs:
         others = [n for n, pair in enumerate(pairs) if pair.target != tap]
         if others and len(others) < len(pairs):
-            cuts[f"only into {engine.taps[tap]}"] = others
+            cuts[f"only into {exchange.names[tap]}"] = others
     for target in sorted({pair.target for pair in pairs}):
         into = [n for n, pair in enumerate(pairs) if pair.target == target]
         if 1 < len(into) < len(pairs):
-            cuts[f"without any into {engine.taps[target]}"] = into
+            cuts[f"without any into {exchange.names[target]}"] = into
     return cuts
 
 
@@ -73,6 +73,6 @@ def _correct(
 ) -> NDArray[np.bool_]:
     rows = []
     for loop in loops:
-        with loop.built().silenced(silenced):
+        with loop.ablated(silenced):
             rows.append(logits(loop, images).argmax(1).numpy() == labels)
     return np.stack(rows)

@@ -18,7 +18,7 @@ from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
 from dynaxx.evaluation.inside.pictures import photograph
 from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, settled_shares
 from dynaxx.evaluation.statistics.paired import Bootstrap
-from dynaxx.fixed_point.solve import STEPS
+from dynaxx.fixed_point import STEPS
 
 SOME = 1000
 """Test images of which residuals, gates and mutual information are measured, class by class alike."""
@@ -87,7 +87,7 @@ def look_inside(
     images = normalise(test.images, mean, std)
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
     some = drawn[:SOME]
-    solvers = STEPS if not first.built().causal else ["picard"]
+    solvers = STEPS if not first.require_built().causal else ["picard"]
     settled = {solver: settled_shares(first, images, max(options.T), options.settled_at, solver) for solver in solvers}
     pictures: dict[str, Tensor] = {}
     shown = drawn[:SHOWN]
@@ -106,7 +106,7 @@ def look_inside(
         explicit, before = predictions["explicit"].numpy(), predictions["baseline"].numpy()
         gallery = disagreements(explicit, before, labels, test.classes, options.gallery)
         pictures |= {gallery_name(found): photograph(test.images[found.image]) for found in gallery}
-    engine = first.built()
+    exchange = first.require_built().exchange
     return Inside(
         residuals=residual_curves(first, images[some].to(device), options.residual_iterations),
         iterations=iterations(resonant, images, labels, options.T, settled, bootstrap),
@@ -115,7 +115,7 @@ def look_inside(
         information=information(first, images[some]),
         attributions=attributed,
         disagreements=gallery,
-        taps=[engine.taps[tap] for tap in engine.receivers()] if maps is not None else [],
+        taps=[exchange.names[tap] for tap in exchange.targets] if maps is not None else [],
     ), pictures
 
 

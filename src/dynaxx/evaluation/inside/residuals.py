@@ -1,6 +1,6 @@
 """How the loop settles on real images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,31 +20,23 @@ class ResidualCurve:
 
 @torch.no_grad()
 def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Relative residuals (iterations, taps, images), and the taps; the model's T is set back afterwards."""
-    device = next(model.parameters()).device
-    before, residuals = model.T, []
+    """Relative residuals (iterations, taps, images), and the taps."""
+    device, residuals = next(model.parameters()).device, []
     taps: tuple[str, ...] = ()
-    model.T = iterations
-    try:
-        with model.tracing():
-            for batch in images.split(256):
-                model(batch.to(device))
-                assert model.trace is not None
-                residuals.append(model.trace.residual.cpu())
-                taps = model.trace.taps
-    finally:
-        model.T = before
+    with model.override(T=iterations), model.tracing(), model.observed() as outputs:
+        for batch in images.split(256):
+            model(batch.to(device))
+            trace = outputs.pop().trace
+            assert trace is not None
+            residuals.append(trace.residual.cpu())
+            taps = trace.taps
     return torch.cat(residuals, dim=2), taps
 
 
 def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float, solver: str) -> list[float]:
     """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
-    engine = model.built()
-    before, engine.config = engine.config, replace(engine.config, solver=solver)
-    try:
+    with model.override(solver=solver):
         residual, _ = traced(model, images, iterations)
-    finally:
-        engine.config = before
     return [float(share) for share in (residual <= tolerance).all(1).double().mean(1)]
 
 

@@ -83,7 +83,15 @@ def build(
         if path.exists():
             return
         if not (draft / PLAN).exists():
-            _plan(path, draft, *read(views[0], images[:1]), len(views), len(images), model.built().seen, limit_gb)
+            _plan(
+                path,
+                draft,
+                *read(views[0], images[:1]),
+                len(views),
+                len(images),
+                model.require_built().exchange.outputs,
+                limit_gb,
+            )
     blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
     for patient in (False, True):  # first what is free; then what others have claimed, should they not finish it
         for number, (start, stop) in enumerate(blocks):
@@ -115,7 +123,7 @@ def _read(model: ResonantModel, x: Tensor) -> tuple[dict[str, Tensor], tuple[int
     """What a cache holds of a batch, by name, and the grid."""
     anchors = model.read(x.to(next(model.backbone.parameters()).device))
     parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
-    for tap, own in zip(model.built().seen, anchors.seen, strict=True):
+    for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True):
         held = (len(anchors.grid) == 1 or tuple(own.shape[2:]) == anchors.grid) and not model.config.token_pool
         parts |= {} if held else {f"seen_{tap}": own}
     return {name: part.float().cpu() for name, part in parts.items()}, anchors.grid

@@ -62,7 +62,11 @@ class FeatureCache:
 def cache_key(model: ResonantModel, **parts: object) -> str:
     """A name for a cache made from everything its content depends on: what the model reads, and the `parts`."""
     parts |= {"taps": model.paths, "grid": model.config.grid}
-    parts |= {"token_pool": model.config.token_pool, "causal": model.built().causal, "seen": model.built().seen}
+    parts |= {
+        "token_pool": model.config.token_pool,
+        "causal": model.require_built().causal,
+        "seen": model.require_built().exchange.outputs,
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

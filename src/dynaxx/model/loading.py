@@ -1,0 +1,47 @@
+"""A new adapter, or one read from a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dynaxx.backbone import Call, as_call, resolve, stated_input
+from dynaxx.config import ResonanceConfig
+from dynaxx.errors import ResonanceError
+from dynaxx.model.adapter import Adapter
+from dynaxx.model.saving import read
+
+
+def new_adapter(
+    backbone: nn.Module, layers: Sequence[int | str] | str, config: ResonanceConfig, example_input: Any
+) -> tuple[Adapter, Call | None]:
+    """A new adapter and the call to build it on: the example, else the input that the model states, else None.
+
+    Raises:
+        ResonanceError: a layer that does not exist, or the mode of a loop that has been solved.
+    """
+    if config.mode == "folded":
+        raise ResonanceError("mode='folded': there is nothing to fold yet; give mode='explicit', train, then fold()")
+    call = None if example_input is None else as_call(example_input)
+    if call is None and (stated := stated_input(backbone)) is not None:
+        call = as_call(stated)
+    return Adapter(backbone, resolve(backbone, layers), config), call
+
+
+def read_adapter(backbone: nn.Module, directory: str | Path) -> Adapter:
+    """The adapter that `save_pretrained` wrote to `directory`.
+
+    Raises:
+        ResonanceError: a missing, damaged or foreign file, or layers that do not fit it.
+    """
+    description, tensors = read(Path(directory))
+    where = f"directory={str(directory)!r}"
+    try:
+        config = ResonanceConfig(**description["config"])
+        taps = [tap["path"] for tap in description["taps"]]
+        adapter = Adapter(backbone, resolve(backbone, taps), config)
+        adapter.load(description, tensors, next(backbone.parameters(), None), where)
+    except (TypeError, KeyError) as error:
+        raise ResonanceError(f"{where}: its description does not fit this version ({error})") from None
+    return adapter

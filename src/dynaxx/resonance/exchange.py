@@ -1,0 +1,123 @@
+"""The formula in message space: taps are read into messages, messages change each other and are written to the taps.
+
+    read       p_lk = V_lkᵀ y_k⁰ + b_lk
+    message    F_lk(c) = g_lk φ(p_lk + (G c)_lk),    G_(lk)(kj) = α s V_lkᵀ U_kj
+    write      Δ_l = s σ_l Σ_k U_lk c_lk
+
+The dynamics iterate c ← (1-λ) c + λ F(c). Substituting y_k into the message gives G, so no full activation is touched
+in between: an iteration costs O(r²) per position instead of O(C r). `reference` computes the same on full activations.
+
+Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into a tap.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.config import ResonanceConfig
+from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
+from dynaxx.resonance.anchors import Tap
+from dynaxx.resonance.bottleneck import Bottleneck
+from dynaxx.resonance.couplings import Couplings, live_pairs
+from dynaxx.resonance.gates import G_MAX
+from dynaxx.resonance.standardise import Standardise
+
+
+class Exchange(nn.Module):
+    """Couplings, bottleneck, statistics and strength over `taps` of known shape, given in depth order.
+
+    Attributes:
+        outputs: numbers of the taps that the rest of the network reads; the last tap is always one.
+        targets: numbers of the taps that receive messages.
+        gain: α.
+    """
+
+    strength: Tensor
+
+    def __init__(self, taps: Sequence[Tap], config: ResonanceConfig) -> None:
+        super().__init__()
+        self.names = tuple(tap.path for tap in taps)
+        self.channels = [tap.channels for tap in taps]
+        self.tokens, self.gain, self.g_max = taps[0].tokens, config.feedback, G_MAX[config.gate]
+        self.prefix = 0 if config.token_pool else taps[0].prefix
+        self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
+        # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
+        immediate = config.dynamics == "reentrant" and config.order == "gauss_seidel"
+        pairs = live_pairs(len(taps), config.T, range(len(taps)) if immediate else self.outputs)
+        self.statistics = Standardise(self.channels)
+        self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
+        self.targets = self.couplings.targets
+        channels = len(self.couplings.b)
+        self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.tokens, self.prefix)
+        self.certificate: Certificate | None = None
+        if config.stability == "certified":
+            self.certificate = Certificate(*self.couplings.dependences(), config.kappa_max)
+            self.register_buffer("returns", self._returns(), persistent=False)
+        self.register_buffer("strength", torch.tensor(float(config.strength)))
+
+    def standardise(self, pooled: Sequence[Tensor]) -> list[Tensor]:
+        """y_k⁰ of every tap, (B, P, C_k)."""
+        return [self.statistics(x_BPC, tap) for tap, x_BPC in enumerate(pooled)]
+
+    def read(self, y_BPC: list[Tensor]) -> Tensor:
+        """p of every coupling, (B, P, R)."""
+        return self.couplings.project(y_BPC)
+
+    def write(self, c_BPR: Tensor, tap: int) -> Tensor:
+        """Δ_l of l = `tap` on the grid, (B, P, C_l)."""
+        return self.expand(self.couplings.incoming(c_BPR, tap), self.couplings.writer(tap), tap)
+
+    def expand(self, c_BPS: Tensor, U_SC: Tensor, tap: int) -> Tensor:
+        """s σ_l c U, (B, P, C_l), in the memory layout of the tap: a map's positions lie side by side."""
+        U_SC = self.strength * self.statistics.std(tap) * U_SC
+        if self.tokens:
+            return c_BPS @ U_SC
+        return (U_SC.T @ c_BPS.flatten(0, 1).T).unflatten(1, c_BPS.shape[:2]).permute(1, 2, 0)
+
+    # ---- feedback and its bound -------------------------------------------------------------------------------------
+
+    def feedback(self) -> Tensor:
+        """Gᵀ in the form of `Couplings.assemble`, scaled down where the loop is certified."""
+        Gt = self.couplings.feedback(self.gain * self.strength)
+        if self.certificate is None:
+            return Gt
+        gain, share = self.certificate(self.couplings.dense(Gt), self._lipschitz())
+        return Gt * torch.where(self.get_buffer("returns"), gain * share, gain)
+
+    @torch.no_grad()
+    def update_certificate(self) -> None:
+        """Bring the certificate up to the present parameters, for passes without gradients."""
+        if self.certificate is not None:
+            Gt = self.couplings.feedback(self.gain * self.strength)
+            self.certificate.update(self.couplings.dense(Gt), self._lipschitz())
+
+    def stability(self, damping: float) -> Stability:
+        """κ of the anchored loop for the present parameters."""
+        Gt_RR = self.couplings.dense(self.feedback())
+        return stability_of(Gt_RR, self._lipschitz(), damping, self.couplings.rank)
+
+    def fold(self, config: ResonanceConfig) -> Tensor:
+        """K (R, ΣC): from p to Σ_k U_lk c_lk of the output taps, side by side, at a linear loop's fixed point."""
+        couplings = self.couplings
+        eye_RR = torch.eye(len(couplings.b), dtype=couplings.b.dtype, device=couplings.b.device)
+        U_RC = torch.cat([couplings.incoming(eye_RR, tap) @ couplings.writer(tap) for tap in self.outputs], dim=1)
+        return fold(couplings.dense(self.feedback()), U_RC, config)
+
+    def _lipschitz(self) -> Tensor | float:
+        return self.g_max * self.phi.lipschitz()
+
+    def _returns(self) -> Tensor:
+        """Whether an entry of Gᵀ belongs to the return leg, in the form of `feedback`."""
+        couplings = self.couplings
+        back = [pair.target < pair.source for pair in couplings.pairs]
+        back_R = torch.tensor(back).repeat_interleave(couplings.rank)
+        rows = [~couplings.incoming(back_R, tap) for tap in range(len(self.channels))]
+        return couplings.assemble(
+            [row_S[:, None] & back_R[part] for row_S, part in zip(rows, couplings.out_of, strict=True)]
+        )
+
+
+def gated(message: Tensor, gate: Tensor | None) -> Tensor:
+    """g · message, or the message itself without a gate."""
+    return message if gate is None else gate * message
