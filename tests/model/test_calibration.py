@@ -5,6 +5,7 @@ import torch
 from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceError, wrap_with_resonance
+from dynaxx.resonance import Pair
 
 
 def model_with(scale: float, **options):
@@ -34,7 +35,7 @@ def test_samples_that_stop_on_purpose_are_not_taken_for_a_loop_that_never_settle
     plain, stopping = model_with(0.02, T=2, damping=0.5), model_with(0.02, T=2, damping=0.5, tolerance=0.3)
     stopping.load_state_dict(plain.state_dict())
     assert torch.equal(stopping.calibrate(batches()).residual, plain.calibrate(batches()).residual)
-    assert stopping.config.tolerance == stopping.resonator.config.tolerance == 0.3
+    assert stopping.config.tolerance == 0.3
 
 
 def test_a_slow_loop_gets_the_iterations_it_needs():
@@ -70,8 +71,7 @@ def test_a_cut_that_costs_accuracy_is_undone_and_said():
 def test_over_coupling_names_the_coupling_that_does_the_harm():
     model = model_with(0.0, T=3)
     loader = [(x, model(x).argmax(1)) for x in batches(labelled=False)]  # the bare backbone is right everywhere
-    harmful = next(n for n, p in enumerate(model.resonator.exchange.couplings.pairs) if p == (2, 0))
-    torch.nn.init.normal_(model.resonator.exchange.couplings.U[harmful], std=20.0)
+    torch.nn.init.normal_(model.resonator.exchange.couplings.of(Pair(2, 0))[1], std=20.0)
     report = model.calibrate(loader, baseline_accuracy=1.0)
     assert report.over_coupled
     assert next(iter(report.ablation)) == ("late", "early")

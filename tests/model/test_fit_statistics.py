@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynaxx import ResonanceError
+from dynaxx.backbone import moments
 from dynaxx.resonance.standardise import Standardise
 
 
@@ -20,7 +21,7 @@ def test_equals_torch_over_all_samples_and_positions(seed, sizes, shift):
         [torch.randn(n, 6, 3, dtype=torch.float64) + shift, torch.randn(n, 6, 2, dtype=torch.float64)] for n in sizes
     ]
     statistics = Standardise([3, 2]).double()
-    statistics.fit(batches)
+    statistics.set(moments(batches))
     for tap in (0, 1):
         joined = torch.cat([batch[tap] for batch in batches]).flatten(0, 1)
         assert torch.allclose(statistics.mean(tap), joined.mean(0))
@@ -34,16 +35,16 @@ def test_non_finite_samples_are_left_out_in_all_taps():
     bad = [good[0].clone(), good[1].clone()]
     bad[0][2, 0, 0] = float("nan")
     one, other = Standardise([3, 2]), Standardise([3, 2])
-    one.fit([bad])
-    other.fit([[part[[0, 1, 3]] for part in good]])
+    one.set(moments([bad]))
+    other.set(moments([[part[[0, 1, 3]] for part in good]]))
     assert torch.equal(one.mean(1), other.mean(1))
     with pytest.raises(ResonanceError, match="no finite sample"):
-        one.fit([[part * float("nan") for part in good]])
+        one.set(moments([[part * float("nan") for part in good]]))
 
 
 def test_a_channel_that_never_varies_is_centred_and_not_blown_up():
     statistics = Standardise([2])
-    statistics.fit([[torch.tensor([7.0, 0.0]).expand(5, 6, 2)]])
+    statistics.set(moments([[torch.tensor([7.0, 0.0]).expand(5, 6, 2)]]))
     assert torch.equal(statistics.std(0), torch.ones(2))
     assert torch.equal(statistics(torch.tensor([[[7.0, 0.0]]]), 0), torch.zeros(1, 1, 2))
 
@@ -52,7 +53,7 @@ def test_a_channel_that_never_varies_has_the_scale_of_its_tap():
     torch.manual_seed(0)
     anchors = torch.randn(400, 9, 3) * torch.tensor([1e-3, 2e-3, 0.0])
     statistics = Standardise([3])
-    statistics.fit([[anchors]])
+    statistics.set(moments([[anchors]]))
     usual = anchors[:, :, :2].flatten(0, 1).std(0, correction=0)
     assert torch.allclose(statistics.std(0)[:2], usual, rtol=1e-4)
     assert torch.allclose(statistics.std(0)[2], usual.square().mean().sqrt(), rtol=1e-4)

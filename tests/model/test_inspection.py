@@ -20,15 +20,13 @@ def test_every_tap_agrees_with_full_channel_states(net) -> None:
     model = trained_like(wrap_with_resonance(net, PLAIN_TAPS, T=3, rank=2, example_input=x))
     with torch.no_grad():
         before = model(x)
-        with model.disabled(), capture(net, list(model.paths), None, [True] * len(PLAIN_TAPS)) as seen:
+        with model.disabled(), capture(net, list(model.paths), copy=[True] * len(PLAIN_TAPS)) as seen:
             net(x)
         states = tap_states(model, x)
         anchors = [seen[path] for path in model.paths]
-        engine = model.resonator
-        own, engine.seen = engine.seen, engine.receivers()
-        expected, _ = resonate(engine, anchors, tuple(anchors[-1].shape[2:]), 3)
-        engine.seen = own
-    assert len(own) < len(states) == len(PLAIN_TAPS)  # taps that the output does not read are told of, too
+        exchange = model.resonator.exchange
+        expected, _ = resonate(model.resonator, model.config, anchors, tuple(anchors[-1].shape[2:]), exchange.targets)
+    assert len(exchange.outputs) < len(states) == len(PLAIN_TAPS)  # taps that the output does not read are told of, too
     for state, anchor, agreed in zip(states, anchors, expected, strict=True):
         pool = torch.nn.functional.adaptive_avg_pool2d
         for got, full in ((state.before, anchor), (state.after, agreed)):

@@ -70,7 +70,7 @@ def test_a_student_added_later_travels_too(tmp_path):
 def test_nothing_of_the_backbone_and_no_pickle_is_written(tmp_path):
     saved(tmp_path, num_classes=4)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
-    assert {name.split(".")[0] for name in load_file(weights(tmp_path))} == {"engine", "head"}
+    assert {name.split(".")[0] for name in load_file(weights(tmp_path))} == {"resonator", "head"}
 
 
 def test_saving_again_replaces_and_leaves_strangers_alone(tmp_path):
@@ -160,12 +160,13 @@ def test_tensors_that_do_not_fit_the_description_are_named(tmp_path):
     model = saved(tmp_path)
     path = weights(tmp_path)
     tensors = load_file(path)
-    tensors["resonator.couplings.b"] = tensors["resonator.couplings.b"][:-1].clone()
+    name = "resonator.exchange.couplings.b"
+    tensors[name] = tensors[name][:-1].clone()
     save_file(tensors, path)
     description = json.loads((tmp_path / "resonance.json").read_text())
     description["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (tmp_path / "resonance.json").write_text(json.dumps(description))
-    with pytest.raises(ResonanceError, match=r"engine\.couplings\.b"):
+    with pytest.raises(ResonanceError, match=r"resonator\.exchange\.couplings\.b"):
         load_resonance(model.backbone, tmp_path)
 
 

@@ -5,13 +5,16 @@ import torch
 from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceConfig, ResonanceError, load_resonance, wrap_with_resonance
-from dynaxx.resonance import Couplings, live_pairs
+from dynaxx.resonance import live_pairs
+from dynaxx.resonance.couplings import Couplings
 
 
 def test_identity_is_eye_between_taps_of_any_width():
     channels = [3, 7, 5]
     made = Couplings(channels, live_pairs(3, 4, [2]), 2, "identity")
-    for U, V, pair in zip(made.U, made.V, made.pairs, strict=True):
+    torch.nn.init.ones_(made.factor)
+    for pair in made.pairs:
+        V, U, _ = made.of(pair)
         assert torch.equal(U.T @ V.T, torch.eye(channels[pair.target], channels[pair.source]))
 
 

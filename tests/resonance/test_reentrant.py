@@ -38,15 +38,16 @@ class Chain(nn.Module):
 
 def reference(model, net: Chain, x0: list[torch.Tensor], T: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The last tap after T iterations, and its relative residual in each."""
-    engine, lam = model.resonator, model.config.damping
+    resonator, lam = model.resonator, model.config.damping
+    exchange = resonator.exchange
     grid = tuple(x0[-1].shape[2:])
-    c, states, residuals = engine.couplings, [x.clone() for x in x0], []
+    c, states, residuals = exchange.couplings, [x.clone() for x in x0], []
     gates = {}
     for n, pair in enumerate(c.pairs):
-        y = [standard(engine, k, x, grid).flatten(2).mean(2) for k, x in enumerate(x0)]
+        y = [standard(exchange, k, x, grid).flatten(2).mean(2) for k, x in enumerate(x0)]
         g = torch.ones(len(x0[0]), dtype=x0[0].dtype)
-        if engine.gate is not None:
-            g = 2 * torch.sigmoid(torch.cat(y, 1) @ engine.gate.weight[:, n])
+        if resonator.gate is not None:
+            g = 2 * torch.sigmoid(torch.cat(y, 1) @ resonator.gate.weight[:, n])
         gates[pair] = g.view(-1, 1, 1, 1)
 
     def rerun(tap: int, x: list[torch.Tensor]) -> torch.Tensor:
@@ -59,13 +60,15 @@ def reference(model, net: Chain, x0: list[torch.Tensor], T: int) -> tuple[torch.
             out = x0[tap] if tap == 0 else rerun(tap, x)
             for n, pair in enumerate(c.pairs):
                 if pair.target == tap:
-                    h = torch.einsum("bchw,cr->brhw", standard(engine, pair.source, x[pair.source], grid), c.V[n])
+                    h = torch.einsum(
+                        "bchw,cr->brhw", standard(exchange, pair.source, x[pair.source], grid), c.of(pair)[0]
+                    )
                     h = h + c.b[n * c.rank : (n + 1) * c.rank].view(1, -1, 1, 1)
-                    if engine.phi.kernel is not None:
-                        kernel = engine.phi.kernel[n * c.rank : (n + 1) * c.rank]
+                    if exchange.phi.kernel is not None:
+                        kernel = exchange.phi.kernel[n * c.rank : (n + 1) * c.rank]
                         h = h + F.conv2d(h, kernel, padding=1, groups=c.rank)
-                    written = torch.einsum("brhw,rc->bchw", gates[pair] * F.gelu(h), c.U[n])
-                    written = engine.strength * engine.statistics.std(tap).view(1, -1, 1, 1) * written
+                    written = torch.einsum("brhw,rc->bchw", gates[pair] * F.gelu(h), c.of(pair)[1])
+                    written = exchange.strength * exchange.statistics.std(tap).view(1, -1, 1, 1) * written
                     out = out + F.interpolate(written, size=out.shape[2:], mode="nearest")
             new[tap] = out
             if model.config.order == "gauss_seidel":
@@ -81,8 +84,8 @@ def reference(model, net: Chain, x0: list[torch.Tensor], T: int) -> tuple[torch.
     return states[-1], residuals
 
 
-def standard(engine, tap: int, x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    mean, std = (s.view(1, -1, 1, 1) for s in (engine.statistics.mean(tap), engine.statistics.std(tap)))
+def standard(exchange, tap: int, x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    mean, std = (s.view(1, -1, 1, 1) for s in (exchange.statistics.mean(tap), exchange.statistics.std(tap)))
     return (F.adaptive_avg_pool2d(x, grid) - mean) / std
 
 
