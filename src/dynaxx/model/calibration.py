@@ -1,4 +1,7 @@
-"""Calibration on validation data: does the loop settle, does it help, and which coupling is to blame (DESIGN §4.4)."""
+"""Calibration on validation data: does the loop settle, does it help, and which coupling is to blame.
+
+See docs/theory.md#life-cycle.
+"""
 
 from collections.abc import Iterable
 from contextlib import nullcontext

@@ -32,7 +32,7 @@ LIPSCHITZ: dict[str, float] = {
 
 
 class Bottleneck(nn.Module):
-    """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero (DESIGN §2).
+    """φ(h) = act(h + D * h), `D` a depthwise kernel that starts at zero (docs/theory.md#anchored).
 
     On maps `D` is 3x3 with zero padding. On sequences it is 3 wide and causal: a position hears itself and the
     two before it, never one after it; the first `prefix` positions (class tokens) hear and are heard by none.

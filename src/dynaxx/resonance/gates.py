@@ -28,7 +28,7 @@ def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Te
 
 
 class LearnedGate(nn.Module):
-    """g_lk = 2σ(w_lkᵀ pool(y⁰)), one scalar a sample and coupling; `y⁰` all taps' anchors (DESIGN §2).
+    """g_lk = 2σ(w_lkᵀ pool(y⁰)), one scalar a sample and coupling; `y⁰` all taps' anchors (docs/theory.md#gates).
 
     `w = 0` at the start, so every gate opens at exactly 1.
     """

@@ -1,4 +1,4 @@
-"""What a student is taught: to say in one pass where the loop ends (DESIGN §2, implicit).
+"""What a student is taught: to say in one pass where the loop ends (docs/theory.md#implicit).
 
     Σ_l ‖Δ̂_l - Δ_l*‖² / Σ_l ‖Δ_l*‖²,   over the taps l that the output reads, on the grid
 

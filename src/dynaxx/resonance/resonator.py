@@ -1,4 +1,4 @@
-"""From the anchors of all taps to what resonance adds to them: the mathematics of DESIGN §2, put together.
+"""From the anchors of all taps to what resonance adds to them: the mathematics of docs/theory.md, put together.
 
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into taps that the
 output reads, N couplings; Q is 1 or P.

@@ -9,7 +9,7 @@ from dynaxx.errors import ResonanceError
 
 
 class AnchorStatistics(nn.Module):
-    """Per-channel mean μ_l and standard deviation σ_l of each tap's anchor on the grid (DESIGN §2).
+    """Per-channel mean μ_l and standard deviation σ_l of each tap's anchor on the grid (docs/theory.md#anchored).
 
     Until `fit` is called μ = 0 and σ = 1. They are buffers: they travel with the state dict and are never trained.
     """

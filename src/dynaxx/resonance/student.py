@@ -18,7 +18,7 @@ from dynaxx.resonance.bottleneck import Bottleneck, Grid
 
 
 class Student(nn.Module):
-    """Predicts the agreed messages into the taps that the output reads (DESIGN §2, implicit)."""
+    """Predicts the agreed messages into the taps that the output reads (docs/theory.md#implicit)."""
 
     def __init__(
         self,
