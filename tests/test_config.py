@@ -1,5 +1,10 @@
 """Bad options are one clear line; good ones live where they should."""
 
+import ast
+import dataclasses
+import inspect
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +13,7 @@ from support.nets import PLAIN_TAPS, Plain, images
 from torch import nn
 
 from dynaxx import ResonanceConfig, ResonanceError, wrap_with_resonance
+from dynaxx.config import GROUPS
 from dynaxx.resonance import live_pairs
 
 
@@ -140,3 +146,32 @@ def test_every_live_coupling_gets_a_gradient_and_none_is_dead():
         model(images()).square().sum().backward()
         assert all(p.grad.abs().sum() > 0 for p in model.trainable_parameters())
     assert torch.is_grad_enabled()
+
+
+FIELDS = [field.name for field in dataclasses.fields(ResonanceConfig)]
+
+
+def test_each_option_stands_in_exactly_one_group():
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(FIELDS)
+
+
+def test_the_description_of_each_option_begins_with_its_group():
+    (tree,) = ast.parse(inspect.getsource(ResonanceConfig)).body
+    assert isinstance(tree, ast.ClassDef)
+    described = {
+        field.target.id: text.value.value
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+    }
+    assert list(described) == FIELDS
+    for group, names in GROUPS.items():
+        for name in names:
+            assert described[name].startswith(f"{group.capitalize()}. "), name
+
+
+def test_the_guide_has_each_option_in_a_row_of_its_group():
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
+    for group, names in GROUPS.items():
+        section = guide.split(f"### {group.capitalize()}\n")[1].split("\n#")[0]
+        rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        assert sorted(cell.strip(" `") for cell in rows) == sorted(names)

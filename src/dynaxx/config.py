@@ -17,78 +17,110 @@ SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
 STABILITY = ("regularized", "certified", "monitored")
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "measured": (
+        "T",
+        "mode",
+        "dynamics",
+        "rank",
+        "damping",
+        "activation",
+        "depthwise",
+        "gate",
+        "strength",
+        "solver",
+        "tolerance",
+        "stability",
+        "kappa_max",
+        "token_pool",
+        "num_classes",
+        "student_hidden",
+    ),
+    "supported": ("order", "checkpoint", "grid", "causal", "prefix_tokens", "classifier"),
+    "experimental": ("couplings", "feedback", "gradient"),
+}
+"""Options by the evidence for them; docs/guide.md lists the values that stand behind published figures.
+
+`measured`: the default and the other values that docs/guide.md lists stand behind published figures. `supported`: fits
+the loop to a model or a machine; tested, but no figure compares its values. `experimental`: the default stands behind
+all figures; other values are tested to be correct, but no figure says what they are worth.
+"""
+
 
 @dataclass(frozen=True)
 class ResonanceConfig:
     """Options of both dynamics. Every field is checked when the object is made.
+
+    The description of each field begins with its group in `GROUPS`: measured, supported or experimental.
 
     Raises:
         ResonanceError: a field is out of its range; the line names the field, its value and what would do.
     """
 
     T: int = 5
-    """Iterations of the loop, at least 1."""
+    """Measured. Iterations of the loop, at least 1."""
     mode: str = "explicit"
-    """`explicit` runs the loop; `implicit` lets the student predict its end; `hybrid` runs the loop in training, where
-    it teaches the student as it goes, and is implicit in inference; `folded` has solved a linear loop once."""
+    """Measured. `explicit` runs the loop. `implicit` predicts its end in one pass, by the student. `hybrid` is
+    explicit in training, where it also trains the student, and implicit in inference. `folded`: a linear loop, solved
+    once."""
     dynamics: str = "anchored"
-    """`anchored`: the taps' anchors stay and only messages move. `reentrant`: the backbone's segments between the taps
-    are run again in every iteration; the backbone has to be traceable by torch.fx."""
+    """Measured. `anchored`: the taps' anchors are fixed and only messages change. `reentrant`: every iteration runs the
+    backbone's segments between the taps again; torch.fx must be able to trace the backbone."""
     order: str = "gauss_seidel"
-    """Of a reentrant sweep: `gauss_seidel` reads what earlier taps have just become, `jacobi` what they were."""
+    """Supported. Order of a reentrant iteration: `gauss_seidel` reads the new states of earlier taps, `jacobi` the old
+    ones."""
     rank: int = 32
-    """Channels `r` of each message."""
+    """Measured. Channels `r` of each message."""
     damping: float = 0.9
-    """λ in (0, 1]: the share of the new message in each step."""
+    """Measured. λ in (0, 1]: the weight of the new message in each step."""
     activation: str = "gelu"
-    """Nonlinearity of the bottleneck φ; `identity` makes the whole loop one linear map."""
+    """Measured. Nonlinearity of the bottleneck φ; `identity` makes the whole loop one linear map."""
     depthwise: bool | None = None
-    """Whether φ has a depthwise step `D` (3x3 on maps; on token sequences 1-D, 3 wide and causal). It is learned:
-    `None` becomes True for learned couplings and False for fixed ones."""
+    """Measured. Whether φ has a learned depthwise convolution `D` (3x3 on maps; 1-D, 3 wide and causal on token
+    sequences). `None` becomes True for learned couplings and False for fixed ones."""
     couplings: str = "learned"
-    """`learned`; or fixed, for data sets too small to learn them on: `identity` (eye(C_l, C_k), of its own rank) or
-    `random`. Fixed ones train nothing but a factor each."""
+    """Experimental. `learned`; or fixed, for data sets too small to learn them: `identity` (eye(C_l, C_k), of its own
+    rank) or `random`. Of a fixed coupling only one factor is trained."""
     gate: str = "none"
-    """`none`; or one gate in (0, 2) a coupling and sample: `learned` from the pooled anchors, or driven by the
-    `mutual_information` that a critic sees between the two taps."""
+    """Measured. `none`; or one factor in (0, 2) per coupling and sample: `learned` from the pooled anchors, or computed
+    from the `mutual_information` of the two taps, which a critic estimates."""
     strength: float = 1.0
-    """`s`, what training warms up to."""
+    """Measured. `s`, the value at which the warm-up of training ends."""
     feedback: float = 1.0
-    """`α`, the gain with which messages feed back into the states that other messages read."""
+    """Experimental. `α`, the gain with which messages feed back into the states that other messages read."""
     solver: str = "picard"
-    """`picard` takes damped steps; `anderson` mixes the last few, for loops that settle slowly."""
+    """Measured. `picard` takes damped steps; `anderson` combines the last few, for loops that converge slowly."""
     tolerance: float | None = None
-    """Relative residual at which a sample stops iterating, each at its own time and after `T` at most; `None` runs all
-    `T` iterations."""
+    """Measured. Relative residual at which a sample stops iterating, independently of the others and after at most `T`
+    iterations; `None` runs all `T`."""
     gradient: str = "unrolled"
-    """`unrolled` differentiates through the iterations; `implicit` through the fixed point they reach, in the memory of
-    one iteration."""
+    """Experimental. `unrolled` differentiates through the iterations; `implicit` differentiates at the fixed point,
+    with the memory of one iteration."""
     checkpoint: bool = False
-    """Whether training forgets what an iteration computed and computes it again in the backward pass: memory for T
-    messages instead of T iterations."""
+    """Supported. Whether the backward pass recomputes each iteration: training then stores T messages instead of T
+    iterations."""
     stability: str = "regularized"
-    """`regularized`: training adds the residual to its loss, so that the loop learns to settle. `certified`: the
-    feedback that closes a circle is cut in every step until κ ≤ `kappa_max`, so that it must; see `certificate`.
-    `monitored`: nothing is done; calibration tells."""
+    """Measured. `regularized`: training adds the residual to its loss. `certified`: in every step the feedback that
+    closes a cycle is scaled down until κ ≤ `kappa_max`. `monitored`: training does nothing; calibration reports."""
     kappa_max: float = 0.95
-    """The bound that `certified` keeps, in (0, 1)."""
+    """Measured. The bound that `certified` keeps, in (0, 1)."""
     grid: tuple[int, int] | None = None
-    """Height and width on which messages live; `None` is the last tap's own resolution. Maps only."""
+    """Supported. Height and width of the grid of messages; `None` is the last tap's own resolution. Maps only."""
     token_pool: bool = False
-    """Whether token sequences exchange messages about their mean, and every token hears the same, instead of each token
-    by itself; in causal models the running mean. Token taps only."""
+    """Measured. Whether messages are about the mean of all tokens, the same for every token, instead of about each
+    token; in causal models about the running mean. Token taps only."""
     causal: bool | None = None
-    """Whether no token may hear a later one, in pooling and gates as in the depthwise step; `None` tries it out on the
-    example input. Token taps only."""
+    """Supported. Whether pooling, gates and the depthwise convolution read earlier tokens alone; `None` tries it out on
+    the example input. Token taps only."""
     prefix_tokens: int | None = None
-    """Tokens in front of a sequence that stand for no place (class, registers), which the depthwise step leaves out;
-    `None` counts those that the model is seen to have."""
+    """Supported. Number of leading tokens without a position (class, distillation, registers), which the depthwise
+    convolution skips; `None` counts them from the backbone's parameters."""
     num_classes: int | None = None
-    """Outputs of a new linear head; `None` keeps the backbone's."""
+    """Measured. Outputs of a new linear head; `None` keeps the backbone's head."""
     classifier: str | None = None
-    """Path of the linear module that a new head replaces; `None` finds the backbone's last one."""
+    """Supported. Path of the linear module that a new head replaces; `None` finds the backbone's last one."""
     student_hidden: int = 64
-    """Hidden channels of the gating network of the implicit mode."""
+    """Measured. Hidden channels of the student, the gating network of the implicit mode."""
 
     def __post_init__(self) -> None:
         _whole("T", self.T, 1)

@@ -63,7 +63,7 @@ def advise(
         layers: see `gather`.
         most: images that are looked at.
         latency_budget: what explicit may add to the backbone's cost, as a share.
-        minimum_relative_gain: of accuracy, below which an arm is not adopted (DESIGN §6).
+        minimum_relative_gain: of accuracy, below which an arm is not adopted (docs/pipeline.md#the-decision).
 
     Raises:
         ResonanceError: see `gather`.

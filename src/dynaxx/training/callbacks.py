@@ -10,7 +10,7 @@ from torch import Tensor
 from dynaxx.training.resonance_module import ResonanceModule
 
 START = 0.01
-"""The strength that the warm-up starts from (DESIGN §2)."""
+"""The strength that the warm-up starts from (docs/theory.md#anchored)."""
 
 
 class StrengthWarmup(Callback):
@@ -36,7 +36,9 @@ class StrengthWarmup(Callback):
 
 
 class ResidualGuard(Callback):
-    """Cuts the strength when the validation residual has grown over an epoch and is large (DESIGN §4, step 3).
+    """Cuts the strength when the validation residual has grown over an epoch and is large.
+
+    See docs/theory.md#life-cycle.
 
     Args:
         cut: factor of each cut.

@@ -1,4 +1,4 @@
-"""Distillation: the gating network learns to predict in one pass where the loop settles (DESIGN §2, implicit)."""
+"""Distillation: the gating network learns to predict in one pass where the loop settles (docs/theory.md#implicit)."""
 
 import torch
 import torch.nn.functional as F

@@ -13,7 +13,9 @@ from dynaxx import Anchors, ResonanceOutput, ResonantModel
 
 
 class ResonanceModule(pl.LightningModule):
-    """Cross-entropy plus, where the loop runs, the residual penalty that teaches it to settle (DESIGN §2, stability).
+    """Cross-entropy plus, where the loop runs, the residual penalty that teaches it to settle.
+
+    See docs/theory.md#stability.
 
         loss = CE(logits, y) + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
 
