@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from dynaxx.data import load_prepared
 from dynaxx.files import write_text
 from dynaxx.selection.evidence import gather as look_at
-from dynaxx.selection.expected_gain import PAIRS, Pair, left_out
+from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
 from dynaxx.training.pretrained import load_backbone
 from experiments.analysis.findings import find
 from experiments.predictions import answered, gather, read_scores
@@ -28,7 +28,7 @@ from pipelines.common.source import open_source
 IMAGES = 500
 
 
-def measured(root: Path) -> list[Pair]:
+def measured(root: Path) -> list[MeasuredPair]:
     """The pairs of all worlds in one root that are complete."""
     params = OmegaConf.load(root.parents[1] / "params.yaml")
     labels = torch.as_tensor(open_source(params.data).test().labels, dtype=torch.uint8)
@@ -41,9 +41,9 @@ def measured(root: Path) -> list[Pair]:
             continue
         prepared = load_prepared(world / "prepare")
         backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
-        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
+        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, max_images=IMAGES)
         name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
-        pairs.append(Pair(name, seen.share_left, seen.probe_gain, gains))
+        pairs.append(MeasuredPair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)
     return pairs
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     errors = [
         {"pair": pair.name, "measured": pair.gains["baseline"], **asdict(found)}
-        for pair, found in zip(pairs, left_out(pairs), strict=True)
+        for pair, found in zip(pairs, leave_one_out(pairs), strict=True)
     ]
     content = {"images": IMAGES, "pairs": [asdict(pair) for pair in pairs], "left_out": errors}
     content["held_out"] = [asdict(pair) for pair in found if pair not in pairs]

@@ -55,7 +55,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
         prepared.task(),
         backbone.mean,
         backbone.std,
-        most=images,
+        max_images=images,
         latency_budget=options.evaluate.latency_budget,
         minimum_relative_gain=options.evaluate.minimum_relative_gain,
         seed=seed,

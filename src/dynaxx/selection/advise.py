@@ -9,12 +9,12 @@ from torch import nn
 from dynaxx import ResonanceConfig
 from dynaxx.data import LabelledImages
 from dynaxx.selection.evidence import Evidence, gather
-from dynaxx.selection.expected_gain import Expectation, Pair, expect, read_pairs
+from dynaxx.selection.expected_gain import Expectation, MeasuredPair, expect, read_pairs
 from dynaxx.selection.overhead import overhead
 
-NEWS = 0.9
+DIVERSE_BELOW = 0.9
 """Redundancy below which a layer counts as diverse."""
-FINE = 0.1
+FINE_ABOVE = 0.1
 """Share of the label's information that the last layer leaves, above which a task counts as finer than its features."""
 
 
@@ -49,7 +49,7 @@ def advise(
     std: Sequence[float],
     *,
     layers: str | Sequence[int | str] = "auto",
-    most: int = 500,
+    max_images: int = 500,
     latency_budget: float = 0.2,
     minimum_relative_gain: float = 0.02,
     seed: int = 0,
@@ -61,14 +61,14 @@ def advise(
         images: labelled, of the task, a few hundred; the backbone must not have been trained on them.
         mean, std: of the normalisation, a channel.
         layers: see `gather`.
-        most: images that are looked at.
+        max_images: images that are looked at.
         latency_budget: what explicit may add to the backbone's cost, as a share.
         minimum_relative_gain: of accuracy, below which an arm is not adopted (DESIGN §6).
 
     Raises:
         ResonanceError: see `gather`.
     """
-    evidence = gather(backbone, images, mean, std, layers=layers, most=most, seed=seed)
+    evidence = gather(backbone, images, mean, std, layers=layers, max_images=max_images, seed=seed)
     example = torch.zeros(1, *images.images.shape[1:])
     count = len(evidence.taps)
     three = sorted({0, count // 2, count - 1})
@@ -78,7 +78,7 @@ def advise(
 
 
 def judge(
-    evidence: Evidence, pairs: list[Pair], cost: float, latency_budget: float, minimum_relative_gain: float
+    evidence: Evidence, pairs: list[MeasuredPair], cost: float, latency_budget: float, minimum_relative_gain: float
 ) -> Advice:
     """From evidence and pairs to advice.
 
@@ -87,24 +87,24 @@ def judge(
     """
     expected = expect(evidence, "baseline", pairs)
     interval = f"[{expected.low:+.1f}, {expected.high:+.1f}]"
-    told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
+    gain_text = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
     left = f"the last layer leaves {evidence.information_left:.2f} of {evidence.entropy:.2f} bits about the label"
-    asked = 100 * minimum_relative_gain * evidence.last_accuracy
-    if expected.estimate < asked:
-        verdict, reason = "no", f"{told}: {left}"
+    required = 100 * minimum_relative_gain * evidence.last_accuracy
+    if expected.estimate < required:
+        verdict, reason = "no", f"{gain_text}: {left}"
     elif expected.low > 0:
-        verdict, reason = "yes", f"{told}: {left}"
+        verdict, reason = "yes", f"{gain_text}: {left}"
     else:
-        verdict, reason = "unclear", f"{told}, which includes nothing: {left}; label more images and ask again"
+        verdict, reason = "unclear", f"{gain_text}, which includes nothing: {left}; label more images and ask again"
     rivals = {rival: expect(evidence, rival, pairs) for rival in ("direct", "concat_probe") if verdict != "no"}
-    as_good = [rival for rival, over in rivals.items() if over.high < asked]
-    unknown = {rival: over for rival, over in rivals.items() if over.low <= 0 and over.high >= asked}
+    as_good = [rival for rival, over in rivals.items() if over.high < required]
+    unknown = {rival: over for rival, over in rivals.items() if over.low <= 0 and over.high >= required}
     return Advice(verdict, reason, expected, as_good, unknown, _checklist(evidence, cost, latency_budget), evidence)
 
 
 def _checklist(evidence: Evidence, cost: float, budget: float) -> dict[str, str]:
-    fine = evidence.share_left >= FINE
-    diverse = len(evidence.taps) >= 3 and evidence.redundancy < NEWS
+    fine = evidence.share_left >= FINE_ABOVE
+    diverse = len(evidence.taps) >= 3 and evidence.redundancy < DIVERSE_BELOW
     return {
         "finer than what the last layer separates?": f"{_yes(fine)}: {100 * evidence.share_left:.0f} % of the "
         "label's information is not in it",

@@ -13,10 +13,10 @@ from dynaxx.backbone.layers import resolve
 from dynaxx.data import LabelledImages, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
-from dynaxx.selection.scores import CKA_SAMPLES, mutual_information, predicted
+from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_information
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
-FEWEST = 100
+MIN_IMAGES = 100
 """Images below which nothing can be told."""
 
 
@@ -61,7 +61,7 @@ def gather(
     std: Sequence[float],
     *,
     layers: str | Sequence[int | str] = "auto",
-    most: int = 500,
+    max_images: int = 500,
     folds: int = 5,
     seed: int = 0,
 ) -> Evidence:
@@ -76,23 +76,23 @@ def gather(
     Raises:
         ResonanceError: too few images or classes, or layers that do not exist.
     """
-    if len(images) > most:
-        part, _ = stratified_halves(images.labels, most / len(images), seed)
+    if len(images) > max_images:
+        part, _ = stratified_halves(images.labels, max_images / len(images), seed)
         images = images.subset(part)
     counts = images.labels.bincount()
     counts = counts[counts > 0]
-    if len(images) < FEWEST or len(counts) < 2 or int(counts.min()) < folds:
+    if len(images) < MIN_IMAGES or len(counts) < 2 or int(counts.min()) < folds:
         raise ResonanceError(
             f"images: {len(images)} of {len(counts)} classes, {int(counts.min()) if len(counts) else 0} of the rarest; "
-            f"give at least {FEWEST}, of two classes or more, and {folds} of each"
+            f"give at least {MIN_IMAGES}, of two classes or more, and {folds} of each"
         )
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
     features = pooled_features(backbone, paths, classifier, images.images, mean, std)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
-    alone = predicted(last, y, folds, seed)
-    joined = predicted(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)
+    alone = cross_validated(last, y, folds, seed)
+    joined = cross_validated(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)
     gain = _correct(joined, y) - _correct(alone, y)
     prior = float(torch.distributions.Categorical(y.bincount().double()).entropy() / np.log(2))
     return Evidence(

@@ -29,7 +29,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MeasuredPair:
     """One backbone and task on which both were measured.
 
     Attributes:
@@ -44,12 +44,12 @@ class Pair:
     gains: dict[str, float]
 
 
-def read_pairs(path: Path = PAIRS) -> list[Pair]:
+def read_pairs(path: Path = PAIRS) -> list[MeasuredPair]:
     """The pairs that `python -m experiments.tasks.advice` wrote."""
-    return [Pair(**pair) for pair in json.loads(path.read_text())["pairs"]]
+    return [MeasuredPair(**pair) for pair in json.loads(path.read_text())["pairs"]]
 
 
-def expect(evidence: Evidence | Pair, over: str, pairs: list[Pair]) -> Expectation:
+def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPair]) -> Expectation:
     """What explicit is expected to gain over the arm `over`, with a prediction interval (statsmodels' OLS)."""
     if over != "baseline":
         # whether a rival does as well does not follow from the evidence; what the pairs share is their mean
@@ -57,7 +57,7 @@ def expect(evidence: Evidence | Pair, over: str, pairs: list[Pair]) -> Expectati
     return _predict(_design(pairs), [p.gains[over] for p in pairs], _design([evidence]))
 
 
-def left_out(pairs: list[Pair]) -> list[Expectation]:
+def leave_one_out(pairs: list[MeasuredPair]) -> list[Expectation]:
     """Of each pair what would have been expected of it, had it not been among those calibrated on."""
     return [expect(pair, "baseline", [p for p in pairs if p is not pair]) for pair in pairs]
 
@@ -66,8 +66,8 @@ def _design(pairs: Any) -> np.ndarray:
     return np.array([[1.0, *(getattr(pair, feature) for feature in FEATURES)] for pair in pairs])
 
 
-def _predict(design: np.ndarray, gains: list[float], asked: np.ndarray) -> Expectation:
+def _predict(design: np.ndarray, gains: list[float], new_design: np.ndarray) -> Expectation:
     from statsmodels.api import OLS
 
-    found = OLS(np.array(gains), design).fit().get_prediction(asked).summary_frame(alpha=1 - CONFIDENCE).iloc[0]
+    found = OLS(np.array(gains), design).fit().get_prediction(new_design).summary_frame(alpha=1 - CONFIDENCE).iloc[0]
     return Expectation(float(found["mean"]), float(found["obs_ci_lower"]), float(found["obs_ci_upper"]))

@@ -36,9 +36,9 @@ class Score:
 
 def score(tap: str, features: Tensor, last: Tensor, labels: Tensor, *, folds: int, seed: int, overhead: float) -> Score:
     """Score one candidate from pooled features (N, C), those of the last layer (N, F) and labels (N,)."""
-    both = predicted(torch.cat([features, last], dim=1), labels, folds, seed)
-    base = predicted(last, labels, folds, seed)
-    alone = predicted(features, labels, folds, seed)
+    both = cross_validated(torch.cat([features, last], dim=1), labels, folds, seed)
+    base = cross_validated(last, labels, folds, seed)
+    alone = cross_validated(features, labels, folds, seed)
     y = labels.numpy()
     difference = (both.argmax(1) == y).astype(float) - (base.argmax(1) == y).astype(float)
     subset = slice(0, CKA_SAMPLES)
@@ -67,7 +67,7 @@ def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(prior + np.log2(np.clip(picked, 1e-12, 1.0)).mean())
 
 
-def predicted(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
+def cross_validated(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
     """Class probabilities (N, classes) of a probe, each sample predicted by a probe that did not see it."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

@@ -66,7 +66,7 @@ def select_layers(
     features = pooled_features(backbone, paths, classifier, images.images, mean, std)
     last = paths[-1]
 
-    def of_pair(path: str) -> dict[str, Any]:
+    def pair_options(path: str) -> dict[str, Any]:
         """The options with a rank that two taps can have, where it is meant for more of them."""
         return options | {
             "rank": min(options.get("rank", ResonanceConfig.rank), features[path].shape[1] + features[last].shape[1])
@@ -80,7 +80,7 @@ def select_layers(
             images.labels,
             folds=folds,
             seed=seed,
-            overhead=0.0 if path == last else overhead(backbone, [path, last], example, of_pair(path)),
+            overhead=0.0 if path == last else overhead(backbone, [path, last], example, pair_options(path)),
         )
         for path in paths
     ]
