@@ -1,4 +1,4 @@
-"""What a few hundred labelled images tell about a backbone, before anything is trained."""
+"""Evidence about a backbone from a few hundred labelled images, before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_informa
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 MIN_IMAGES = 100
-"""Images below which nothing can be told."""
+"""Smallest number of images that gives usable evidence."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Measured on `images` labelled images.
+    """Measurements of a backbone on labelled images.
 
     Attributes:
-        images: how many.
-        classes: of the task.
-        taps: the layers looked at, in depth order.
-        channels: of each.
-        last_accuracy: of a cross-validated probe on what the classifier reads.
-        probe_gain: accuracy of one on all taps and the last layer, minus `last_accuracy`.
-        standard_error: of the gain, over the images (paired).
-        entropy: H(Y) of the labels, bits.
-        information_left: H(Y) minus what the last layer's probe tells about the label, bits.
-        redundancy: smallest debiased linear CKA between a tap and the last layer; 1 is no news.
+        images: number of images.
+        classes: number of classes.
+        taps: module paths of the candidate layers, in depth order.
+        channels: width of each candidate.
+        last_accuracy: accuracy of a cross-validated probe on the classifier's input.
+        probe_gain: accuracy of a probe on all taps and the classifier's input, minus `last_accuracy`.
+        standard_error: standard error of the gain over the images (paired).
+        entropy: entropy H(Y) of the labels, in bits.
+        information_left: H(Y) minus the bits that the last layer's probe explains.
+        redundancy: smallest debiased linear CKA between a tap and the last layer; 1 means no new information.
     """
 
     images: int
@@ -65,13 +65,19 @@ def gather(
     folds: int = 5,
     seed: int = 0,
 ) -> Evidence:
-    """Look at a trained backbone with at most `most` labelled images of the task.
+    """Measure a trained backbone on at most `max_images` labelled images of the task.
+
+    >>> gather(backbone, images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).taps
+    ['layer1', 'layer2', 'layer3', 'layer4']
 
     Args:
-        backbone: in eval mode.
-        images: which the backbone was not trained on.
-        mean, std: of the normalisation, a channel.
-        layers: "auto" takes all that can be coupled, else stage numbers or module paths.
+        backbone: trained network in eval mode.
+        images: labelled images on which the backbone was not trained.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        layers: "auto" for all layers that can be coupled, else stage numbers or module paths.
+        max_images: largest number of images that are evaluated, drawn stratified.
+        folds: number of folds of the cross-validation.
+        seed: seed of the draw and of the folds.
 
     Raises:
         ResonanceError: too few images or classes, or layers that do not exist.

@@ -1,6 +1,6 @@
-"""From evidence to an expected gain: least squares over backbones on which resonance was trained and measured.
+"""The expected gain, from evidence: least squares over backbones on which resonance was trained and measured.
 
-The pairs lie in `advice.json` beside this file; `python -m experiments.tasks.advice` measured them.
+`python -m experiments.tasks.advice` writes these pairs of backbone and task to `advice.json` beside this file.
 """
 
 import json
@@ -14,14 +14,14 @@ from dynaxx.selection.evidence import Evidence
 
 PAIRS = Path(__file__).with_name("advice.json")
 FEATURES = ("share_left", "probe_gain")
-"""What the gain is explained by: the share of the label's information that the last layer leaves, and what a linear
-probe already finds of it elsewhere."""
+"""Regressors of the gain: the information that the last layer lacks, and the part of it that a linear probe finds."""
 CONFIDENCE = 0.8
+"""Confidence level of the prediction intervals."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A difference in accuracy, in points: what is expected, and where four of five new backbones should lie."""
+    """An expected difference in accuracy, in points, with the 80 % prediction interval of a new backbone."""
 
     estimate: float
     low: float
@@ -30,12 +30,12 @@ class Expectation:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """One backbone and task on which both were measured.
+    """One pair of backbone and task on which evidence and gains were measured.
 
     Attributes:
-        name: of the two.
-        share_left, probe_gain: as in `Evidence`, from a few hundred images.
-        gains: explicit's test accuracy minus that of each of "baseline", "direct" and "concat_probe", in points.
+        name: names of the backbone and the task.
+        share_left, probe_gain: fields of `Evidence`, from a few hundred images.
+        gains: test accuracy of explicit minus that of "baseline", "direct" and "concat_probe", in points.
     """
 
     name: str
@@ -45,20 +45,20 @@ class MeasuredPair:
 
 
 def read_pairs(path: Path = PAIRS) -> list[MeasuredPair]:
-    """The pairs that `python -m experiments.tasks.advice` wrote."""
+    """Read the pairs written by `python -m experiments.tasks.advice`."""
     return [MeasuredPair(**pair) for pair in json.loads(path.read_text())["pairs"]]
 
 
 def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPair]) -> Expectation:
-    """What explicit is expected to gain over the arm `over`, with a prediction interval (statsmodels' OLS)."""
+    """Expected gain of explicit over the arm `over`, with a prediction interval (statsmodels' OLS)."""
     if over != "baseline":
-        # whether a rival does as well does not follow from the evidence; what the pairs share is their mean
+        # the evidence does not predict the gain over a rival, so the mean of the pairs is the whole model
         return _predict(np.ones((len(pairs), 1)), [p.gains[over] for p in pairs], np.ones((1, 1)))
     return _predict(_design(pairs), [p.gains[over] for p in pairs], _design([evidence]))
 
 
 def leave_one_out(pairs: list[MeasuredPair]) -> list[Expectation]:
-    """Of each pair what would have been expected of it, had it not been among those calibrated on."""
+    """Expected gain of each pair, from a fit without that pair."""
     return [expect(pair, "baseline", [p for p in pairs if p is not pair]) for pair in pairs]
 
 

@@ -1,4 +1,4 @@
-"""What a candidate tap knows about the label, alone and beside the last layer."""
+"""Scores of a candidate tap: its information about the label, alone and together with the last layer."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from dynaxx.selection.cka import debiased_cka
 
 CKA_SAMPLES = 1000
+"""Largest number of samples in a CKA; its Gram matrices grow quadratically with them."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class Score:
         tap: module path.
         channels: width of the tap.
         probe_gain: cross-validated accuracy of a probe on [tap, last layer] minus that on the last layer alone.
-        standard_error: of the gain, over the samples (paired).
+        standard_error: standard error of the gain over the samples (paired).
         redundancy: debiased linear CKA between tap and last layer.
         mutual_information: bits about the label, H(Y) minus the cross-validated cross-entropy of a probe on the tap.
-        overhead: FLOPs that coupling this tap to the last one adds, as a share of the backbone's.
+        overhead: additional FLOPs of coupling this tap to the last one, as a share of the backbone's.
     """
 
     tap: str
@@ -54,11 +55,14 @@ def score(tap: str, features: Tensor, last: Tensor, labels: Tensor, *, folds: in
 
 
 def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """H(Y) - CE in bits, a lower bound on I(tap; Y): what a probe could make of the tap on unseen samples.
+    """Lower bound on I(tap; Y) in bits: H(Y) - CE, with the cross-entropy of a probe on unseen samples.
+
+    >>> mutual_information(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+    1.0
 
     Args:
-        probabilities: (N, classes) predicted out of fold.
-        labels: (N,).
+        probabilities: out-of-fold predictions (N, classes).
+        labels: class numbers (N,).
     """
     from scipy.stats import entropy
 
@@ -68,7 +72,7 @@ def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def cross_validated(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
-    """Class probabilities (N, classes) of a probe, each sample predicted by a probe that did not see it."""
+    """Out-of-fold class probabilities (N, classes) of a linear probe, by stratified cross-validation."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
