@@ -18,7 +18,7 @@ from dynaxx.data.errors import DataError
 
 AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip")
 
-MOST_VIEWS = 18
+MAX_CACHED_VIEWS = 18
 """Versions of an image that a feature cache may hold; an augmentation of more is drawn from live."""
 
 
@@ -42,7 +42,7 @@ def versions(name: str, image_size: int) -> Tensor:
 def views(name: str, image_size: int) -> list[Callable[[Tensor], Tensor]] | None:
     """All versions that `name` can give, as functions on batches (B, C, H, W); None where too many to cache."""
     every = versions(name, image_size)
-    if len(every) > MOST_VIEWS:
+    if len(every) > MAX_CACHED_VIEWS:
         return None
     return [partial(_alike, version=version, image_size=image_size) for version in every]
 

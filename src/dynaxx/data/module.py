@@ -13,7 +13,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
+from dynaxx.data.shares import own_batch, own_images, own_validation_batch, own_order
 
 __all__ = ["ImageData", "normalise"]
 
@@ -55,8 +55,8 @@ class ImageData(pl.LightningDataModule):
             )
         check_augmentation(augmentation)
         normalise(train.images[:1], mean, std)  # a wrong mean or std fails here and not in a worker
-        self._train = _Draws(train, mean, std, augmentation, seed)
-        self._val = _Draws(val, mean, std, "none", seed)
+        self._train = _Augmented(train, mean, std, augmentation, seed)
+        self._val = _Augmented(val, mean, std, "none", seed)
         self._seed = seed
         self._batch_size = batch_size
         self._options: dict[str, Any] = {"num_workers": num_workers, "collate_fn": _as_is}
@@ -68,11 +68,11 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The validation images in their order, unaugmented."""
-        size = own_judged(self._batch_size)
+        size = own_validation_batch(self._batch_size)
         return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 
 
-class _Draws(Dataset[tuple[Tensor, Tensor]]):
+class _Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Whole batches of draws: number `epoch * N + i` is the random version that image i has in that epoch."""
 
     def __init__(

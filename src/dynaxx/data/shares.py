@@ -34,7 +34,7 @@ def own_batch(batch_size: int) -> int:
     return batch_size // processes()
 
 
-def own_judged(batch_size: int) -> int:
+def own_validation_batch(batch_size: int) -> int:
     """Images that this process judges at a time, where batches weigh nothing."""
     return max(1, batch_size // processes())
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynaxx import Anchors
 from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
+from dynaxx.data.shares import own_batch, own_images, own_validation_batch, own_order
 from dynaxx.training.cache.features import FeatureCache
 
 Batch = tuple[Anchors, Tensor]
@@ -92,7 +92,7 @@ class CachedData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         own = own_images(self.val_set)
-        return DataLoader(self.val_set, own_judged(4 * self.batch_size), sampler=own, collate_fn=_as_is)
+        return DataLoader(self.val_set, own_validation_batch(4 * self.batch_size), sampler=own, collate_fn=_as_is)
 
     def pooled_batches(self) -> Iterator[list[Tensor]]:
         """The training images' anchors in all views, for the statistics."""
