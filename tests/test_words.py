@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-CHECKED = ("src/dynaxx/selection",)
+CHECKED = (
+    "src/dynaxx/data",
+    "src/dynaxx/selection",
+)
 """Files and folders whose docstrings are checked."""
 
 NOUNLESS = re.compile(r"(Of|That|Those|As) ", re.IGNORECASE)

@@ -21,10 +21,13 @@ __all__ = ["ImageData", "normalise"]
 class ImageData(pl.LightningDataModule):
     """Batches (x, y): x float32 normalised (B, C, H, W), y int64 (B,); the last, short batch is kept.
 
-    Training order and augmentation depend on `seed`, epoch and image number alone: a run that resumes, one
-    with other batch sizes and one with more workers see the same version of an image in the same epoch. Each
-    new iteration of the training loader is the next epoch, unless Lightning sets the epoch itself. Of several
-    processes each takes its share of every batch, see `dynaxx.data.shares`.
+    Training order and augmentation depend only on `seed`, epoch and image number. So the version of an image in an
+    epoch is the same in a resumed run, at another batch size and with another number of workers. Each new iteration
+    of the training loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
+    process takes its share of every batch, see `dynaxx.data.shares`.
+
+    >>> data = ImageData(train, val, mean=(0.5,), std=(0.25,), batch_size=64, augmentation="flip")
+    >>> x_BCHW, y_B = next(iter(data.train_dataloader()))
 
     Raises:
         DataError: an empty part, parts of different image shape or classes, or an option out of range.
@@ -54,7 +57,7 @@ class ImageData(pl.LightningDataModule):
                 f"got {batch_size}, {num_workers} and {seed}"
             )
         check_augmentation(augmentation)
-        normalise(train.images[:1], mean, std)  # a wrong mean or std fails here and not in a worker
+        normalise(train.images[:1], mean, std)  # a wrong mean or std raises here, not in a worker
         self._train = _Augmented(train, mean, std, augmentation, seed)
         self._val = _Augmented(val, mean, std, "none", seed)
         self._seed = seed
@@ -73,7 +76,7 @@ class ImageData(pl.LightningDataModule):
 
 
 class _Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches of draws: number `epoch * N + i` is the random version that image i has in that epoch."""
+    """Batches of augmented images: draw number `epoch * N + i` is the random version of image i in that epoch."""
 
     def __init__(
         self,
