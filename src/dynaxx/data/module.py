@@ -13,7 +13,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_validation_batch, own_order
+from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 
 __all__ = ["ImageData", "normalise"]
 

@@ -12,7 +12,7 @@ from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
 from dynaxx.templates import render
 
-SLICED = ("resonance.T", "resonance.rank", "resonance.damping")
+SLICED_KEYS = ("resonance.T", "resonance.rank", "resonance.damping")
 """What is drawn against accuracy one by one and in pairs, where it was tuned."""
 
 
@@ -57,14 +57,14 @@ def _figures(study: optuna.Study, front: Sequence[Point], chosen: Point) -> dict
     from optuna import visualization as show
 
     plain = _one_objective(study)
-    sliced = [name for name in SLICED if name in chosen.params]
+    sliced = [name for name in SLICED_KEYS if name in chosen.params]
     target: dict[str, Any] = {"target_name": "validation accuracy"}
     return {
         "front": _front(points(study), front, chosen),
-        "importances": _drawn(lambda: show.plot_param_importances(plain, **target)),
-        "parallel": _drawn(lambda: show.plot_parallel_coordinate(plain, **target)),
-        "slices": _drawn(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
-        "contours": _drawn(lambda: _contours(plain, sliced, target)) if len(sliced) > 1 else None,
+        "importances": _figure_or_none(lambda: show.plot_param_importances(plain, **target)),
+        "parallel": _figure_or_none(lambda: show.plot_parallel_coordinate(plain, **target)),
+        "slices": _figure_or_none(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
+        "contours": _figure_or_none(lambda: _contours(plain, sliced, target)) if len(sliced) > 1 else None,
     }
 
 
@@ -72,7 +72,7 @@ def _contours(plain: optuna.Study, sliced: list[str], target: dict[str, Any]) ->
     return optuna.visualization.plot_contour(plain, params=sliced, **target).update_layout(height=300 * len(sliced))
 
 
-def _drawn(draw: Callable[[], Any]) -> Any:
+def _figure_or_none(draw: Callable[[], Any]) -> Any:
     """A figure of Optuna's in our colours, or None where there are too few trials to draw."""
     try:
         figure = draw()

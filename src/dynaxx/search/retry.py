@@ -11,7 +11,7 @@ WORKER = "worker"
 """Attribute of a trial: the process that runs it."""
 
 
-def begin_anew(study: optuna.Study, trial: FrozenTrial) -> None:
+def retry_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue a trial with the values of one that has failed, unless it has been tried too often.
 
     It is not signed as that was: between its begin and its own worker's signature it would be taken for a dead one's.

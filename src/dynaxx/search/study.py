@@ -15,14 +15,14 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from dynaxx.search.errors import SearchError
-from dynaxx.search.retry import begin_anew
+from dynaxx.search.retry import retry_trial
 
-HEARTBEAT, GRACE = 15, 60
+HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
 """Seconds between two signs of life of a worker on a database, and after how long a silent one counts as dead."""
 
 ACCURACY, GFLOPS = "val/accuracy", "cost/gflops"
 
-MARK = "of"
+COMMON_SETTINGS = "of"
 """Attribute of a study: what its trials have in common, as a hash."""
 
 FINITE, LIMIT = "finite", "cost limit"
@@ -49,9 +49,9 @@ def open_storage(where: str) -> BaseStorage:
     try:
         return RDBStorage(
             where,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=begin_anew,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=retry_trial,
         )
     except (SQLAlchemyError, OptunaError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -88,9 +88,9 @@ def open_study(
         load_if_exists=True,
         **directions,
     )
-    before = study.user_attrs.get(MARK)
+    before = study.user_attrs.get(COMMON_SETTINGS)
     if before is None:
-        study.set_user_attr(MARK, of)
+        study.set_user_attr(COMMON_SETTINGS, of)
     elif before != of:
         raise SearchError(
             f"sweep.study={name}: is of other settings, data, bounds or objectives; give another name, or none"

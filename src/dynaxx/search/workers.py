@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.search.retry import WORKER, begin_anew
+from dynaxx.search.retry import WORKER, retry_trial
 
 UNSIGNED_SECONDS = 60.0
 """After which a running trial without a worker's name counts as dead: it was killed between its two first writes."""
@@ -70,7 +70,7 @@ def requeue_dead(study: optuna.Study) -> list[int]:
             study.tell(trial.number, state=TrialState.FAIL)
         except ValueError:  # somebody else was quicker
             continue
-        begin_anew(study, study.trials[trial.number])
+        retry_trial(study, study.trials[trial.number])
         requeued.append(trial.number)
     return requeued
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynaxx.services.errors import ServicesError
-from dynaxx.services.ports import ANYWHERE, LOOPBACK, answers, wait_for
+from dynaxx.services.ports import ALL_INTERFACES, LOOPBACK, is_listening, wait_for
 from dynaxx.services.secrets import secret, write_private
 
 ADMIN = "admin"
-STARTS_WITHIN = 180.0
+START_TIMEOUT = 180.0
 """Seconds: the first start makes MLflow's tables."""
 
 
@@ -46,8 +46,8 @@ def mlflow_server(
         ServicesError: the port is taken, or the server does not come up.
     """
     local = host in LOOPBACK
-    reached = "127.0.0.1" if local or host in ANYWHERE else host
-    if answers(reached, port):
+    reached = "127.0.0.1" if local or host in ALL_INTERFACES else host
+    if is_listening(reached, port):
         raise ServicesError(f"port {port} of {reached} is taken; give another one")
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
@@ -71,7 +71,7 @@ def mlflow_server(
     with open(folder / "mlflow.log", "a") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        if not wait_for(lambda: answers(reached, port), lambda: process.poll() is None, STARTS_WITHIN):
+        if not wait_for(lambda: is_listening(reached, port), lambda: process.poll() is None, START_TIMEOUT):
             raise ServicesError(f"the MLflow server did not start; {folder / 'mlflow.log'} says why")
         yield MLflowServer(f"http://{reached}:{port}", password)
     finally:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ANYWHERE = ("0.0.0.0", "::")
+ALL_INTERFACES = ("0.0.0.0", "::")
 
 
 def free_port() -> int:
@@ -15,7 +15,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def answers(host: str, port: int) -> bool:
+def is_listening(host: str, port: int) -> bool:
     """Whether somebody listens."""
     try:
         with socket.create_connection((host, port), timeout=1):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynaxx.services.errors import ServicesError
-from dynaxx.services.ports import ANYWHERE, LOOPBACK
+from dynaxx.services.ports import ALL_INTERFACES, LOOPBACK
 from dynaxx.services.secrets import secret, write_private
 
 USER = "dynaxx"
@@ -57,7 +57,7 @@ def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str =
         _create(data, password)
     _allow(data, host)
     log = data / "server.log"
-    options = f"-h {host if host not in ANYWHERE else '*'} -p {port} -k {data}"
+    options = f"-h {host if host not in ALL_INTERFACES else '*'} -p {port} -k {data}"
     if _pg("pg_ctl", "-D", str(data), "status", check=False).returncode == 0:  # of a run that was killed
         _pg("pg_ctl", "-D", str(data), "-w", "-m", "fast", "stop")
     started = _pg("pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start", check=False)
@@ -65,7 +65,7 @@ def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str =
         said = log.read_text().splitlines()[-3:] if log.exists() else [started.stderr.strip()]
         raise ServicesError(f"PostgreSQL did not start on port {port}: {' '.join(said)}")
     try:
-        server = Postgres("127.0.0.1" if host in (*LOOPBACK, *ANYWHERE) else host, port, password, passfile)
+        server = Postgres("127.0.0.1" if host in (*LOOPBACK, *ALL_INTERFACES) else host, port, password, passfile)
         for name in databases:
             _create_database(server, name)
         yield server

@@ -33,7 +33,7 @@ def connect(uri: str) -> "MlflowClient":
         )
     from mlflow.tracking import MlflowClient
 
-    with store_errors(uri, "connecting"), _impatient():
+    with store_errors(uri, "connecting"), _short_timeouts():
         create_database(uri)
         if is_database(uri):
             _probe(uri)
@@ -93,7 +93,7 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def _short_timeouts() -> Iterator[None]:
     """Ask a server twice at most, 10 s each: MLflow's own 7 retries spend 4 minutes on one that is down."""
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     ours = {name: value for name, value in limits.items() if name not in os.environ}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
 
-SAMPLED_EVERY = 5.0
+SAMPLING_SECONDS = 5.0
 """Seconds between two looks at processor, memory, disk, network and GPU; MLflow's own variables win over it."""
 
 
@@ -55,24 +55,24 @@ def live_logger(
             run_id = run.info.run_id
     if run_id is None or not system_metrics:
         return MLFlowLogger(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-    return _watched()(experiment, uri, run_id)
+    return _monitored_logger()(experiment, uri, run_id)
 
 
-def _watched() -> Any:
+def _monitored_logger() -> Any:
     """The logger's class; made late, as Lightning and MLflow take seconds to import."""
     from lightning.pytorch.loggers import MLFlowLogger
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    class WatchedLogger(MLFlowLogger):
+    class MonitoredLogger(MLFlowLogger):
         """Logs the machine's state until Lightning ends the run."""
 
         def __init__(self, experiment: str, uri: str, run_id: str) -> None:
             super().__init__(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-            self._monitor = SystemMetricsMonitor(run_id, SAMPLED_EVERY, resume_logging=True, tracking_uri=uri)
+            self._monitor = SystemMetricsMonitor(run_id, SAMPLING_SECONDS, resume_logging=True, tracking_uri=uri)
             self._monitor.start()
 
         def finalize(self, status: str = "success") -> None:
             self._monitor.finish()
             super().finalize(status)
 
-    return WatchedLogger
+    return MonitoredLogger

@@ -16,8 +16,10 @@ MODEL = "dynaxx"
 CHAMPION = "champion"
 """Alias of the version that the latest decision to adopt named: `models:/dynaxx@champion`."""
 
-NEEDED = ("torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
-          "torchvision", "timm", "peft", "lightning", "torchmetrics", "scikit-learn", "filelock")  # fmt: skip
+PINNED_PACKAGES = (
+    "torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
+    "torchvision", "timm", "peft", "lightning", "torchmetrics", "scikit-learn", "filelock",
+)  # fmt: skip
 """What the package needs to answer images; each is pinned to what the model was made with."""
 
 
@@ -91,6 +93,6 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
             code_paths=[str(Path(__file__).parents[1])],
             signature=infer_signature(example, answers),
             input_example=example,
-            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in NEEDED],
+            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in PINNED_PACKAGES],
         )
     return str(logged.model_uri)
