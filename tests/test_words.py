@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 
 CHECKED = (
     "src/dynaxx/data",
+    "src/dynaxx/search",
     "src/dynaxx/selection",
+    "src/dynaxx/services",
+    "src/dynaxx/tracking",
 )
 """Files and folders whose docstrings are checked."""
 

@@ -1,4 +1,4 @@
-"""What a sweep found as one HTML page: the front, and Optuna's own figures of what mattered."""
+"""One HTML page of a sweep's results: the front, and Optuna's figures of the influence of each parameter."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,16 +13,20 @@ from dynaxx.search.front import Point, points
 from dynaxx.templates import render
 
 SLICED_KEYS = ("resonance.T", "resonance.rank", "resonance.damping")
-"""What is drawn against accuracy one by one and in pairs, where it was tuned."""
+"""Keys that are plotted against accuracy, alone and in pairs, if they were tuned."""
 
 
 def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: Point, facts: dict[str, str]) -> None:
-    """Write one self-contained page.
+    """Write one self-contained HTML page.
+
+    >>> front = best(study)
+    >>> write_page(Path("sweep.html"), study, front, knee(front), {"trials": "50"})
 
     Args:
-        front: what nobody beats, latencies measured.
-        chosen: of the front.
-        facts: what the sweep was, by name.
+        study: the sweep's study.
+        front: Pareto front of the study, with measured latencies.
+        chosen: chosen point of the front.
+        facts: properties of the sweep, name → value, for the head of the page.
     """
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -46,7 +50,7 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
 
 
 def cells(point: Point) -> list[str]:
-    """A row of the front's table."""
+    """The cells of a point's row in the table of the front."""
     values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
     ratio = "" if point.latency_ratio is None else f"{point.latency_ratio:.2f}"
     accuracy = f"{100 * point.accuracy:.2f}"
@@ -73,7 +77,7 @@ def _contours(plain: optuna.Study, sliced: list[str], target: dict[str, Any]) ->
 
 
 def _figure_or_none(draw: Callable[[], Any]) -> Any:
-    """A figure of Optuna's in our colours, or None where there are too few trials to draw."""
+    """A figure of Optuna in the report's colours, or None if there are too few trials for it."""
     try:
         figure = draw()
     except (ValueError, RuntimeError):
@@ -86,7 +90,7 @@ def _figure_or_none(draw: Callable[[], Any]) -> Any:
 
 
 def _one_objective(study: optuna.Study) -> optuna.Study:
-    """The trials that ended well with accuracy as their one value, as Optuna's figures of one objective want them."""
+    """The usable trials with accuracy as their only objective, as required by Optuna's single-objective figures."""
     plain = optuna.create_study(direction="maximize")
     kept = {point.number for point in points(study)}
     trials: list[FrozenTrial] = study.get_trials(states=(TrialState.COMPLETE,))
@@ -99,7 +103,7 @@ def _one_objective(study: optuna.Study) -> optuna.Study:
 
 
 def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any:
-    """Accuracy against GFLOPs: every trial a dot, the front a line, the chosen point marked."""
+    """Accuracy against GFLOPs: one dot per trial, the front as a line, the chosen point marked."""
     import plotly.graph_objects as go
 
     def text(point: Point) -> str:

@@ -22,6 +22,9 @@ FINE_ABOVE = 0.1
 class Advice:
     """A recommendation, with its reasons.
 
+    >>> advise(backbone, images, mean, std).expected
+    Expectation(estimate=1.2, low=-0.9, high=3.3)
+
     Attributes:
         verdict: "yes", "no" or "unclear".
         reason: one sentence with the numbers behind the verdict.

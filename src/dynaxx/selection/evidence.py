@@ -24,6 +24,9 @@ MIN_IMAGES = 100
 class Evidence:
     """Measurements of a backbone on labelled images.
 
+    >>> gather(backbone, images, mean, std).probe_gain
+    0.034
+
     Attributes:
         images: number of images.
         classes: number of classes.

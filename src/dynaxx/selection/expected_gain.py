@@ -32,6 +32,8 @@ class Expectation:
 class MeasuredPair:
     """One pair of backbone and task on which evidence and gains were measured.
 
+    >>> MeasuredPair("small_resnet, cifar10", 0.2, 0.03, {"baseline": 2.1, "direct": 0.1, "concat_probe": 0.4})
+
     Attributes:
         name: names of the backbone and the task.
         share_left, probe_gain: fields of `Evidence`, from a few hundred images.
