@@ -39,7 +39,7 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
         return resonant(backbone, x, **({"layers": network.layers, "rank": case.rank} | options))
 
     @cache
-    def five() -> ResonantModel:
+    def shared() -> ResonantModel:
         """What the arms share that only read or run its couplings."""
         return wrapped(T=5)
 
@@ -49,15 +49,15 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
         return model
 
     makers: dict[str, Callable[[], nn.Module]] = {BARE: lambda: backbone}
-    makers |= {explicit(T): five if T == 5 else partial(wrapped, T=T) for T in ITERATIONS}
+    makers |= {explicit(T): shared if T == 5 else partial(wrapped, T=T) for T in ITERATIONS}
     makers |= {FOLDED: folded, IMPLICIT: lambda: wrapped(mode="implicit")}
     makers[REENTRANT] = lambda: wrapped(dynamics="reentrant")
     if network.late is not None:
         makers[REENTRANT_LATE] = lambda: wrapped(layers=network.late, dynamics="reentrant")
-    makers["full-space loop T=5"] = lambda: FullSpaceLoop(five())
-    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(five())
-    makers["LoRA, peft, not merged"] = lambda: lora(backbone, trainable(five())).to(x)
-    makers["static concatenation"] = lambda: concatenation(backbone, five().paths, x)
+    makers["full-space loop T=5"] = lambda: FullSpaceLoop(shared())
+    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(shared())
+    makers["LoRA, peft, not merged"] = lambda: lora(backbone, count_trainable(shared())).to(x)
+    makers["static concatenation"] = lambda: concatenation(backbone, shared().paths, x)
 
     arms: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}
@@ -84,6 +84,6 @@ def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
     return model.to(x)
 
 
-def trainable(model: ResonantModel) -> int:
+def count_trainable(model: ResonantModel) -> int:
     """How many parameters training moves."""
     return sum(parameter.numel() for parameter in model.trainable_parameters())

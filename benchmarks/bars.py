@@ -12,7 +12,7 @@ from benchmarks.networks import Case
 Seconds = Mapping[str, NDArray[np.float64]]
 """Of every arm, (rounds,): the times of one round belong together."""
 
-MEMORY = 1.05
+MEMORY_LIMIT = 1.05
 """Weights and peak of one inference pass of `explicit(5)`, over the bare backbone's."""
 
 
@@ -117,4 +117,4 @@ def judge(bar: Bar, seconds: Seconds) -> Verdict:
 def judge_memory(held_mb: float, bare_mb: float) -> Verdict:
     """The verdict on memory: weights and peak of a pass, against the bare backbone's."""
     value = held_mb / bare_mb
-    return Verdict(f"memory of {explicit(5)} / {BARE}", Spread(value, value, value), MEMORY)
+    return Verdict(f"memory of {explicit(5)} / {BARE}", Spread(value, value, value), MEMORY_LIMIT)

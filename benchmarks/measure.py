@@ -37,17 +37,19 @@ def inference(case: Case, budget: float) -> Section:
     return Section(case.title, BARE, len(seconds[BARE]), rows, verdicts, skipped, profiles)
 
 
-def timed(models: Mapping[str, nn.Module], x: Tensor, budget: float, fewest: int = 9, most: int = 60) -> Seconds:
+def timed(
+    models: Mapping[str, nn.Module], x: Tensor, budget: float, min_rounds: int = 9, max_rounds: int = 60
+) -> Seconds:
     """Seconds of every arm, round by round, for as many rounds as fit.
 
     Args:
-        budget: seconds to spend, as far as `fewest` and `most` rounds allow; 0 takes a single round.
+        budget: seconds to spend, as far as `min_rounds` and `most` rounds allow; 0 takes a single round.
     """
     first = interleaved_seconds(models, x, rounds=1)
     if budget == 0:
         return first
     round_seconds = PASSES * float(np.sum([times.sum() for times in first.values()]))
-    return interleaved_seconds(models, x, rounds=int(np.clip(budget / round_seconds, fewest, most)))
+    return interleaved_seconds(models, x, rounds=int(np.clip(budget / round_seconds, min_rounds, max_rounds)))
 
 
 def judged(

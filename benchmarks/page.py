@@ -13,14 +13,14 @@ TOP = 4
 def page(result: dict[str, Any]) -> str:
     """All arms and all verdicts of the JSON that `benchmarks.results.write` wrote."""
     hardware, versions = result["hardware"], result["versions"]
-    said = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
         "# What resonance costs",
         "",
         "Written by `python -m benchmarks.page` from a run of `make bench`, "
         f"commit {result['commit']}, {result['date']}: "
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['torch_threads']} threads, GPU "
-        f"{hardware['gpu'] or 'none'}; {said}. Random weights, 224² images, rank 32, three taps; arms in turn in one "
+        f"{hardware['gpu'] or 'none'}; {packages}. Random weights, 224² images, rank 32, three taps; arms in turn in one "
         "process; medians over rounds, quartiles in brackets; ratios round by round; MB are 10⁶ bytes of weights and "
         "peak of a pass.",
     ]

@@ -87,7 +87,7 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """The commit that was measured, with a + where files differ from it; None outside a repository."""
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -96,4 +96,4 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return told.stdout.strip()
+    return done.stdout.strip()

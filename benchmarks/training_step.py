@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.arms import resonant, trainable
+from benchmarks.arms import count_trainable, resonant
 from benchmarks.bars import Spread, ratio
 from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
@@ -75,7 +75,7 @@ def training(case: Case, budget: float) -> Section:
     steps: dict[str, nn.Module] = {RESONANT: resonant_step(model, x, labels).eval()}
     skipped: dict[str, str] = {}
     try:
-        adapted = lora(backbone, trainable(model)).to(x)
+        adapted = lora(backbone, count_trainable(model)).to(x)
     except ImportError as error:
         skipped[LORA] = str(error)
     else:
