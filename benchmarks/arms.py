@@ -1,4 +1,4 @@
-"""What is timed beside the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
+"""The arms that are timed besides the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,11 +27,16 @@ REENTRANT_LATE = "reentrant T=5, late taps"
 
 
 def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """All arms by name, the bare backbone first; and those that cannot be built, with the reason.
+    """Build all arms, the bare backbone first, and list those that cannot be built.
+
+    >>> arms, skipped = build(QUICK, QUICK.backbone(), QUICK.images())
 
     Args:
-        backbone: shared by all arms but LoRA's, which changes its own copy.
-        x: a batch of the case's images.
+        backbone: network that all arms share, except for LoRA, which changes its own copy.
+        x: batch of the case's images.
+
+    Returns:
+        Name → model, and name → reason for each arm that cannot be built.
     """
     network = NETWORKS[case.network]
 
@@ -40,7 +45,7 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
 
     @cache
     def shared() -> ResonantModel:
-        """What the arms share that only read or run its couplings."""
+        """The model of all arms that only read or run its couplings."""
         return wrapped(T=5)
 
     def folded() -> ResonantModel:
@@ -70,13 +75,13 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
 
 
 def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
-    """`backbone` wrapped, standardised on `x`, and with couplings that say something, as if it had been trained."""
+    """`backbone` wrapped and standardised on `x`, with random non-zero couplings in place of trained ones."""
     torch.manual_seed(0)
     model = wrap_with_resonance(backbone, example_input=x[:1], **options)
     model.fit_statistics([x])
     engine = model.built()
     for U in engine.couplings.U:
-        nn.init.normal_(U, std=0.02)  # ‖G‖ stays well below 1: the loop settles, and fold() does not refuse it
+        nn.init.normal_(U, std=0.02)  # ‖G‖ stays well below 1, so the loop converges and fold() accepts it
     if engine.phi.kernel is not None:
         nn.init.normal_(engine.phi.kernel, std=0.1)
     if engine.student is not None:
@@ -85,5 +90,5 @@ def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
 
 
 def count_trainable(model: ResonantModel) -> int:
-    """How many parameters training moves."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.trainable_parameters())

@@ -1,4 +1,4 @@
-"""The loop alone, without backbone, pooling or projections: torch as the engine runs it, against JAX.
+"""The loop alone, without backbone, pooling or projections: in torch, as the engine runs it, and in JAX.
 
 Shape suffixes: B batch, P positions of the grid, R message channels.
 """
@@ -22,12 +22,14 @@ BAR = 1.0
 
 
 class TorchLoop(nn.Module):
-    """`T` damped steps of the engine's loop, from the projected anchors on.
+    """`T` damped steps of the engine's loop, starting from the projected anchors.
+
+    >>> c_BPR = TorchLoop(engine, grid, T=5)(p_BPR)
 
     Args:
-        engine: without gates.
-        grid: the positions.
-        T: steps.
+        engine: engine without gates.
+        grid: positions of the messages.
+        T: number of steps.
     """
 
     def __init__(self, engine: Engine, grid: Grid, T: int) -> None:
@@ -45,10 +47,15 @@ class TorchLoop(nn.Module):
 
 @torch.no_grad()
 def loops(engine: Engine, grid: Grid, p_BPR: Tensor) -> tuple[dict[str, nn.Module], list[Bar], dict[str, str]]:
-    """The loops by name, torch's and JAX's of every length that is more than one step; their bars; what is missing.
+    """Build the loops in torch and JAX, for every number of steps above one.
+
+    >>> models, bars, skipped = loops(engine, grid, p_BPR)
+
+    Returns:
+        Name → loop, the bars on their times, and name → reason for each missing loop.
 
     Raises:
-        AssertionError: the two do not come to the same messages.
+        AssertionError: the messages of torch and JAX differ.
     """
     lengths = [T for T in ITERATIONS if T > 1]
     found: dict[str, nn.Module] = {f"torch T={T}": TorchLoop(engine, grid, T).eval() for T in lengths}
@@ -69,7 +76,7 @@ def loops(engine: Engine, grid: Grid, p_BPR: Tensor) -> tuple[dict[str, nn.Modul
 
 @torch.no_grad()
 def loop_alone(case: Case, budget: float) -> Section:
-    """All loops in turn; see `measure.timed` for `budget`."""
+    """Time all loops in turn; for `budget` see `measure.timed`."""
     x = case.images()
     model = resonant(case.backbone(), x, layers=NETWORKS[case.network].layers, rank=case.rank)
     engine, anchors = model.built(), model.read(x)

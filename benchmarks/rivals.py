@@ -1,4 +1,4 @@
-"""What one would do without this library, as models that can be timed.
+"""Alternatives to this library, as models that can be timed.
 
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels.
 """
@@ -24,12 +24,14 @@ from dynaxx.resonance.resonator import Engine
 
 
 class FullSpaceLoop(nn.Module):
-    """The anchored loop as its formula reads, on full-channel states instead of messages; the same answer.
+    """The anchored loop as in its formula: on full-channel states instead of messages, with the same output.
 
         y_l ← (1-λ) y_l + λ (y_l⁰ + s Σ_k U_lk φ(V_lkᵀ y_k + b_lk)),    x_L = x_L⁰ + σ_L Up(y_L - y_L⁰)
 
+    >>> torch.testing.assert_close(FullSpaceLoop(model)(x), model(x))
+
     Args:
-        model: whose couplings run; of feedback α = 1 and without gates.
+        model: model whose couplings are used, with feedback α = 1 and without gates.
     """
 
     def __init__(self, model: ResonantModel) -> None:
@@ -37,7 +39,7 @@ class FullSpaceLoop(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """The backbone's output, from the agreed last tap on."""
+        """The backbone's output, computed from the refined activation of the last tap."""
         overwritten = [info.overwritten for info in self.model.adapter.infos]
         with tapped(self.model.backbone, self.model.paths, self._on_last, overwritten):
             return self.model.backbone(x)
@@ -55,12 +57,14 @@ class FullSpaceLoop(nn.Module):
 
 
 class RerunBackbone(nn.Module):
-    """What hooks alone can do: the whole backbone runs again for every iteration, T + 1 times in all.
+    """Iteration by hooks alone: the whole backbone runs again in every iteration, T + 1 times in all.
 
         x_l = f_l(x_{l-1}) + s σ_l Up(Σ_k U_lk c_lk),    c_lk ← (1-λ) c_lk + λ φ(V_lkᵀ y_k + b_lk) between the passes
 
+    >>> logits_BK = RerunBackbone(model)(x)
+
     Args:
-        model: whose couplings run; without gates.
+        model: model whose couplings are used, without gates.
     """
 
     def __init__(self, model: ResonantModel) -> None:
@@ -68,7 +72,7 @@ class RerunBackbone(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output of the last pass, the one that hears the messages c_T."""
+        """The output of the last pass, which receives the messages c_T."""
         engine = self.model.built()
         c_BPR: Tensor | None = None
         for _ in range(self.model.T):
@@ -79,7 +83,7 @@ class RerunBackbone(nn.Module):
         return self._run(x, c_BPR)[0]
 
     def _run(self, x: Tensor, c_BPR: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """The backbone's output and its taps' activations while it hears `c_BPR`."""
+        """The backbone's output and its taps' activations while it receives the messages `c_BPR`."""
         activations: list[Tensor] = []
 
         def hear(tap: int, module: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -88,7 +92,7 @@ class RerunBackbone(nn.Module):
             if c_BPR is not None and tap in engine.receivers():
                 delta_BPC = engine.statistics.std(tap) * written(engine, c_BPR, tap)
                 output = output + from_grid(delta_BPC, self.grid, output)
-            activations.append(output.clone())  # what follows may overwrite it
+            activations.append(output.clone())  # the next layer may overwrite it in place
             return output
 
         with ExitStack() as hooks:
@@ -99,12 +103,12 @@ class RerunBackbone(nn.Module):
 
 
 def standardised(engine: Engine, activations: Sequence[Tensor], grid: Grid) -> list[Tensor]:
-    """y_l of every tap on the grid, (B, P, C_l)."""
+    """Standardised states y_l of every tap on the grid, (B, P, C_l)."""
     return [engine.statistics(engine.on_grid(x, grid), tap) for tap, x in enumerate(activations)]
 
 
 def written(engine: Engine, c_BPR: Tensor, tap: int) -> Tensor:
-    """s Σ_k U_lk c_lk of l = `tap`, in standard deviations, (B, P, C_l); a single 0 where no coupling speaks to it."""
+    """The update s Σ_k U_lk c_lk of l = `tap`, in standard deviations, (B, P, C_l); a single 0 without couplings."""
     if tap not in engine.receivers():
         return c_BPR.new_zeros(())
     return engine.strength * (
@@ -113,23 +117,25 @@ def written(engine: Engine, c_BPR: Tensor, tap: int) -> Tensor:
 
 
 def lora(backbone: nn.Module, parameters: int) -> nn.Module:
-    """A copy of `backbone` with peft's LoRA on every dense convolution and linear layer but the classifier.
+    """A copy of `backbone` with peft's LoRA on every dense convolution and linear layer except the classifier.
+
+    >>> adapted = lora(backbone, count_trainable(model))
 
     Args:
-        backbone: its output is the copy's too.
-        parameters: how many are to train; the rank is the one that comes nearest.
+        backbone: network that is copied.
+        parameters: target number of trainable parameters; the rank is chosen to come nearest.
     """
     from peft import LoraConfig, get_peft_model
 
     backbone = copy.deepcopy(backbone)
     layers = dense_layers(backbone)
     rank = nearest_rank(backbone, layers, parameters)
-    # B starts random: at zero, as peft would have it, the adapters would say nothing
+    # B starts random: at peft's default, zero, the adapters would have no effect
     return get_peft_model(backbone, LoraConfig(r=rank, target_modules=layers, init_lora_weights=False))
 
 
 def concatenation(backbone: nn.Module, paths: Sequence[str], x: Tensor) -> nn.Module:
-    """A linear head on the mean activations of the taps, concatenated: what their static use costs."""
+    """A linear head on the concatenated mean activations of the taps, to measure the cost of their static use."""
     with torch.no_grad(), tapped(backbone, paths, None) as seen:
         backbone(x[:1])
     width = sum(seen[path].shape[2 if seen[path].ndim == 3 else 1] for path in paths)

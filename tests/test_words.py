@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 CHECKED = (
+    "benchmarks",
     "src/dynaxx/data",
     "src/dynaxx/search",
     "src/dynaxx/selection",
