@@ -1,6 +1,6 @@
 """What every fit answered to the test images, in experiments/results/predictions: statistics need neither data nor training.
 
-A file a regime. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
+A file a condition. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
 several corruptions, (kinds, N), beside the right ones, "labels" (N,); of slices the IoU of each, (N,). Fits of several
 machines come together in it, if the backbone is the same on all: another kind of processor trains another one, and the
 arms of a seed are compared image by image, which says nothing where they stand on two.
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from experiments.job import ANSWERS, Job
+from experiments.job import PREDICTIONS, Job
 
 FOLDER = Path(__file__).parent / "results" / "predictions"
 LABELS, SUFFIX = "labels", ".safetensors"
 
 PROBE = "baseline/"
 """Of the arm that says which backbone answered: given that and the labels, its head is the only solution."""
-ALIKE = 0.99
+SAME_BACKBONE = 0.99
 """Share of images to which it gives the same answer on the same backbone, even where processors round differently."""
 
 Read = Callable[[Job], Tensor]
@@ -32,9 +32,9 @@ Scores = Mapping[str, Mapping[int, NDArray[np.float64]]]
 """Arm → seed → a number for each test image, (N,)."""
 
 
-def answered(root: Path, name: str = "clean") -> Read:
+def read_predictions(root: Path, name: str = "clean") -> Read:
     """The answers of this name that a fit below `root` wrote down."""
-    return lambda job: load_file(job.folder(root) / ANSWERS)[name]
+    return lambda job: load_file(job.folder(root) / PREDICTIONS)[name]
 
 
 def gather(
@@ -45,29 +45,29 @@ def gather(
     Args:
         root: where fits are kept.
         labels: right answers, (N,); None where `read` gives scores.
-        within: a part of the regime that is a regime of its own, as "/corrupted".
+        within: a part of the condition that is a condition of its own, as "/corrupted".
 
     Raises:
         ValueError: the file has other right answers, or its probes other answers: its fits saw other images or stand
             on another backbone.
     """
-    by_regime: dict[str, dict[str, Tensor]] = {}
+    by_condition: dict[str, dict[str, Tensor]] = {}
     for job in jobs:
-        if job.regime and job.done(root):
-            by_regime.setdefault(f"{job.world}/{job.regime}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
-    for regime, found in by_regime.items():
-        save(regime, found, labels, folder)
+        if job.condition and job.done(root):
+            by_condition.setdefault(f"{job.setting}/{job.condition}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
+    for condition, found in by_condition.items():
+        save(condition, found, labels, folder)
 
 
-def save(regime: str, found: Mapping[str, Tensor], labels: Tensor | None, folder: Path = FOLDER) -> None:
-    """Add tensors, "arm/seed", to the file of `regime`; see `gather`."""
-    path = folder / f"{regime}{SUFFIX}"
+def save(condition: str, found: Mapping[str, Tensor], labels: Tensor | None, folder: Path = FOLDER) -> None:
+    """Add tensors, "arm/seed", to the file of `condition`; see `gather`."""
+    path = folder / f"{condition}{SUFFIX}"
     before = load_file(path) if path.exists() else {}
     right = {} if labels is None else {LABELS: labels}
     if labels is not None and not before.get(LABELS, labels).equal(labels):
         raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
     for name in found:
-        if name.startswith(PROBE) and name in before and _alike(found[name], before[name]) < ALIKE:
+        if name.startswith(PROBE) and name in before and _share_equal(found[name], before[name]) < SAME_BACKBONE:
             raise ValueError(f"{path}: {name} answered on another backbone; fit every arm here, and move the file away")
     aside = path.with_name(f".{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def save(regime: str, found: Mapping[str, Tensor], labels: Tensor | None, folder
     os.replace(aside, path)
 
 
-def _alike(a: Tensor, b: Tensor) -> float:
+def _share_equal(a: Tensor, b: Tensor) -> float:
     return a.double().isclose(b.double(), atol=1e-3).double().mean().item()
 
 

@@ -1,4 +1,4 @@
-"""A world: prepared data, a backbone trained on a part of it, and the layers chosen; what many regimes share."""
+"""A setting: prepared data, a backbone trained on a part of it, and the layers chosen; what many conditions share."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
     return copy
 
 
-def build_world(params: DictConfig, folder: Path, features: Path) -> None:
+def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
     """Prepare the data, train the backbone and choose the layers; what stands is kept."""
     prepared_at, trained_at, chosen_at = folder / "prepare", folder / "pretrain", folder / "select_layers"
     data = params.data
@@ -70,7 +70,7 @@ def build_world(params: DictConfig, folder: Path, features: Path) -> None:
 
 
 def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
-    """The feature cache that arms in this world train from."""
+    """The feature cache that arms in this setting train from."""
     task = build_task(params, root=folder, cache=features)
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
     if known is None:

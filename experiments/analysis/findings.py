@@ -41,22 +41,22 @@ class Difference:
 
 @dataclass(frozen=True)
 class Finding:
-    """One regime.
+    """One condition.
 
     Attributes:
-        regime: its name.
+        condition: its name.
         metric: what a score is.
         scores: mean over images and seeds, by arm.
         differences: of explicit against the other arms.
     """
 
-    regime: str
+    condition: str
     metric: str
     scores: dict[str, float]
     differences: list[Difference]
 
 
-def find(regime: str, metric: str, by_arm: Scores) -> Finding:
+def find(condition: str, metric: str, by_arm: Scores) -> Finding:
     """Compare.
 
     Args:
@@ -65,7 +65,7 @@ def find(regime: str, metric: str, by_arm: Scores) -> Finding:
     scores = {arm: float(np.mean([rows.mean() for rows in seeds.values()])) for arm, seeds in by_arm.items() if seeds}
     own, rest = by_arm.get(EXPLICIT, {}), {arm: seeds for arm, seeds in by_arm.items() if arm != EXPLICIT}
     return Finding(
-        regime, metric, scores, [minus(own, arm, seeds) for arm, seeds in rest.items() if set(own) & set(seeds)]
+        condition, metric, scores, [minus(own, arm, seeds) for arm, seeds in rest.items() if set(own) & set(seeds)]
     )
 
 
@@ -80,10 +80,10 @@ def minus(own: Mapping[int, NDArray[np.float64]], rival: str, other: Mapping[int
 
 def beside(found: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
     """`found`, and what was found before on fits whose answers are not at hand: of a pair what rests on more seeds."""
-    merged = {finding.regime: finding for finding in before}
+    merged = {finding.condition: finding for finding in before}
     for new in found:
-        old = merged.get(new.regime)
-        merged[new.regime] = new if old is None else _merged(new, old)
+        old = merged.get(new.condition)
+        merged[new.condition] = new if old is None else _merged(new, old)
     return list(merged.values())
 
 
@@ -92,12 +92,12 @@ def _merged(new: Finding, old: Finding) -> Finding:
     left = [d for d in old.differences if len(d.seeds) > seeds.get(d.rival, 0)]
     rivals = {d.rival for d in left}
     scores = old.scores | {arm: score for arm, score in new.scores.items() if arm not in rivals}
-    return Finding(new.regime, new.metric, scores, [d for d in new.differences if d.rival not in rivals] + left)
+    return Finding(new.condition, new.metric, scores, [d for d in new.differences if d.rival not in rivals] + left)
 
 
-def write(findings: Sequence[Finding], path: Path, told: Mapping[str, object]) -> None:
+def write(findings: Sequence[Finding], path: Path, origin: Mapping[str, object]) -> None:
     """As JSON, with what is `told` of how it came about."""
-    text = json.dumps({"told": dict(told), "findings": [asdict(finding) for finding in findings]}, indent=1)
+    text = json.dumps({"told": dict(origin), "findings": [asdict(finding) for finding in findings]}, indent=1)
     write_text(path, text + "\n")
 
 
@@ -106,7 +106,7 @@ def read(path: Path) -> tuple[dict[str, object], list[Finding]]:
     content = json.loads(path.read_text())
     return content["told"], [
         Finding(
-            found["regime"],
+            found["condition"],
             found["metric"],
             found["scores"],
             [Difference(**(d | {"interval": Interval(**d["interval"])})) for d in found["differences"]],

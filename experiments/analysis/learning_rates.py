@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def best_rates(looked_at: Sequence[dict[str, Any]], world: str, prefix: str) -> str:
+def best_rates(trials: Sequence[dict[str, Any]], setting: str, prefix: str) -> str:
     """As a sentence's part: "`lora` 0.006 (the largest tried), …".
 
     Args:
-        looked_at: what was seen on validation; regimes are called `prefix` and the rate.
+        trials: what was seen on validation; conditions are called `prefix` and the rate.
     """
     by_arm: dict[str, dict[float, float]] = {}
-    for entry in looked_at:
-        if entry["world"] == world and entry["regime"].startswith(prefix):
-            by_arm.setdefault(entry["arm"], {})[float(entry["regime"].removeprefix(prefix))] = entry["score"]
+    for entry in trials:
+        if entry["setting"] == setting and entry["condition"].startswith(prefix):
+            by_arm.setdefault(entry["arm"], {})[float(entry["condition"].removeprefix(prefix))] = entry["score"]
     return ", ".join(f"`{arm}` {_best(scores)}" for arm, scores in by_arm.items())
 
 

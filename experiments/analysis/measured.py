@@ -15,7 +15,7 @@ class Results:
     """All that was measured and committed.
 
     Attributes:
-        findings: of the studies, by regime.
+        findings: of the studies, by condition.
         settle: share of images settled after each iteration, by solver.
         overcoupling: what amplified couplings do to what the first tap says, by factor.
         regression: errors of the arms, and by which share explicit's are smaller.
@@ -36,7 +36,7 @@ def read_results() -> Results:
     benchmarks = sorted(BENCHMARKS.glob("*.json"))
     sections = json.loads(benchmarks[-1].read_text())["sections"] if benchmarks else []
     settle, overcoupling, regression = map(_content, ("settle", "overcoupling", "regression"))
-    return Results({f.regime: f for f in findings}, settle, overcoupling, regression, sections)
+    return Results({f.condition: f for f in findings}, settle, overcoupling, regression, sections)
 
 
 def _content(name: str) -> dict[str, Any]:
@@ -45,13 +45,13 @@ def _content(name: str) -> dict[str, Any]:
     return found
 
 
-def against(results: Results, regime: str, rival: str) -> Difference:
+def against(results: Results, condition: str, rival: str) -> Difference:
     """Explicit minus `rival`.
 
     Raises:
         KeyError: they were not compared.
     """
-    found = {d.rival: d for d in results.findings[regime].differences}
+    found = {d.rival: d for d in results.findings[condition].differences}
     return found[rival]
 
 

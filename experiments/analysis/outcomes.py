@@ -1,4 +1,4 @@
-"""Who wins: explicit against the best single pass of each regime, and what is left of it over all tasks at once."""
+"""Who wins: explicit against the best single pass of each condition, and what is left of it over all tasks at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ ONE_PASS = ("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
 """LoRA is one of them: merged into the weights it costs nothing more."""
 LEVEL = 0.05
 ITERATIONS = "/T-"
-"""In the names of regimes that are another one's arms with other numbers of iterations."""
+"""In the names of conditions that are another one's arms with other numbers of iterations."""
 SHIFTED = ("corrupted", "noise", "blur", "contrast", "jpeg")
-"""Last parts of the names of regimes that are another one's arms on worse images."""
+"""Last parts of the names of conditions that are another one's arms on worse images."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one regime.
+    """Of one condition.
 
     Attributes:
         finding: what it rests on.
@@ -37,8 +37,8 @@ class Outcome:
 
 
 def tasks(found: Sequence[Finding]) -> list[Outcome]:
-    """Of the regimes in which arms were trained, p adjusted by Holm over all of them."""
-    raw = [_outcome(finding) for finding in found if _asked(finding) and _trained(finding.regime)]
+    """Of the conditions in which arms were trained, p adjusted by Holm over all of them."""
+    raw = [_outcome(finding) for finding in found if _has_single_pass(finding) and _trained(finding.condition)]
     known = [outcome.p for outcome in raw if outcome.p is not None]
     adjusted = iter(holm(known))
     return [Outcome(o.finding, o.best, None if o.p is None else next(adjusted), o.missing) for o in raw]
@@ -46,7 +46,7 @@ def tasks(found: Sequence[Finding]) -> list[Outcome]:
 
 def variants(found: Sequence[Finding]) -> list[Outcome]:
     """Of those that are another one's arms, on worse images or with other numbers of iterations; p as it is."""
-    return [_outcome(finding) for finding in found if _asked(finding) and not _trained(finding.regime)]
+    return [_outcome(finding) for finding in found if _has_single_pass(finding) and not _trained(finding.condition)]
 
 
 def verdict(difference: Difference, rival_score: float, p: float | None) -> str:
@@ -72,9 +72,9 @@ def _outcome(finding: Finding) -> Outcome:
     return Outcome(finding, best, best.p, [arm for arm in ONE_PASS if arm not in rivals])
 
 
-def _asked(finding: Finding) -> bool:
+def _has_single_pass(finding: Finding) -> bool:
     return EXPLICIT in finding.scores and any(d.rival in ONE_PASS for d in finding.differences)
 
 
-def _trained(regime: str) -> bool:
-    return ITERATIONS not in regime and regime.split("/")[-1] not in SHIFTED
+def _trained(condition: str) -> bool:
+    return ITERATIONS not in condition and condition.split("/")[-1] not in SHIFTED

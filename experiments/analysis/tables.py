@@ -19,12 +19,12 @@ def verdicts(found: Sequence[Outcome], p: str, *, missing: bool = False) -> str:
         p: what kind it is.
         missing: whether the single passes that were not asked are named.
     """
-    header = ["regime", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", p, "verdict"]
+    header = ["condition", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", p, "verdict"]
     return markdown(
-        [*header, *["not asked"] * missing],
+        [*header, *["not run"] * missing],
         [
             [
-                o.finding.regime,
+                o.finding.condition,
                 o.finding.metric,
                 f"{100 * o.finding.scores[EXPLICIT]:.1f}",
                 f"{o.best.rival} {100 * o.finding.scores[o.best.rival]:.1f}",
@@ -43,17 +43,17 @@ def against(found: Sequence[Finding]) -> str:
     """Explicit minus each arm."""
     arms = [arm for arm in dict.fromkeys(d.rival for f in found for d in f.differences) if not has_other_messages(arm)]
     rows = [{d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in f.differences} for f in found]
-    cells = [[f.regime, *(row.get(arm, "") for arm in arms)] for f, row in zip(found, rows, strict=True)]
-    return markdown(["regime", *arms], cells)
+    cells = [[f.condition, *(row.get(arm, "") for arm in arms)] for f, row in zip(found, rows, strict=True)]
+    return markdown(["condition", *arms], cells)
 
 
 def messages(found: list[Finding]) -> str:
     """Explicit as it was chosen against explicit with messages about something else."""
-    header = ["regime", EXPLICIT, "explicit with other messages", "difference, points", "seeds"]
+    header = ["condition", EXPLICIT, "explicit with other messages", "difference, points", "seeds"]
     return markdown(
         header,
         [
-            [f.regime, f"{100 * f.scores[EXPLICIT]:.1f}", f"{d.rival.removeprefix(EXPLICIT).strip()} "
+            [f.condition, f"{100 * f.scores[EXPLICIT]:.1f}", f"{d.rival.removeprefix(EXPLICIT).strip()} "
              f"{100 * f.scores[d.rival]:.1f}", points(d.interval), len(d.seeds)]
             for f in found
             for d in f.differences

@@ -1,6 +1,6 @@
-"""`python -m experiments.tasks.advice ROOT …`: what `dynaxx advise` is calibrated on, from the worlds of the study `advice`.
+"""`python -m experiments.tasks.advice ROOT …`: what `dynaxx advise` is calibrated on, from the settings of the study `advice`.
 
-Each ROOT holds the worlds that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml lies
+Each ROOT holds the settings that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml lies
 two folders above it.
 """
 
@@ -21,7 +21,7 @@ from dynaxx.selection.evidence import gather as look_at
 from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
 from dynaxx.training.pretrained import load_backbone
 from experiments.analysis.findings import find
-from experiments.predictions import answered, gather, read_scores
+from experiments.predictions import gather, read_predictions, read_scores
 from experiments.tasks.cifar10 import COARSE, advice, advice_digits
 from pipelines.common.source import open_source
 
@@ -29,20 +29,20 @@ IMAGES = 500
 
 
 def measured(root: Path) -> list[MeasuredPair]:
-    """The pairs of all worlds in one root that are complete."""
+    """The pairs of all settings in one root that are complete."""
     params = OmegaConf.load(root.parents[1] / "params.yaml")
     labels = torch.as_tensor(open_source(params.data).test().labels, dtype=torch.uint8)
     kept, pairs = root / "answers", []
-    gather([*advice(), *advice_digits()], root, answered(root), labels, folder=kept)
-    for regime, scores in read_scores(kept).items():
-        finding, world = find(regime, "accuracy", scores), root / regime.split("/")[0]
+    gather([*advice(), *advice_digits()], root, read_predictions(root), labels, folder=kept)
+    for condition, scores in read_scores(kept).items():
+        finding, setting = find(condition, "accuracy", scores), root / condition.split("/")[0]
         gains = {d.rival: 100 * float(np.mean(d.per_seed)) for d in finding.differences}
         if len(gains) < 3:
             continue
-        prepared = load_prepared(world / "prepare")
-        backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
+        prepared = load_prepared(setting / "prepare")
+        backbone = load_backbone(params.model, setting / "pretrain", prepared.manifest.image_shape[0])
         seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, max_images=IMAGES)
-        name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
+        name = f"{params.data.name}, {setting.name.removeprefix('digits-')}"
         pairs.append(MeasuredPair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)
     return pairs
@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = [pair for root in roots for pair in measured(root)]
     pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # which is kept to be judged by
     if len(pairs) < 6:
-        print(f"error: {len(pairs)} worlds are complete, at least 6 are needed; run the studies first", file=sys.stderr)
+        print(
+            f"error: {len(pairs)} settings are complete, at least 6 are needed; run the studies first", file=sys.stderr
+        )
         return 1
     errors = [
         {"pair": pair.name, "measured": pair.gains["baseline"], **asdict(found)}

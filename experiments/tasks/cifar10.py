@@ -1,10 +1,10 @@
-"""What is tried: worlds, regimes and the arms that are trained in them."""
+"""What is tried: settings, conditions and the arms that are trained in them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dynaxx.evaluation.validation.label_curve import passes
-from experiments.job import CACHE, MEMBRANE, WORLD, Job
+from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, Job
 
 SEEDS = tuple(range(10))
 """Of everything that is tested."""
@@ -33,24 +33,27 @@ LR: dict[str, float] = {"concat_mlp": 3e-3, "explicit_T1": 3e-3}
 
 
 def arms(
-    world: str,
-    regime: str,
+    setting: str,
+    condition: str,
     names: Iterable[str],
     changes: Mapping[str, Any],
     seeds: Iterable[int] = SEEDS,
     rates: Mapping[str, float] | None = None,
     **options: Any,
 ) -> list[Job]:
-    """A job for each arm and seed, behind that of the world."""
+    """A job for each arm and seed, behind that of the setting."""
     rates = LR if rates is None else rates
     made_of = {
         key: value for key, value in changes.items() if key.startswith(("data.", "model.", "train.augmentation"))
     }
-    found = [Job(world, "", made, 0, made_of) for made in ((WORLD,) if world == MEMBRANE else (WORLD, CACHE))]
+    found = [
+        Job(setting, "", made, 0, made_of)
+        for made in ((BACKBONE_ARM,) if setting == MEMBRANE else (BACKBONE_ARM, CACHE))
+    ]
     for seed in seeds:
         for arm in names:
             rate = {"train.lr": rates[arm]} if arm in rates else {}
-            found.append(Job(world, regime, arm, seed, dict(changes) | rate, **options))
+            found.append(Job(setting, condition, arm, seed, dict(changes) | rate, **options))
     return found
 
 
@@ -91,7 +94,7 @@ def tail() -> list[Job]:
 
 
 def tail_tune() -> list[Job]:
-    """Whether few labels with a long tail ask for other learning rates; in the first world, for use in the second."""
+    """Whether few labels with a long tail ask for other learning rates; in the first setting, for use in the second."""
     options: dict[str, Any] = {"seeds": TUNING[:1], "tested": False, "keep": False}
     found = arms(COARSE, "tail-tuning", ("baseline",), TAIL, **options)
     for rate in TAIL_RATES:
@@ -171,11 +174,11 @@ def designs() -> list[Job]:
     return _designs(COARSE, SEARCHED, DESIGNS) + _designs(QUARTERS, SEARCHED | {"model.network.regions": 2}, again)
 
 
-def _designs(world: str, searched: dict[str, Any], tried: Mapping[str, dict[str, Any]]) -> list[Job]:
-    found = arms(world, "designs", ("baseline",), searched, seeds=TUNING, tested=False)
+def _designs(setting: str, searched: dict[str, Any], tried: Mapping[str, dict[str, Any]]) -> list[Job]:
+    found = arms(setting, "designs", ("baseline",), searched, seeds=TUNING, tested=False)
     for name, changes in tried.items():
         found += arms(
-            world,
+            setting,
             f"design-{name}",
             ("explicit", "direct"),
             searched | changes,
@@ -282,7 +285,7 @@ def advice_digits() -> list[Job]:
     ]
 
 
-STUDIES: dict[str, Callable[[], list[Job]]] = {
+EXPERIMENTS: dict[str, Callable[[], list[Job]]] = {
     "main": main,
     "labels": labels,
     "tail": tail,

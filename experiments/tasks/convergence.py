@@ -16,7 +16,7 @@ from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
-    jobs = [job for job in study() if job.arm == "explicit" and job.done(root)]
+    jobs = [job for job in main_experiment() if job.arm == "explicit" and job.done(root)]
     if not jobs:
         print(f"error: --root {root}: no seed of explicit is complete; run the study main", file=sys.stderr)
         return 1

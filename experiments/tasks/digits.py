@@ -11,7 +11,7 @@ from dynaxx.data.progress import track
 from experiments.analysis.findings import Finding, find
 from experiments.fit import run_job
 from experiments.job import Job
-from experiments.predictions import answered
+from experiments.predictions import read_predictions
 from pipelines.common.source import open_source
 from pipelines.compose import compose_all
 
@@ -23,24 +23,26 @@ def default_params() -> DictConfig:
     return params
 
 
-def train(jobs: Iterable[Job], params: DictConfig, root: Path, told: str) -> None:
+def train(jobs: Iterable[Job], params: DictConfig, root: Path, description: str) -> None:
     """Train what is missing, the first first.
 
     Args:
-        told: what the progress bar says.
+        description: what the progress bar says.
     """
-    for job in track([job for job in jobs if not job.done(root)], told):
+    for job in track([job for job in jobs if not job.done(root)], description):
         run_job(job, params, root)
 
 
-def compared(regime: str, jobs: Iterable[Job], params: DictConfig, root: Path, called: Callable[[Job], str]) -> Finding:
+def compared(
+    condition: str, jobs: Iterable[Job], params: DictConfig, root: Path, arm_name: Callable[[Job], str]
+) -> Finding:
     """What complete jobs found.
 
     Args:
-        called: gives a job's arm the name that it has in the finding.
+        arm_name: gives a job's arm the name that it has in the finding.
     """
-    labels, read = open_source(params.data).test().labels, answered(root)
+    labels, read = open_source(params.data).test().labels, read_predictions(root)
     by_arm: dict[str, dict[int, NDArray[np.float64]]] = {}
     for job in jobs:
-        by_arm.setdefault(called(job), {})[job.seed] = (read(job) == labels).double().numpy()
-    return find(regime, "accuracy", by_arm)
+        by_arm.setdefault(arm_name(job), {})[job.seed] = (read(job) == labels).double().numpy()
+    return find(condition, "accuracy", by_arm)

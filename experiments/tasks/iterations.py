@@ -30,17 +30,17 @@ from experiments.job import Job
 from experiments.predictions import save
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
 
 ITERATIONS = (1, 2, 8, 20)
-TOLERANCE, MOST = 1e-3, 20
+TOLERANCE, MAX_ITERATIONS = 1e-3, 20
 ARMS = ("baseline", EXPLICIT, "direct")
 HARD = 0.25
 
-Answers = tuple[Mapping[str, Tensor], Tensor]
+Predictions = tuple[Mapping[str, Tensor], Tensor]
 """Of each arm and seed, and the right ones."""
 
 
@@ -48,7 +48,7 @@ Answers = tuple[Mapping[str, Tensor], Tensor]
 def adaptive(model: ResonantModel) -> Iterator[None]:
     """Within the block each image's loop ends where it has settled."""
     engine, T = model.built(), model.T
-    before, engine.config, model.T = engine.config, replace(engine.config, tolerance=TOLERANCE), MOST
+    before, engine.config, model.T = engine.config, replace(engine.config, tolerance=TOLERANCE), MAX_ITERATIONS
     try:
         yield
     finally:
@@ -56,18 +56,18 @@ def adaptive(model: ResonantModel) -> Iterator[None]:
 
 
 def until_settled(model: ResonantModel, images: Tensor) -> Tensor:
-    """Iterations that each image takes to come within the tolerance at every tap, (N,); at most `MOST`."""
-    residual, _ = traced(model, images, MOST)
-    return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MOST - 1)
+    """Iterations that each image takes to come within the tolerance at every tap, (N,); at most `MAX_ITERATIONS`."""
+    residual, _ = traced(model, images, MAX_ITERATIONS)
+    return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MAX_ITERATIONS - 1)
 
 
 def classes(model: nn.Module, images: Tensor) -> Tensor:
-    """The numbers of the classes that it answers, (N,), as bytes."""
+    """The numbers of the classes that it predictions, (N,), as bytes."""
     return logits(model, images).argmax(1).to(torch.uint8)
 
 
-def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str, Answers], dict[str, Any]]:
-    """By regime what explicit and direct answer and what is right, and how many iterations images take.
+def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str, Predictions], dict[str, Any]]:
+    """By condition what explicit and direct answer and what is right, and how many iterations images take.
 
     Args:
         jobs: of the arms `ARMS`; a seed on which they are not all complete is left out.
@@ -86,7 +86,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
     test = open_source(params.data).test()
     images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
-    answers: dict[str, dict[str, Tensor]] = {}
+    predictions: dict[str, dict[str, Tensor]] = {}
     for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
         baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
         assert isinstance(loop, ResonantModel)
@@ -102,21 +102,23 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
             found["T-adaptive"] = classes(loop, images)
         once = classes(direct, images)
         for name, own in found.items():
-            answers.setdefault(name, {}).update({f"{EXPLICIT}/{seed}": own, f"direct/{seed}": once})
+            predictions.setdefault(name, {}).update({f"{EXPLICIT}/{seed}": own, f"direct/{seed}": once})
 
     hard = sure.argsort()[: round(HARD * len(images))].sort().values
-    regimes: dict[str, Answers] = {f"{COARSE}/main/{name}": (tensors, labels) for name, tensors in answers.items()}
-    for name, tensors in answers.items():
-        regimes[f"{COARSE}/main/hard/{name}"] = {key: tensor[hard] for key, tensor in tensors.items()}, labels[hard]
+    conditions: dict[str, Predictions] = {
+        f"{COARSE}/main/{name}": (tensors, labels) for name, tensors in predictions.items()
+    }
+    for name, tensors in predictions.items():
+        conditions[f"{COARSE}/main/hard/{name}"] = {key: tensor[hard] for key, tensor in tensors.items()}, labels[hard]
     easy = torch.ones(len(images), dtype=torch.bool).index_fill(0, hard, False)
     mean = torch.stack(taken).double().mean(0)
-    told = {
+    summary = {
         "tolerance": TOLERANCE,
         "seeds": len(taken),
         "images": {"hard": len(hard), "others": int(easy.sum())},
         "iterations": {"hard": float(mean[hard].mean()), "others": float(mean[easy].mean())},
     }
-    return regimes, told
+    return conditions, summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,13 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     try:
-        regimes, told = asked(read_params(), root, study())
+        conditions, summary = measure(read_params(), root, main_experiment())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for regime, (tensors, labels) in regimes.items():
-        save(regime, tensors, labels)
-    write_text(RESULTS / "iterations.json", json.dumps(told, indent=1) + "\n")
+    for condition, (tensors, labels) in conditions.items():
+        save(condition, tensors, labels)
+    write_text(RESULTS / "iterations.json", json.dumps(summary, indent=1) + "\n")
     return 0
 
 

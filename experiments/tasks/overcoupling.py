@@ -30,7 +30,7 @@ from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
@@ -57,7 +57,7 @@ def amplified(model: ResonantModel, factor: float) -> Iterator[None]:
                 U.copy_(own)
 
 
-def answers(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
+def predict(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """The classes that it gives, and those that it gives without a word from the first tap, (N,) each."""
     engine = model.built()
     heard = logits(model, images).argmax(1)
@@ -65,7 +65,7 @@ def answers(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
         return heard, logits(model, images).argmax(1)
 
 
-def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
+def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
     """By factor the accuracy and the share of images that heed the first tap; and how that share differs from the
     share as trained, with its interval over images.
 
@@ -86,7 +86,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]
         assert isinstance(model, ResonantModel)
         for factor in FACTORS:
             with amplified(model, factor):
-                heard, unheard = answers(model, images)
+                heard, unheard = predict(model, images)
             right[factor].append(heard == labels)
             heeds[factor].append(heard != unheard)
     share_N = {factor: torch.stack(found).double().mean(0).numpy() for factor, found in heeds.items()}
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     try:
-        found = asked(read_params(), root, study())
+        found = measure(read_params(), root, main_experiment())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, Finding, write
-from experiments.collect import tried
+from experiments.collect import validation_scores
 from experiments.job import Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import SEEDS, TUNING, arms
@@ -44,16 +44,19 @@ EVERY = ("baseline", "explicit", "direct", "explicit_T1", "concat_probe", "conca
 LOOPS = ("baseline", "explicit", "direct")
 
 
-def jobs(head: str, regime: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:
+def jobs(head: str, condition: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:
     """Arms on one of the backbones, with messages of one kind; each at the experiment's own learning rate."""
-    changes = PRETRAINED | {"model.network": NETWORK | HEADS[head], "resonance.token_pool": regime == POOLED}
-    return arms(f"digits-{head}", regime, names, changes, seeds, {}, **options)
+    changes = PRETRAINED | {"model.network": NETWORK | HEADS[head], "resonance.token_pool": condition == POOLED}
+    return arms(f"digits-{head}", condition, names, changes, seeds, {}, **options)
 
 
-def looked_at() -> list[Job]:
+def tuning_jobs() -> list[Job]:
     """What messages were to be about: on validation, with seeds that are not tested."""
     return [
-        job for head in HEADS for regime in (POOLED, PLACED) for job in jobs(head, regime, LOOPS, TUNING, tested=False)
+        job
+        for head in HEADS
+        for condition in (POOLED, PLACED)
+        for job in jobs(head, condition, LOOPS, TUNING, tested=False)
     ]
 
 
@@ -65,10 +68,10 @@ def on_transformers(params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS
         fits = jobs(head, chosen, EVERY, seeds) + jobs(head, other, LOOPS, seeds)
         train(fits, params, root, f"training on a transformer ({head})")
 
-        def called(job: Job, chosen: str = chosen) -> str:
-            return job.arm if job.regime == chosen or job.arm == "baseline" else f"{job.arm} {job.regime}"
+        def arm_name(job: Job, chosen: str = chosen) -> str:
+            return job.arm if job.condition == chosen or job.arm == "baseline" else f"{job.arm} {job.condition}"
 
-        found.append(compared(f"digits/{head}", (job for job in fits if job.regime), params, root, called))
+        found.append(compared(f"digits/{head}", (job for job in fits if job.condition), params, root, arm_name))
     return found
 
 
@@ -77,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     params, path = default_params(), RESULTS / "tried.json"
-    train(looked_at(), params, root, "choosing what messages are about")
-    rows = tried(looked_at(), root, json.loads(path.read_text()) if path.exists() else [])
+    train(tuning_jobs(), params, root, "choosing what messages are about")
+    rows = validation_scores(tuning_jobs(), root, json.loads(path.read_text()) if path.exists() else [])
     write(on_transformers(params, root), RESULTS / "transformer.json", {"evaluated on": hardware()})
     write_text(path, json.dumps(rows, indent=1) + "\n")
     return 0

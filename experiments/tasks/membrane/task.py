@@ -20,7 +20,7 @@ from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule
 from dynaxx.training.fit import fit
-from experiments.job import ANSWERS, WORLD, Job
+from experiments.job import BACKBONE_ARM, PREDICTIONS, Job
 from experiments.setting import changed
 from experiments.tasks.membrane.arms import Enlarged, probe_dense, train_dense
 from experiments.tasks.membrane.segmenter import SmallSegmenter
@@ -40,10 +40,12 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
     changes = {key: value for key, value in job.changes.items() if key != "labels"}
     images, labels = slices(params.slices)
     params = changed(params, changes)
-    if job.arm == WORLD:
+    if job.arm == BACKBONE_ARM:
         return _train_backbone(params, images, labels, job.folder(root))
     folder = job.folder(root)
-    task = dense_task(params, images, root / job.world, root / job.world / (job.probes or job.regime) / "baseline")
+    task = dense_task(
+        params, images, root / job.setting, root / job.setting / (job.probes or job.condition) / "baseline"
+    )
     seed, kept = job.seed, int(job.changes.get("labels", 8))
     order = torch.randperm(len(POOL), generator=torch.Generator().manual_seed(seed)) + POOL[0]
     train, val = order[VAL:][:kept], order[:VAL]
@@ -60,15 +62,15 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
             model.save_pretrained(folder)
     test = torch.tensor(list(TEST))
     chosen = test if job.tested else val
-    found = answers(model, images[chosen], task)
-    save_file({"membrane": found}, folder / ANSWERS)
+    found = predict(model, images[chosen], task)
+    save_file({"membrane": found}, folder / PREDICTIONS)
     score = intersection_over_union(found, labels[chosen]).mean()
     ArmFacts(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
     return f"{job.name}: validation accuracy {accuracy:.4f}, IoU {float(score):.4f}" + " (test)" * job.tested
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Tensor, task: Task) -> Tensor:
+def predict(model: nn.Module, images: Tensor, task: Task) -> Tensor:
     """Whether each pixel is taken for membrane, bool as uint8 (N, H, W)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Enlarged(model).to(device).eval()
@@ -94,11 +96,11 @@ def slices(path: str) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def dense_task(params: DictConfig, images: Tensor, world: Path, probes: Path) -> Task:
+def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) -> Task:
     """What the dense arms are trained from; of the images it holds a part of one, for its shape."""
-    facts = json.loads((world / "world" / "world.json").read_text())
+    facts = json.loads((setting / BACKBONE_ARM / "world.json").read_text())
     network = SmallSegmenter(num_classes=3)
-    network.load_state_dict(load_file(world / "world" / "backbone.safetensors"))
+    network.load_state_dict(load_file(setting / BACKBONE_ARM / "backbone.safetensors"))
     network.eval().requires_grad_(False)
     options: Any = OmegaConf.to_container(params.resonance)
 
@@ -118,7 +120,7 @@ def dense_task(params: DictConfig, images: Tensor, world: Path, probes: Path) ->
         train=TrainOptions(**params.train),
         trainer=lambda **more: instantiate(params.trainer)(**more),
         probes=probes,
-        cache=world,
+        cache=setting,
         head="probe",
         penalties=list(params.baseline.C),
     )

@@ -28,31 +28,31 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
 from experiments.analysis.findings import EXPLICIT
 
-MOST = 45.0
+MAX_DEGREES = 45.0
 """Degrees, to either side."""
 EPOCHS = 60
 
 
 @dataclass(frozen=True)
-class Turned:
-    """Images, uint8 (N, C, H, W), and by which share of `MOST` each was turned, (N,)."""
+class RotatedImages:
+    """Images, uint8 (N, C, H, W), and by which share of `MAX_DEGREES` each was turned, (N,)."""
 
     images: Tensor
     angles: Tensor
 
     @classmethod
-    def of(cls, images: Tensor, seed: int) -> "Turned":
+    def of(cls, images: Tensor, seed: int) -> "RotatedImages":
         """Turn each by an angle drawn evenly."""
         angles = 2 * torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) - 1
-        pairs = zip(images, (MOST * angles).tolist(), strict=True)
+        pairs = zip(images, (MAX_DEGREES * angles).tolist(), strict=True)
         return cls(torch.stack([rotate(x, angle, InterpolationMode.BILINEAR) for x, angle in pairs]), angles)
 
-    def part(self, index: Tensor) -> "Turned":
+    def part(self, index: Tensor) -> "RotatedImages":
         """Those numbered."""
-        return Turned(self.images[index], self.angles[index])
+        return RotatedImages(self.images[index], self.angles[index])
 
 
-def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
+def ridge(task: Task, seen: RotatedImages, taps: Sequence[str]) -> Head:
     """A probe on the mean activations of `taps`, or if empty on what the classifier reads; cross-validated penalty."""
     backbone = task.backbone()
     classifier = None if taps else find_classifier(backbone, None)[0]
@@ -68,7 +68,7 @@ def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
     return head
 
 
-def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> ResonantModel:
+def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> ResonantModel:
     """`explicit`, or `direct` of as many parameters, trained from the probe of the same seed on."""
     if arm == EXPLICIT:
         model = resonant(task, seed, mode="explicit")
@@ -98,7 +98,7 @@ def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> Resonan
 
 
 @torch.no_grad()
-def errors(model: nn.Module, asked: Turned, task: Task) -> Tensor:
+def errors(model: nn.Module, held_out: RotatedImages, task: Task) -> Tensor:
     """In degrees, (N,)."""
     model.eval()
-    return MOST * (model(normalise(asked.images, task.mean, task.std))[:, 0] - asked.angles).abs()
+    return MAX_DEGREES * (model(normalise(held_out.images, task.mean, task.std))[:, 0] - held_out.angles).abs()
