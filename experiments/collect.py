@@ -1,6 +1,7 @@
-"""`python -m experiments.collect [--root FOLDER] [--slices FILE]`: from finished fits to experiments/results.
+"""`python -m experiments.collect [--root FOLDER] [--slices FILE]`: from complete fits to experiments/results.
 
-What the fits in the folder answered joins what fits elsewhere did; all findings are worked out anew from both.
+The predictions of the fits in the folder are added to those of fits on other machines. All findings are then computed
+again from both.
 """
 
 import argparse
@@ -31,7 +32,7 @@ Trials = list[dict[str, Any]]
 
 
 def gather_classes(root: Path) -> None:
-    """What the fits on CIFAR-10 answered."""
+    """Gather the predictions of the fits on CIFAR-10."""
     jobs = [job for job in (*main_experiment(), *labels(), *tail(), *again(), *same()) if job.done(root)]
     if not jobs:
         return
@@ -44,13 +45,13 @@ def gather_classes(root: Path) -> None:
 
 
 def gather_slices(root: Path, path: str) -> None:
-    """How well the fits on microscope slices found the membranes of each."""
+    """Gather the IoU of the fits on microscope slices, per slice."""
     pixels, masks = slices(path)[1][list(TEST)], read_predictions(root, "membrane")
     gather(dense(), root, lambda job: intersection_over_union(masks(job), pixels).float())
 
 
 def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials:
-    """What was looked at on validation, on tuning seeds: mean over them, by condition and arm; the rest as `before`."""
+    """Validation scores of the tuning seeds, their mean per condition and arm, merged into those of `before`."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
         if job.condition and job.done(root):
@@ -71,7 +72,7 @@ def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials
 
 
 def write_findings() -> None:
-    """From all answers, in the order that the findings had before; new conditions behind them."""
+    """Compute the findings from all predictions, in their earlier order, with new conditions at the end."""
     by_condition = read_scores()
     for name, metric in (("classes", "accuracy"), ("dense", "IoU")):
         mine = [condition for condition in by_condition if (condition.split("/")[0] == MEMBRANE) == (name == "dense")]

@@ -1,4 +1,4 @@
-"""Train one job's arm and write down what it answers to the test images."""
+"""One job: training of its arm, and its predictions for the test images."""
 
 import shutil
 from dataclasses import replace
@@ -26,11 +26,11 @@ from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
 CORRUPTED = 1000
-"""Test images of which corrupted versions are answered."""
+"""Number of test images of which corrupted versions are predicted."""
 
 
 def run_job(job: Job, params: DictConfig, root: Path) -> str:
-    """Run it and return one line that says what came of it."""
+    """Run the job and return its result in one line."""
     if job.setting == MEMBRANE:
         return run_membrane(job, params, root)
     params, features = changed(params, job.changes), root / "features"
@@ -67,7 +67,7 @@ def _train(job: Job, task: Task, params: DictConfig, out: Path, checkpoints: Pat
 
 
 def _predict_test(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
-    """Classes given to the test images, (N,), and to corrupted ones, (corruption · strength, M), as bytes."""
+    """Write the predicted classes of the test images, (N,), and of corrupted ones, (corruption · strength, M)."""
     test = _test_images(params)
     model: nn.Module = load_arm(folder, task.backbone())
     if torch.cuda.is_available():
@@ -96,7 +96,7 @@ _spoilt: dict[str, list[Tensor]] = {}
 
 
 def _corrupted(params: DictConfig) -> list[Tensor]:
-    """The first `CORRUPTED` test images of a fixed shuffle, under every corruption at every strength."""
+    """The first `CORRUPTED` test images in a fixed random order, under every corruption at every strength."""
     key = str(params.data)
     if key not in _spoilt:
         test = _test_images(params)
@@ -107,5 +107,5 @@ def _corrupted(params: DictConfig) -> list[Tensor]:
 
 @lru_cache
 def corrupted_index(images: int) -> Tensor:
-    """Which test images are corrupted."""
+    """Numbers of the test images that are corrupted."""
     return torch.randperm(images, generator=torch.Generator().manual_seed(0))[:CORRUPTED]

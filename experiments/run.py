@@ -1,7 +1,7 @@
-"""`python -m experiments.run EXPERIMENT … [--root FOLDER] [--workers N] [--threads N] [--seconds S]`: train what is missing.
+"""`python -m experiments.run EXPERIMENT … [--root FOLDER] [--workers N] [--threads N] [--seconds S]`: train all fits.
 
-Reads params.yaml; `python -m pipelines.compose experiment=cifar10 data.root=PATH trainer=gpu` is what the studies in
-docs/ were run with.
+The command reads params.yaml; complete fits are not repeated. The experiments in docs/ were run with the settings of
+`python -m pipelines.compose experiment=cifar10 data.root=PATH trainer=gpu`.
 """
 
 import argparse

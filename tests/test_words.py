@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 CHECKED = (
     "benchmarks",
+    "experiments",
     "src/dynaxx/data",
     "src/dynaxx/search",
     "src/dynaxx/selection",

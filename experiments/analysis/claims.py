@@ -1,6 +1,6 @@
-"""`python -m experiments.analysis.claims`: docs/results/claims.md, what is said of the method against what was measured here.
+"""`python -m experiments.analysis.claims`: docs/results/claims.md, claims about the method against measurements.
 
-Where a result is missing a claim is untested.
+A claim counts as untested if a result that it needs is missing.
 """
 
 import sys
@@ -17,7 +17,7 @@ from experiments.analysis.tables import markdown
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of the ledger."""
+    """One claim: its statement, the command that tests it, and the function that computes figure and verdict."""
 
     statement: str
     tested_by: str
@@ -57,7 +57,7 @@ CLAIMS = (
 
 
 def found(claim: Claim, results: Results) -> tuple[str, str]:
-    """Figure and verdict; untested where a result is missing."""
+    """Figure and verdict of a claim; untested if a result is missing."""
     try:
         return claim.found(results)
     except KeyError:

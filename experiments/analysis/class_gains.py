@@ -1,4 +1,4 @@
-"""The long tail class by class: what explicit gains where few images were there to learn from.
+"""The long tail per class: the gain of explicit in classes with few training images.
 
 Shape legend: S seeds, N test images.
 """
@@ -18,11 +18,11 @@ from experiments.tasks.cifar10 import CIFAR10, TAIL
 RIVALS = ("baseline", "direct")
 
 Predictions = Mapping[int, NDArray[np.float64]]
-"""Seed → 1 for each image that was answered correctly, (N,)."""
+"""Seed → 1 for each correctly predicted image and 0 for the others, (N,)."""
 
 
 def class_gain_table(condition: str) -> str:
-    """A row a class, the rarest in training first; p by sign flips over seeds, adjusted by Holm over the classes."""
+    """One row per class, the rarest first; p by sign flips over seeds, with Holm correction over the classes."""
     scores, labels = read_scores()[condition], load_file(FOLDER / f"{condition}{SUFFIX}")[LABELS].numpy()
     most, last = TAIL["task.imbalance"], len(CIFAR10) - 1
     rows = [[name, f"{100 * most ** (-k / last):.0f}"] for k, name in enumerate(CIFAR10)]
@@ -34,7 +34,7 @@ def class_gain_table(condition: str) -> str:
 
 
 def class_gains(own: Predictions, other: Predictions, labels: NDArray[np.uint8]) -> list[tuple[str, str]]:
-    """Of each class the difference in recall, points with its interval, and p; (N,) labels."""
+    """Difference in recall of each class, in points with its interval, and p; `labels` are (N,)."""
     seeds = sorted(set(own) & set(other))
     gaps_SN = np.stack([own[seed] - other[seed] for seed in seeds])
     of_class = [gaps_SN[:, labels == number] for number in np.unique(labels)]

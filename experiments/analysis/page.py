@@ -1,4 +1,4 @@
-"""`python -m experiments.analysis.page`: from experiments/results to docs/results/when-it-pays.md and docs/results/experiments.md."""
+"""`python -m experiments.analysis.page`: write when-it-pays.md and experiments.md of docs/results."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from experiments.tasks.cifar10 import COARSE
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[2] / "docs" / "results"
 LONG_TAILS = ("coarse/tail-50", "coarse-2/tail-50", "coarse-2/tail-50-same-rates")
 SAME = "same/main"
-"""The condition whose backbone knows the task's classes already."""
+"""Condition whose backbone was trained on the classes of the task."""
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def everything() -> tuple[list[Any], list[Finding]]:
-    """On which machines experiments/results came about, and all that it holds of conditions in which explicit was trained."""
+    """The machines of experiments/results, and the findings of all conditions with explicit."""
     machines: list[Any] = []
     found: list[Finding] = []
     for name in ("classes", "dense", "dense_shift", "transformer"):
@@ -103,7 +103,7 @@ def _by_iterations(outcome: Outcome) -> tuple[str, float]:
 
 
 def _adaptive() -> str:
-    """How many iterations images take to settle."""
+    """The mean number of iterations until an image converges, in words."""
     path = RESULTS / "iterations.json"
     if not path.exists():
         return ""
@@ -115,7 +115,7 @@ def _machines(machines: Sequence[Any]) -> str:
     names = (
         f"{machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}" for machine in machines
     )
-    return f"Statistics worked out on: {'; '.join(dict.fromkeys(names))}."
+    return f"Statistics computed on: {'; '.join(dict.fromkeys(names))}."
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What was measured says of each claim: figure and verdict.
+"""The verdict on each claim: a figure from the measurements, and whether the claim held.
 
-Raises KeyError where a result is missing.
+All functions raise KeyError if a result is missing.
 """
 
 from dynaxx.evaluation.statistics.paired import Interval
@@ -22,13 +22,13 @@ SINGLE_PASS = {
     "classes": "coarse/main",
 }
 MOST_OF_GAIN = 2 / 3
-"""Share of a gain from which on it is most of it."""
+"""Smallest share of a gain that counts as most of it."""
 SMALL_GAIN = 0.005
-"""Of accuracy."""
+"""Largest gain in accuracy that counts as little."""
 
 
 def claimed(low: float, high: float, least: float, most: float) -> str:
-    """Whether a gain, by its interval, is what a claim says: from `least` to `most`."""
+    """Whether a gain, given its interval, is as claimed: from `least` to `most`."""
     if low > most:
         return MORE
     return HELD if low >= least else NOT

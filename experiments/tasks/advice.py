@@ -1,7 +1,7 @@
-"""`python -m experiments.tasks.advice ROOT …`: what `dynaxx advise` is calibrated on, from the settings of the study `advice`.
+"""`python -m experiments.tasks.advice ROOT …`: write the pairs that `dynaxx advise` is calibrated on.
 
-Each ROOT holds the settings that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml lies
-two folders above it.
+Each ROOT holds the settings trained by `python -m experiments.run advice` or `advice_digits`. The file params.yaml lies
+two folders above ROOT.
 """
 
 import argparse
@@ -29,7 +29,7 @@ IMAGES = 500
 
 
 def measured(root: Path) -> list[MeasuredPair]:
-    """The pairs of all settings in one root that are complete."""
+    """The pairs of all complete settings below one root."""
     params = OmegaConf.load(root.parents[1] / "params.yaml")
     labels = torch.as_tensor(open_source(params.data).test().labels, dtype=torch.uint8)
     kept, pairs = root / "answers", []
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: ROOT {root}: no params.yaml two folders above it", file=sys.stderr)
             return 1
     found = [pair for root in roots for pair in measured(root)]
-    pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # which is kept to be judged by
+    pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # held out for evaluation
     if len(pairs) < 6:
         print(
             f"error: {len(pairs)} settings are complete, at least 6 are needed; run the studies first", file=sys.stderr

@@ -1,4 +1,7 @@
-"""`python -m experiments.tasks.convergence [--root FOLDER]`: how soon the loops of the study `main` settle, on test images."""
+"""`python -m experiments.tasks.convergence [--root FOLDER]`: convergence of the loops of the experiment `main`.
+
+The result is the share of test images that have converged after each iteration.
+"""
 
 import argparse
 import json
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = parser.parse_args(arguments).root
     jobs = [job for job in main_experiment() if job.arm == "explicit" and job.done(root)]
     if not jobs:
-        print(f"error: --root {root}: no seed of explicit is complete; run the study main", file=sys.stderr)
+        print(f"error: --root {root}: no seed of explicit is complete; run the experiment main", file=sys.stderr)
         return 1
     params = read_params()
     task = build_task(params, root=root / COARSE, cache=root / "features")

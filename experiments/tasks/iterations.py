@@ -1,8 +1,8 @@
-"""`python -m experiments.tasks.iterations [--root FOLDER]`: the loops of the study `main` with other numbers of iterations.
+"""`python -m experiments.tasks.iterations [--root FOLDER]`: the experiment `main` with other numbers of iterations.
 
-Nothing is trained. Explicit runs for N iterations instead of those that it was trained with, and adaptively: each image
-until it has settled. Both are asked of all test images and of the hard ones alone, where an adaptive loop would go on
-for longer. Hard is the quarter on which the baselines are least sure of themselves; no label says so.
+Nothing is trained. Explicit runs with N iterations instead of the number in training, and adaptively: each image until
+it converges. Both are evaluated on all test images and on the hard ones alone, where an adaptive loop would run longer.
+The hard images are the quarter on which the baselines are least confident; labels are not used.
 """
 
 import argparse
@@ -41,12 +41,12 @@ ARMS = ("baseline", EXPLICIT, "direct")
 HARD = 0.25
 
 Predictions = tuple[Mapping[str, Tensor], Tensor]
-"""Of each arm and seed, and the right ones."""
+"""Predictions of each arm and seed, and the true classes."""
 
 
 @contextmanager
 def adaptive(model: ResonantModel) -> Iterator[None]:
-    """Within the block each image's loop ends where it has settled."""
+    """Within the block the loop ends for each image when it has converged."""
     engine, T = model.built(), model.T
     before, engine.config, model.T = engine.config, replace(engine.config, tolerance=TOLERANCE), MAX_ITERATIONS
     try:
@@ -56,24 +56,30 @@ def adaptive(model: ResonantModel) -> Iterator[None]:
 
 
 def until_settled(model: ResonantModel, images: Tensor) -> Tensor:
-    """Iterations that each image takes to come within the tolerance at every tap, (N,); at most `MAX_ITERATIONS`."""
+    """Iterations until an image's residual is within the tolerance at every tap, (N,), `MAX_ITERATIONS` at most."""
     residual, _ = traced(model, images, MAX_ITERATIONS)
     return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MAX_ITERATIONS - 1)
 
 
 def classes(model: nn.Module, images: Tensor) -> Tensor:
-    """The numbers of the classes that it predictions, (N,), as bytes."""
+    """Predicted class numbers, (N,), as bytes."""
     return logits(model, images).argmax(1).to(torch.uint8)
 
 
 def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str, Predictions], dict[str, Any]]:
-    """By condition what explicit and direct answer and what is right, and how many iterations images take.
+    """Predict the test images with all numbers of iterations.
+
+    >>> conditions, summary = measure(read_params(), root, main_experiment())
 
     Args:
-        jobs: of the arms `ARMS`; a seed on which they are not all complete is left out.
+        root: folder of the fits.
+        jobs: jobs of the arms `ARMS`; seeds on which not all of them are complete are skipped.
+
+    Returns:
+        Condition → predictions of explicit and direct with the true classes, and a summary of the iterations needed.
 
     Raises:
-        ValueError: they are complete on none.
+        ValueError: the arms are complete on no seed.
     """
     done: dict[int, dict[str, Job]] = {}
     for job in jobs:
@@ -81,13 +87,13 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[s
             done.setdefault(job.seed, {})[job.arm] = job
     done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(ARMS)}
     if not done:
-        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the study main")
+        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the experiment main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
     predictions: dict[str, dict[str, Tensor]] = {}
-    for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
+    for seed, by_arm in track(list(done.items()), "evaluating the loops of each seed"):
         baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)

@@ -1,7 +1,7 @@
-"""`python -m experiments.tasks.number_of_taps [--root FOLDER]`: explicit with two to six taps, on the digits of the default run.
+"""`python -m experiments.tasks.number_of_taps [--root FOLDER]`: explicit with two to six taps, on digits.
 
-Trains what is missing, needs no data and leaves params.yaml alone. Taps lie evenly over the depth, the rank is the
-experiment's for all: more taps are more couplings, and more parameters. Of the findings `explicit` has three taps.
+The command trains missing fits, needs no data and does not read params.yaml. Taps lie evenly over the depth. The rank
+is the same for all, so more taps have more couplings and parameters. In the findings `explicit` has three taps.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TAPS = (2, REFERENCE, 4, 5, 6)
 
 
 def jobs(params: DictConfig, root: Path, taps: Iterable[int], seeds: Iterable[int]) -> list[Job]:
-    """The baseline and explicit with each number of taps, of every seed; the setting has to be there."""
+    """Jobs of the baseline and of explicit with each number of taps, for every seed; the setting must exist."""
     task = build_task(params, root=root / DIGITS_SETTING, cache=root / "features")
     chosen = {n: tuple(spread(task.backbone(), task.example(), n)) for n in taps}
     found = [Job(DIGITS_SETTING, "taps", "baseline", seed) for seed in seeds]
@@ -36,7 +36,7 @@ def jobs(params: DictConfig, root: Path, taps: Iterable[int], seeds: Iterable[in
 
 
 def by_taps(params: DictConfig, root: Path, taps: Sequence[int] = TAPS, seeds: Sequence[int] = SEEDS) -> Finding:
-    """Train what is missing; three taps against the probe and against the other numbers of taps."""
+    """Train missing fits, and compare three taps with the probe and with the other numbers of taps."""
     train([Job(DIGITS_SETTING, "", made, 0) for made in (BACKBONE_ARM, CACHE)], params, root, "preparing the digits")
     fits = jobs(params, root, taps, seeds)
     train(fits, params, root, "training with two to six taps")

@@ -1,8 +1,8 @@
-"""`python -m experiments.tasks.overcoupling [--root FOLDER]`: do strong couplings between middle and late drown low-level cues?
+"""`python -m experiments.tasks.overcoupling [--root FOLDER]`: do strong couplings of late taps mask low-level cues?
 
-Nothing is trained. In the loops of the study `main` the couplings between the two later taps are made N times as
-strong, U_lk ← N U_lk both ways. How much a loop heeds low-level cues is the share of test images whose answer changes
-when the couplings out of the first tap fall silent.
+Nothing is trained. In the loops of the experiment `main` the couplings between the two later taps are multiplied by N,
+U_lk ← N U_lk in both directions. The influence of low-level cues is the share of test images whose predicted class
+changes when the couplings out of the first tap are set to zero.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def amplified(model: ResonantModel, factor: float) -> Iterator[None]:
 
 
 def predict(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that it gives, and those that it gives without a word from the first tap, (N,) each."""
+    """Predicted classes with and without the messages from the first tap, (N,) each."""
     engine = model.built()
     heard = logits(model, images).argmax(1)
     with engine.silenced(engine.couplings.out_of(0)):
@@ -66,15 +66,19 @@ def predict(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
-    """By factor the accuracy and the share of images that heed the first tap; and how that share differs from the
-    share as trained, with its interval over images.
+    """Accuracy per factor, and the share of images whose prediction depends on the first tap.
+
+    The difference of that share to the one as trained has an interval over images.
+
+    >>> measure(read_params(), root, main_experiment())["factors"][0]["factor"]
+    0.5
 
     Raises:
-        ValueError: none is complete.
+        ValueError: no seed of explicit is complete.
     """
     done = [job for job in jobs if job.arm == EXPLICIT and job.done(root)]
     if not done:
-        raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the study main")
+        raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the experiment main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))

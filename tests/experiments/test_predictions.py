@@ -66,7 +66,7 @@ def test_answers_of_arms_on_another_backbone_are_refused_and_nothing_is_lost(tmp
     folder, one, other = tmp_path / "answers", tmp_path / "one", tmp_path / "other"
     gather(fits(one, 0, arm="baseline") + fits(one, 0), one, wrong_in(0), LABELS, folder=folder)
     before = load_file(folder / "w" / "r.safetensors")
-    with pytest.raises(ValueError, match="baseline/0 answered on another backbone"):
+    with pytest.raises(ValueError, match="baseline/0 has another backbone"):
         gather(fits(other, 0, arm="baseline") + fits(other, 0, arm="direct"), other, wrong_in(1), LABELS, folder=folder)
     after = load_file(folder / "w" / "r.safetensors")
     assert before.keys() == after.keys()

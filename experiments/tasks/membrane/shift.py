@@ -1,4 +1,4 @@
-"""The dense task's arms on worse images, and its loop with other numbers of iterations than in training.
+"""The dense task's arms on corrupted images, and its loop with other numbers of iterations than in training.
 
 `python -m experiments.tasks.membrane.shift --slices FILE [--root FOLDER] [--seeds 0,1,2]`: nothing is trained.
 """
@@ -24,15 +24,18 @@ from pipelines.common.stage import read_params
 
 STRENGTHS = (2, 4)
 ITERATIONS = (2, 4, 8, 12, 16)
-"""Trained with 8."""
+"""Numbers of iterations to evaluate; training used 8."""
 ARMS = ("explicit", "direct")
 
 
 def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str], None]) -> list[Finding]:
-    """Findings by corruption, both strengths together, and by number of iterations.
+    """Findings per corruption, over both strengths, and per number of iterations.
+
+    >>> shifted(root, "slices.zip", seeds=[0, 1, 2], report=print)[0].condition
+    'membrane/noise'
 
     Raises:
-        ValueError: no seed of which both arms are complete below `root`, or no such slices.
+        ValueError: no seed on which both arms are complete below `root`, or unusable slices.
     """
     params = read_params()
     images, labels = slices(path)
@@ -40,7 +43,7 @@ def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str],
     images, labels = images[test], labels[test]
     jobs = [j for j in dense() if j.condition == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
     if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in ARMS)):
-        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the study dense")
+        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the experiment dense")
 
     def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
         task = dense_task(params, x, root / MEMBRANE, root)

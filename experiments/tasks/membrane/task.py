@@ -1,4 +1,4 @@
-"""A dense task: membranes, pixel by pixel, on a backbone that was trained on how many of them are nearby."""
+"""A dense task: segmentation of membranes, on a backbone trained on the density of membranes."""
 
 import copy
 import json
@@ -29,8 +29,7 @@ from experiments.tasks.membrane.slices import SliceData, density, read_slices
 CLASSES = ("cell", "membrane")
 TAPS = ("layer1", "layer2", "layer4")
 PRETRAIN, POOL, TEST = range(10), range(10, 20), range(20, 30)
-"""Slices lie behind one another in the tissue: parts of the stack, so that no neighbour of a test slice is trained on
-but at the border."""
+"""Contiguous parts of the stack of slices, so that only at a border a neighbour of a test slice is trained on."""
 VAL = 2
 CROP, CROPS, BATCH = 128, 256, 16
 
@@ -71,24 +70,26 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, task: Task) -> Tensor:
-    """Whether each pixel is taken for membrane, bool as uint8 (N, H, W)."""
+    """Predicted masks: 1 for membrane, uint8 (N, H, W)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Enlarged(model).to(device).eval()
     return torch.cat([model(normalise(x[None], task.mean, task.std).to(device)).argmax(1).byte().cpu() for x in images])
 
 
 def intersection_over_union(found: Tensor, labels: Tensor) -> Tensor:
-    """Of the membrane, an image, (N,)."""
+    """Intersection over union of the membrane per image, (N,)."""
     both, either = (found.bool() & labels.bool()).sum((1, 2)), (found.bool() | labels.bool()).sum((1, 2))
     return both / either
 
 
 @lru_cache
 def slices(path: str) -> tuple[Tensor, Tensor]:
-    """`read_slices`, once a process.
+    """The slices of `read_slices`, read once per process.
+
+    >>> images, labels = slices("slices.zip")
 
     Raises:
-        DataError: see there, or fewer slices than the parts of the stack have.
+        DataError: an unusable file, or fewer slices than the parts of the stack need.
     """
     images, labels = read_slices(Path(path))
     if len(images) < TEST.stop:
@@ -97,7 +98,7 @@ def slices(path: str) -> tuple[Tensor, Tensor]:
 
 
 def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) -> Task:
-    """What the dense arms are trained from; of the images it holds a part of one, for its shape."""
+    """The task of the dense arms; its only image is a part of one slice and serves for the shape."""
     facts = json.loads((setting / BACKBONE_ARM / "world.json").read_text())
     network = SmallSegmenter(num_classes=3)
     network.load_state_dict(load_file(setting / BACKBONE_ARM / "backbone.safetensors"))

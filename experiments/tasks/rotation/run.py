@@ -1,7 +1,8 @@
-"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: by how many degrees a digit was turned, from a network of classes.
+"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: regression of a digit's rotation angle.
 
-Trains everything anew, needs no data and leaves params.yaml alone. The backbone is the default run's, which has seen
-upright digits alone and is frozen; it gets one output, trained on squared error. Scores are absolute errors.
+The command trains all arms again, needs no data and does not read params.yaml. The frozen backbone is a classifier of
+the default run, trained on upright digits alone. Its new single output is trained on squared error. Scores are absolute
+errors.
 """
 
 import argparse
@@ -39,13 +40,13 @@ LOOPS = (EXPLICIT, "direct")
 
 
 def with_one_output(task: Task, seed: int, head: Head) -> Task:
-    """The task, but that it has one output, which in this seed starts from `head`."""
+    """The task with one output, which starts from `head` in this seed."""
     save_probe(task.probes / f"seed-{seed}", head)
     return replace(task, images=LabelledImages(task.images.images, 0 * task.images.labels, ("angle",)))
 
 
 def one_seed(task: Task, seed: int, held_out: RotatedImages | None, rates: dict[str, float]) -> dict[str, Tensor]:
-    """The errors of every arm, on `held_out` or, if that is None, on the seed's validation images."""
+    """The errors of every arm on the images `held_out`; None: on the seed's validation images."""
     train_index, val_index = task.split(seed)
     every = RotatedImages.of(task.images.images, seed=0)
     seen, held_out = every.part(train_index), every.part(val_index) if held_out is None else held_out
@@ -62,7 +63,7 @@ def one_seed(task: Task, seed: int, held_out: RotatedImages | None, rates: dict[
 def found(
     params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS, rates: Sequence[float] = RATES
 ) -> dict[str, Any]:
-    """Each arm's error at the learning rate that validation chose, and the gaps of explicit, as shares of the arm's."""
+    """The error of each arm at its best learning rate on validation, and the relative difference of explicit to it."""
     train([Job("digits", "", BACKBONE_ARM, 0)], params, root, "preparing the digits")
     folder = root / "digits"
     task = replace(build_task(params, root=folder, cache=root / "features"), probes=folder / "regression" / "baseline")
