@@ -15,13 +15,13 @@ from dynaxx.data import Manifest, normalise
 from dynaxx.evaluation.arms.record import load_arm
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
-from dynaxx.training.pretrained import Backbone, blank
+from dynaxx.training.pretrained import Backbone, untrained
 
-FACTS, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
+METADATA, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What is known besides the weights.
 
     Attributes:
@@ -52,9 +52,9 @@ class Deployed:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self.facts = Facts(**json.loads((folder / FACTS).read_text()))
-            config = OmegaConf.create(self.facts.model)
-            backbone = blank(config, self.facts.image_shape[0], self.facts.num_classes)
+            self.metadata = Metadata(**json.loads((folder / METADATA).read_text()))
+            config = OmegaConf.create(self.metadata.model)
+            backbone = untrained(config, self.metadata.image_shape[0], self.metadata.num_classes)
             backbone.load_state_dict(load_file(folder / BACKBONE))
         except Exception as error:  # JSON, safetensors, torch and the network's own class each raise their own
             raise EvaluationError(f"{folder}: holds no deployed model ({' '.join(str(error).split())[:200]})") from None
@@ -70,13 +70,13 @@ class Deployed:
         Raises:
             EvaluationError: images of another shape or type.
         """
-        shape = tuple(self.facts.image_shape)
+        shape = tuple(self.metadata.image_shape)
         if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise EvaluationError(
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        return self.network(normalise(images, self.facts.mean, self.facts.std)).softmax(1)
+        return self.network(normalise(images, self.metadata.mean, self.metadata.std)).softmax(1)
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
@@ -91,7 +91,7 @@ def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, ma
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
     shape, classes = list(manifest.image_shape), list(manifest.classes)
-    facts = Facts(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
+    metadata = Metadata(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
-    write_text(folder / FACTS, json.dumps(asdict(facts), indent=2) + "\n")
+    write_text(folder / METADATA, json.dumps(asdict(metadata), indent=2) + "\n")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynaxx.training.resonance_module import ResonanceModule
 
-START = 0.01
+START_STRENGTH = 0.01
 """The strength that the warm-up starts from (DESIGN §2)."""
 
 
@@ -32,7 +32,7 @@ class StrengthWarmup(Callback):
         share = 1.0 if warm == 0 else min(1.0, trainer.global_step / warm)
         guard = trainer_guard(trainer)
         target = model.config.strength * (guard.factor if guard is not None else 1.0)
-        model.built().strength.fill_(min(START, target) + share * (target - min(START, target)))
+        model.built().strength.fill_(min(START_STRENGTH, target) + share * (target - min(START_STRENGTH, target)))
 
 
 class ResidualGuard(Callback):
@@ -64,7 +64,7 @@ class ResidualGuard(Callback):
         self.factor, self.before = state_dict["factor"], state_dict["before"]
 
 
-class KeepBest(Callback):
+class BestWeights(Callback):
     """Remembers the trained tensors of the epoch with the best validation accuracy, the latest of equals."""
 
     def __init__(self) -> None:

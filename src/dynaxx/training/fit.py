@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from dynaxx.training.callbacks import FiniteLoss, KeepBest
+from dynaxx.training.callbacks import BestWeights, FiniteLoss
 
 LAST = "last.ckpt"
 
@@ -19,7 +19,7 @@ TrainerFactory = Callable[..., pl.Trainer]
 """A Lightning Trainer but for callbacks, logger and epochs; Hydra makes it from `conf/trainer`."""
 
 
-class Clock(Callback):
+class TrainingTime(Callback):
     """Seconds spent in training steps so far, over all the lives of a resumed fit; validation is left out."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def fit(
     """
     quiet()
     pl.seed_everything(seed, workers=True, verbose=False)
-    best, clock = KeepBest(), Clock()
+    best, training_time = BestWeights(), TrainingTime()
     bar = sys.stderr.isatty()
     saver = ModelCheckpoint(
         checkpoints,
@@ -87,7 +87,7 @@ def fit(
         callbacks=[
             *callbacks,
             best,
-            clock,
+            training_time,
             FiniteLoss(),
             EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
             saver,
@@ -108,7 +108,7 @@ def fit(
         warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # the frozen backbone
         runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     best.restore(module.eval())
-    return best.accuracy, clock.seconds
+    return best.accuracy, training_time.seconds
 
 
 def quiet() -> None:

@@ -47,15 +47,15 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
     options, images = params.model.pretrain, prepared.pretrain()
     if len(images) == 0:
         raise BackboneError("data.pretrain_fraction=0 leaves nothing to train a backbone on; give model.weights")
-    held, rest = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
+    validation, training = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
     torch.manual_seed(params.data.split_seed)
     classes, channels = len(images.classes), prepared.manifest.image_shape[0]
     network = instantiate(params.model.network, num_classes=classes, **_inputs(params.model, channels))
     mean, std = prepared.manifest.mean, prepared.manifest.std
     _check(network, prepared, mean, std, "model.network")  # before the training is paid for
     data = ImageData(
-        images.subset(rest),
-        images.subset(held),
+        images.subset(training),
+        images.subset(validation),
         mean=mean,
         std=std,
         batch_size=options.batch_size,
@@ -75,11 +75,11 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
     if rank_zero():
         _check(network, prepared, mean, std, "model.network")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
-        _point(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
+        _write_pointer(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
     return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
 
 
-def bring(model: Any, prepared: Prepared, out: Path) -> str:
+def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
     """Check the user's trained model and write a pointer to it with its checksum; nothing is trained or copied."""
     channels = prepared.manifest.image_shape[0]
     network = build(model, channels)
@@ -87,7 +87,7 @@ def bring(model: Any, prepared: Prepared, out: Path) -> str:
     _check(network, prepared, mean, std, f"model.weights={model.weights}")
     given = Path(model.weights)
     digest = checksum(given) if given.is_file() else _state_checksum(network)
-    _point(out, model.weights, digest, mean, std, None)
+    _write_pointer(out, model.weights, digest, mean, std, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     unused = len(prepared.pretrain_index)
     hint = f"; {unused} labelled images lie idle, data.pretrain_fraction=0 gives them to the task" if unused else ""
@@ -108,7 +108,7 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
     pointer = json.loads((folder / POINTER).read_text())
     if model.weights is None:
         path = folder / pointer["weights"]
-        network = blank(model, channels, pointer["num_classes"])
+        network = untrained(model, channels, pointer["num_classes"])
         network.load_state_dict(_read(path))
     else:
         network = build(model, channels)
@@ -155,7 +155,7 @@ def build(model: Any, channels: int) -> nn.Module:
     return network.eval()
 
 
-def blank(model: Any, channels: int, num_classes: int | None) -> nn.Module:
+def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
     """The network of `params.model` without its weights, for whoever has them already.
 
     Args:
@@ -238,7 +238,7 @@ def _state_checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _point(
+def _write_pointer(
     out: Path,
     weights: str,
     digest: str,

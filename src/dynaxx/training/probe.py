@@ -47,13 +47,13 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
 
     ((mean, std),) = moments([[train_x[:, None]]])
-    inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
+    inputs, val_inputs = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
     for C in track(penalties, "fitting probes"):
         model = LogisticRegression(C=C, max_iter=ITERATIONS, tol=1e-4).fit(inputs.numpy(), train_y.numpy())
         weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
         if len(weight) == 1 and classes == 2:  # two classes come as one row of log-odds
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-        accuracy = float(((held @ weight.T + bias).argmax(1) == val_y).double().mean())
+        accuracy = float(((val_inputs @ weight.T + bias).argmax(1) == val_y).double().mean())
         found.append(Probe(weight.float(), bias.float(), mean.float(), std.float(), float(C), accuracy))
     return max(found, key=lambda probe: probe.accuracy)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynaxx import Anchors
 from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_validation_batch, own_order
+from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 from dynaxx.training.cache.features import FeatureCache
 
 Batch = tuple[Anchors, Tensor]

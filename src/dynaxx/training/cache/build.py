@@ -27,7 +27,7 @@ from dynaxx.data.progress import track
 BLOCK = 256
 """Images that a process claims at a time, in all their views, and reads at once."""
 
-FACTS, PLAN = "facts.json", "plan.json"
+METADATA, PLAN = "facts.json", "plan.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What is known of a cache besides its arrays.
 
     Attributes:
@@ -57,9 +57,9 @@ class Facts:
     blocks: list[Block]
 
     @classmethod
-    def read(cls, folder: Path) -> "Facts":
+    def read(cls, folder: Path) -> "Metadata":
         """Of a finished cache."""
-        found = json.loads((folder / FACTS).read_text())
+        found = json.loads((folder / METADATA).read_text())
         return cls(found["grid"], found["seen"], found["tensors"], [Block(**block) for block in found["blocks"]])
 
 
@@ -93,7 +93,7 @@ def build(
             return
         plan = json.loads((draft / PLAN).read_text())
         done = [json.loads((draft / f"{number}.json").read_text()) for number in range(len(blocks))]
-        (draft / FACTS).write_text(json.dumps(plan | {"blocks": done}) + "\n")
+        (draft / METADATA).write_text(json.dumps(plan | {"blocks": done}) + "\n")
         for scrap in (draft / PLAN, *draft.glob("[0-9]*.json")):
             scrap.unlink()
         os.replace(draft, path)

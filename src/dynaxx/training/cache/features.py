@@ -18,7 +18,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel
-from dynaxx.training.cache.build import FACTS, Facts, build, digest
+from dynaxx.training.cache.build import METADATA, Metadata, build, digest
 
 LIMIT_GB = 64.0
 """Of a folder of caches, where nothing else is said."""
@@ -103,11 +103,11 @@ def open_cache(
 
 
 def _read(path: Path) -> FeatureCache:
-    facts = Facts.read(path)
-    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in facts.tensors}
+    metadata = Metadata.read(path)
+    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in metadata.tensors}
     pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
-    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in facts.seen]
-    return FeatureCache(pooled, seen, tuple(facts.grid), sum(block.seconds for block in facts.blocks))
+    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in metadata.seen]
+    return FeatureCache(pooled, seen, tuple(metadata.grid), sum(block.seconds for block in metadata.blocks))
 
 
 def _intact(path: Path) -> bool:
@@ -115,9 +115,9 @@ def _intact(path: Path) -> bool:
     try:
         name = _name(path)
         if name not in _verified:
-            facts = Facts.read(path)
-            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in facts.tensors}
-            if any(digest(arrays, block.start, block.stop) != block.sha256 for block in facts.blocks):
+            metadata = Metadata.read(path)
+            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in metadata.tensors}
+            if any(digest(arrays, block.start, block.stop) != block.sha256 for block in metadata.blocks):
                 return False
             _verified.add(name)
     except (OSError, ValueError, TypeError, KeyError):
@@ -126,4 +126,4 @@ def _intact(path: Path) -> bool:
 
 
 def _name(path: Path) -> tuple[str, int]:
-    return str(path.resolve()), (path / FACTS).stat().st_mtime_ns
+    return str(path.resolve()), (path / METADATA).stat().st_mtime_ns
