@@ -17,6 +17,7 @@ CHECKED = (
     "src/dynaxx/selection",
     "src/dynaxx/services",
     "src/dynaxx/tracking",
+    "src/dynaxx/training",
 )
 """Files and folders whose docstrings are checked."""
 
