@@ -1,4 +1,4 @@
-"""Stage `pretrain`: train the stand-in backbone, or check the trained model that the user brings."""
+"""Stage `pretrain`: train the stand-in backbone, or check the user's trained model."""
 
 from dynaxx.data import load_prepared
 from dynaxx.training.pretrained import check_user_model, train_backbone

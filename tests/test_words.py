@@ -12,10 +12,15 @@ ROOT = Path(__file__).parents[1]
 CHECKED = (
     "benchmarks",
     "experiments",
+    "pipelines",
+    "src/dynaxx/cli.py",
     "src/dynaxx/data",
+    "src/dynaxx/deployment.py",
+    "src/dynaxx/files.py",
     "src/dynaxx/search",
     "src/dynaxx/selection",
     "src/dynaxx/services",
+    "src/dynaxx/templates.py",
     "src/dynaxx/tracking",
     "src/dynaxx/training",
 )

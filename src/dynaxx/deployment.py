@@ -1,4 +1,4 @@
-"""One folder that holds all that answering images takes: backbone and arm as safetensors, the rest as JSON."""
+"""A deployment: one folder with all that inference needs, backbone and arm as safetensors and the rest as JSON."""
 
 import json
 import shutil
@@ -22,14 +22,17 @@ METADATA, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known besides the weights.
+    """The description of a deployment, besides the weights.
+
+    >>> Deployed(Path("deployment")).metadata.classes[:2]
+    ['cat', 'dog']
 
     Attributes:
-        model: section of params.yaml, which names the backbone's class.
-        num_classes: of a backbone that was trained here; None for one that the user brought.
-        image_shape: (C, H, W) of the images that are answered.
-        mean, std: of the normalisation, a channel.
-        classes: names of the answers, in the order of the logits.
+        model: section `model` of params.yaml, which names the backbone's class.
+        num_classes: number of classes of a backbone that was trained here; None for a user's backbone.
+        image_shape: shape (C, H, W) of the input images.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        classes: names of the classes, in the order of the logits.
     """
 
     model: dict[str, Any]
@@ -41,13 +44,16 @@ class Metadata:
 
 
 class Deployed:
-    """A trained arm that answers images as they are, uint8.
+    """A trained arm that predicts images without preprocessing, uint8.
+
+    >>> Deployed(Path("deployment")).probabilities(images).argmax(1)
+    tensor([3, 1])
 
     Args:
-        folder: that `write_deployment` wrote.
+        folder: folder written by `write_deployment`.
 
     Raises:
-        EvaluationError: files missing or damaged.
+        EvaluationError: files that are missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,10 +68,13 @@ class Deployed:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Of every class, (B, classes).
+        """Probabilities of all classes, (B, classes).
+
+        >>> deployed.probabilities(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum(1)
+        tensor([1.])
 
         Args:
-            images: uint8 (B, C, H, W).
+            images: pixels, uint8 (B, C, H, W).
 
         Raises:
             EvaluationError: images of another shape or type.
@@ -80,13 +89,16 @@ class Deployed:
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
-    """Write what `Deployed` reads; the folder must not exist.
+    """Write a deployment, which `Deployed` reads.
+
+    >>> write_deployment(Path("deployment"), params.model, backbone, Path("outputs/explicit/explicit/seed-0"), manifest)
 
     Args:
-        model: section of params.yaml.
-        backbone: trained or brought.
+        folder: folder that does not exist yet.
+        model: section `model` of params.yaml.
+        backbone: trained backbone.
         arm: folder of the trained arm.
-        manifest: of the prepared data, for the images' shape and the names of the classes.
+        manifest: manifest of the prepared data, for the images' shape and the names of the classes.
     """
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
