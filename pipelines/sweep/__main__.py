@@ -37,14 +37,14 @@ def main(arguments: Sequence[str]) -> int:
             return code
         requeued = requeue_dead(study)
         if requeued:
-            print(f"trials {', '.join(map(str, requeued))} are begun anew: their workers died", flush=True)
+            print(f"trials {', '.join(map(str, requeued))} are repeated: their workers died", flush=True)
         print(f"study {plan.study}: {finished(study)} of {plan.options.n_trials} trials are finished", flush=True)
         code = run_workers(plan, study)
         if code:
             return code
         end_sweep(plan, study, console)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with the sweep", file=sys.stderr)
+        print("interrupted; the same command resumes the sweep", file=sys.stderr)
         return 130
     except EXPECTED as error:
         if os.environ.get("DYNAXX_TRACEBACK"):

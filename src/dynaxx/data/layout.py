@@ -64,7 +64,7 @@ def _depth(entries: list[tuple[str, tuple[str, ...]]], root: Path) -> int:
 def _check(layout: Layout, root: Path) -> None:
     for split, by_class in layout.items():
         if not by_class:
-            raise DataError(f"{root}: no {split}/ folder with a folder a class; the layout is {split}/<class>/")
+            raise DataError(f"{root}: no {split}/ folder with one folder per class; the layout is {split}/<class>/")
     train, test = (set(layout[split]) for split in SPLITS)
     if train != test:
         only = [

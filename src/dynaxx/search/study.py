@@ -58,7 +58,7 @@ def open_storage(where: str) -> BaseStorage:
         )
     except (SQLAlchemyError, OptunaError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        line = f"sweep.storage={where}: {reason}; check that the database exists and answers"
+        line = f"sweep.storage={where}: {reason}; check that the database exists and can be reached"
         raise SearchError(hide_password(line)) from None
 
 

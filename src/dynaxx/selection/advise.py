@@ -121,7 +121,7 @@ def _checklist(evidence: Evidence, cost: float, budget: float) -> dict[str, str]
         "three diverse layers?": f"{_yes(diverse)}: {len(evidence.taps)} can be coupled, the most diverse shares "
         f"{evidence.redundancy:.2f} (CKA) with the last",
         "can you monitor it?": "for you to answer: watch `model.fallback` and the residual in production",
-        "must you explain it?": "for you to answer: `model.posthoc(x)` keeps the backbone's own answer beside the "
+        "must you explain it?": "for you to answer: `model.posthoc(x)` keeps the backbone's own prediction beside the "
         "refined one",
     }
 

@@ -93,7 +93,7 @@ def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
     _write_pointer(out, model.weights, digest, mean, std, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     unused = len(prepared.pretrain_index)
-    hint = f"; {unused} labelled images lie idle, data.pretrain_fraction=0 gives them to the task" if unused else ""
+    hint = f"; {unused} labelled images are unused; data.pretrain_fraction=0 gives them to the task" if unused else ""
     return f"backbone {model.weights} checked, {parameters:,} parameters, sha256 {digest[:12]}{hint}"
 
 

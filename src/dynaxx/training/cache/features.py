@@ -97,7 +97,7 @@ def open_cache(
     if path.exists() and not _intact(path):
         with FileLock(folder / f".{key}.lock"):
             if path.exists() and not _intact(path):
-                print(f"{path}: is damaged; it is built anew", file=sys.stderr, flush=True)
+                print(f"{path}: is damaged and will be built again", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
         build(path, model, images, mean, std, views, limit_gb)
