@@ -1,1 +1,1 @@
-"""`python -m benchmarks.run`: what resonance costs, beside what else one could do, on the machine at hand."""
+"""`python -m benchmarks.run`: the cost of resonance and of its alternatives on the current machine."""

@@ -1,4 +1,4 @@
-"""What is timed beside the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
+"""The arms that are timed besides the bare backbone: resonance in its modes, and its rivals (see `rivals`)."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,11 +27,16 @@ REENTRANT_LATE = "reentrant T=5, late taps"
 
 
 def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """All arms by name, the bare backbone first; and those that cannot be built, with the reason.
+    """Build all arms, the bare backbone first, and list those that cannot be built.
+
+    >>> arms, skipped = build(QUICK, QUICK.backbone(), QUICK.images())
 
     Args:
-        backbone: shared by all arms but LoRA's, which changes its own copy.
-        x: a batch of the case's images.
+        backbone: network that all arms share, except for LoRA, which changes its own copy.
+        x: batch of the case's images.
+
+    Returns:
+        Name → model, and name → reason for each arm that cannot be built.
     """
     network = NETWORKS[case.network]
 
@@ -39,8 +44,8 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
         return resonant(backbone, x, **({"layers": network.layers, "rank": case.rank} | options))
 
     @cache
-    def five() -> ResonantModel:
-        """What the arms share that only read or run its couplings."""
+    def shared() -> ResonantModel:
+        """The model of all arms that only read or run its couplings."""
         return wrapped(T=5)
 
     def folded() -> ResonantModel:
@@ -49,15 +54,15 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
         return model
 
     makers: dict[str, Callable[[], nn.Module]] = {BARE: lambda: backbone}
-    makers |= {explicit(T): five if T == 5 else partial(wrapped, T=T) for T in ITERATIONS}
+    makers |= {explicit(T): shared if T == 5 else partial(wrapped, T=T) for T in ITERATIONS}
     makers |= {FOLDED: folded, IMPLICIT: lambda: wrapped(mode="implicit")}
     makers[REENTRANT] = lambda: wrapped(dynamics="reentrant")
     if network.late is not None:
         makers[REENTRANT_LATE] = lambda: wrapped(layers=network.late, dynamics="reentrant")
-    makers["full-space loop T=5"] = lambda: FullSpaceLoop(five())
-    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(five())
-    makers["LoRA, peft, not merged"] = lambda: lora(backbone, trainable(five())).to(x)
-    makers["static concatenation"] = lambda: concatenation(backbone, five().paths, x)
+    makers["full-space loop T=5"] = lambda: FullSpaceLoop(shared())
+    makers["hooks re-running the backbone T=5"] = lambda: RerunBackbone(shared())
+    makers["LoRA, peft, not merged"] = lambda: lora(backbone, count_trainable(shared())).to(x)
+    makers["static concatenation"] = lambda: concatenation(backbone, shared().paths, x)
 
     arms: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}
@@ -70,7 +75,7 @@ def build(case: Case, backbone: nn.Module, x: Tensor) -> tuple[dict[str, nn.Modu
 
 
 def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
-    """`backbone` wrapped, standardised on `x`, and with couplings that say something, as if it had been trained."""
+    """`backbone` wrapped and standardised on `x`, with random non-zero couplings in place of trained ones."""
     torch.manual_seed(0)
     model = wrap_with_resonance(backbone, example_input=x[:1], **options)
     model.fit_statistics([x])
@@ -84,6 +89,6 @@ def resonant(backbone: nn.Module, x: Tensor, **options: Any) -> ResonantModel:
     return model.to(x)
 
 
-def trainable(model: ResonantModel) -> int:
-    """How many parameters training moves."""
+def count_trainable(model: ResonantModel) -> int:
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.trainable_parameters())

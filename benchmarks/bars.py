@@ -1,4 +1,4 @@
-"""The bars, and whether what was measured keeps under them."""
+"""The bars, and the verdicts on measured figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from benchmarks.arms import BARE, IMPLICIT, REENTRANT_LATE, explicit
 from benchmarks.networks import Case
 
 Seconds = Mapping[str, NDArray[np.float64]]
-"""Of every arm, (rounds,): the times of one round belong together."""
+"""Seconds of every arm, (rounds,). The times of one round were measured in turn and are compared with each other."""
 
-MEMORY = 1.05
-"""Weights and peak of one inference pass of `explicit(5)`, over the bare backbone's."""
+MEMORY_LIMIT = 1.05
+"""Bar on the memory of `explicit(5)`, weights and peak of one pass, relative to the bare backbone's."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure that is to stay at or below `most`.
+    """A figure with an upper bound.
+
+    >>> bar = Bar("a / b", 1.1, ("a", "b"), lambda seconds: seconds["a"] / seconds["b"])
 
     Attributes:
-        figure: its name.
-        most: the bar.
-        arms: what it takes; the first is judged, and where it fails it is profiled against the second.
-        value: the figure of every round.
-        goal: whether it is hoped for and not demanded.
+        figure: name of the figure.
+        most: upper bound of the figure.
+        arms: arms that the figure needs; if it misses the bar, the first is profiled against the second.
+        value: function from times to the figure of every round.
+        goal: whether the bar is a goal instead of a requirement.
     """
 
     figure: str
@@ -54,7 +56,7 @@ def ratio(arm: str, reference: str, most: float, goal: bool = False) -> Bar:
 
 
 def iteration(most: float, few: int = 5, many: int = 20) -> Bar:
-    """The bar on what one more iteration takes, in units of the bare backbone's pass."""
+    """The bar on the time of one more iteration, relative to a pass of the bare backbone."""
     low, high = explicit(few), explicit(many)
     return Bar(
         f"one more iteration / {BARE}",
@@ -65,7 +67,7 @@ def iteration(most: float, few: int = 5, many: int = 20) -> Bar:
 
 
 def inference_bars(case: Case) -> list[Bar]:
-    """What is asked of one forward pass."""
+    """The bars on one forward pass."""
     tight = (case.network, case.batch, case.device) == ("resnet50", 8, "cpu")
     return [
         ratio(explicit(5), BARE, 1.05 if tight else 1.10),
@@ -80,11 +82,14 @@ def inference_bars(case: Case) -> list[Bar]:
 class Verdict:
     """One bar, judged by the median over rounds.
 
+    >>> str(Verdict("a / b", Spread(1.2, 1.1, 1.3), 1.1))
+    'bar 1.1 missed by 0.1, within the spread'
+
     Attributes:
-        figure: what was measured.
-        value: what was found.
-        most: the bar.
-        goal: whether it is hoped for and not demanded.
+        figure: name of the figure.
+        value: measured value.
+        most: upper bound of the figure.
+        goal: whether the bar is a goal instead of a requirement.
     """
 
     figure: str
@@ -98,7 +103,7 @@ class Verdict:
 
     @property
     def missed_by(self) -> float:
-        """How far the median lies above the bar; 0 where it does not."""
+        """Distance of the median above the bar, or 0."""
         return max(0.0, self.value.median - self.most)
 
     def __str__(self) -> str:
@@ -115,6 +120,6 @@ def judge(bar: Bar, seconds: Seconds) -> Verdict:
 
 
 def judge_memory(held_mb: float, bare_mb: float) -> Verdict:
-    """The verdict on memory: weights and peak of a pass, against the bare backbone's."""
+    """The verdict on memory: weights and peak of a pass, relative to the bare backbone's."""
     value = held_mb / bare_mb
-    return Verdict(f"memory of {explicit(5)} / {BARE}", Spread(value, value, value), MEMORY)
+    return Verdict(f"memory of {explicit(5)} / {BARE}", Spread(value, value, value), MEMORY_LIMIT)

@@ -15,14 +15,16 @@ jax.config.update("jax_platforms", "cpu")
 
 
 class JaxLoop(nn.Module):
-    """The messages after `T` damped steps, timed as a module is.
+    """The messages after `T` damped steps, as a module that can be timed like the others.
+
+    >>> c_BHWR = JaxLoop(p_BHWR, Gt_RR, kernel_R133, T=5, damping=0.5)(p_BHWR)
 
     Args:
-        p_BHWR: the projected anchors.
-        Gt_RR: Gᵀ.
-        kernel_R133: δ + D of every channel.
-        T: steps, the first of which starts from c = 0.
-        damping: λ.
+        p_BHWR: projected anchors.
+        Gt_RR: transposed feedback matrix Gᵀ.
+        kernel_R133: kernel δ + D of every channel.
+        T: number of steps; the first starts from c = 0.
+        damping: damping λ.
     """
 
     def __init__(self, p_BHWR: Tensor, Gt_RR: Tensor, kernel_R133: Tensor, T: int, damping: float) -> None:
@@ -31,7 +33,7 @@ class JaxLoop(nn.Module):
         self.p = _jax(p_BHWR)
 
         def phi(h: jax.Array) -> jax.Array:
-            # XLA fuses nine shifted products with all that follows; its grouped convolution takes several times as long
+            # XLA fuses nine shifted products with the next operations; its grouped convolution is several times slower
             height, width = h.shape[1:3]
             padded = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
             windows = [padded[:, i : i + height, j : j + width] * kernel[i, j] for i in range(3) for j in range(3)]
@@ -46,7 +48,7 @@ class JaxLoop(nn.Module):
         self.run = jax.jit(run)
 
     def forward(self, x: Tensor) -> Tensor:
-        """c_T, (B, H, W, R), once it is there; `x` was handed over when this was made."""
+        """The messages c_T, (B, H, W, R), after the computation has finished; `x` is ignored in favour of p_BHWR."""
         del x
         return torch.from_dlpack(self.run(self.p).block_until_ready())
 

@@ -46,7 +46,7 @@ def loops(
     """The loops by name, torch's and JAX's of every length that is more than one step; their bars; what is missing.
 
     Raises:
-        AssertionError: the two do not come to the same messages.
+        AssertionError: the messages of torch and JAX differ.
     """
     lengths = [T for T in ITERATIONS if T > 1]
     found: dict[str, nn.Module] = {
@@ -70,7 +70,7 @@ def loops(
 
 @torch.no_grad()
 def loop_alone(case: Case, budget: float) -> Section:
-    """All loops in turn; see `measure.timed` for `budget`."""
+    """Time all loops in turn; for `budget` see `measure.timed`."""
     x = case.images()
     model = resonant(case.backbone(), x, layers=NETWORKS[case.network].layers, rank=case.rank)
     exchange, anchors = model.require_built().exchange, model.read(x)

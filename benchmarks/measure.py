@@ -1,4 +1,4 @@
-"""Time arms in turn, weigh what they hold, and judge the figures."""
+"""Measurement of time and memory of the arms, in turn, and verdicts on the figures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,15 +14,11 @@ from dynaxx.evaluation.cost.flops_memory import MEGABYTE, peak_memory_mb
 from dynaxx.evaluation.cost.latency import interleaved_seconds
 
 PASSES = 3
-"""Passes of an arm in a round: two that warm it up and the one that counts (see `interleaved_seconds`)."""
+"""Passes of an arm per round: two for warm-up and one that is timed (see `interleaved_seconds`)."""
 
 
 def inference(case: Case, budget: float) -> Section:
-    """One forward pass of all arms on one backbone.
-
-    Args:
-        budget: see `timed`.
-    """
+    """Measure one forward pass of all arms on one backbone; for `budget` see `timed`."""
     x = case.images()
     models, skipped = build(case, case.backbone(), x)
     weighed = {name: peak_memory_mb(model, x) for name, model in models.items()}
@@ -37,23 +33,28 @@ def inference(case: Case, budget: float) -> Section:
     return Section(case.title, BARE, len(seconds[BARE]), rows, verdicts, skipped, profiles)
 
 
-def timed(models: Mapping[str, nn.Module], x: Tensor, budget: float, fewest: int = 9, most: int = 60) -> Seconds:
-    """Seconds of every arm, round by round, for as many rounds as fit.
+def timed(
+    models: Mapping[str, nn.Module], x: Tensor, budget: float, min_rounds: int = 9, max_rounds: int = 60
+) -> Seconds:
+    """Seconds of every arm per round, for as many rounds as fit into the budget.
+
+    >>> timed({"bare": backbone, "explicit": model}, x, budget=100)["bare"].shape
+    (60,)
 
     Args:
-        budget: seconds to spend, as far as `fewest` and `most` rounds allow; 0 takes a single round.
+        budget: seconds to spend, within the limits of `min_rounds` and `max_rounds`; 0 takes a single round.
     """
     first = interleaved_seconds(models, x, rounds=1)
     if budget == 0:
         return first
     round_seconds = PASSES * float(np.sum([times.sum() for times in first.values()]))
-    return interleaved_seconds(models, x, rounds=int(np.clip(budget / round_seconds, fewest, most)))
+    return interleaved_seconds(models, x, rounds=int(np.clip(budget / round_seconds, min_rounds, max_rounds)))
 
 
 def judged(
     bars: Sequence[Bar], seconds: Seconds, models: Mapping[str, nn.Module], x: Tensor
 ) -> tuple[list[Verdict], dict[str, list[Operation]]]:
-    """Verdicts on the bars whose arms were timed; and of those that were missed, where the time goes."""
+    """Verdicts on the bars whose arms were timed, and profiles of the missed ones."""
     verdicts: list[Verdict] = []
     profiles: dict[str, list[Operation]] = {}
     for bar in bars:
@@ -66,5 +67,5 @@ def judged(
 
 
 def weights_mb(model: nn.Module) -> float:
-    """10⁶ bytes of parameters and buffers."""
+    """Size of parameters and buffers in 10⁶ bytes."""
     return sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()]) / MEGABYTE

@@ -1,4 +1,4 @@
-"""The backbones that are measured, with random weights, and the cases: which of them, how many images, on what."""
+"""The measured backbones, with random weights, and the cases: backbone, batch size and device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,17 @@ from dynaxx.training.small_resnet import SmallResNet
 
 @dataclass(frozen=True)
 class Network:
-    """A backbone and where it is tapped.
+    """A backbone and its taps.
+
+    >>> NETWORKS["resnet18"].layers
+    (2, 3, 4)
 
     Attributes:
-        title: its name in the table.
-        make: builds it; nothing is downloaded.
-        layers: the taps, as `wrap_with_resonance` takes them.
-        late: taps close to each other and to the output, between which a reentrant loop runs little of the backbone
-            again; None where none are asked about.
+        title: name in the table.
+        make: function that builds the network, without a download.
+        layers: taps, as stage numbers for `wrap_with_resonance`.
+        late: taps close to each other and to the output, so that a reentrant loop repeats only a small part of the
+            backbone; None: this arm is not measured.
     """
 
     title: str
@@ -44,13 +47,16 @@ NETWORKS = {
 class Case:
     """One backbone at one batch size on one device.
 
+    >>> Case("resnet50", batch=8).title
+    'ResNet-50, batch 8, cpu float32'
+
     Attributes:
-        network: its key in `NETWORKS`.
-        batch: images.
-        side: of an image in pixels.
-        rank: of the couplings.
-        device: as torch names it.
-        dtype: of weights and images.
+        network: key in `NETWORKS`.
+        batch: number of images.
+        side: height and width of an image in pixels.
+        rank: rank of the couplings.
+        device: name of the torch device.
+        dtype: type of weights and images.
     """
 
     network: str
@@ -66,21 +72,21 @@ class Case:
         return f"{NETWORKS[self.network].title}, batch {self.batch}, {self.device} {dtype}"
 
     def images(self) -> Tensor:
-        """(batch, 3, side, side)."""
+        """Random images (batch, 3, side, side)."""
         return torch.randn(self.batch, 3, self.side, self.side).to(self.device, self.dtype)
 
     def backbone(self) -> nn.Module:
         """The network in eval mode, on the case's device and in its dtype."""
         torch.manual_seed(0)
         model = NETWORKS[self.network].make()
-        # batch norms that never saw data let the signal of a deep random network die out
+        # with initial batch-norm statistics the signal vanishes in a deep random network
         with torch.no_grad():
             update_bn([torch.randn(8, 3, self.side, self.side)], model)
         return model.to(self.device, self.dtype).eval()
 
 
 def cases() -> list[Case]:
-    """Batch 1 and 8 on the CPU, and 64 in bfloat16 on a GPU where there is one."""
+    """The cases to measure: batch 1 and 8 on the CPU and, if there is a GPU, batch 64 in bfloat16 on it."""
     names = ("resnet50", "efficientnet_b0", "vit_b_16")
     found = [Case(name, batch) for name in names for batch in (1, 8)]
     if torch.cuda.is_available():
@@ -89,4 +95,4 @@ def cases() -> list[Case]:
 
 
 QUICK = Case("resnet18", 2, side=64, rank=4)
-"""Small enough for a test of the harness; its figures mean nothing."""
+"""A case for tests of the harness, too small for meaningful figures."""

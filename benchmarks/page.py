@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page RESULT.json > docs/results/benchmarks.md`: one run of the benchmark as a page of Markdown."""
+"""`python -m benchmarks.page RESULT.json > docs/results/benchmarks.md`: one run of the benchmark in Markdown."""
 
 import json
 import sys
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 TOP = 4
-"""Operations named for a figure that misses its bar."""
+"""Number of operations listed for a figure that misses its bar."""
 
 
 def page(result: dict[str, Any]) -> str:
-    """All arms and all verdicts of the JSON that `benchmarks.results.write` wrote."""
+    """The page with all arms and verdicts of a result of `benchmarks.results.write`."""
     hardware, versions = result["hardware"], result["versions"]
-    said = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     lines = [
         "# What resonance costs",
         "",
         "Written by `python -m benchmarks.page` from a run of `make bench`, "
         f"commit {result['commit']}, {result['date']}: "
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['torch_threads']} threads, GPU "
-        f"{hardware['gpu'] or 'none'}; {said}. Random weights, 224² images, rank 32, three taps; arms in turn in one "
-        "process; medians over rounds, quartiles in brackets; ratios round by round; MB are 10⁶ bytes of weights and "
-        "peak of a pass.",
+        f"{hardware['gpu'] or 'none'}; {packages}. Random weights, 224² images, rank 32, three taps; arms in turn in "
+        "one process; medians over rounds, quartiles in brackets; ratios round by round; MB are 10⁶ bytes of weights "
+        "and peak of a pass.",
     ]
     for section in result["sections"]:
         rounds = f"{section['rounds']} rounds; × is against {section['reference']}."

@@ -1,4 +1,4 @@
-"""Where the time goes: the operations of one pass, or those by which it exceeds another's."""
+"""Profiles: the slowest operations of one pass, or those that account for its difference to another pass."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ PASSES = 3
 class Operation:
     """An operation of torch.
 
+    >>> Operation("aten::mm", ms=1.5, calls=12.0)
+
     Attributes:
-        name: as the profiler calls it.
-        ms: a pass, of its own and not of what it calls; on the device where it ran on one.
-        calls: a pass.
+        name: name in torch's profiler.
+        ms: own time per pass in milliseconds, without called operations; device time on a GPU.
+        calls: number of calls per pass.
     """
 
     name: str
@@ -26,10 +28,14 @@ class Operation:
 
 
 def top_operations(model: nn.Module, x: Tensor, against: nn.Module | None = None, most: int = 6) -> list[Operation]:
-    """The operations that take most of a pass, the dearest first.
+    """The slowest operations of a pass, the slowest first.
+
+    >>> top_operations(model, x, against=backbone)[0].name
+    'aten::mm'
 
     Args:
-        against: count only what they take beyond a pass of this one.
+        against: model whose times and calls are subtracted; None subtracts nothing.
+        most: largest number of operations.
     """
     ms, calls = _operations(model, x)
     if against is not None:
@@ -41,7 +47,7 @@ def top_operations(model: nn.Module, x: Tensor, against: nn.Module | None = None
 
 @torch.no_grad()
 def _operations(model: nn.Module, x: Tensor) -> tuple[Counter[str], Counter[str]]:
-    """Milliseconds and calls a pass of each operation."""
+    """Milliseconds and calls of each operation per pass."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if x.is_cuda else [])]
     model(x)
     with profile(activities=activities) as profiler:

@@ -1,4 +1,4 @@
-"""What one would do without this library, as models that can be timed.
+"""Alternatives to this library, as models that can be timed.
 
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels.
 """
@@ -21,6 +21,8 @@ from dynaxx.resonance import Exchange, Grid, from_grid, grid_of, resonate, to_gr
 
 class FullSpaceLoop(nn.Module):
     """The anchored loop on full activations, by `resonance.reference`: the formula letter by letter; the same output.
+
+    >>> torch.testing.assert_close(FullSpaceLoop(model)(x), model(x))
 
     Args:
         model: the model whose couplings run, without gates.
@@ -48,9 +50,11 @@ class FullSpaceLoop(nn.Module):
 
 
 class RerunBackbone(nn.Module):
-    """What hooks alone can do: the whole backbone runs again for every iteration, T + 1 times in all.
+    """Iteration by hooks alone: the whole backbone runs again in every iteration, T + 1 times in all.
 
         x_l = f_l(x_{l-1}) + s σ_l Up(Σ_k U_lk c_lk),    c_lk ← (1-λ) c_lk + λ φ(V_lkᵀ y_k + b_lk) between the passes
+
+    >>> logits_BK = RerunBackbone(model)(x)
 
     Args:
         model: the model whose couplings run, without gates.
@@ -106,18 +110,20 @@ def reference_couplings(exchange: Exchange, grid: Grid) -> tuple[Any, ...]:
 
 
 def lora(backbone: nn.Module, parameters: int) -> nn.Module:
-    """A copy of `backbone` with peft's LoRA on every dense convolution and linear layer but the classifier.
+    """A copy of `backbone` with peft's LoRA on every dense convolution and linear layer except the classifier.
+
+    >>> adapted = lora(backbone, count_trainable(model))
 
     Args:
-        backbone: its output is the copy's too.
-        parameters: how many are to train; the rank is the one that comes nearest.
+        backbone: network that is copied.
+        parameters: target number of trainable parameters; the rank is chosen to come nearest.
     """
     from peft import LoraConfig, get_peft_model
 
     backbone = copy.deepcopy(backbone)
     layers = dense_layers(backbone)
     rank = nearest_rank(backbone, layers, parameters)
-    # B starts random: at zero, as peft would have it, the adapters would say nothing
+    # B starts random: at peft's default, zero, the adapters would have no effect
     return get_peft_model(backbone, LoraConfig(r=rank, target_modules=layers, init_lora_weights=False))
 
 

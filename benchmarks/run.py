@@ -21,18 +21,18 @@ Part = Callable[[], Section]
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 100.0
-"""What a part may take, as far as the fewest and most rounds of `measure.timed` allow."""
+"""Time budget of a part, within the limits of `measure.timed` on the number of rounds."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser with one-line error messages."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; options are --quick, --only NAME, --out FOLDER\n")
 
 
 def parts(quick: bool) -> dict[str, Part]:
-    """What there is to measure, by name."""
+    """The measurements by name."""
     seconds = 0.0 if quick else SECONDS
     single = QUICK if quick else Case("resnet50", 8)
     named: dict[str, Part] = {
@@ -44,11 +44,7 @@ def parts(quick: bool) -> dict[str, Part]:
 
 
 def chosen(named: dict[str, Part], only: str | None) -> dict[str, Part]:
-    """The parts whose name starts with `only`.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """The parts whose name starts with `only`; ValueError if there are none."""
     found = {name: part for name, part in named.items() if name.startswith(only or "")}
     if not found:
         raise ValueError(f"--only {only}: no such part; there are {', '.join(named)}")
@@ -71,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number, (name, part) in enumerate(todo.items(), 1):
         print(f"{name}, {number} of {len(todo)} …", file=sys.stderr, flush=True)
         sections.append(part())
-        write(path, facts, sections)  # a run that is cut off keeps what it found
+        write(path, facts, sections)  # an interrupted run keeps the sections that are complete
     console = Console(width=None if sys.stdout.isatty() else 150)
     hardware = facts["hardware"]
     where = f"{hardware['cpu']}, {hardware['torch_threads']} threads, GPU {hardware['gpu'] or 'none'}"

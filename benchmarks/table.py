@@ -1,4 +1,4 @@
-"""All that was measured as one table on a terminal, and below it what needs a sentence."""
+"""All results as one table on a terminal, followed by remarks."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from dynaxx.evaluation.formatting import significant
 
 
 def table(sections: list[Section]) -> Table:
-    """A block a section: a row an arm, then a row a figure that has a bar."""
+    """The table: one block per section, with one row per arm and one row per figure with a bar."""
     shown = Table(caption="medians over rounds, quartiles in brackets; × the reference: round by round; MB: 10⁶ bytes")
     shown.add_column("arm or figure")
     for header in ("ms", "× reference", "peak MB", "with weights", "verdict"):
@@ -35,7 +35,7 @@ def table(sections: list[Section]) -> Table:
 
 
 def remarks(sections: list[Section]) -> Iterator[str]:
-    """Why arms are missing, and of every bar that was missed where the time goes."""
+    """Remarks: the reasons for skipped arms, and the slowest operations behind every missed bar."""
     for section in sections:
         for name, reason in section.skipped.items():
             yield f"{section.title}: {name} skipped: {reason}"
@@ -47,7 +47,7 @@ def remarks(sections: list[Section]) -> Iterator[str]:
 
 
 def spread(value: Spread) -> str:
-    """Median and quartiles, the median alone where they are one number."""
+    """Median and quartiles, or the median alone if all are equal."""
     if value.p25 == value.p75:
         return significant(value.median, 4)
     return f"{significant(value.median, 4)} [{significant(value.p25, 4)}, {significant(value.p75, 4)}]"

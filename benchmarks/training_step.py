@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.arms import resonant, trainable
+from benchmarks.arms import count_trainable, resonant
 from benchmarks.bars import Spread, ratio
 from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
@@ -20,15 +20,18 @@ RESONANT = "resonance, from cached anchors"
 LORA = "LoRA, peft"
 BAR = 0.1
 RESIDUAL_SHARE = 0.25
-"""Of the batch, on which training asks how far the loop has settled, as `ResonanceModule` does by default."""
+"""Share of the batch on which the residual penalty is computed, as in `ResonanceModule` by default."""
 
 
 class Step(nn.Module):
-    """A step of training, called and timed as a forward pass is.
+    """A training step, called and timed like a forward pass.
+
+    >>> step = Step(lambda x: F.cross_entropy(model(x), labels), list(model.parameters()))
+    >>> loss = step(x)
 
     Args:
-        loss: of a batch; the heads of both rivals are the backbone's own, so neither trains one.
-        parameters: those that the step moves.
+        loss: loss of a batch. Both rivals keep the backbone's head, so neither trains one.
+        parameters: parameters that the step updates.
     """
 
     def __init__(self, loss: Callable[[Tensor], Tensor], parameters: list[nn.Parameter]) -> None:
@@ -37,7 +40,7 @@ class Step(nn.Module):
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One step on the images; returns the loss before it."""
+        """Take one step on the images and return the loss before it."""
         with torch.enable_grad():
             loss = self.loss(x)
             loss.backward()
@@ -47,7 +50,7 @@ class Step(nn.Module):
 
 
 def resonant_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
-    """What the training of the pipeline does with a batch of anchors: cross-entropy and the residual of a part."""
+    """The pipeline's training step on a batch of anchors: cross-entropy and the residual of a part of the batch."""
     tail = model.tail(x)
     anchors = model.read(x)
     share = max(1, round(RESIDUAL_SHARE * len(x)))
@@ -63,19 +66,19 @@ def resonant_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
 
 
 def lora_step(model: nn.Module, labels: Tensor) -> Step:
-    """Cross-entropy through the whole network; its batch norms stand still, as those of the resonant backbone do."""
+    """A step on the cross-entropy of the whole network, with frozen batch norms as in the resonant backbone."""
     return Step(lambda x: F.cross_entropy(model(x), labels), [p for p in model.parameters() if p.requires_grad])
 
 
 def training(case: Case, budget: float) -> Section:
-    """Both steps in turn; see `measure.timed` for `budget`."""
+    """Time both steps in turn; for `budget` see `measure.timed`."""
     x, backbone = case.images(), case.backbone()
     labels = torch.arange(case.batch, device=x.device)
     model = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)
     steps: dict[str, nn.Module] = {RESONANT: resonant_step(model, x, labels).eval()}
     skipped: dict[str, str] = {}
     try:
-        adapted = lora(backbone, trainable(model)).to(x)
+        adapted = lora(backbone, count_trainable(model)).to(x)
     except ImportError as error:
         skipped[LORA] = str(error)
     else:

@@ -1,4 +1,4 @@
-"""Training as a whole, at equal epochs: the feature cache and all steps of resonance, against full fine-tuning."""
+"""A whole training at equal epochs: the feature cache and all steps of resonance, against full fine-tuning."""
 
 import copy
 
@@ -19,12 +19,12 @@ READ = "a batch into the cache"
 CACHED = "resonance, a step from the cache"
 FINETUNE = "full fine-tuning, a step"
 EPOCHS, VIEWS = 30, 18
-"""Of the experiment cifar10, whose views are those of shift_flip."""
+"""Epochs and views of the experiment cifar10, with the views of shift_flip."""
 BAR = 0.30
 
 
 class Read(nn.Module):
-    """What building the cache does with a batch."""
+    """The work of building the feature cache, on one batch."""
 
     def __init__(self, model: ResonantModel) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Read(nn.Module):
 
 
 def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
-    """A step of the pipeline's training, taking its anchors out of a cache being a part of it."""
+    """The pipeline's training step, including the reading of its anchors from a cache."""
     tail, anchors = model.tail(x), model.read(x)
     seen = [(tap, own[None]) for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True)]
     cache = FeatureCache([pooled[None] for pooled in anchors.pooled], list(seen), tuple(anchors.grid), 0.0)
@@ -52,7 +52,7 @@ def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
 
 
 def training_time(case: Case, budget: float) -> Section:
-    """All three in turn, and what they come to over a training; see `measure.timed` for `budget`."""
+    """Time all three in turn, and compute the time of a whole training; for `budget` see `measure.timed`."""
     x, backbone = case.images(), case.backbone()
     tuned, labels = copy.deepcopy(backbone), torch.zeros(case.batch, dtype=torch.long, device=x.device)
     model = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)

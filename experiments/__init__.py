@@ -1,4 +1,5 @@
-"""Experiments that answer the questions of docs/results/when-it-pays.md: many tasks, many seeds, each fit a job of its own.
+"""The experiments behind docs/results/when-it-pays.md: many tasks and seeds, with one job per fit.
 
-`python -m experiments.run STUDY` trains what is missing; `python -m experiments.analysis.page STUDY` writes what was found.
+`python -m experiments.run EXPERIMENT` trains missing fits. `python -m experiments.collect` gathers their results, and
+`python -m experiments.analysis.page` writes the pages.
 """

@@ -1,6 +1,7 @@
-"""`python -m experiments.collect [--root FOLDER] [--slices FILE]`: from finished fits to experiments/results.
+"""`python -m experiments.collect [--root FOLDER] [--slices FILE]`: from complete fits to experiments/results.
 
-What the fits in the folder answered joins what fits elsewhere did; all findings are worked out anew from both.
+The predictions of the fits in the folder are added to those of fits on other machines. All findings are then computed
+again from both.
 """
 
 import argparse
@@ -19,20 +20,20 @@ from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, beside, find, read, write
 from experiments.fit import corrupted_index
 from experiments.job import MEMBRANE, Job
-from experiments.predictions import answered, gather, read_scores
+from experiments.predictions import gather, read_predictions, read_scores
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import again, dense, dense_designs, designs, labels, same, tail, tail_tune, tune
-from experiments.tasks.cifar10 import main as main_study
+from experiments.tasks.cifar10 import main as main_experiment
 from experiments.tasks.membrane.task import TEST, intersection_over_union, slices
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 
-Tried = list[dict[str, Any]]
+Trials = list[dict[str, Any]]
 
 
 def gather_classes(root: Path) -> None:
-    """What the fits on CIFAR-10 answered."""
-    jobs = [job for job in (*main_study(), *labels(), *tail(), *again(), *same()) if job.done(root)]
+    """Gather the predictions of the fits on CIFAR-10."""
+    jobs = [job for job in (*main_experiment(), *labels(), *tail(), *again(), *same()) if job.done(root)]
     if not jobs:
         return
     y = torch.as_tensor(open_source(read_params().data).test().labels, dtype=torch.uint8)
@@ -40,39 +41,45 @@ def gather_classes(root: Path) -> None:
         ("clean", jobs, y, ""),
         ("corrupted", [job for job in jobs if job.corrupted], y[corrupted_index(len(y))], "/corrupted"),
     ):
-        gather(some, root, answered(root, name), right, within)
+        gather(some, root, read_predictions(root, name), right, within)
 
 
 def gather_slices(root: Path, path: str) -> None:
-    """How well the fits on microscope slices found the membranes of each."""
-    pixels, masks = slices(path)[1][list(TEST)], answered(root, "membrane")
+    """Gather the IoU of the fits on microscope slices, per slice."""
+    pixels, masks = slices(path)[1][list(TEST)], read_predictions(root, "membrane")
     gather(dense(), root, lambda job: intersection_over_union(masks(job), pixels).float())
 
 
-def tried(jobs: Iterable[Job], root: Path, before: Tried) -> Tried:
-    """What was looked at on validation, on tuning seeds: mean over them, by regime and arm; the rest as `before`."""
+def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials:
+    """Validation scores of the tuning seeds, their mean per condition and arm, merged into those of `before`."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
-        if job.regime and job.done(root):
+        if job.condition and job.done(root):
             facts = ArmFacts.read(job.folder(root))
             score = facts.notes.get("iou", facts.val_accuracy)
-            rows.setdefault((job.world, job.regime, job.arm), []).append(float(score))
-    merged = {(row["world"], row["regime"], row["arm"]): row for row in before}
-    for (world, regime, arm), scores in rows.items():
+            rows.setdefault((job.setting, job.condition, job.arm), []).append(float(score))
+    merged = {(row["setting"], row["condition"], row["arm"]): row for row in before}
+    for (setting, condition, arm), scores in rows.items():
         mean = float(np.mean(scores))
-        merged[world, regime, arm] = {"world": world, "regime": regime, "arm": arm, "seeds": len(scores), "score": mean}
+        merged[setting, condition, arm] = {
+            "setting": setting,
+            "condition": condition,
+            "arm": arm,
+            "seeds": len(scores),
+            "score": mean,
+        }
     return list(merged.values())
 
 
 def write_findings() -> None:
-    """From all answers, in the order that the findings had before; new regimes behind them."""
-    by_regime = read_scores()
+    """Compute the findings from all predictions, in their earlier order, with new conditions at the end."""
+    by_condition = read_scores()
     for name, metric in (("classes", "accuracy"), ("dense", "IoU")):
-        mine = [regime for regime in by_regime if (regime.split("/")[0] == MEMBRANE) == (name == "dense")]
+        mine = [condition for condition in by_condition if (condition.split("/")[0] == MEMBRANE) == (name == "dense")]
         if mine:
             path = RESULTS / f"{name}.json"
             before = read(path)[1] if path.exists() else []
-            found = [find(regime, metric, by_regime[regime]) for regime in mine]
+            found = [find(condition, metric, by_condition[condition]) for condition in mine]
             write(beside(found, before), path, {"evaluated on": hardware()})
 
 
@@ -91,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_findings()
     path = RESULTS / "tried.json"
     before = json.loads(path.read_text()) if path.exists() else []
-    looked_at = tried([*tune(), *tail_tune(), *designs(), *dense_designs()], options.root, before)
-    write_text(path, json.dumps(looked_at, indent=1) + "\n")
+    trials = validation_scores([*tune(), *tail_tune(), *designs(), *dense_designs()], options.root, before)
+    write_text(path, json.dumps(trials, indent=1) + "\n")
     return 0
 
 

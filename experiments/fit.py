@@ -1,4 +1,4 @@
-"""Train one job's arm and write down what it answers to the test images."""
+"""One job: training of its arm, and its predictions for the test images."""
 
 import shutil
 from dataclasses import replace
@@ -19,35 +19,35 @@ from dynaxx.evaluation.arms.task import Task
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
 from dynaxx.files import write_text
-from experiments.job import ANSWERS, CACHE, MEMBRANE, WORLD, Job
-from experiments.setting import build_cache, build_world, changed
+from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, PREDICTIONS, Job
+from experiments.setting import build_cache, build_setting, changed
 from experiments.tasks.membrane.task import run_membrane
 from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
 CORRUPTED = 1000
-"""Test images of which corrupted versions are answered."""
+"""Number of test images of which corrupted versions are predicted."""
 
 
 def run_job(job: Job, params: DictConfig, root: Path) -> str:
-    """Run it and return one line that says what came of it."""
-    if job.world == MEMBRANE:
+    """Run the job and return its result in one line."""
+    if job.setting == MEMBRANE:
         return run_membrane(job, params, root)
     params, features = changed(params, job.changes), root / "features"
     folder = job.folder(root)
-    if job.arm in (WORLD, CACHE):
-        build = build_world if job.arm == WORLD else build_cache
-        build(params, root / job.world, features)
+    if job.arm in (BACKBONE_ARM, CACHE):
+        build = build_setting if job.arm == BACKBONE_ARM else build_cache
+        build(params, root / job.setting, features)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{job.arm}.json", "{}\n")
         return f"{job.name}: built"
-    task = build_task(params, taps=list(job.taps) or None, root=root / job.world, cache=features)
-    task = replace(task, probes=root / job.world / (job.probes or job.regime) / "baseline")
+    task = build_task(params, taps=list(job.taps) or None, root=root / job.setting, cache=features)
+    task = replace(task, probes=root / job.setting / (job.probes or job.condition) / "baseline")
     aside, checkpoints = (folder.with_name(f".{folder.name}{end}") for end in ("", "-checkpoints"))
     shutil.rmtree(aside, ignore_errors=True)
     accuracy = _train(job, task, params, aside, checkpoints)
     if job.tested:
-        _answer(job, task, params, aside)
+        _predict_test(job, task, params, aside)
     if not job.keep:
         (aside / BACKBONE).unlink(missing_ok=True)
     aside.rename(folder)
@@ -66,8 +66,8 @@ def _train(job: Job, task: Task, params: DictConfig, out: Path, checkpoints: Pat
     return ArmFacts.read(out).val_accuracy
 
 
-def _answer(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
-    """Classes given to the test images, (N,), and to corrupted ones, (corruption · strength, M), as bytes."""
+def _predict_test(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
+    """Write the predicted classes of the test images, (N,), and of corrupted ones, (corruption · strength, M)."""
     test = _test_images(params)
     model: nn.Module = load_arm(folder, task.backbone())
     if torch.cuda.is_available():
@@ -79,7 +79,7 @@ def _answer(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
     found = {"clean": classes(test.images)}
     if job.corrupted:
         found["corrupted"] = torch.stack([classes(images) for images in _corrupted(params)])
-    save_file(found, folder / ANSWERS)
+    save_file(found, folder / PREDICTIONS)
 
 
 _opened: dict[str, LabelledImages] = {}
@@ -96,7 +96,7 @@ _spoilt: dict[str, list[Tensor]] = {}
 
 
 def _corrupted(params: DictConfig) -> list[Tensor]:
-    """The first `CORRUPTED` test images of a fixed shuffle, under every corruption at every strength."""
+    """The first `CORRUPTED` test images in a fixed random order, under every corruption at every strength."""
     key = str(params.data)
     if key not in _spoilt:
         test = _test_images(params)
@@ -107,5 +107,5 @@ def _corrupted(params: DictConfig) -> list[Tensor]:
 
 @lru_cache
 def corrupted_index(images: int) -> Tensor:
-    """Which test images are corrupted."""
+    """Numbers of the test images that are corrupted."""
     return torch.randperm(images, generator=torch.Generator().manual_seed(0))[:CORRUPTED]

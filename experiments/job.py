@@ -1,39 +1,44 @@
-"""One fit of one arm: what it is, what it needs first, and where it is kept."""
+"""One fit of one arm: its settings, its dependencies, and its folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WORLD, CACHE = "world", "cache"
+BACKBONE_ARM, CACHE = "world", "cache"
+"""Arms that build the backbone of a setting and its feature cache; complete fits on disk have these names."""
 UNCACHED = ("baseline", "concat_probe", "lora", "full_finetune")
 """Arms that are not trained from cached features."""
 
-ANSWERS = "answers.safetensors"
+PREDICTIONS = "answers.safetensors"
+"""File of a fit's predictions for the test images."""
 
 MEMBRANE = "membrane"
-"""The world of the dense task."""
+"""Name of the setting of the dense task."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One arm of one seed in one regime.
+    """The fit of one arm and seed under one condition.
+
+    >>> Job("coarse", "main", "explicit", seed=0).name
+    'coarse/main/explicit/seed-0'
 
     Attributes:
-        world: name of the backbone and the data that it was trained on.
-        regime: name of what is changed of params.yaml.
+        setting: name of the backbone and its training data.
+        condition: name of the changes to params.yaml.
         arm: one of the A/B's arms, "world" for the backbone itself, or "cache" for the features of its taps.
-        seed: of initialisation, order and labelled subset.
+        seed: seed of initialisation, order and labelled subset.
         changes: dotted key of params.yaml → value.
-        probes: the regime whose baselines new heads start from; its own if empty.
-        taps: layers that are coupled instead of those chosen for the world; empty keeps these.
-        tested: whether the test images are answered; what is tuned never opens them.
-        corrupted: whether corrupted test images are answered, too.
-        keep: whether the weights of a whole network are kept, for arms that train one; adapters are.
+        probes: condition whose baselines initialise new heads; empty: this condition.
+        taps: layers to couple instead of those chosen for the setting; empty: those of the setting.
+        tested: whether the test images are predicted; tuning jobs never open them.
+        corrupted: whether corrupted test images are predicted, too.
+        keep: whether a whole network's weights are kept if the arm trains one; adapters always are.
     """
 
-    world: str
-    regime: str
+    setting: str
+    condition: str
     arm: str
     seed: int
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -45,23 +50,23 @@ class Job:
 
     @property
     def name(self) -> str:
-        if self.arm in (WORLD, CACHE):
-            return f"{self.world}/{self.arm}"
-        return f"{self.world}/{self.regime}/{self.arm}/seed-{self.seed}"
+        if self.arm in (BACKBONE_ARM, CACHE):
+            return f"{self.setting}/{self.arm}"
+        return f"{self.setting}/{self.condition}/{self.arm}/seed-{self.seed}"
 
     def folder(self, root: Path) -> Path:
-        """Where it is kept."""
+        """The folder of the fit below `root`."""
         return root / self.name
 
     def done(self, root: Path) -> bool:
-        """Whether it is complete."""
-        return (self.folder(root) / f"{self.arm if self.arm in (WORLD, CACHE) else 'arm'}.json").exists()
+        """Whether the fit is complete."""
+        return (self.folder(root) / f"{self.arm if self.arm in (BACKBONE_ARM, CACHE) else 'arm'}.json").exists()
 
     def needs(self) -> list[str]:
-        """Names of the jobs that have to be complete first."""
-        if self.arm in (WORLD, CACHE):
-            return [f"{self.world}/{WORLD}"] * (self.arm == CACHE)
-        probe = f"{self.world}/{self.probes or self.regime}/baseline/seed-{self.seed}"
-        teacher = f"{self.world}/{self.regime}/explicit/seed-{self.seed}"
-        made = WORLD if self.arm in UNCACHED or self.world == MEMBRANE else CACHE
-        return [f"{self.world}/{made}", *[probe] * (self.arm != "baseline"), *[teacher] * (self.arm == "implicit")]
+        """Names of the jobs that must be complete first."""
+        if self.arm in (BACKBONE_ARM, CACHE):
+            return [f"{self.setting}/{BACKBONE_ARM}"] * (self.arm == CACHE)
+        probe = f"{self.setting}/{self.probes or self.condition}/baseline/seed-{self.seed}"
+        teacher = f"{self.setting}/{self.condition}/explicit/seed-{self.seed}"
+        made = BACKBONE_ARM if self.arm in UNCACHED or self.setting == MEMBRANE else CACHE
+        return [f"{self.setting}/{made}", *[probe] * (self.arm != "baseline"), *[teacher] * (self.arm == "implicit")]

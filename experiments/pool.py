@@ -1,4 +1,4 @@
-"""Jobs in several processes, each as soon as what it needs is there; what is complete is not run again."""
+"""Jobs in several processes. Each starts when its dependencies are complete; complete jobs are not repeated."""
 
 import multiprocessing
 import os
@@ -19,22 +19,24 @@ Run = Callable[[Job, DictConfig, Path], str]
 def run_all(
     jobs: Sequence[Job], run: Run, params: DictConfig, root: Path, *, workers: int, threads: int, until: float
 ) -> list[str]:
-    """Run what is missing, the first in the list first.
+    """Run all jobs that are not complete, in the order of the list.
+
+    >>> missed = run_all(jobs, run_job, params, root, workers=4, threads=1, until=time.time() + 3600)
 
     Args:
-        run: does one job; has to be importable by name.
-        workers: processes at a time.
-        threads: of torch in each.
-        until: time of day, as `time.time()` has it, after which no further job is begun.
+        run: function that runs one job; it must be importable by name.
+        workers: number of concurrent processes.
+        threads: torch threads per process.
+        until: time, in seconds like `time.time()`, after which no further job starts.
 
     Returns:
-        The names of the jobs that failed, or that were not begun for want of time or of what they need.
+        Names of the jobs that failed, or did not start because of the time limit or a missing dependency.
     """
     waiting = [job for job in jobs if not job.done(root)]
     named, done = {job.name for job in waiting}, {job.name for job in jobs if job.done(root)}
     missed: list[str] = []
     running: dict[Future[str], Job] = {}
-    spawn = multiprocessing.get_context("spawn")  # a forked child of a process that has used CUDA cannot use it
+    spawn = multiprocessing.get_context("spawn")  # CUDA does not work in forked children of a process that uses it
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(threads,)) as pool:
         while waiting or running:
             for job in list(waiting):
@@ -52,7 +54,7 @@ def run_all(
                 try:
                     print(future.result(), flush=True)
                     done.add(job.name)
-                except Exception as error:  # a job that fails must not end the others
+                except Exception as error:  # a failed job must not stop the others
                     print(f"{job.name}: FAILED: {error}", flush=True)
                     missed.append(job.name)
     return missed

@@ -1,9 +1,12 @@
-"""What every fit answered to the test images, in experiments/results/predictions: statistics need neither data nor training.
+"""The predictions of all fits for the test images, so that statistics need neither data nor training.
 
-A file a regime. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
-several corruptions, (kinds, N), beside the right ones, "labels" (N,); of slices the IoU of each, (N,). Fits of several
-machines come together in it, if the backbone is the same on all: another kind of processor trains another one, and the
-arms of a seed are compared image by image, which says nothing where they stand on two.
+experiments/results/predictions has one file per condition, with one tensor per arm and seed, such as "explicit/0":
+
+    classification: class numbers as bytes, (N,) or, for several corruptions, (kinds, N); the true ones are "labels"
+    segmentation: IoU per slice, (N,)
+
+Fits of several machines are merged in a file only if they have the same backbone, because the arms of a seed are
+compared per image. The same settings train different backbones on different kinds of processors.
 """
 
 import os
@@ -15,73 +18,82 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from experiments.job import ANSWERS, Job
+from experiments.job import PREDICTIONS, Job
 
 FOLDER = Path(__file__).parent / "results" / "predictions"
 LABELS, SUFFIX = "labels", ".safetensors"
 
 PROBE = "baseline/"
-"""Of the arm that says which backbone answered: given that and the labels, its head is the only solution."""
-ALIKE = 0.99
-"""Share of images to which it gives the same answer on the same backbone, even where processors round differently."""
+"""Prefix of the baseline. Its predictions identify the backbone, because its probe solves a strictly convex problem."""
+SAME_BACKBONE = 0.99
+"""Share of equal baseline predictions above which backbones count as equal, in spite of rounding differences."""
 
 Read = Callable[[Job], Tensor]
-"""Of one complete job: its tensor."""
+"""Function from a complete job to its tensor."""
 
 Scores = Mapping[str, Mapping[int, NDArray[np.float64]]]
-"""Arm → seed → a number for each test image, (N,)."""
+"""Arm → seed → score of each test image, (N,)."""
 
 
-def answered(root: Path, name: str = "clean") -> Read:
-    """The answers of this name that a fit below `root` wrote down."""
-    return lambda job: load_file(job.folder(root) / ANSWERS)[name]
+def read_predictions(root: Path, name: str = "clean") -> Read:
+    """A function that reads the predictions `name` of a fit below `root`."""
+    return lambda job: load_file(job.folder(root) / PREDICTIONS)[name]
 
 
 def gather(
     jobs: Iterable[Job], root: Path, read: Read, labels: Tensor | None = None, within: str = "", folder: Path = FOLDER
 ) -> None:
-    """Add what complete jobs answered; a fit that is there already is replaced.
+    """Add the predictions of complete jobs to the files; earlier predictions of the same fit are replaced.
+
+    >>> gather(jobs, root, read_predictions(root), labels)
 
     Args:
-        root: where fits are kept.
-        labels: right answers, (N,); None where `read` gives scores.
-        within: a part of the regime that is a regime of its own, as "/corrupted".
+        root: folder of the fits.
+        read: function from a job to its predictions or scores.
+        labels: true classes, (N,); None if `read` returns scores.
+        within: suffix for predictions that form a condition of their own, such as "/corrupted".
+        folder: folder of the files.
 
     Raises:
-        ValueError: the file has other right answers, or its probes other answers: its fits saw other images or stand
-            on another backbone.
+        ValueError: the file has other labels, or other predictions of its probes. Its fits belong to other images or
+            to another backbone.
     """
-    by_regime: dict[str, dict[str, Tensor]] = {}
+    by_condition: dict[str, dict[str, Tensor]] = {}
     for job in jobs:
-        if job.regime and job.done(root):
-            by_regime.setdefault(f"{job.world}/{job.regime}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
-    for regime, found in by_regime.items():
-        save(regime, found, labels, folder)
+        if job.condition and job.done(root):
+            by_condition.setdefault(f"{job.setting}/{job.condition}{within}", {})[f"{job.arm}/{job.seed}"] = read(job)
+    for condition, found in by_condition.items():
+        save(condition, found, labels, folder)
 
 
-def save(regime: str, found: Mapping[str, Tensor], labels: Tensor | None, folder: Path = FOLDER) -> None:
-    """Add tensors, "arm/seed", to the file of `regime`; see `gather`."""
-    path = folder / f"{regime}{SUFFIX}"
+def save(condition: str, found: Mapping[str, Tensor], labels: Tensor | None, folder: Path = FOLDER) -> None:
+    """Add tensors, named "arm/seed", to the file of `condition`; see `gather`."""
+    path = folder / f"{condition}{SUFFIX}"
     before = load_file(path) if path.exists() else {}
     right = {} if labels is None else {LABELS: labels}
     if labels is not None and not before.get(LABELS, labels).equal(labels):
-        raise ValueError(f"{path}: is about other test images; give the same data, or move it away")
+        raise ValueError(f"{path}: belongs to other test images; give the same data, or move the file away")
     for name in found:
-        if name.startswith(PROBE) and name in before and _alike(found[name], before[name]) < ALIKE:
-            raise ValueError(f"{path}: {name} answered on another backbone; fit every arm here, and move the file away")
+        if name.startswith(PROBE) and name in before and _share_equal(found[name], before[name]) < SAME_BACKBONE:
+            raise ValueError(f"{path}: {name} has another backbone; fit every arm here, and move the file away")
     aside = path.with_name(f".{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(sorted((before | dict(found) | right).items())), aside)
     os.replace(aside, path)
 
 
-def _alike(a: Tensor, b: Tensor) -> float:
+def _share_equal(a: Tensor, b: Tensor) -> float:
     return a.double().isclose(b.double(), atol=1e-3).double().mean().item()
 
 
 def read_scores(folder: Path = FOLDER) -> dict[str, Scores]:
-    """Regime → scores: 1 for each image that was answered correctly and 0 for the others, of corrupted ones the mean
-    over all kinds; or the IoU of each slice.
+    """Condition → scores of the test images.
+
+    The score of an image is 1 for a correct prediction and 0 otherwise, for corrupted images the mean over all
+    corruptions. The score of a slice is its IoU.
+
+    >>> read_scores()["coarse/main"]["explicit"][0].mean()
+    0.71
     """
     return {
         str(path.relative_to(folder)).removesuffix(SUFFIX): _scores(load_file(path))

@@ -1,7 +1,7 @@
-"""`python -m experiments.run STUDY … [--root FOLDER] [--workers N] [--threads N] [--seconds S]`: train what is missing.
+"""`python -m experiments.run EXPERIMENT … [--root FOLDER] [--workers N] [--threads N] [--seconds S]`: train all fits.
 
-Reads params.yaml; `python -m pipelines.compose experiment=cifar10 data.root=PATH trainer=gpu` is what the studies in
-docs/ were run with.
+The command reads params.yaml; complete fits are not repeated. The experiments in docs/ were run with the settings of
+`python -m pipelines.compose experiment=cifar10 data.root=PATH trainer=gpu`.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.fit import run_job
-from experiments.job import CACHE, WORLD, Job
+from experiments.job import BACKBONE_ARM, CACHE, Job
 from experiments.pool import run_all
-from experiments.tasks.cifar10 import STUDIES
+from experiments.tasks.cifar10 import EXPERIMENTS
 from pipelines.common.stage import read_params
 
 ROOT = Path(".dynaxx/experiments")
@@ -21,7 +21,9 @@ ROOT = Path(".dynaxx/experiments")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("studies", nargs="+", choices=list(STUDIES), metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument(
+        "experiments", nargs="+", choices=list(EXPERIMENTS), metavar="EXPERIMENT", help=", ".join(EXPERIMENTS)
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument("--threads", type=int, default=1, help="of torch, in each")
@@ -32,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     until = time.time() + options.seconds
     named: dict[str, Job] = {}
-    for job in (job for study in options.studies for job in STUDIES[study]()):
+    for job in (job for name in options.experiments for job in EXPERIMENTS[name]()):
         named.setdefault(job.name, job)
     jobs = list(named.values())
     if options.arms:
-        jobs = [job for job in jobs if job.arm in (*options.arms.split(","), WORLD, CACHE)]
+        jobs = [job for job in jobs if job.arm in (*options.arms.split(","), BACKBONE_ARM, CACHE)]
     if options.seeds:
-        jobs = [job for job in jobs if job.arm in (WORLD, CACHE) or str(job.seed) in options.seeds.split(",")]
+        jobs = [job for job in jobs if job.arm in (BACKBONE_ARM, CACHE) or str(job.seed) in options.seeds.split(",")]
     params = read_params()
     params.slices = options.slices
     missed = run_all(jobs, run_job, params, options.root, workers=options.workers, threads=options.threads, until=until)

@@ -1,4 +1,4 @@
-"""A world: prepared data, a backbone trained on a part of it, and the layers chosen; what many regimes share."""
+"""A setting, shared by many conditions: prepared data, a backbone trained on a part of it, and the chosen taps."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,10 @@ from pipelines.common.task import build_task
 
 
 def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
-    """A copy of `params` with other values, each put in the place of what stood there.
+    """A copy of `params` with changed values; a value replaces the old one and is not merged with it.
+
+    >>> changed(params, {"resonance.T": 8}).resonance.T
+    8
 
     Raises:
         ValueError: a key that does not exist.
@@ -33,8 +36,8 @@ def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
     return copy
 
 
-def build_world(params: DictConfig, folder: Path, features: Path) -> None:
-    """Prepare the data, train the backbone and choose the layers; what stands is kept."""
+def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
+    """Prepare the data, train the backbone and choose the taps, except for parts that exist already."""
     prepared_at, trained_at, chosen_at = folder / "prepare", folder / "pretrain", folder / "select_layers"
     data = params.data
     if not (prepared_at / "manifest.json").exists():
@@ -70,7 +73,7 @@ def build_world(params: DictConfig, folder: Path, features: Path) -> None:
 
 
 def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
-    """The feature cache that arms in this world train from."""
+    """Build the feature cache from which the arms in this setting are trained."""
     task = build_task(params, root=folder, cache=features)
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
     if known is None:

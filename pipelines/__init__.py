@@ -1,1 +1,1 @@
-"""One thin file a DVC stage: read params, call dynaxx, write results."""
+"""The DVC stages, one thin file per stage: read params, call dynaxx, write results."""

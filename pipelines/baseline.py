@@ -1,4 +1,4 @@
-"""Stage `baseline`: what resonance has to beat, the backbone's own head or a converged probe on its last layer."""
+"""Stage `baseline`: the backbone's own head, or a converged probe on its last layer, which resonance has to beat."""
 
 from functools import partial
 

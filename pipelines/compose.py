@@ -18,11 +18,13 @@ HEADER = "# Composed from conf/ by `python -m pipelines.compose`; `dvc exp run -
 
 
 class ComposeError(ValueError):
-    """Overrides that do not compose; one line that says what would do."""
+    """Overrides that do not compose; the message is one line with the remedy."""
 
 
 def compose_params(overrides: Sequence[str]) -> str:
     """The text of params.yaml for these Hydra overrides.
+
+    >>> print(compose_params(["experiment=smoke", "resonance.T=6"]))
 
     Raises:
         ComposeError: an unknown group, option or key, or a mandatory value that is missing.
@@ -34,7 +36,10 @@ def compose_params(overrides: Sequence[str]) -> str:
 
 
 def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
-    """The whole composition, the section `sweep` included where one is asked for.
+    """The whole composition, with the section `sweep` if the overrides choose one.
+
+    >>> compose_all(["resonance.T=6"])["resonance"]["T"]
+    6
 
     Raises:
         ComposeError: see `compose_params`.
@@ -64,7 +69,7 @@ def _absolute(config: DictConfig) -> None:
     """Make relative paths of the user's files absolute: stages may run in another folder (`dvc exp run --temp`).
 
     Raises:
-        ComposeError: a file or folder that does not exist; DVC would only say that a dependency is missing.
+        ComposeError: a file or folder that does not exist; DVC would only report a missing dependency.
     """
     if "root" in config.data:
         config.data.root = _existing("data.root", config.data.root, "a folder or .zip of images")
@@ -81,7 +86,7 @@ def _existing(key: str, path: str, what: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write params.yaml; on bad overrides print one line and leave the file as it is."""
+    """Write params.yaml; on bad overrides print one line and do not change the file."""
     try:
         text = compose_params(arguments)
     except ComposeError as error:

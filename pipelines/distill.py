@@ -1,4 +1,4 @@
-"""Stage `distill`: the gating network learns to predict in one pass where each seed's loop settles."""
+"""Stage `distill`: for each seed, train a student to predict the loop's fixed point in one pass."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: judge the trained arms on the test images, which are opened here and nowhere else."""
+"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage opens."""
 
 import copy
 import json

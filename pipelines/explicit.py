@@ -1,4 +1,4 @@
-"""Stage `explicit`: train the couplings, on cached activations where the augmentation allows it."""
+"""Stage `explicit`: train the couplings, on cached activations if the augmentation allows it."""
 
 from functools import partial
 

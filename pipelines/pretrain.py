@@ -1,14 +1,14 @@
-"""Stage `pretrain`: train the stand-in backbone, or check the trained model that the user brings."""
+"""Stage `pretrain`: train the stand-in backbone, or check the user's trained model."""
 
 from dynaxx.data import load_prepared
-from dynaxx.training.pretrained import bring, train_backbone
+from dynaxx.training.pretrained import check_user_model, train_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run
 
 
 def body(stage: Stage) -> str:
     prepared = load_prepared(OUTPUTS / "prepare")
     if stage.params.model.weights is not None:
-        return bring(stage.params.model, prepared, stage.out)
+        return check_user_model(stage.params.model, prepared, stage.out)
     return train_backbone(stage.params, prepared, stage.out, stage.checkpoints)
 
 

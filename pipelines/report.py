@@ -1,4 +1,4 @@
-"""Stage `report`: one page for people, one MLflow parent run for comparing, one table in the terminal."""
+"""Stage `report`: a report page, an MLflow parent run for comparisons, and a registered model."""
 
 import json
 import shutil
@@ -86,7 +86,7 @@ def body(stage: Stage) -> str:
 
 
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
-    """The winner as a registered model, champion where it is to be adopted; explicit, as a candidate, where none is."""
+    """Register the winner, with the alias champion if it is to be adopted; without a winner register explicit."""
     decision, first = evaluation.decision, evaluation.task.seeds[0]
     winner = decision.arm or "explicit"
     trained = OUTPUTS / STAGE.get(winner, "train_arms") / winner / f"seed-{first}"
@@ -137,7 +137,7 @@ def _costs(arm: ArmResult) -> dict[str, float]:
 
 
 def _parent_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """The parent stands for the pipeline: explicit's mean accuracy and cost, so that pipelines compare in the UI."""
+    """Metrics of the parent run: mean accuracy and cost of explicit, so that MLflow's UI compares pipelines."""
     arm = next(arm for arm in evaluation.arms if arm.name == "explicit")
     seeds = len(arm.accuracy_per_seed)
     return {

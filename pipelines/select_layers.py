@@ -1,4 +1,4 @@
-"""Stage `select_layers`: score the layers that could be coupled, choose, and say why."""
+"""Stage `select_layers`: score the candidate layers, and choose taps with a reason."""
 
 from omegaconf import DictConfig
 
@@ -9,7 +9,7 @@ from pipelines.common.task import build_task
 
 
 def chosen_layers(params: DictConfig, task: Task) -> Selection:
-    """The layers that `params.select` asks for, scored on the training images of the first seed."""
+    """The selection configured by `params.select`, scored on the training images of the first seed."""
     options, seed = params.select, params.task.seeds[0]
     train, _ = task.split(seed)
     return select_layers(

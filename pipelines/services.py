@@ -1,6 +1,6 @@
-"""`python -m pipelines.services [--host HOST] …`: PostgreSQL and the MLflow server, until Ctrl-C.
+"""`python -m pipelines.services [--host HOST] …`: run PostgreSQL and the MLflow server until Ctrl-C.
 
-Both listen on loopback alone. With another --host both can be reached from elsewhere, and both ask for a password.
+By default both listen on loopback alone. With another --host other machines can reach them, with a password.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from dynaxx.services import ServicesError, mlflow_server, postgres
 from dynaxx.tracking import main_checkout
 
 RUNS, STUDIES, USERS = "mlflow", "optuna", "mlflow_users"
-"""The databases."""
+"""Names of the databases."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted."""
+    """Run both servers until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=5000, help="of MLflow")

@@ -1,4 +1,4 @@
-"""`python -m pipelines.show`: the final table, and where the report is."""
+"""`python -m pipelines.show`: print the final table and the path of the report."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipelines.common.stage import OUTPUTS
 
 
 def main() -> int:
-    """Print what the last pipeline run found."""
+    """Print the results of the last pipeline run."""
     try:
         evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     except EvaluationError as error:

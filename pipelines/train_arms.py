@@ -1,4 +1,4 @@
-"""Stage `train_arms`: train the rivals on the same splits, seeds, transforms and budget."""
+"""Stage `train_arms`: train the rivals with the same splits, seeds, augmentation and budget."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Stage `tune`: every arm's learning rate and epochs, chosen on validation, on a seed that is not evaluated."""
+"""Stage `tune`: choose every arm's learning rate and epochs on validation, with a seed that is not evaluated."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ def body(stage: Stage) -> str:
 
 
 def _student(stage: Stage, task: Task, tried: dict[str, list[float]], teacher: Path) -> list[Tuned]:
-    """What is chosen for implicit, taught by the explicit that was chosen; its own budget is that of `distill`."""
+    """Tune implicit, with the tuned explicit as teacher and the budget of the stage `distill`."""
     options = implicit.DistillOptions(**stage.params.distill)
 
     def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:

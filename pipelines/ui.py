@@ -8,7 +8,7 @@ from pipelines.common.stage import read_params
 
 
 def main() -> int:
-    """Serve until interrupted."""
+    """Run the UI until interrupted."""
     try:
         uri = tracking_uri(read_params().tracking.uri)
     except (ValueError, TrackingError) as error:

@@ -1,4 +1,4 @@
-"""Stage `vary`: explicit with other ranks and taps, and arms with fewer labels, on a seed that is not evaluated."""
+"""Stage `vary`: explicit with other ranks and taps, and arms with fewer labels, with a seed that is not evaluated."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -10,8 +10,7 @@ from support.nets import PLAIN_TAPS, Plain, images
 from torch import nn
 
 from dynaxx import config, wrap_with_resonance
-from dynaxx.fixed_point.iteration import iterate, picard
-from dynaxx.fixed_point.solve import STEPS
+from dynaxx.fixed_point import STEPS, iterate, picard
 from dynaxx.resonance import gates
 
 ROOT = Path(__file__).resolve().parents[1]

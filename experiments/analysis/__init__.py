@@ -1,1 +1,1 @@
-"""From findings to tables, verdicts and pages."""
+"""Tables, verdicts and pages from the findings of the experiments."""

@@ -1,6 +1,6 @@
-"""`python -m experiments.analysis.claims`: docs/results/claims.md, what is said of the method against what was measured here.
+"""`python -m experiments.analysis.claims`: docs/results/claims.md, claims about the method against measurements.
 
-Where a result is missing a claim is untested.
+A claim counts as untested if a result that it needs is missing.
 """
 
 import sys
@@ -17,9 +17,9 @@ from experiments.analysis.tables import markdown
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of the ledger."""
+    """One claim: its statement, the command that tests it, and the function that computes figure and verdict."""
 
-    said: str
+    statement: str
     tested_by: str
     found: Callable[[Results], tuple[str, str]]
 
@@ -57,7 +57,7 @@ CLAIMS = (
 
 
 def found(claim: Claim, results: Results) -> tuple[str, str]:
-    """Figure and verdict; untested where a result is missing."""
+    """Figure and verdict of a claim; untested if a result is missing."""
     try:
         return claim.found(results)
     except KeyError:
@@ -66,16 +66,17 @@ def found(claim: Claim, results: Results) -> tuple[str, str]:
 
 def ledger(results: Results) -> str:
     """The text of docs/results/claims.md."""
-    rows = [[claim.said, claim.tested_by, *found(claim, results)] for claim in CLAIMS]
-    seeds = [len(d.seeds) for f in results.findings.values() if f.regime == "coarse/main" for d in f.differences]
+    rows = [[claim.statement, claim.tested_by, *found(claim, results)] for claim in CLAIMS]
+    seeds = [len(d.seeds) for f in results.findings.values() if f.condition == "coarse/main" for d in f.differences]
     return (
-        "<!-- written by `python -m experiments.analysis.claims`; do not edit -->\n# What is claimed, and what held here\n\n"
+        "<!-- written by `python -m experiments.analysis.claims`; do not edit -->\n"
+        "# What is claimed, and what held here\n\n"
         + markdown(["claim", "tested by", "figure", "verdict"], rows)
         + f"\n\nDifferences are of {EXPLICIT} minus the arm, with 95 % intervals over test images; CIFAR-10 "
-        f"on {min(seeds, default=0)} seeds at least. What the regimes are: [when-it-pays.md](when-it-pays.md); times "
-        "and memory: "
-        "[benchmarks.md](benchmarks.md). `untested`: no experiment here asks it yet. `more than claimed`: the whole "
-        "interval lies above what is claimed; what is told of `direct` beside says how much of it one pass has, too.\n"
+        f"on {min(seeds, default=0)} seeds at least. The conditions are described in "
+        "[when-it-pays.md](when-it-pays.md), times and memory in [benchmarks.md](benchmarks.md). `untested`: no "
+        "experiment here tests the claim. `more than claimed`: the whole interval lies above the claimed gain; the "
+        "difference to `direct` beside it shows how much of the gain a single pass has, too.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a study found: every arm's score, and explicit against each rival on the same seeds and images.
+"""The findings of an experiment: every arm's score, and explicit against each rival on the same seeds and images.
 
 Shape legend: S seeds, N test images.
 """
@@ -22,14 +22,17 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm, explicit where nothing else is said, minus a rival.
+    """The score of an arm, explicit by default, minus that of a rival.
+
+    >>> minus(scores["explicit"], "direct", scores["direct"]).interval.estimate
+    0.004
 
     Attributes:
-        rival: its name.
-        seeds: on which both are complete.
-        interval: of the mean difference, over images, drawn with the answers of all seeds.
-        per_seed: the mean difference of each seed.
-        p: two-sided, by sign flips over seeds; None with fewer than six.
+        rival: name of the rival.
+        seeds: seeds on which both are complete.
+        interval: interval of the mean difference; images are resampled jointly across seeds.
+        per_seed: mean difference of each seed.
+        p: two-sided p-value by sign flips over seeds; None with fewer than six seeds.
     """
 
     rival: str
@@ -41,36 +44,35 @@ class Difference:
 
 @dataclass(frozen=True)
 class Finding:
-    """One regime.
+    """The results of one condition.
+
+    >>> find("coarse/main", "accuracy", read_scores()["coarse/main"]).scores["explicit"]
+    0.71
 
     Attributes:
-        regime: its name.
-        metric: what a score is.
-        scores: mean over images and seeds, by arm.
-        differences: of explicit against the other arms.
+        condition: name of the condition.
+        metric: name of the score, "accuracy" or "IoU".
+        scores: arm → mean score over images and seeds.
+        differences: differences of explicit to the other arms.
     """
 
-    regime: str
+    condition: str
     metric: str
     scores: dict[str, float]
     differences: list[Difference]
 
 
-def find(regime: str, metric: str, by_arm: Scores) -> Finding:
-    """Compare.
-
-    Args:
-        by_arm: arm → seed → score of each test image, (N,).
-    """
+def find(condition: str, metric: str, by_arm: Scores) -> Finding:
+    """Compare explicit with every other arm; `by_arm` is arm → seed → score of each test image, (N,)."""
     scores = {arm: float(np.mean([rows.mean() for rows in seeds.values()])) for arm, seeds in by_arm.items() if seeds}
     own, rest = by_arm.get(EXPLICIT, {}), {arm: seeds for arm, seeds in by_arm.items() if arm != EXPLICIT}
     return Finding(
-        regime, metric, scores, [minus(own, arm, seeds) for arm, seeds in rest.items() if set(own) & set(seeds)]
+        condition, metric, scores, [minus(own, arm, seeds) for arm, seeds in rest.items() if set(own) & set(seeds)]
     )
 
 
 def minus(own: Mapping[int, NDArray[np.float64]], rival: str, other: Mapping[int, NDArray[np.float64]]) -> Difference:
-    """One arm minus another, of name `rival`, on the seeds that both have; seed → score of each test image, (N,)."""
+    """One arm minus another, named `rival`, on their common seeds; both are seed → score of each test image, (N,)."""
     shared = sorted(set(own) & set(other))
     gaps_SN = np.stack([own[seed] - other[seed] for seed in shared])
     per_seed = gaps_SN.mean(1).tolist()
@@ -79,11 +81,11 @@ def minus(own: Mapping[int, NDArray[np.float64]], rival: str, other: Mapping[int
 
 
 def beside(found: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
-    """`found`, and what was found before on fits whose answers are not at hand: of a pair what rests on more seeds."""
-    merged = {finding.regime: finding for finding in before}
+    """Merge `found` with earlier findings, some from fits without stored predictions; more seeds take precedence."""
+    merged = {finding.condition: finding for finding in before}
     for new in found:
-        old = merged.get(new.regime)
-        merged[new.regime] = new if old is None else _merged(new, old)
+        old = merged.get(new.condition)
+        merged[new.condition] = new if old is None else _merged(new, old)
     return list(merged.values())
 
 
@@ -92,21 +94,21 @@ def _merged(new: Finding, old: Finding) -> Finding:
     left = [d for d in old.differences if len(d.seeds) > seeds.get(d.rival, 0)]
     rivals = {d.rival for d in left}
     scores = old.scores | {arm: score for arm, score in new.scores.items() if arm not in rivals}
-    return Finding(new.regime, new.metric, scores, [d for d in new.differences if d.rival not in rivals] + left)
+    return Finding(new.condition, new.metric, scores, [d for d in new.differences if d.rival not in rivals] + left)
 
 
-def write(findings: Sequence[Finding], path: Path, told: Mapping[str, object]) -> None:
-    """As JSON, with what is `told` of how it came about."""
-    text = json.dumps({"told": dict(told), "findings": [asdict(finding) for finding in findings]}, indent=1)
+def write(findings: Sequence[Finding], path: Path, origin: Mapping[str, object]) -> None:
+    """Write findings as JSON, with a description of their origin."""
+    text = json.dumps({"told": dict(origin), "findings": [asdict(finding) for finding in findings]}, indent=1)
     write_text(path, text + "\n")
 
 
 def read(path: Path) -> tuple[dict[str, object], list[Finding]]:
-    """What `write` wrote."""
+    """Read the origin and the findings from JSON."""
     content = json.loads(path.read_text())
     return content["told"], [
         Finding(
-            found["regime"],
+            found["condition"],
             found["metric"],
             found["scores"],
             [Difference(**(d | {"interval": Interval(**d["interval"])})) for d in found["differences"]],

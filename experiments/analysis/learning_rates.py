@@ -1,19 +1,24 @@
-"""Which learning rate each arm did best with on validation, and whether better ones may lie beyond those tried."""
+"""The best learning rate of each arm on validation, and whether it lies at an end of the range tried."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
-def best_rates(looked_at: Sequence[dict[str, Any]], world: str, prefix: str) -> str:
-    """As a sentence's part: "`lora` 0.006 (the largest tried), …".
+def best_rates(trials: Sequence[dict[str, Any]], setting: str, prefix: str) -> str:
+    """The best rates in words: "`lora` 0.006 (the largest tried), …".
+
+    >>> best_rates([{"setting": "coarse", "condition": "lr-0.006", "arm": "lora", "score": 0.7}], "coarse", "lr-")
+    '`lora` 0.006 (the smallest tried)'
 
     Args:
-        looked_at: what was seen on validation; regimes are called `prefix` and the rate.
+        trials: validation scores.
+        setting: setting of the trials.
+        prefix: prefix of the conditions; the rest of their names is the rate.
     """
     by_arm: dict[str, dict[float, float]] = {}
-    for entry in looked_at:
-        if entry["world"] == world and entry["regime"].startswith(prefix):
-            by_arm.setdefault(entry["arm"], {})[float(entry["regime"].removeprefix(prefix))] = entry["score"]
+    for entry in trials:
+        if entry["setting"] == setting and entry["condition"].startswith(prefix):
+            by_arm.setdefault(entry["arm"], {})[float(entry["condition"].removeprefix(prefix))] = entry["score"]
     return ", ".join(f"`{arm}` {_best(scores)}" for arm, scores in by_arm.items())
 
 

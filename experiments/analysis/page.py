@@ -1,4 +1,4 @@
-"""`python -m experiments.analysis.page`: from experiments/results to docs/results/when-it-pays.md and docs/results/experiments.md."""
+"""`python -m experiments.analysis.page`: write when-it-pays.md and experiments.md of docs/results."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from dynaxx.files import write_text
-from experiments.analysis.class_gains import rare_classes
+from experiments.analysis.class_gains import class_gain_table
 from experiments.analysis.findings import EXPLICIT, RESULTS, Finding, read
 from experiments.analysis.learning_rates import best_rates
 from experiments.analysis.outcomes import ITERATIONS, Outcome, tasks, variants
@@ -20,7 +20,7 @@ from experiments.tasks.cifar10 import COARSE
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[2] / "docs" / "results"
 LONG_TAILS = ("coarse/tail-50", "coarse-2/tail-50", "coarse-2/tail-50-same-rates")
 SAME = "same/main"
-"""The regime whose backbone knows the task's classes already."""
+"""Condition whose backbone was trained on the classes of the task."""
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def everything() -> tuple[list[Any], list[Finding]]:
-    """On which machines experiments/results came about, and all that it holds of regimes in which explicit was trained."""
+    """The machines of experiments/results, and the findings of all conditions with explicit."""
     machines: list[Any] = []
     found: list[Finding] = []
     for name in ("classes", "dense", "dense_shift", "transformer"):
@@ -45,9 +45,9 @@ def everything() -> tuple[list[Any], list[Finding]]:
 def pays(found: list[Finding], machines: Sequence[Any]) -> str:
     """The text of docs/results/when-it-pays.md."""
     trained, others = tasks(found), variants(found)
-    shifted = [outcome for outcome in others if ITERATIONS not in outcome.finding.regime]
+    shifted = [outcome for outcome in others if ITERATIONS not in outcome.finding.condition]
     by_T = sorted((outcome for outcome in others if outcome not in shifted), key=_by_iterations)
-    one_task = [finding for finding in found if ITERATIONS not in finding.regime]
+    one_task = [finding for finding in found if ITERATIONS not in finding.condition]
     text = _template("when-it-pays.md.j2").render(
         headline=_headline(trained),
         table=verdicts(trained, "p, Holm", missing=True),
@@ -56,8 +56,8 @@ def pays(found: list[Finding], machines: Sequence[Any]) -> str:
         against=against(one_task),
         messages=messages(found),
         gains=gains(read_scores()[SAME]),
-        rare={regime: rare_classes(regime) for regime in LONG_TAILS},
-        told=_said(machines),
+        class_gains={condition: class_gain_table(condition) for condition in LONG_TAILS},
+        machines=_machines(machines),
         adaptive=_adaptive(),
     )
     return text.rstrip() + "\n"
@@ -67,26 +67,28 @@ def _headline(trained: Sequence[Outcome]) -> str:
     won = [outcome for outcome in trained if outcome.verdict == "won"]
     if not won:
         return "**In none of the tasks below does the loop beat the best single pass: take `direct`.**"
-    names = [o.finding.regime + f" (not asked: {', '.join(o.missing)})" * bool(o.missing) for o in won]
-    others = [outcome.finding.regime for outcome in trained if outcome not in won]
+    names = [o.finding.condition + f" (not run: {', '.join(o.missing)})" * bool(o.missing) for o in won]
+    others = [outcome.finding.condition for outcome in trained if outcome not in won]
     return (
-        f"**The loop beats the best single pass that was asked in {len(won)} of {len(trained)} tasks: "
+        f"**The loop beats the best single pass that was run in {len(won)} of {len(trained)} tasks: "
         f"{', '.join(names)}.** It does not in: {', '.join(others)}."
     )
 
 
-def experiments(looked_at: list[dict[str, Any]]) -> str:
+def experiments(trials: list[dict[str, Any]]) -> str:
     """The text of docs/results/experiments.md."""
     tables = {}
-    for world in dict.fromkeys(entry["world"] for entry in looked_at):
-        entries = [entry for entry in looked_at if entry["world"] == world]
+    for setting in dict.fromkeys(entry["setting"] for entry in trials):
+        entries = [entry for entry in trials if entry["setting"] == setting]
         arms = list(dict.fromkeys(entry["arm"] for entry in entries))
-        by_regime: dict[str, dict[str, str]] = {}
+        by_condition: dict[str, dict[str, str]] = {}
         for entry in entries:
-            by_regime.setdefault(entry["regime"], {})[entry["arm"]] = f"{100 * entry['score']:.1f} ({entry['seeds']})"
-        rows = [[name, *(scores.get(arm, "") for arm in arms)] for name, scores in by_regime.items()]
-        tables[world] = markdown(["what", *arms], rows)
-    rates = {prefix: best_rates(looked_at, COARSE, prefix) for prefix in ("lr-", "tail-lr-")}
+            by_condition.setdefault(entry["condition"], {})[entry["arm"]] = (
+                f"{100 * entry['score']:.1f} ({entry['seeds']})"
+            )
+        rows = [[name, *(scores.get(arm, "") for arm in arms)] for name, scores in by_condition.items()]
+        tables[setting] = markdown(["what", *arms], rows)
+    rates = {prefix: best_rates(trials, COARSE, prefix) for prefix in ("lr-", "tail-lr-")}
     return _template("experiments.md.j2").render(tables=tables, rates=rates).rstrip() + "\n"
 
 
@@ -96,12 +98,12 @@ def _template(name: str) -> Any:
 
 
 def _by_iterations(outcome: Outcome) -> tuple[str, float]:
-    regime, T = outcome.finding.regime.split(ITERATIONS)
-    return regime, float(T) if T.isdigit() else float("inf")
+    condition, T = outcome.finding.condition.split(ITERATIONS)
+    return condition, float(T) if T.isdigit() else float("inf")
 
 
 def _adaptive() -> str:
-    """How many iterations images take to settle."""
+    """The mean number of iterations until an image converges, in words."""
     path = RESULTS / "iterations.json"
     if not path.exists():
         return ""
@@ -109,9 +111,11 @@ def _adaptive() -> str:
     return f": {taken['hard']:.1f} iterations on average for the hard ones, {taken['others']:.1f} for the others"
 
 
-def _said(machines: Sequence[Any]) -> str:
-    told = (f"{machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}" for machine in machines)
-    return f"Statistics worked out on: {'; '.join(dict.fromkeys(told))}."
+def _machines(machines: Sequence[Any]) -> str:
+    names = (
+        f"{machine.get('cpu')}, {machine.get('cores')} cores, torch {machine.get('torch')}" for machine in machines
+    )
+    return f"Statistics computed on: {'; '.join(dict.fromkeys(names))}."
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/: what a finding says, in cells."""
+"""The tables of docs/results, from findings."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,20 @@ BASELINE = "baseline"
 
 
 def verdicts(found: Sequence[Outcome], p: str, *, missing: bool = False) -> str:
-    """The table that decides.
+    """The table of outcomes.
+
+    >>> print(verdicts(tasks(findings), "p, Holm"))
 
     Args:
-        p: what kind it is.
-        missing: whether the single passes that were not asked are named.
+        p: header of the column of p-values.
+        missing: whether a column lists the single passes that were not run.
     """
-    header = ["regime", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", p, "verdict"]
+    header = ["condition", "score", EXPLICIT, "best one-pass rival", "difference, points", "seeds", p, "verdict"]
     return markdown(
-        [*header, *["not asked"] * missing],
+        [*header, *["not run"] * missing],
         [
             [
-                o.finding.regime,
+                o.finding.condition,
                 o.finding.metric,
                 f"{100 * o.finding.scores[EXPLICIT]:.1f}",
                 f"{o.best.rival} {100 * o.finding.scores[o.best.rival]:.1f}",
@@ -40,20 +42,20 @@ def verdicts(found: Sequence[Outcome], p: str, *, missing: bool = False) -> str:
 
 
 def against(found: Sequence[Finding]) -> str:
-    """Explicit minus each arm."""
+    """The table of explicit minus each arm."""
     arms = [arm for arm in dict.fromkeys(d.rival for f in found for d in f.differences) if not has_other_messages(arm)]
     rows = [{d.rival: f"{points(d.interval)} ({len(d.seeds)})" for d in f.differences} for f in found]
-    cells = [[f.regime, *(row.get(arm, "") for arm in arms)] for f, row in zip(found, rows, strict=True)]
-    return markdown(["regime", *arms], cells)
+    cells = [[f.condition, *(row.get(arm, "") for arm in arms)] for f, row in zip(found, rows, strict=True)]
+    return markdown(["condition", *arms], cells)
 
 
 def messages(found: list[Finding]) -> str:
-    """Explicit as it was chosen against explicit with messages about something else."""
-    header = ["regime", EXPLICIT, "explicit with other messages", "difference, points", "seeds"]
+    """The table of explicit with the chosen kind of messages against explicit with the other kind."""
+    header = ["condition", EXPLICIT, "explicit with other messages", "difference, points", "seeds"]
     return markdown(
         header,
         [
-            [f.regime, f"{100 * f.scores[EXPLICIT]:.1f}", f"{d.rival.removeprefix(EXPLICIT).strip()} "
+            [f.condition, f"{100 * f.scores[EXPLICIT]:.1f}", f"{d.rival.removeprefix(EXPLICIT).strip()} "
              f"{100 * f.scores[d.rival]:.1f}", points(d.interval), len(d.seeds)]
             for f in found
             for d in f.differences
@@ -63,12 +65,12 @@ def messages(found: list[Finding]) -> str:
 
 
 def has_other_messages(arm: str) -> bool:
-    """Whether it is an arm with other messages than those that were chosen, as "explicit pooled"."""
+    """Whether the arm has other messages than the chosen ones, such as "explicit pooled"."""
     return " " in arm
 
 
 def gains(by_arm: Scores) -> str:
-    """Every arm minus the baseline."""
+    """The table of each arm minus the baseline."""
     header = ["arm", "score", "gain, points", "seeds", "p over seeds"]
     found = {arm: minus(seeds, BASELINE, by_arm[BASELINE]) for arm, seeds in by_arm.items() if arm != BASELINE}
     return markdown(
@@ -87,11 +89,11 @@ def gains(by_arm: Scores) -> str:
 
 
 def points(interval: Interval) -> str:
-    """In points of the score."""
+    """An interval in points of the score."""
     return f"{100 * interval.estimate:+.2f} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table."""
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,6 +1,6 @@
-"""What was measured says of each claim: figure and verdict.
+"""The verdict on each claim: a figure from the measurements, and whether the claim held.
 
-Raises KeyError where a result is missing.
+All functions raise KeyError if a result is missing.
 """
 
 from dynaxx.evaluation.statistics.paired import Interval
@@ -21,14 +21,14 @@ SINGLE_PASS = {
     "the same, rates tuned": "coarse-2/tail-50",
     "classes": "coarse/main",
 }
-MOST = 2 / 3
-"""Share of a gain from which on it is most of it."""
-LITTLE = 0.005
-"""Of accuracy."""
+MOST_OF_GAIN = 2 / 3
+"""Smallest share of a gain that counts as most of it."""
+SMALL_GAIN = 0.005
+"""Largest gain in accuracy that counts as little."""
 
 
 def claimed(low: float, high: float, least: float, most: float) -> str:
-    """Whether a gain, by its interval, is what a claim says: from `least` to `most`."""
+    """Whether a gain, given its interval, is as claimed: from `least` to `most`."""
     if low > most:
         return MORE
     return HELD if low >= least else NOT
@@ -38,16 +38,16 @@ def settles(results: Results) -> tuple[str, str]:
     shares = results.settle["settled after"]["picard"]
     first = next((n for n, share in enumerate(shares, start=1) if share >= SETTLED), None)
     images = f"{results.settle['images']:,} images, {results.settle['seeds']} seeds"
-    told = f"{100 * shares[4]:.1f} % within 1e-2 after 5 ({images})"
-    return told, HELD if first is not None and first <= 7 else NOT
+    figure = f"{100 * shares[4]:.1f} % within 1e-2 after 5 ({images})"
+    return figure, HELD if first is not None and first <= 7 else NOT
 
 
 def slower(results: Results) -> tuple[str, str]:
     ours, rerun = ratios(results, "explicit T=5"), ratios(results, "reentrant T=5")
-    told = f"anchored {span(ours)} of the backbone's time, reentrant {span(rerun)}"
+    figure = f"anchored {span(ours)} of the backbone's time, reentrant {span(rerun)}"
     if min(ours) >= 2:
-        return told, HELD
-    return told, f"{ONLY} for reentrant dynamics" if min(rerun) >= 2 else NOT
+        return figure, HELD
+    return figure, f"{ONLY} for reentrant dynamics" if min(rerun) >= 2 else NOT
 
 
 def memory(results: Results) -> tuple[str, str]:
@@ -58,10 +58,10 @@ def memory(results: Results) -> tuple[str, str]:
 def implicit_cost(results: Results) -> tuple[str, str]:
     ours = ratios(results, "implicit")
     within = sum(ratio < 1.05 for ratio in ours)
-    told = f"{span(ours)} of the backbone's time; under 1.05 in {within} of {len(ours)}"
+    figure = f"{span(ours)} of the backbone's time; under 1.05 in {within} of {len(ours)}"
     if within in (0, len(ours)):
-        return told, HELD if within else NOT
-    return told, f"{ONLY} in {within} of {len(ours)} cases"
+        return figure, HELD if within else NOT
+    return figure, f"{ONLY} in {within} of {len(ours)} cases"
 
 
 def implicit_accuracy(results: Results) -> tuple[str, str]:
@@ -73,25 +73,25 @@ def relative(results: Results) -> tuple[str, str]:
     found = results.findings["coarse/main"]
     base = found.scores["baseline"]
     gap = against(results, "coarse/main", "baseline").interval
-    told = (
+    figure = (
         f"{100 * gap.estimate / base:+.0f} % [{100 * gap.low / base:.0f}, {100 * gap.high / base:.0f}] over the probe"
     )
     direct = against(results, "coarse/main", "direct").interval
-    return f"{told}; over `direct` {points(direct)} points", claimed(gap.low / base, gap.high / base, 0.05, 0.15)
+    return f"{figure}; over `direct` {points(direct)} points", claimed(gap.low / base, gap.high / base, 0.05, 0.15)
 
 
 def loop(results: Results) -> tuple[str, str]:
-    found = {outcome.finding.regime: outcome for outcome in tasks(list(results.findings.values()))}
-    asked = {name: found[regime] for name, regime in SINGLE_PASS.items() if regime in found}
-    if not asked:
-        raise KeyError("no single pass was asked")
-    told = ", ".join(f"{name} {points(o.best.interval)} over {o.best.rival}" for name, o in asked.items())
-    missing = {name: ", ".join(o.missing) for name, o in asked.items() if o.missing}
-    told += "".join(f"; {name}: {arms} not asked" for name, arms in missing.items())
-    won = [name for name, o in asked.items() if o.verdict == "won"]
-    if len(won) == len(asked):
-        return told, HELD
-    return told, f"{ONLY} by a point for: {', '.join(won)}" if won else NOT
+    found = {outcome.finding.condition: outcome for outcome in tasks(list(results.findings.values()))}
+    compared = {name: found[condition] for name, condition in SINGLE_PASS.items() if condition in found}
+    if not compared:
+        raise KeyError("no single pass was run")
+    figure = ", ".join(f"{name} {points(o.best.interval)} over {o.best.rival}" for name, o in compared.items())
+    missing = {name: ", ".join(o.missing) for name, o in compared.items() if o.missing}
+    figure += "".join(f"; {name}: {arms} not run" for name, arms in missing.items())
+    won = [name for name, o in compared.items() if o.verdict == "won"]
+    if len(won) == len(compared):
+        return figure, HELD
+    return figure, f"{ONLY} by a point for: {', '.join(won)}" if won else NOT
 
 
 def one_pass(results: Results) -> tuple[str, str]:
@@ -113,11 +113,11 @@ def taps(results: Results) -> tuple[str, str]:
     found = results.findings["digits/taps"]
     gain = {int(arm[5:]): score - found.scores["baseline"] for arm, score in found.scores.items() if "taps-" in arm}
     gain[REFERENCE] = found.scores[EXPLICIT] - found.scores["baseline"]
-    told = ", ".join(f"{100 * gain[n]:+.2f} with {n}" for n in sorted(gain))
+    figure = ", ".join(f"{100 * gain[n]:+.2f} with {n}" for n in sorted(gain))
     best = max(gain.values())
-    three, four = gain[REFERENCE] >= MOST * best, best - gain[REFERENCE + 1] <= LITTLE
+    three, four = gain[REFERENCE] >= MOST_OF_GAIN * best, best - gain[REFERENCE + 1] <= SMALL_GAIN
     verdict = HELD if three and four else f"{ONLY} for four" if four else f"{ONLY} for three" if three else NOT
-    return f"digits: {told} points over the probe ({len(found.differences[0].seeds)} seeds)", verdict
+    return f"digits: {figure} points over the probe ({len(found.differences[0].seeds)} seeds)", verdict
 
 
 def transformers(results: Results) -> tuple[str, str]:
@@ -126,8 +126,8 @@ def transformers(results: Results) -> tuple[str, str]:
         base = results.findings[f"digits/{head}"].scores["baseline"]
         gain = against(results, f"digits/{head}", "baseline").interval
         direct = against(results, f"digits/{head}", "direct").interval
-        told = f"{100 * gain.estimate / base:+.0f} % [{100 * gain.low / base:.0f}, {100 * gain.high / base:.0f}]"
-        parts.append(f"{head} {told} over the probe, {points(direct)} points over `direct`")
+        figure = f"{100 * gain.estimate / base:+.0f} % [{100 * gain.low / base:.0f}, {100 * gain.high / base:.0f}]"
+        parts.append(f"{head} {figure} over the probe, {points(direct)} points over `direct`")
         shares.append((gain.low / base, gain.high / base))
     low, high = (min(ends) for ends in zip(*shares, strict=True))
     return f"digits: {'; '.join(parts)}", claimed(low, high, 0.02, 0.04)
@@ -136,11 +136,11 @@ def transformers(results: Results) -> tuple[str, str]:
 def regression(results: Results) -> tuple[str, str]:
     found = results.regression
     gaps = {arm: Interval(**entry["relative"]) for arm, entry in found["against"].items()}
-    told = f"by which angle digits are turned: {found['degrees'][EXPLICIT]:.2f} degrees, in % against " + ", ".join(
+    figure = f"by which angle digits are turned: {found['degrees'][EXPLICIT]:.2f} degrees, in % against " + ", ".join(
         f"{arm} {points(gap)}" for arm, gap in gaps.items()
     )
     less = gaps["baseline"]
-    return f"{told} ({found['seeds']} seeds)", claimed(-less.high, -less.low, 0.08, 0.08)
+    return f"{figure} ({found['seeds']} seeds)", claimed(-less.high, -less.low, 0.08, 0.08)
 
 
 def overcoupling(results: Results) -> tuple[str, str]:
@@ -150,10 +150,10 @@ def overcoupling(results: Results) -> tuple[str, str]:
             gap = Interval(**entry["against trained"])
             verdicts.append(HELD if gap.high < 0 else NOT)
             parts.append(f"{entry['factor']:g} times as strong {points(gap)} ({100 * entry['accuracy']:.1f} % right)")
-    told = f"share of images that heed the first tap, in points: {', '.join(parts)}"
+    figure = f"share of images that heed the first tap, in points: {', '.join(parts)}"
     if len(set(verdicts)) == 1:
-        return told, verdicts[0]
-    return told, f"{ONLY} in {verdicts.count(HELD)} of {len(verdicts)} cases"
+        return figure, verdicts[0]
+    return figure, f"{ONLY} in {verdicts.count(HELD)} of {len(verdicts)} cases"
 
 
 def untested(results: Results) -> tuple[str, str]:

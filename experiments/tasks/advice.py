@@ -1,7 +1,7 @@
-"""`python -m experiments.tasks.advice ROOT …`: what `dynaxx advise` is calibrated on, from the worlds of the study `advice`.
+"""`python -m experiments.tasks.advice ROOT …`: write the pairs that `dynaxx advise` is calibrated on.
 
-Each ROOT holds the worlds that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml lies
-two folders above it.
+Each ROOT holds the settings trained by `python -m experiments.run advice` or `advice_digits`. The file params.yaml lies
+two folders above ROOT.
 """
 
 import argparse
@@ -18,32 +18,32 @@ from omegaconf import OmegaConf
 from dynaxx.data import load_prepared
 from dynaxx.files import write_text
 from dynaxx.selection.evidence import gather as look_at
-from dynaxx.selection.expected_gain import PAIRS, Pair, left_out
+from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
 from dynaxx.training.pretrained import load_backbone
 from experiments.analysis.findings import find
-from experiments.predictions import answered, gather, read_scores
+from experiments.predictions import gather, read_predictions, read_scores
 from experiments.tasks.cifar10 import COARSE, advice, advice_digits
 from pipelines.common.source import open_source
 
 IMAGES = 500
 
 
-def measured(root: Path) -> list[Pair]:
-    """The pairs of all worlds in one root that are complete."""
+def measured(root: Path) -> list[MeasuredPair]:
+    """The pairs of all complete settings below one root."""
     params = OmegaConf.load(root.parents[1] / "params.yaml")
     labels = torch.as_tensor(open_source(params.data).test().labels, dtype=torch.uint8)
     kept, pairs = root / "answers", []
-    gather([*advice(), *advice_digits()], root, answered(root), labels, folder=kept)
-    for regime, scores in read_scores(kept).items():
-        finding, world = find(regime, "accuracy", scores), root / regime.split("/")[0]
+    gather([*advice(), *advice_digits()], root, read_predictions(root), labels, folder=kept)
+    for condition, scores in read_scores(kept).items():
+        finding, setting = find(condition, "accuracy", scores), root / condition.split("/")[0]
         gains = {d.rival: 100 * float(np.mean(d.per_seed)) for d in finding.differences}
         if len(gains) < 3:
             continue
-        prepared = load_prepared(world / "prepare")
-        backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
-        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
-        name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
-        pairs.append(Pair(name, seen.share_left, seen.probe_gain, gains))
+        prepared = load_prepared(setting / "prepare")
+        backbone = load_backbone(params.model, setting / "pretrain", prepared.manifest.image_shape[0])
+        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, max_images=IMAGES)
+        name = f"{params.data.name}, {setting.name.removeprefix('digits-')}"
+        pairs.append(MeasuredPair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)
     return pairs
 
@@ -57,13 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: ROOT {root}: no params.yaml two folders above it", file=sys.stderr)
             return 1
     found = [pair for root in roots for pair in measured(root)]
-    pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # which is kept to be judged by
+    pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # held out for evaluation
     if len(pairs) < 6:
-        print(f"error: {len(pairs)} worlds are complete, at least 6 are needed; run the studies first", file=sys.stderr)
+        print(
+            f"error: {len(pairs)} settings are complete, at least 6 are needed; run the studies first", file=sys.stderr
+        )
         return 1
     errors = [
         {"pair": pair.name, "measured": pair.gains["baseline"], **asdict(found)}
-        for pair, found in zip(pairs, left_out(pairs), strict=True)
+        for pair, found in zip(pairs, leave_one_out(pairs), strict=True)
     ]
     content = {"images": IMAGES, "pairs": [asdict(pair) for pair in pairs], "left_out": errors}
     content["held_out"] = [asdict(pair) for pair in found if pair not in pairs]

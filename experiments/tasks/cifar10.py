@@ -1,24 +1,24 @@
-"""What is tried: worlds, regimes and the arms that are trained in them."""
+"""The experiments on CIFAR-10 and on microscope slices: settings, conditions and the arms trained under them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dynaxx.evaluation.validation.label_curve import passes
-from experiments.job import CACHE, MEMBRANE, WORLD, Job
+from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, Job
 
 SEEDS = tuple(range(10))
-"""Of everything that is tested."""
+"""Seeds of all tested fits."""
 TUNING = (100, 101, 102)
-"""Of everything that is chosen by; no test image is answered with them."""
+"""Seeds of all tuning fits, which never open the test images."""
 
 COARSE = "coarse"
-"""The backbone of the experiment: trained on the groups of params.yaml."""
+"""Setting of the experiment: a backbone trained on the groups of params.yaml."""
 
 AGAIN = "coarse-2"
-"""A second backbone, trained as the first, but on other images: `data.split_seed` deals them out anew."""
+"""Setting with a second backbone, trained in the same way on other images (another `data.split_seed`)."""
 
 QUARTERS = "coarse-quarters"
-"""The same, but that its head reads the means of four quarters of the last map, side by side."""
+"""Setting like `COARSE`, with a head that reads the concatenated means of the four quarters of the last map."""
 
 ONE_PASS = ("concat_probe", "concat_mlp", "explicit_T1", "direct")
 REST = ("lora", "full_finetune")
@@ -29,38 +29,41 @@ RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
 TUNED = ("explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "last_tap_only", "hybrid")
 
 LR: dict[str, float] = {"concat_mlp": 3e-3, "explicit_T1": 3e-3}
-"""Learning rate of each arm, as the study `tune` chose it; arms that are not named take train.lr."""
+"""Learning rate of each arm, chosen by the experiment `tune`; all other arms use train.lr."""
 
 
 def arms(
-    world: str,
-    regime: str,
+    setting: str,
+    condition: str,
     names: Iterable[str],
     changes: Mapping[str, Any],
     seeds: Iterable[int] = SEEDS,
     rates: Mapping[str, float] | None = None,
     **options: Any,
 ) -> list[Job]:
-    """A job for each arm and seed, behind that of the world."""
+    """The jobs of the setting, followed by one job per arm and seed."""
     rates = LR if rates is None else rates
     made_of = {
         key: value for key, value in changes.items() if key.startswith(("data.", "model.", "train.augmentation"))
     }
-    found = [Job(world, "", made, 0, made_of) for made in ((WORLD,) if world == MEMBRANE else (WORLD, CACHE))]
+    found = [
+        Job(setting, "", made, 0, made_of)
+        for made in ((BACKBONE_ARM,) if setting == MEMBRANE else (BACKBONE_ARM, CACHE))
+    ]
     for seed in seeds:
         for arm in names:
             rate = {"train.lr": rates[arm]} if arm in rates else {}
-            found.append(Job(world, regime, arm, seed, dict(changes) | rate, **options))
+            found.append(Job(setting, condition, arm, seed, dict(changes) | rate, **options))
     return found
 
 
 def main() -> list[Job]:
-    """The experiment itself: every arm."""
+    """The main experiment, with all arms."""
     return arms(COARSE, "main", EVERY, {})
 
 
 def few(n_train: int) -> dict[str, Any]:
-    """The changes that leave `n_train` labels of 9,000."""
+    """Changes that reduce the 9,000 training labels to `n_train`."""
     epochs = passes(30, 9000, n_train)
     return {"task.n_train": n_train, "train.epochs": epochs, "train.patience": epochs}
 
@@ -69,29 +72,29 @@ LABELS = (100, 250, 500, 1000, 2000)
 
 
 def labels() -> list[Job]:
-    """The label-efficiency curve; where there are 2,000, corrupted images are answered, too."""
+    """The label-efficiency curve; with 2,000 labels also predictions for corrupted images."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "concat_probe")
     return [job for n in LABELS for job in arms(COARSE, f"labels-{n}", names, few(n), corrupted=n == 2000, keep=False)]
 
 
 TAIL = {"task.imbalance": 50.0}
-"""The rarest class has a 50th of the images of the most frequent one."""
+"""Changes for a long tail: the rarest class has a 50th of the images of the most frequent one."""
 
 TAIL_RATES = (3e-3, 6e-3, 1.2e-2)
 TAIL_TUNED = ("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
 
 TAIL_LR: dict[str, float] = {"explicit": 1.2e-2, "concat_mlp": 1.2e-2, "lora": 3e-3}
-"""As `LR`, as the study `tail_tune` chose it."""
+"""Learning rate of each arm on the long tail, chosen by the experiment `tail_tune`."""
 
 
 def tail() -> list[Job]:
-    """A long tail."""
+    """The long tail of classes."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "concat_probe")
     return arms(COARSE, "tail-50", names, TAIL, keep=False)
 
 
 def tail_tune() -> list[Job]:
-    """Whether few labels with a long tail ask for other learning rates; in the first world, for use in the second."""
+    """Trials of learning rates on the long tail, in the first setting, for use in the second."""
     options: dict[str, Any] = {"seeds": TUNING[:1], "tested": False, "keep": False}
     found = arms(COARSE, "tail-tuning", ("baseline",), TAIL, **options)
     for rate in TAIL_RATES:
@@ -101,21 +104,21 @@ def tail_tune() -> list[Job]:
 
 
 def again() -> list[Job]:
-    """Whether what holds in the long tail holds on the second backbone: with the same rates, and with tuned ones."""
+    """The long tail on the second backbone, with the same learning rates and with tuned ones."""
     changes, names = TAIL | {"data.split_seed": 1}, ("baseline", "explicit", "direct", "concat_mlp", "concat_probe")
     same = arms(AGAIN, "tail-50-same-rates", names, changes, keep=False)
     return same + arms(AGAIN, "tail-50", (*names, "lora", "explicit_T1"), changes, rates=TAIL_LR, keep=False)
 
 
 def same() -> list[Job]:
-    """A backbone that was trained on the task's own ten classes: nothing is to be gained."""
+    """A backbone trained on the ten classes of the task, where no gain is expected."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "concat_mlp", "lora", "concat_probe", "implicit")
     changes = {"data.groups": None, "train.augmentation": "flip"}
     return arms("same", "main", names, changes, seeds=SEEDS[:6], keep=False)
 
 
 def tune() -> list[Job]:
-    """Every arm's learning rate, equal trials an arm."""
+    """Trials of learning rates, the same number per arm."""
     probes = arms(COARSE, "tuning", ("baseline",), {}, seeds=TUNING[:1], tested=False)
     return probes + [
         job
@@ -136,10 +139,10 @@ def tune() -> list[Job]:
 
 SEARCHED = {"task.n_train": 2000, "task.n_val": 4000, "train.epochs": 50, "train.patience": 50,
             "train.augmentation": "flip"}  # fmt: skip
-"""Cheaper than the experiment, and with four times its validation images: what designs are chosen by."""
+"""Changes for the choice of designs: cheaper than the experiment, with four times its validation images."""
 
 INSIDE = ("layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1")
-"""Taps inside the stages as well as at their ends."""
+"""Taps inside the stages and at their ends."""
 
 DESIGNS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -166,16 +169,16 @@ DESIGNS: dict[str, dict[str, Any]] = {
 
 
 def designs() -> list[Job]:
-    """Designs of the loop, each against `direct` of as many parameters; in front of either head."""
+    """Designs of the loop, each against `direct` with as many parameters, with both kinds of heads."""
     again = {name: DESIGNS[name] for name in ("default", "decay-0.1")}
     return _designs(COARSE, SEARCHED, DESIGNS) + _designs(QUARTERS, SEARCHED | {"model.network.regions": 2}, again)
 
 
-def _designs(world: str, searched: dict[str, Any], tried: Mapping[str, dict[str, Any]]) -> list[Job]:
-    found = arms(world, "designs", ("baseline",), searched, seeds=TUNING, tested=False)
+def _designs(setting: str, searched: dict[str, Any], tried: Mapping[str, dict[str, Any]]) -> list[Job]:
+    found = arms(setting, "designs", ("baseline",), searched, seeds=TUNING, tested=False)
     for name, changes in tried.items():
         found += arms(
-            world,
+            setting,
             f"design-{name}",
             ("explicit", "direct"),
             searched | changes,
@@ -189,7 +192,7 @@ def _designs(world: str, searched: dict[str, Any], tried: Mapping[str, dict[str,
 
 
 DENSE = {"resonance.rank": 16, "train.epochs": 40, "model.pretrain.epochs": 60}
-"""Of the dense task: 40 passes of 16 steps over the same 256 random crops."""
+"""Changes for the dense task: 40 epochs of 16 steps over the same 256 random crops."""
 
 DENSE_DESIGNS: dict[str, dict[str, Any]] = {
     "T-4": {"resonance.T": 4},
@@ -200,17 +203,17 @@ DENSE_DESIGNS: dict[str, dict[str, Any]] = {
 
 
 DENSE_RATES = (3e-3, 1.2e-2)
-"""Whether `direct` was denied a better learning rate."""
+"""Further learning rates for `direct`, to check that its rate is not a handicap."""
 
 
 def dense_designs() -> list[Job]:
-    """How often the loop goes round where messages can spread from place to place."""
+    """Designs of the loop on the dense task, where messages can spread between positions."""
     seeds = TUNING[:2]
     options: dict[str, Any] = {"tested": False, "keep": False, "probes": "designs"}
     found = arms(MEMBRANE, "designs", ("baseline", "direct", "explicit_T1"), DENSE, seeds, **options)
     for name, changes in DENSE_DESIGNS.items():
         found += arms(MEMBRANE, f"design-{name}", ("explicit",), DENSE | changes, seeds, **options)
-    for rate in DENSE_RATES:  # beside 6e-3, which `designs` has
+    for rate in DENSE_RATES:  # in addition to 6e-3, the rate of `designs`
         found += arms(MEMBRANE, f"lr-{rate:g}", ("direct",), DENSE | {"train.lr": rate}, seeds[:1], **options)
     chosen = DENSE | DENSE_DESIGNS["T-8-penalty-0"]
     for names, changes in ((("baseline", "direct", "lora"), DENSE), (("explicit",), chosen)):
@@ -219,7 +222,7 @@ def dense_designs() -> list[Job]:
 
 
 def dense() -> list[Job]:
-    """Membranes, from eight labelled slices and from one."""
+    """The dense task, with eight labelled slices and with one."""
     names = ("baseline", "explicit", "direct", "explicit_T1", "lora")
     chosen = DENSE | DENSE_DESIGNS["T-8-penalty-0"]
     return [
@@ -243,11 +246,11 @@ GROUPINGS: dict[str, dict[str, list[str]] | None] = {
     "nine": _groups("ai|au|bi|ca do|de|fr|ho|sh|tr"),
     "four-mixed": _groups("ai fr|au ca sh|bi tr do|de ho"),
 }
-"""What a backbone may have been trained on instead of the ten classes: from nearly nothing of them to all."""
+"""Groups of classes for pretraining, from two groups to all ten classes (None)."""
 
 
 def advice() -> list[Job]:
-    """What resonance gains on many backbones; `dynaxx advise` is calibrated on it."""
+    """Gains on many backbones, for the calibration of `dynaxx advise`."""
     shorter = {"model.pretrain.epochs": 10, "model.pretrain.patience": 10}
     changes = SEARCHED | {"task.n_val": 1000, "train.epochs": 40, "train.patience": 40}
     names = ("baseline", "explicit", "direct", "concat_probe")
@@ -273,7 +276,7 @@ DIGITS: dict[str, dict[str, list[str]] | None] = {
 
 
 def advice_digits() -> list[Job]:
-    """The same on the digits that scikit-learn brings."""
+    """Gains on many backbones for scikit-learn's digits, also for the calibration of `dynaxx advise`."""
     names = ("baseline", "explicit", "direct", "concat_probe")
     return [
         job
@@ -282,7 +285,7 @@ def advice_digits() -> list[Job]:
     ]
 
 
-STUDIES: dict[str, Callable[[], list[Job]]] = {
+EXPERIMENTS: dict[str, Callable[[], list[Job]]] = {
     "main": main,
     "labels": labels,
     "tail": tail,

@@ -1,4 +1,7 @@
-"""`python -m experiments.tasks.convergence [--root FOLDER]`: how soon the loops of the study `main` settle, on test images."""
+"""`python -m experiments.tasks.convergence [--root FOLDER]`: convergence of the loops of the experiment `main`.
+
+The result is the share of test images that have converged after each iteration.
+"""
 
 import argparse
 import json
@@ -16,7 +19,7 @@ from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
@@ -28,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
-    jobs = [job for job in study() if job.arm == "explicit" and job.done(root)]
+    jobs = [job for job in main_experiment() if job.arm == "explicit" and job.done(root)]
     if not jobs:
-        print(f"error: --root {root}: no seed of explicit is complete; run the study main", file=sys.stderr)
+        print(f"error: --root {root}: no seed of explicit is complete; run the experiment main", file=sys.stderr)
         return 1
     params = read_params()
     task = build_task(params, root=root / COARSE, cache=root / "features")

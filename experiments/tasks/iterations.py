@@ -1,8 +1,8 @@
-"""`python -m experiments.tasks.iterations [--root FOLDER]`: the loops of the study `main` with other numbers of iterations.
+"""`python -m experiments.tasks.iterations [--root FOLDER]`: the experiment `main` with other numbers of iterations.
 
-Nothing is trained. Explicit runs for N iterations instead of those that it was trained with, and adaptively: each image
-until it has settled. Both are asked of all test images and of the hard ones alone, where an adaptive loop would go on
-for longer. Hard is the quarter on which the baselines are least sure of themselves; no label says so.
+Nothing is trained. Explicit runs with N iterations instead of the number in training, and adaptively: each image until
+it converges. Both are evaluated on all test images and on the hard ones alone, where an adaptive loop would run longer.
+The hard images are the quarter on which the baselines are least confident; labels are not used.
 """
 
 import argparse
@@ -28,39 +28,45 @@ from experiments.job import Job
 from experiments.predictions import save
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
 
 ITERATIONS = (1, 2, 8, 20)
-TOLERANCE, MOST = 1e-3, 20
+TOLERANCE, MAX_ITERATIONS = 1e-3, 20
 ARMS = ("baseline", EXPLICIT, "direct")
 HARD = 0.25
 
-Answers = tuple[Mapping[str, Tensor], Tensor]
-"""Of each arm and seed, and the right ones."""
+Predictions = tuple[Mapping[str, Tensor], Tensor]
+"""Predictions of each arm and seed, and the true classes."""
 
 
 def until_settled(model: ResonantModel, images: Tensor) -> Tensor:
-    """Iterations that each image takes to come within the tolerance at every tap, (N,); at most `MOST`."""
-    residual, _ = traced(model, images, MOST)
-    return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MOST - 1)
+    """Iterations until an image's residual is within the tolerance at every tap, (N,), `MAX_ITERATIONS` at most."""
+    residual, _ = traced(model, images, MAX_ITERATIONS)
+    return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MAX_ITERATIONS - 1)
 
 
 def classes(model: nn.Module, images: Tensor) -> Tensor:
-    """The numbers of the classes that it answers, (N,), as bytes."""
+    """Predicted class numbers, (N,), as bytes."""
     return logits(model, images).argmax(1).to(torch.uint8)
 
 
-def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str, Answers], dict[str, Any]]:
-    """By regime what explicit and direct answer and what is right, and how many iterations images take.
+def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str, Predictions], dict[str, Any]]:
+    """Predict the test images with all numbers of iterations.
+
+    >>> conditions, summary = measure(read_params(), root, main_experiment())
 
     Args:
-        jobs: of the arms `ARMS`; a seed on which they are not all complete is left out.
+        root: folder of the fits.
+        jobs: jobs of the arms `ARMS`; seeds on which not all of them are complete are skipped.
+
+    Returns:
+        Condition → predictions of explicit and direct with the true classes, and a summary of the iterations needed.
 
     Raises:
-        ValueError: they are complete on none.
+        ValueError: the arms are complete on no seed.
     """
     done: dict[int, dict[str, Job]] = {}
     for job in jobs:
@@ -68,13 +74,13 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
             done.setdefault(job.seed, {})[job.arm] = job
     done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(ARMS)}
     if not done:
-        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the study main")
+        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the experiment main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
-    answers: dict[str, dict[str, Tensor]] = {}
-    for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
+    predictions: dict[str, dict[str, Tensor]] = {}
+    for seed, by_arm in track(list(done.items()), "evaluating the loops of each seed"):
         baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)
@@ -83,25 +89,27 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
         for T in sorted({loop.T, *ITERATIONS}):
             with loop.override(T=T):
                 found[f"T-{T}"] = classes(loop, images)
-        with loop.override(T=MOST, tolerance=TOLERANCE):
+        with loop.override(T=MAX_ITERATIONS, tolerance=TOLERANCE):
             found["T-adaptive"] = classes(loop, images)
         once = classes(direct, images)
         for name, own in found.items():
-            answers.setdefault(name, {}).update({f"{EXPLICIT}/{seed}": own, f"direct/{seed}": once})
+            predictions.setdefault(name, {}).update({f"{EXPLICIT}/{seed}": own, f"direct/{seed}": once})
 
     hard = sure.argsort()[: round(HARD * len(images))].sort().values
-    regimes: dict[str, Answers] = {f"{COARSE}/main/{name}": (tensors, labels) for name, tensors in answers.items()}
-    for name, tensors in answers.items():
-        regimes[f"{COARSE}/main/hard/{name}"] = {key: tensor[hard] for key, tensor in tensors.items()}, labels[hard]
+    conditions: dict[str, Predictions] = {
+        f"{COARSE}/main/{name}": (tensors, labels) for name, tensors in predictions.items()
+    }
+    for name, tensors in predictions.items():
+        conditions[f"{COARSE}/main/hard/{name}"] = {key: tensor[hard] for key, tensor in tensors.items()}, labels[hard]
     easy = torch.ones(len(images), dtype=torch.bool).index_fill(0, hard, False)
     mean = torch.stack(taken).double().mean(0)
-    told = {
+    summary = {
         "tolerance": TOLERANCE,
         "seeds": len(taken),
         "images": {"hard": len(hard), "others": int(easy.sum())},
         "iterations": {"hard": float(mean[hard].mean()), "others": float(mean[easy].mean())},
     }
-    return regimes, told
+    return conditions, summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,13 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     try:
-        regimes, told = asked(read_params(), root, study())
+        conditions, summary = measure(read_params(), root, main_experiment())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for regime, (tensors, labels) in regimes.items():
-        save(regime, tensors, labels)
-    write_text(RESULTS / "iterations.json", json.dumps(told, indent=1) + "\n")
+    for condition, (tensors, labels) in conditions.items():
+        save(condition, tensors, labels)
+    write_text(RESULTS / "iterations.json", json.dumps(summary, indent=1) + "\n")
     return 0
 
 

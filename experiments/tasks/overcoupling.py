@@ -1,8 +1,8 @@
-"""`python -m experiments.tasks.overcoupling [--root FOLDER]`: do strong couplings between middle and late drown low-level cues?
+"""`python -m experiments.tasks.overcoupling [--root FOLDER]`: do strong couplings of late taps mask low-level cues?
 
-Nothing is trained. In the loops of the study `main` the couplings between the two later taps are made N times as
-strong, U_lk ← N U_lk both ways. How much a loop heeds low-level cues is the share of test images whose answer changes
-when the couplings out of the first tap fall silent.
+Nothing is trained. In the loops of the experiment `main` the couplings between the two later taps are multiplied by N,
+U_lk ← N U_lk in both directions. The influence of low-level cues is the share of test images whose predicted class
+changes when the couplings out of the first tap are set to zero.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as study
+from experiments.tasks.cifar10 import main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task
@@ -57,24 +57,28 @@ def amplified(model: ResonantModel, factor: float) -> Iterator[None]:
                 U.copy_(own)
 
 
-def answers(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that it gives, and those that it gives without a word from the first tap, (N,) each."""
+def predict(model: ResonantModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted classes with and without the messages from the first tap, (N,) each."""
     pairs = model.require_built().exchange.couplings.pairs
     heard = logits(model, images).argmax(1)
     with model.ablated(number for number, pair in enumerate(pairs) if pair.source == 0):
         return heard, logits(model, images).argmax(1)
 
 
-def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
-    """By factor the accuracy and the share of images that heed the first tap; and how that share differs from the
-    share as trained, with its interval over images.
+def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]:
+    """Accuracy per factor, and the share of images whose prediction depends on the first tap.
+
+    The difference of that share to the one as trained has an interval over images.
+
+    >>> measure(read_params(), root, main_experiment())["factors"][0]["factor"]
+    0.5
 
     Raises:
-        ValueError: none is complete.
+        ValueError: no seed of explicit is complete.
     """
     done = [job for job in jobs if job.arm == EXPLICIT and job.done(root)]
     if not done:
-        raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the study main")
+        raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the experiment main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))
@@ -86,7 +90,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]
         assert isinstance(model, ResonantModel)
         for factor in FACTORS:
             with amplified(model, factor):
-                heard, unheard = answers(model, images)
+                heard, unheard = predict(model, images)
             right[factor].append(heard == labels)
             heeds[factor].append(heard != unheard)
     share_N = {factor: torch.stack(found).double().mean(0).numpy() for factor, found in heeds.items()}
@@ -110,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     try:
-        found = asked(read_params(), root, study())
+        found = measure(read_params(), root, main_experiment())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

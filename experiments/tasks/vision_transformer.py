@@ -1,7 +1,7 @@
-"""`python -m experiments.tasks.vision_transformer [--root FOLDER]`: the arms on two small vision transformers, on digits.
+"""`python -m experiments.tasks.vision_transformer [--root FOLDER]`: the arms on two small transformers, on digits.
 
-Trains what is missing, needs no data and leaves params.yaml alone. One backbone classifies by its class token, one by
-the mean of its tokens. Messages are about the mean of all tokens (`token_pool`), or by place: each token about itself.
+The command trains missing fits, needs no data and does not read params.yaml. One backbone classifies from its class
+token, one from the mean of its tokens. Messages are read from the mean of all tokens (`token_pool`) or per position.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, Finding, write
-from experiments.collect import tried
+from experiments.collect import validation_scores
 from experiments.job import Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import SEEDS, TUNING, arms
@@ -34,41 +34,44 @@ NETWORK: dict[str, Any] = {
 }
 CLASS_TOKEN, MEAN = "class-token", "mean-of-tokens"
 HEADS: dict[str, dict[str, Any]] = {CLASS_TOKEN: {}, MEAN: {"class_token": False, "global_pool": "avg"}}
-"""What the network classifies by."""
+"""Options of the network for each kind of classification."""
 PRETRAINED = {"model.pretrain.lr": 0.1, "model.pretrain.epochs": 150, "model.pretrain.patience": 150}
 
 POOLED, PLACED = "pooled", "by-place"
 CHOSEN = {CLASS_TOKEN: POOLED, MEAN: PLACED}
-"""What messages are about, as the tuning seeds' validation chose it."""
+"""Kind of messages of each backbone, chosen by validation on the tuning seeds."""
 EVERY = ("baseline", "explicit", "direct", "explicit_T1", "concat_probe", "concat_mlp", "lora")
 LOOPS = ("baseline", "explicit", "direct")
 
 
-def jobs(head: str, regime: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:
-    """Arms on one of the backbones, with messages of one kind; each at the experiment's own learning rate."""
-    changes = PRETRAINED | {"model.network": NETWORK | HEADS[head], "resonance.token_pool": regime == POOLED}
-    return arms(f"digits-{head}", regime, names, changes, seeds, {}, **options)
+def jobs(head: str, condition: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:
+    """Jobs on one of the backbones with one kind of messages, all with the experiment's default learning rate."""
+    changes = PRETRAINED | {"model.network": NETWORK | HEADS[head], "resonance.token_pool": condition == POOLED}
+    return arms(f"digits-{head}", condition, names, changes, seeds, {}, **options)
 
 
-def looked_at() -> list[Job]:
-    """What messages were to be about: on validation, with seeds that are not tested."""
+def tuning_jobs() -> list[Job]:
+    """Jobs for the choice of the kind of messages, on the tuning seeds."""
     return [
-        job for head in HEADS for regime in (POOLED, PLACED) for job in jobs(head, regime, LOOPS, TUNING, tested=False)
+        job
+        for head in HEADS
+        for condition in (POOLED, PLACED)
+        for job in jobs(head, condition, LOOPS, TUNING, tested=False)
     ]
 
 
 def on_transformers(params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS) -> list[Finding]:
-    """Train what is missing; a finding for each backbone."""
+    """Train missing fits, and return one finding per backbone."""
     found = []
     for head, chosen in CHOSEN.items():
         other = PLACED if chosen == POOLED else POOLED
         fits = jobs(head, chosen, EVERY, seeds) + jobs(head, other, LOOPS, seeds)
         train(fits, params, root, f"training on a transformer ({head})")
 
-        def called(job: Job, chosen: str = chosen) -> str:
-            return job.arm if job.regime == chosen or job.arm == "baseline" else f"{job.arm} {job.regime}"
+        def arm_name(job: Job, chosen: str = chosen) -> str:
+            return job.arm if job.condition == chosen or job.arm == "baseline" else f"{job.arm} {job.condition}"
 
-        found.append(compared(f"digits/{head}", (job for job in fits if job.regime), params, root, called))
+        found.append(compared(f"digits/{head}", (job for job in fits if job.condition), params, root, arm_name))
     return found
 
 
@@ -77,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root
     params, path = default_params(), RESULTS / "tried.json"
-    train(looked_at(), params, root, "choosing what messages are about")
-    rows = tried(looked_at(), root, json.loads(path.read_text()) if path.exists() else [])
+    train(tuning_jobs(), params, root, "choosing the kind of messages")
+    rows = validation_scores(tuning_jobs(), root, json.loads(path.read_text()) if path.exists() else [])
     write(on_transformers(params, root), RESULTS / "transformer.json", {"evaluated on": hardware()})
     write_text(path, json.dumps(rows, indent=1) + "\n")
     return 0

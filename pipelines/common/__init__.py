@@ -1,1 +1,1 @@
-"""What the stages share: parameters, the task, options, sources, trained arms, submission."""
+"""Shared parts of the stages: parameters, the task, options, sources, trained arms, submission."""

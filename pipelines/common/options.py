@@ -1,4 +1,4 @@
-"""Options of several stages, read with one clear line for what is no such thing."""
+"""Options of several stages, read with one-line error messages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,13 @@ from dynaxx.evaluation.arms.registry import RIVALS
 
 
 def listed(params: DictConfig, key: str) -> list[Any]:
-    """The list at this dotted key; null is an empty one.
+    """The list at this dotted key; null is an empty list.
+
+    >>> listed(params, "vary.rank")
+    [8, 16, 32]
 
     Raises:
-        ValueError: another thing.
+        ValueError: the value is not a list.
     """
     value = OmegaConf.select(params, key)
     if value is None:
@@ -23,10 +26,13 @@ def listed(params: DictConfig, key: str) -> list[Any]:
 
 
 def rivals(params: DictConfig) -> Sequence[str]:
-    """The arms that are trained besides explicit.
+    """The names of the arms that are trained besides explicit.
+
+    >>> rivals(params)
+    ['direct', 'concat_probe', 'lora']
 
     Raises:
-        ValueError: one that does not exist.
+        ValueError: an arm that does not exist.
     """
     arms = listed(params, "train_arms.arms")
     if unknown := sorted({str(arm) for arm in arms} - set(RIVALS)):

@@ -1,4 +1,4 @@
-"""The data that params.yaml names, opened."""
+"""The data source of params.yaml."""
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -9,8 +9,11 @@ from dynaxx.data import DataError, Source
 def open_source(data: DictConfig) -> Source:
     """Instantiate `data.source`.
 
+    >>> open_source(read_params().data).classes()[:2]
+    ('0', '1')
+
     Raises:
-        DataError: params.yaml was changed in one of two places that compose had set to the same value.
+        DataError: params.yaml was changed in only one of two places that must have the same value.
     """
     for key, value in data.source.items():
         if key in data and data[key] != value:

@@ -1,4 +1,4 @@
-"""What every stage does around its work: read params, resume, write whole or not at all, and end with one line."""
+"""The frame of every stage: read params, resume, publish complete results only, and end with one line."""
 
 import errno
 import hashlib
@@ -28,19 +28,21 @@ EXPECTED = (
     *(OSError, ValueError, TypeError, ArithmeticError, RuntimeError),
     *(HydraException, OmegaConfBaseException, SafetensorError),
 )
-"""What bad input, bad options and bad days raise; DYNAXX_TRACEBACK=1 shows where."""
+"""Errors from bad input, bad options and failing hardware; DYNAXX_TRACEBACK=1 shows their traceback."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One run of one stage.
 
+    >>> run("prepare", lambda stage: f"{stage.name} has the key {stage.key}")
+
     Attributes:
-        name: of the stage in dvc.yaml.
-        params: all of params.yaml.
-        key: hash of the stage's params, deps and code; a resumed run has the same.
-        out: where results go; renamed to outputs/<name> when the stage is done.
-        checkpoints: kept when the stage is killed, gone when it succeeds.
+        name: name of the stage in dvc.yaml.
+        params: content of params.yaml.
+        key: hash of the stage's params, deps and code; a resumed run has the same key.
+        out: folder for results, renamed to outputs/<name> when the stage is complete.
+        checkpoints: folder for checkpoints, kept if the stage is killed and deleted if it succeeds.
     """
 
     name: str
@@ -51,10 +53,12 @@ class Stage:
 
 
 def run(name: str, body: Callable[[Stage], str]) -> None:
-    """Run `body`, which writes into `stage.out` and returns the line that says what it found; exit 1 on bad input.
+    """Run `body`, which writes to `stage.out` and returns its result in one line; exit with 1 on bad input.
 
-    What a killed stage had finished stays in .dynaxx/work and is found again by a run of the same key. With a launcher
-    (trainer=slurm), a stage that trains is submitted as a job, which does all this, and waited for.
+    The results of a killed stage stay in .dynaxx/work, and a run with the same key resumes them. With a launcher
+    (trainer=slurm) a stage that trains is submitted as a job, and this process waits for it.
+
+    >>> run("prepare", body)
     """
     try:
         params = read_params()
@@ -80,12 +84,12 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
 
 
 def trains(name: str) -> bool:
-    """Whether the stage uses the trainer, by what dvc.yaml says that it depends on."""
+    """Whether the stage uses the trainer, according to its params in dvc.yaml."""
     return "trainer" in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name].get("params", [])
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether the error, or the one it was made of, is a full disk; safetensors says so in words alone."""
+    """Whether the error or its cause is a full disk; safetensors reports it only in the message."""
     causes = (error, error.__cause__)
     return any(getattr(e, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(e) for e in causes)
 
@@ -97,10 +101,13 @@ def fail(name: str, message: str, code: int = 1) -> None:
 
 
 def read_params() -> DictConfig:
-    """params.yaml.
+    """Read params.yaml.
+
+    >>> read_params().resonance.T
+    4
 
     Raises:
-        ValueError: missing or no YAML mapping.
+        ValueError: the file is missing or not a YAML mapping.
     """
     try:
         params = OmegaConf.load("params.yaml")
@@ -114,7 +121,7 @@ def read_params() -> DictConfig:
 
 
 def stage_key(name: str) -> str:
-    """Hash of what dvc.yaml says the stage depends on: its sections of params.yaml and the content of its deps."""
+    """Hash of the stage's dependencies in dvc.yaml: its sections of params.yaml and the content of its deps."""
     described = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name]
     plain: Any = OmegaConf.to_container(read_params())
     digest = hashlib.sha256(name.encode())
@@ -134,7 +141,7 @@ def stage_key(name: str) -> str:
 
 
 def publish(out: Path, target: Path) -> None:
-    """Rename a finished folder into its place; what stood there goes once the new one stands."""
+    """Rename a complete folder to its final name; an earlier folder is deleted after that."""
     target.parent.mkdir(parents=True, exist_ok=True)
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Running a stage as a cluster job (submitit): one task for each process of its trainer, and wait for it."""
+"""The submission of a stage as a cluster job (submitit), with one task per process of its trainer."""
 
 import os
 import runpy
@@ -9,22 +9,25 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 INSIDE = "DYNAXX_INSIDE_JOB"
-"""Set in a job's processes: they train, and submit nothing."""
+"""Environment variable that marks a job's processes, which train and do not submit."""
 
 CLUSTERS = ("slurm", "local")
 
 
 def wants_job(params: DictConfig) -> bool:
-    """Whether the stage has to be submitted, and is not running as a job already."""
+    """Whether the stage must be submitted and is not running as a job already."""
     return params.get("launcher") is not None and INSIDE not in os.environ
 
 
 def submit(name: str, params: DictConfig, logs: Path) -> int:
-    """Submit stage `name`, wait, and print what its first process printed; its exit code.
+    """Submit stage `name`, wait for it, print the output of its first process, and return the exit code.
+
+    >>> submit("explicit", read_params(), Path(".dynaxx/work/jobs/explicit"))
+    0
 
     Raises:
-        ValueError: no such cluster, no such cluster here, or options that submitit does not know.
-        RuntimeError: a job that the cluster refuses, or that ended without saying how.
+        ValueError: a cluster that is unknown or not available, or options that submitit does not know.
+        RuntimeError: a job that the cluster refuses, or that ends without a result.
     """
     import submitit
 
@@ -62,11 +65,11 @@ def submit(name: str, params: DictConfig, logs: Path) -> int:
 
 
 def run_stage(name: str) -> int:
-    """What each process of the job does; the stage's exit code."""
+    """Run the stage in a process of the job, and return its exit code."""
     import submitit
 
     os.environ[INSIDE] = "1"
-    # RANK and its like, for whoever asks before Lightning has seen the cluster
+    # RANK and the like, for code that needs the rank before Lightning has read it from the cluster
     submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     sys.argv = [name]
     try:

@@ -1,4 +1,4 @@
-"""From params and the outputs of earlier stages to the Task that all arms share."""
+"""The task that all arms share, from params.yaml and the outputs of earlier stages."""
 
 import copy
 import json
@@ -23,16 +23,19 @@ VARIED = OUTPUTS / "vary" / "varied.json"
 BY_LABELS = OUTPUTS / "vary" / "labels.json"
 
 LOGGED = ("resonance", "train", "distill", "task")
-"""Sections of params.yaml that each arm's MLflow run shows."""
+"""Sections of params.yaml that are logged in each arm's MLflow run."""
 
 
 def build_task(
     params: DictConfig, *, taps: list[str] | None = None, root: Path = OUTPUTS, cache: Path = FEATURES
 ) -> Task:
-    """The Task of params.yaml; `taps` overrides what select_layers chose (and is needed before it ran).
+    """Build the task of params.yaml.
+
+    >>> task = build_task(read_params())
 
     Args:
-        root: folder of what earlier stages left.
+        taps: paths of the taps; None: the choice of the stage select_layers, which must be complete.
+        root: folder of the outputs of earlier stages.
         cache: folder of feature caches.
     """
     prepared = load_prepared(root / "prepare")
@@ -61,7 +64,7 @@ def build_task(
 
 
 def tuned(task: Task, arm: str) -> Task:
-    """The task with the learning rate and epochs that the stage `tune` chose for the arm, if it tried any."""
+    """The task with the learning rate and epochs that the stage `tune` chose for the arm, if any."""
     return with_settings(task, chosen(read_tuned(TUNED), arm))
 
 
@@ -79,7 +82,7 @@ def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFa
 
 
 def summary(facts: list[ArmFacts]) -> str:
-    """One arm's line: validation accuracy over the seeds, parameters and time."""
+    """The result of an arm in one line: validation accuracy over the seeds, parameters and time."""
     if not facts:
         return ""
     accuracies = [fact.val_accuracy for fact in facts]

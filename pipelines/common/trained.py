@@ -1,4 +1,4 @@
-"""Where the stages left each trained arm."""
+"""The folders of the trained arms."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ STAGE = {"baseline": "baseline", "explicit": "explicit", "implicit": "distill"}
 
 
 def trained_arms(seeds: Sequence[int], rivals: Sequence[str]) -> dict[str, dict[int, Path]]:
-    """Arm → seed → folder, in the order in which tables show them."""
+    """Arm → seed → folder, in the order of the tables."""
     names = ["baseline", *rivals, "explicit", "implicit"]
     return {
         arm: {seed: OUTPUTS / STAGE.get(arm, "train_arms") / arm / f"seed-{seed}" for seed in seeds} for arm in names

@@ -1,1 +1,1 @@
-"""`python -m pipelines.sweep`: Optuna over the pipeline's settings."""
+"""`python -m pipelines.sweep`: a search over the pipeline's settings with Optuna."""

@@ -1,7 +1,7 @@
 """`python -m pipelines.sweep [sweep=NAME] [n_trials=N] [OVERRIDE …]`: search settings of explicit, on validation alone.
 
-Brings the stages before it up to date, starts the workers, and ends with the front, a page, and the point to take in
-conf/experiment/best.yaml. The same command goes on where an earlier one stopped.
+The command brings the stages before it up to date, and starts the workers. At the end it writes the front, a page, and
+the chosen point as conf/experiment/best.yaml. The same command resumes an interrupted sweep.
 """
 
 import os
@@ -22,11 +22,11 @@ from pipelines.sweep.end import end_sweep
 from pipelines.sweep.plan import Plan, check_prepared, read_plan
 
 STAGES = ("baseline", "select_layers")
-"""What has to be up to date, with all that comes before it, and reads no test image."""
+"""Stages that must be up to date, with their dependencies; none of them reads a test image."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run or go on with a sweep."""
+    """Start or resume a sweep."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         plan = read_plan(arguments)
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str]) -> int:
             return code
         requeued = requeue_dead(study)
         if requeued:
-            print(f"trials {', '.join(map(str, requeued))} are begun anew: their workers died", flush=True)
+            print(f"trials {', '.join(map(str, requeued))} are repeated: their workers died", flush=True)
         print(f"study {plan.study}: {finished(study)} of {plan.options.n_trials} trials are finished", flush=True)
         code = run_workers(plan, study)
         if code:
             return code
         end_sweep(plan, study, console)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with the sweep", file=sys.stderr)
+        print("interrupted; the same command resumes the sweep", file=sys.stderr)
         return 130
     except EXPECTED as error:
         if os.environ.get("DYNAXX_TRACEBACK"):
@@ -55,9 +55,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_workers(plan: Plan, study: optuna.Study) -> int:
-    """Keep `sweep.workers` processes at work until all trials are finished; 0, or what a worker that failed said.
+    """Run `sweep.workers` processes until all trials are finished; return 0, or the exit code of a failed worker.
 
-    A worker that was killed is replaced and its trial begun anew; one that ends with an error ends the sweep.
+    A killed worker is replaced and its trial repeated. A worker that ends with an error ends the sweep.
+
+    >>> code = run_workers(read_plan(["n_trials=50"]), study)
     """
     workers: dict[int, psutil.Popen] = {}
     begun, killed, told = 0, 0, False
@@ -92,7 +94,7 @@ def run_workers(plan: Plan, study: optuna.Study) -> int:
 
 
 def _start(plan: Plan, number: int) -> psutil.Popen:
-    """Start one worker, on a GPU of its own where there are several."""
+    """Start one worker, on its own GPU if there are several."""
     import torch
 
     cores = max(1, (os.cpu_count() or 1) // plan.options.workers)

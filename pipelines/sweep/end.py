@@ -1,4 +1,4 @@
-"""How a sweep ends: the front with latencies, a page, the runs in MLflow, and the point to take as an experiment."""
+"""The end of a sweep: the front with latencies, a page, the runs in MLflow, and the chosen point as an experiment."""
 
 import json
 from dataclasses import replace
@@ -24,14 +24,16 @@ from pipelines.sweep.worker import Trials
 BEST = CONF / "experiment" / "best.yaml"
 
 ROUNDS = 50
-"""In which the front's models are timed in turn."""
+"""Number of rounds in which the front's models are timed in turn."""
 
 
 def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
-    """Judge the finished trials, and write what came of them.
+    """Compute the front of the finished trials, and write page, runs and experiment.
+
+    >>> end_sweep(read_plan(["n_trials=50"]), study, Console())
 
     Raises:
-        ValueError: no trial lies within the limit.
+        ValueError: no trial lies within the limits.
     """
     front = best(study)
     if not front:
@@ -66,7 +68,7 @@ def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
 
 
 def _timed(plan: Plan, front: list[Point]) -> list[Point]:
-    """The front with each point's latency over the bare backbone's, one image, all in turn in this process."""
+    """The front with each point's latency relative to the bare backbone's, for one image, timed in turn."""
     trials, seed = Trials(plan), plan.options.seeds[0]
     models: dict[str, Any] = {"backbone": trials.task.backbone().eval()}
     for point in front:
@@ -95,7 +97,7 @@ def _records(study: optuna.Study) -> list[TrialRecord]:
 
 
 def best_experiment(plan: Plan, chosen: Point) -> str:
-    """The text of an experiment that composes to the sweep's base with the chosen point's settings."""
+    """The text of an experiment file: the sweep's base with the settings of the chosen point."""
     groups: list[Any] = []
     values: Any = OmegaConf.create({})
     for text in plan.base_overrides:

@@ -1,4 +1,4 @@
-"""What a sweep is, from its command line: the same for the process that was called and for all of its workers."""
+"""The plan of a sweep, from its command line, the same for the main process and for all workers."""
 
 import hashlib
 import json
@@ -15,25 +15,28 @@ from pipelines.common.stage import read_params
 from pipelines.compose import compose_all
 
 PREPARED = ("data", "model", "task", "baseline", "select")
-"""Sections that the stages before a sweep ran with."""
+"""Sections of params.yaml that the stages before a sweep use."""
 
 SHORT = ("n_trials", "workers", "storage")
-"""Options of a sweep that may be given without `sweep.` in front."""
+"""Options of a sweep that may be given without the prefix `sweep.`."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """One sweep.
 
+    >>> read_plan(["n_trials=50"]).options.n_trials
+    50
+
     Attributes:
-        overrides: of Hydra, those of the section sweep among them.
-        base: composition that every trial changes something of.
-        options: the section sweep.
-        space: what is tuned.
-        mark: hash of all that the trials have in common.
+        overrides: Hydra overrides, including those of the section `sweep`.
+        base: composition that every trial starts from.
+        options: section `sweep` of the composition.
+        space: search space.
+        mark: hash of the settings that all trials have in common.
         study: name of the study.
-        storage: a file's path, or a database's url.
-        folder: for what workers of this checkout share, and for what running trials leave.
+        storage: path of a file, or URL of a database.
+        folder: folder for files that the workers of this checkout share, and for running trials.
     """
 
     overrides: list[str]
@@ -47,20 +50,16 @@ class Plan:
 
     @property
     def one_objective(self) -> bool:
-        """Whether accuracy alone is sought, under a limit of cost."""
+        """Whether accuracy is the only objective, under a cost limit."""
         return self.options.max_gflops_ratio is not None
 
     @property
     def base_overrides(self) -> list[str]:
-        """The overrides that are not the sweep's own."""
+        """The overrides outside the section `sweep`."""
         return [override for override in self.overrides if not _of_sweep(override)]
 
     def trial(self, drawn: Mapping[str, Any]) -> DictConfig:
-        """The composition of one trial.
-
-        Raises:
-            ComposeError: a drawn key that does not exist.
-        """
+        """The composition of one trial; ComposeError for a drawn key that does not exist."""
         values = [f"{key}={_hydra(value)}" for key, value in drawn.items()]
         return OmegaConf.create(compose_all([*self.base_overrides, *values]))
 
@@ -68,8 +67,10 @@ class Plan:
 def read_plan(arguments: Sequence[str]) -> Plan:
     """The plan of a command line.
 
+    >>> plan = read_plan(["n_trials=50", "workers=2"])
+
     Raises:
-        ValueError: what does not compose, or does not go together.
+        ValueError: overrides that do not compose, or options that contradict each other.
     """
     overrides = [f"sweep.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
     if not any(override.startswith("sweep=") for override in overrides):
@@ -109,10 +110,12 @@ def _check(options: DictConfig, base: DictConfig) -> None:
 
 
 def check_prepared(plan: Plan) -> None:
-    """Whether params.yaml, which the stages before the sweep run with, is of the sweep's composition.
+    """Check that params.yaml, which the earlier stages use, equals the composition of the sweep.
+
+    >>> check_prepared(read_plan(["n_trials=50"]))
 
     Raises:
-        ValueError: it is of another one.
+        ValueError: a section of params.yaml differs.
     """
     params = read_params()
     for section in PREPARED:
@@ -129,7 +132,7 @@ def _of_sweep(override: str) -> bool:
 
 
 def _hydra(value: Any) -> str:
-    """A value as Hydra's overrides have it."""
+    """A value in the syntax of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, str):

@@ -1,6 +1,6 @@
 """`python -m pipelines.sweep.worker NUMBER PARENT OVERRIDE …`: one process on one device that runs many trials.
 
-`pipelines.sweep` starts it, with its own process id as PARENT, and it ends when that process is gone.
+`pipelines.sweep` starts workers with its own process id as PARENT. A worker ends when its parent has ended.
 """
 
 import json
@@ -43,10 +43,12 @@ from pipelines.sweep.plan import Plan, read_plan
 
 
 class Trials:
-    """Runs the trials of a plan; what they have in common is read once.
+    """The objective of a sweep, with the data and backbone that all trials share.
+
+    >>> study.optimize(Trials(plan), n_trials=1)
 
     Args:
-        plan: of the sweep.
+        plan: plan of the sweep.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -58,7 +60,7 @@ class Trials:
             self.limit = plan.options.max_gflops_ratio * gflops(backbone, self.task.example())
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
-        """The objective."""
+        """Run one trial, and return the values of the objectives."""
         Worker.this().sign(trial)
         drawn = draw(trial, self.plan.space)
         self._record(trial, "RUNNING")
@@ -80,7 +82,7 @@ class Trials:
         return accuracy if self.plan.one_objective else (accuracy, operations)
 
     def prepared(self, params: DictConfig) -> Task:
-        """The task with a trial's settings, its taps chosen as `select_layers` would and its probes at hand."""
+        """The task with a trial's settings, with taps chosen as in `select_layers` and with trained probes."""
         shared, number = self.plan.folder, params.select.taps
         resonance: Any = OmegaConf.to_container(params.resonance)
         task = replace(
@@ -91,7 +93,7 @@ class Trials:
         )
         shared.mkdir(parents=True, exist_ok=True)
         taps = shared / f"taps-{number}.json"
-        with FileLock(shared / ".prepared.lock"):  # of several workers one makes what the others wait for
+        with FileLock(shared / ".prepared.lock"):  # one worker builds the shared files, the others wait
             for seed in self.plan.options.seeds:
                 out = task.probes / f"seed-{seed}"
                 if not (out / "arm.json").exists():
@@ -110,7 +112,7 @@ class Trials:
             self._record(trial, "PRUNED")
             print(f"trial {trial.number}: ended early", flush=True)
             raise
-        except FloatingPointError as error:  # a learning rate at which training diverges is a finding, too
+        except FloatingPointError as error:  # a diverged training is a valid result of a trial
             trial.set_constraint(FINITE, 1.0)
             trial.set_user_attr(SECONDS, 0.0)
             self._record(trial, "COMPLETE", {names.VAL_ACCURACY: 0.0})
@@ -130,7 +132,7 @@ class Trials:
         return tried.accuracy
 
     def _record(self, trial: optuna.Trial, state: str, metrics: Any = None, curves: Any = None) -> None:
-        """To MLflow; where that fails, the end of the sweep makes up for it from the study."""
+        """Record the trial in MLflow; if that fails, the end of the sweep records it from the study."""
         tracking = self.plan.base.tracking
         record = TrialRecord(trial.number, state, trial.params, metrics or {}, curves or {})
         try:
@@ -144,7 +146,7 @@ def _short(value: Any) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run trials until enough are finished or begun."""
+    """Run trials until enough are finished or running."""
     number, parent = int(arguments[0]), int(arguments[1])
     try:
         plan = read_plan(arguments[2:])

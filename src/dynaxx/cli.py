@@ -10,7 +10,7 @@ from dynaxx.selection.advise import Advice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`dynaxx advise`: look at the backbone and data of params.yaml and say whether resonance is likely to help."""
+    """Run `dynaxx advise`: predict from backbone and data of params.yaml whether resonance is likely to help."""
     parser = argparse.ArgumentParser(prog="dynaxx", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("advise", help="is resonance likely to help? trains nothing", allow_abbrev=False)
@@ -29,7 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
-    """Advice on what params.yaml describes and `dvc repro pretrain` prepared.
+    """Advice on the backbone and data that params.yaml describes and `dvc repro pretrain` has prepared.
+
+    >>> advise_here(Path("params.yaml"), Path("outputs"), images=500, seed=0).verdict
+    'unclear'
+
+    Args:
+        params: path of params.yaml.
+        outputs: folder of the outputs of `dvc repro pretrain`.
+        images: largest number of images that are evaluated.
+        seed: seed of their choice.
 
     Raises:
         ValueError: one of the two is missing or damaged.
@@ -55,7 +64,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
         prepared.task(),
         backbone.mean,
         backbone.std,
-        most=images,
+        max_images=images,
         latency_budget=options.evaluate.latency_budget,
         minimum_relative_gain=options.evaluate.minimum_relative_gain,
         seed=seed,
@@ -63,7 +72,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
 
 
 def show(advice: Advice) -> None:
-    """Print it."""
+    """Print the advice."""
     from rich.console import Console
     from rich.table import Table
 
@@ -72,13 +81,13 @@ def show(advice: Advice) -> None:
     console.print(advice.reason, highlight=False)
     if advice.as_good:
         console.print(
-            f"As good for less, by what was measured elsewhere: {', '.join(advice.as_good)}; train it beside explicit.",
+            f"Cheaper and expected to be as good: {', '.join(advice.as_good)}; train it as well as explicit.",
             highlight=False,
         )
     for rival, over in advice.unknown.items():
         console.print(
-            f"Whether {rival} would do as well is not known: explicit made {over.low:+.1f} to {over.high:+.1f} points "
-            "over it elsewhere; train it beside explicit.",
+            f"Whether {rival} would do as well is not known: the expected gain of explicit over it is {over.low:+.1f} "
+            f"to {over.high:+.1f} points; train it as well as explicit.",
             highlight=False,
         )
     console.print(

@@ -1,4 +1,4 @@
-"""One folder that holds all that answering images takes: backbone and arm as safetensors, the rest as JSON."""
+"""A deployment: one folder with all that inference needs, backbone and arm as safetensors and the rest as JSON."""
 
 import json
 import shutil
@@ -15,21 +15,24 @@ from dynaxx.data import Manifest, normalise
 from dynaxx.evaluation.arms.record import load_arm
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
-from dynaxx.training.pretrained import Backbone, blank
+from dynaxx.training.pretrained import Backbone, untrained
 
-FACTS, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
+METADATA, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known besides the weights.
+class Metadata:
+    """The description of a deployment, besides the weights.
+
+    >>> Deployed(Path("deployment")).metadata.classes[:2]
+    ['cat', 'dog']
 
     Attributes:
-        model: section of params.yaml, which names the backbone's class.
-        num_classes: of a backbone that was trained here; None for one that the user brought.
-        image_shape: (C, H, W) of the images that are answered.
-        mean, std: of the normalisation, a channel.
-        classes: names of the answers, in the order of the logits.
+        model: section `model` of params.yaml, which names the backbone's class.
+        num_classes: number of classes of a backbone that was trained here; None for a user's backbone.
+        image_shape: shape (C, H, W) of the input images.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        classes: names of the classes, in the order of the logits.
     """
 
     model: dict[str, Any]
@@ -41,20 +44,23 @@ class Facts:
 
 
 class Deployed:
-    """A trained arm that answers images as they are, uint8.
+    """A trained arm that predicts images without preprocessing, uint8.
+
+    >>> Deployed(Path("deployment")).probabilities(images).argmax(1)
+    tensor([3, 1])
 
     Args:
-        folder: that `write_deployment` wrote.
+        folder: folder written by `write_deployment`.
 
     Raises:
-        EvaluationError: files missing or damaged.
+        EvaluationError: files that are missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
-            self.facts = Facts(**json.loads((folder / FACTS).read_text()))
-            config = OmegaConf.create(self.facts.model)
-            backbone = blank(config, self.facts.image_shape[0], self.facts.num_classes)
+            self.metadata = Metadata(**json.loads((folder / METADATA).read_text()))
+            config = OmegaConf.create(self.metadata.model)
+            backbone = untrained(config, self.metadata.image_shape[0], self.metadata.num_classes)
             backbone.load_state_dict(load_file(folder / BACKBONE))
         except Exception as error:  # JSON, safetensors, torch and the network's own class each raise their own
             raise EvaluationError(f"{folder}: holds no deployed model ({' '.join(str(error).split())[:200]})") from None
@@ -62,36 +68,42 @@ class Deployed:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Of every class, (B, classes).
+        """Probabilities of all classes, (B, classes).
+
+        >>> deployed.probabilities(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum(1)
+        tensor([1.])
 
         Args:
-            images: uint8 (B, C, H, W).
+            images: pixels, uint8 (B, C, H, W).
 
         Raises:
             EvaluationError: images of another shape or type.
         """
-        shape = tuple(self.facts.image_shape)
+        shape = tuple(self.metadata.image_shape)
         if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise EvaluationError(
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        return self.network(normalise(images, self.facts.mean, self.facts.std)).softmax(1)
+        return self.network(normalise(images, self.metadata.mean, self.metadata.std)).softmax(1)
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
-    """Write what `Deployed` reads; the folder must not exist.
+    """Write a deployment, which `Deployed` reads.
+
+    >>> write_deployment(Path("deployment"), params.model, backbone, Path("outputs/explicit/explicit/seed-0"), manifest)
 
     Args:
-        model: section of params.yaml.
-        backbone: trained or brought.
+        folder: folder that does not exist yet.
+        model: section `model` of params.yaml.
+        backbone: trained backbone.
         arm: folder of the trained arm.
-        manifest: of the prepared data, for the images' shape and the names of the classes.
+        manifest: manifest of the prepared data, for the images' shape and the names of the classes.
     """
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
     shape, classes = list(manifest.image_shape), list(manifest.classes)
-    facts = Facts(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
+    metadata = Metadata(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
-    write_text(folder / FACTS, json.dumps(asdict(facts), indent=2) + "\n")
+    write_text(folder / METADATA, json.dumps(asdict(metadata), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old one or the new one, never half of either."""
+"""Atomic writing of files: a reader sees either the old content or the new one."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
+        os.chmod(name, 0o644)  # mkstemp creates files that only their owner can read
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Filling the templates of pages."""
+"""Jinja templates of pages."""
 
 import re
 from html import escape
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def render(template: str, context: dict[str, Any], folder: Path) -> str:
-    """The text of `template` in `folder`; a name that it needs and `context` lacks is an error, and HTML is escaped."""
+    """Fill `template` of `folder` with `context`; a missing name raises an error, and HTML is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -22,11 +22,11 @@ def render(template: str, context: dict[str, Any], folder: Path) -> str:
 
 
 def _markdown(text: Any) -> str:
-    """Plain text for one line of Markdown: no tags, no links, no table borders."""
+    """Text escaped for one line of Markdown, without tags, links or table borders."""
     line = " ".join(str(text).split())
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escape(line, quote=False))
 
 
 def _fence(text: str) -> str:
-    """A fence longer than any that `text` holds."""
+    """A code fence that is longer than any in `text`."""
     return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

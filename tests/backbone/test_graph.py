@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.backbone.graph import Split
-from dynaxx.resonance import Pair
-from dynaxx.resonance.couplings import Couplings
+from dynaxx.resonance import Couplings, Pair
 
 
 class Web(nn.Module):

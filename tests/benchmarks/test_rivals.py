@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.arms import resonant, trainable
+from benchmarks.arms import count_trainable, resonant
 from benchmarks.networks import NETWORKS, QUICK
 from benchmarks.rivals import FullSpaceLoop, RerunBackbone, concatenation, lora
 from dynaxx import ResonantModel
@@ -68,7 +68,7 @@ def test_what_is_heard_before_the_last_tap_runs_on_through_the_backbone(backbone
 def test_lora_trains_as_many_parameters_as_resonance_as_its_rank_allows(backbone, images):
     pytest.importorskip("peft", reason="the extra `bench` is not installed")
     before = copy.deepcopy(backbone.state_dict())
-    target = trainable(wrapped(backbone, images))
+    target = count_trainable(wrapped(backbone, images))
     model = lora(backbone, target)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     dense = [

@@ -11,18 +11,18 @@ from experiments.analysis.verdicts import MORE, SINGLE_PASS
 
 
 def verdict(said, results):
-    (claim,) = [claim for claim in CLAIMS if said in claim.said]
+    (claim,) = [claim for claim in CLAIMS if said in claim.statement]
     return found(claim, results)[1]
 
 
-def with_gap(results, regime, rival, low, high):
+def with_gap(results, condition, rival, low, high):
     """The results, had explicit minus `rival` been so."""
-    finding = results.findings[regime]
+    finding = results.findings[condition]
     differences = [
         replace(d, interval=Interval((low + high) / 2, low, high, 0.95)) if d.rival == rival else d
         for d in finding.differences
     ]
-    return replace(results, findings=results.findings | {regime: replace(finding, differences=differences)})
+    return replace(results, findings=results.findings | {condition: replace(finding, differences=differences)})
 
 
 def test_the_committed_ledger_is_what_the_committed_results_say():
@@ -48,25 +48,25 @@ def test_verdicts_follow_the_interval(said, rival, gap, expected):
     assert verdict(said, with_gap(read_results(), "coarse/main", rival, *gap)) == expected
 
 
-def with_best(results, regime, low, high, p):
+def with_best(results, condition, low, high, p):
     """The results, had explicit minus each rival been so, with this p over seeds."""
-    finding = results.findings[regime]
+    finding = results.findings[condition]
     interval = Interval((low + high) / 2, low, high, 0.95)
     differences = [replace(d, interval=interval, p=p) for d in finding.differences]
-    return replace(results, findings=results.findings | {regime: replace(finding, differences=differences)})
+    return replace(results, findings=results.findings | {condition: replace(finding, differences=differences)})
 
 
 def test_what_beats_any_single_pass_by_a_point_is_named():
     results = read_results()
-    names = {name: regime for name, regime in SINGLE_PASS.items() if regime in results.findings}
-    for regime in names.values():
-        results = with_best(results, regime, 0.008, 0.016, 0.0005)
+    names = {name: condition for name, condition in SINGLE_PASS.items() if condition in results.findings}
+    for condition in names.values():
+        results = with_best(results, condition, 0.008, 0.016, 0.0005)
     assert verdict("any single pass", results) == "held"
     results = with_best(results, "coarse/main", 0.001, 0.009, 0.0005)
     rest = ", ".join(name for name in names if name != "classes")
     assert verdict("any single pass", results) == f"holds only by a point for: {rest}"
-    for regime in names.values():
-        results = with_best(results, regime, 0.008, 0.016, 0.03)  # too much for one of so many tasks
+    for condition in names.values():
+        results = with_best(results, condition, 0.008, 0.016, 0.03)  # too much for one of so many tasks
     assert verdict("any single pass", results) == "did not hold"
 
 
@@ -101,7 +101,7 @@ def test_a_student_that_is_never_cheap_does_not_hold():
 
 def test_where_results_are_missing_claims_are_untested():
     nothing = Results({}, {}, {}, {}, [])
-    assert {verdict(claim.said, nothing) for claim in CLAIMS} == {"untested"}
+    assert {verdict(claim.statement, nothing) for claim in CLAIMS} == {"untested"}
     assert "| untested |" in ledger(nothing)
 
 

@@ -15,9 +15,9 @@ from experiments import collect
 from experiments.analysis.findings import find
 from experiments.fit import run_job
 from experiments.job import Job
-from experiments.predictions import answered, gather, read_scores
+from experiments.predictions import gather, read_predictions, read_scores
 from experiments.tasks import advice, iterations, overcoupling
-from experiments.tasks import cifar10 as regimes
+from experiments.tasks import cifar10 as conditions
 from experiments.tasks import convergence as settle
 from experiments.tasks import number_of_taps as taps
 from experiments.tasks import vision_transformer as transformer
@@ -41,14 +41,14 @@ def run(jobs, params, root):
 @pytest.mark.slow
 def test_classes_from_nothing_to_findings(params, tmp_path):
     arms = ("baseline", "explicit", "direct", "implicit", "full_finetune")
-    jobs = regimes.arms("coarse", "few", arms, {"task.n_train": 300}, seeds=(0,), corrupted=True, keep=False)
+    jobs = conditions.arms("coarse", "few", arms, {"task.n_train": 300}, seeds=(0,), corrupted=True, keep=False)
     run(jobs, params, tmp_path)
     assert all(job.done(tmp_path) for job in jobs)
     labels = Digits().test().labels.to(torch.uint8)
-    gather(jobs, tmp_path, answered(tmp_path), labels, folder=tmp_path / "answers")
-    ((regime, by_arm),) = read_scores(tmp_path / "answers").items()
-    assert regime == "coarse/few"
-    found = find(regime, "accuracy", by_arm)
+    gather(jobs, tmp_path, read_predictions(tmp_path), labels, folder=tmp_path / "answers")
+    ((condition, by_arm),) = read_scores(tmp_path / "answers").items()
+    assert condition == "coarse/few"
+    found = find(condition, "accuracy", by_arm)
     assert set(found.scores) == set(arms)
     assert found.scores["baseline"] > 0.5  # of ten classes: labels and answers belong together
     # the student rests on the loop of its own seed, whose couplings it keeps
@@ -66,9 +66,9 @@ def test_classes_from_nothing_to_findings(params, tmp_path):
 
 @pytest.mark.slow
 def test_a_trained_loop_is_asked_with_other_iterations_and_until_each_image_has_settled(params, tmp_path):
-    jobs = regimes.arms("coarse", "main", ("baseline", "explicit", "direct"), {"task.n_train": 300}, seeds=(0, 1))
+    jobs = conditions.arms("coarse", "main", ("baseline", "explicit", "direct"), {"task.n_train": 300}, seeds=(0, 1))
     run([job for job in jobs if (job.arm, job.seed) != ("direct", 1)], params, tmp_path)
-    found, told = iterations.asked(params, tmp_path, jobs)
+    found, told = iterations.measure(params, tmp_path, jobs)
     assert told["seeds"] == 1  # the other one lacks an arm
     tensors, labels = found["coarse/main/T-2"]  # as it was trained
     assert labels.equal(Digits().test().labels.to(torch.uint8))
@@ -77,15 +77,15 @@ def test_a_trained_loop_is_asked_with_other_iterations_and_until_each_image_has_
         assert tensors[f"{arm}/0"].equal(clean)
     # who has settled answers as after very many iterations
     tensors, _ = found["coarse/main/T-adaptive"]
-    most, _ = found[f"coarse/main/T-{iterations.MOST}"]
+    most, _ = found[f"coarse/main/T-{iterations.MAX_ITERATIONS}"]
     assert (tensors["explicit/0"] == most["explicit/0"]).double().mean() > 0.99
     hard, right = found["coarse/main/hard/T-2"]
     assert len(right) == told["images"]["hard"] == round(len(labels) / 4)
     baseline = load_file(tmp_path / "coarse" / "main" / "baseline" / "seed-0" / "answers.safetensors")["clean"]
     assert (hard["direct/0"] == right).double().mean() < (baseline == labels).double().mean()
-    assert 1 <= told["iterations"]["hard"] <= iterations.MOST
+    assert 1 <= told["iterations"]["hard"] <= iterations.MAX_ITERATIONS
 
-    amplified = overcoupling.asked(params, tmp_path, jobs)
+    amplified = overcoupling.measure(params, tmp_path, jobs)
     assert amplified["seeds"] == 2
     by_factor = {entry["factor"]: entry for entry in amplified["factors"]}
     clean = [load_file(tmp_path / "coarse" / "main" / "explicit" / f"seed-{s}" / "answers.safetensors") for s in (0, 1)]
@@ -111,14 +111,14 @@ def test_messages_of_a_transformer_are_about_all_tokens_or_about_each(params, tm
     monkeypatch.setattr(transformer, "PRETRAINED", {"model.pretrain.epochs": 1})
     monkeypatch.setattr(transformer, "EVERY", ("baseline", "explicit", "lora"))
     monkeypatch.setattr(transformer, "LOOPS", ("baseline", "explicit"))
-    found = {finding.regime: finding for finding in transformer.on_transformers(params, tmp_path, (0,))}
+    found = {finding.condition: finding for finding in transformer.on_transformers(params, tmp_path, (0,))}
     assert set(found) == {"digits/class-token", "digits/mean-of-tokens"}
     for head, other in (("class-token", "by-place"), ("mean-of-tokens", "pooled")):
         assert {d.rival for d in found[f"digits/{head}"].differences} == {"baseline", "lora", f"explicit {other}"}
-        for regime in ("pooled", "by-place"):
-            (job,) = (job for job in transformer.jobs(head, regime, ("explicit",), (0,)) if job.regime)
+        for condition in ("pooled", "by-place"):
+            (job,) = (job for job in transformer.jobs(head, condition, ("explicit",), (0,)) if job.condition)
             written = json.loads((job.folder(tmp_path) / "resonance.json").read_text())
-            assert written["config"]["token_pool"] == (regime == "pooled")
+            assert written["config"]["token_pool"] == (condition == "pooled")
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
     monkeypatch.setattr(membrane, "BATCH", 4)
     small = {"resonance.rank": 8, "train.epochs": 1, "model.pretrain.epochs": 1}
     names = ("baseline", "explicit", "direct", "explicit_T1", "full_finetune", "lora")
-    jobs = regimes.arms("membrane", "labels-8", names, small | {"labels": 2}, seeds=(0,))
+    jobs = conditions.arms("membrane", "labels-8", names, small | {"labels": 2}, seeds=(0,))
     lines = run(jobs, params, tmp_path)
     assert all("(test)" in line for line in lines[1:])
     counts = {}
@@ -141,7 +141,7 @@ def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
 
     # a tuning job looks at its validation slices, and at no test slice
     tuning = Job("membrane", "labels-8", "explicit_T1", 0, small | {"labels": 2}, tested=False)
-    monkeypatch.setattr(membrane, "answers", lambda model, images, task: seen.append(images) or torch.zeros(2, 1, 1))
+    monkeypatch.setattr(membrane, "predict", lambda model, images, task: seen.append(images) or torch.zeros(2, 1, 1))
     monkeypatch.setattr(membrane, "intersection_over_union", lambda found, labels: torch.zeros(2))
     seen = []
     run_job(tuning, params, tmp_path)
@@ -159,9 +159,9 @@ def test_the_trained_loop_is_asked_with_other_iterations_and_on_worse_images(par
     monkeypatch.setattr(dense_shift, "read_params", lambda: params)
     params.resonance.rank = 4
     small = {"train.epochs": 1, "model.pretrain.epochs": 1}
-    jobs = regimes.arms("membrane", "labels-8", ("baseline", "explicit", "direct"), small, seeds=(0,))
+    jobs = conditions.arms("membrane", "labels-8", ("baseline", "explicit", "direct"), small, seeds=(0,))
     run(jobs, params, tmp_path)
-    found = {f.regime: f for f in dense_shift.shifted(tmp_path, params.slices, [0], lambda line: None)}
+    found = {f.condition: f for f in dense_shift.shifted(tmp_path, params.slices, [0], lambda line: None)}
     assert {"membrane/noise", "membrane/jpeg", "membrane/T-1", "membrane/T-2"} <= set(found)
     assert np.isfinite([list(f.scores.values()) for f in found.values()]).all()
     assert found["membrane/T-1"].scores["direct"] == found["membrane/T-2"].scores["direct"]

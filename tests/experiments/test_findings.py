@@ -40,7 +40,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert read(tmp_path / "f.json") == ({"seeds": [1]}, found)
 
 
-def test_a_regime_that_was_fitted_elsewhere_stays_and_one_that_was_fitted_anew_is_replaced():
+def test_a_condition_that_was_fitted_elsewhere_stays_and_one_that_was_fitted_anew_is_replaced():
     old = [find(name, "IoU", {"explicit": scores(0.8), "direct": scores(0.6)}) for name in ("w/a", "w/b")]
     anew = find("w/b", "IoU", {"explicit": scores(0.5), "direct": scores(0.6)})
     assert beside([anew], old) == [old[0], anew]
@@ -89,7 +89,7 @@ def test_the_rival_that_counts_is_the_best_single_pass():
     assert outcome.best.rival == "concat_probe"
     assert outcome.missing == ["explicit_T1", "concat_mlp", "lora"]
     table = tables.against([finding])
-    assert table.splitlines()[0] == "| regime | direct | concat_probe | full_finetune |"
+    assert table.splitlines()[0] == "| condition | direct | concat_probe | full_finetune |"
 
 
 def test_the_best_rival_is_the_one_that_does_best_on_shared_seeds_not_the_one_with_the_highest_score():
@@ -104,7 +104,7 @@ def test_seeds_have_to_agree_beyond_chance_over_all_tasks_at_once():
     alone = find("w/r", "accuracy", {"explicit": scores(0.9), "direct": scores(0.4)})
     (outcome,) = tasks([alone])
     assert (outcome.p, outcome.verdict) == (pytest.approx(2 / 2**6), "won")
-    both = tasks([alone, replace(alone, regime="w/other")])
+    both = tasks([alone, replace(alone, condition="w/other")])
     assert [o.p for o in both] == [pytest.approx(4 / 2**6)] * 2  # Holm
     assert {o.verdict for o in both} == {"ahead, uncertain over seeds"}
     few = find("w/few", "accuracy", {"explicit": scores(0.9, 5), "direct": scores(0.4, 5)})
@@ -116,11 +116,11 @@ def test_the_same_arms_on_worse_images_or_with_other_iterations_are_no_tasks_of_
     names = ("m/main", "m/main/corrupted", "m/noise", "m/T-4", "m/main/hard/T-adaptive")
     found = [find(name, "accuracy", by_arm) for name in names]
     found.append(find("m/no-rival", "accuracy", {"explicit": scores(0.9), "baseline": scores(0.4)}))
-    assert [o.finding.regime for o in tasks(found)] == ["m/main"]
-    assert [o.finding.regime for o in variants(found)] == list(names[1:])
+    assert [o.finding.condition for o in tasks(found)] == ["m/main"]
+    assert [o.finding.condition for o in variants(found)] == list(names[1:])
     text = page.pays(found, {})
     assert "won" in text
-    assert "in 1 of 1 tasks: m/main (not asked: explicit_T1, concat_mlp, concat_probe, lora)" in text
+    assert "in 1 of 1 tasks: m/main (not run: explicit_T1, concat_mlp, concat_probe, lora)" in text
 
 
 def test_class_by_class_each_is_judged_on_its_own_images_and_p_over_all_classes():
@@ -165,7 +165,7 @@ def test_the_committed_pages_are_what_the_committed_results_say():
 
 
 def test_the_readme_says_what_the_pages_say():
-    readme = (page.DOCS.parent / "README.md").read_text()
+    readme = (page.DOCS.parents[1] / "README.md").read_text()
     said = readme[readme.index("## When does the loop pay?") : readme.index("## What does it cost?")]
     figures = re.findall(r"[+-]\d+\.\d+ \[[^\]]+\]", said)
     assert len(figures) >= 5
@@ -175,11 +175,11 @@ def test_the_readme_says_what_the_pages_say():
 
 def test_the_best_rate_is_named_and_whether_it_lies_at_an_edge():
     def entry(arm, rate, score):
-        return {"world": "w", "regime": f"lr-{rate:g}", "arm": arm, "seeds": 1, "score": score}
+        return {"setting": "w", "condition": f"lr-{rate:g}", "arm": arm, "seeds": 1, "score": score}
 
     looked_at = [entry("a", 0.001, 0.5), entry("a", 0.002, 0.6), entry("a", 0.004, 0.6)]
     looked_at += [entry("b", 0.001, 0.4), entry("b", 0.002, 0.6), entry("c", 0.001, 0.4), entry("c", 0.002, 0.3)]
-    looked_at.append(entry("a", 0.008, 0.9) | {"world": "other"})
+    looked_at.append(entry("a", 0.008, 0.9) | {"setting": "other"})
     assert (
         best_rates(looked_at, "w", "lr-") == "`a` 0.002, `b` 0.002 (the largest tried), `c` 0.001 (the smallest tried)"
     )

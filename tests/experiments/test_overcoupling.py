@@ -5,7 +5,7 @@ import torch
 
 from dynaxx import wrap_with_resonance
 from dynaxx.training.small_resnet import SmallResNet
-from experiments.tasks.overcoupling import amplified, answers
+from experiments.tasks.overcoupling import amplified, predict
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_unheard_is_the_model_without_the_couplings_out_of_the_first_tap(model):
     images = torch.randn(64, 3, 16, 16)
     with torch.no_grad():  # an untrained network answers the same to all images; about their mean it does not
         model.backbone.fc.bias.sub_(model(images).mean(0))
-    heard, unheard = answers(model, images)
+    heard, unheard = predict(model, images)
     assert heard.equal(model(images).argmax(1))
     with torch.no_grad():
         for pair, U in zip(model.require_built().couplings.pairs, model.require_built().couplings.U, strict=True):

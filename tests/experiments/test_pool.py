@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from experiments.job import Job
 from experiments.pool import run_all
 from experiments.setting import changed
-from experiments.tasks.cifar10 import STUDIES
+from experiments.tasks.cifar10 import EXPERIMENTS
 
 
 def note(job, params, root):
@@ -48,17 +48,19 @@ def test_nothing_is_begun_after_the_time_is_up(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", EXPERIMENTS)
 def test_all_that_a_job_needs_is_in_its_study(study):
-    names = {job.name for job in STUDIES[study]()}
-    assert {need for job in STUDIES[study]() for need in job.needs()} <= names
+    names = {job.name for job in EXPERIMENTS[study]()}
+    assert {need for job in EXPERIMENTS[study]() for need in job.needs()} <= names
 
 
 @pytest.mark.parametrize("study", ["tune", "designs", "dense_designs"])
 def test_what_is_chosen_by_never_answers_test_images(study):
-    tested = {job.seed for name in ("main", "labels", "tail", "same", "dense") for job in STUDIES[name]() if job.regime}
-    for job in STUDIES[study]():
-        assert not job.regime or (not job.tested and job.seed not in tested)
+    tested = {
+        job.seed for name in ("main", "labels", "tail", "same", "dense") for job in EXPERIMENTS[name]() if job.condition
+    }
+    for job in EXPERIMENTS[study]():
+        assert not job.condition or (not job.tested and job.seed not in tested)
 
 
 def test_a_change_replaces_and_a_misspelt_one_raises():

@@ -1,4 +1,4 @@
-"""Answers that are kept: fits of several machines come together, and the findings are what the answers say."""
+"""Predictions that are kept: fits of several machines come together, and the findings are what the answers say."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.analysis.findings import RESULTS, find, read
-from experiments.collect import tried
+from experiments.collect import validation_scores
 from experiments.job import Job
 from experiments.predictions import gather, read_scores
 
@@ -14,7 +14,7 @@ LABELS = torch.tensor([0, 1, 2, 3], dtype=torch.uint8)
 
 
 def fits(root, *seeds, arm="explicit"):
-    """Jobs of the regime w/r, complete."""
+    """Jobs of the condition w/r, complete."""
     jobs = [Job("w", "r", arm, seed) for seed in seeds]
     for job in jobs:
         job.folder(root).mkdir(parents=True)
@@ -66,7 +66,7 @@ def test_answers_of_arms_on_another_backbone_are_refused_and_nothing_is_lost(tmp
     folder, one, other = tmp_path / "answers", tmp_path / "one", tmp_path / "other"
     gather(fits(one, 0, arm="baseline") + fits(one, 0), one, wrong_in(0), LABELS, folder=folder)
     before = load_file(folder / "w" / "r.safetensors")
-    with pytest.raises(ValueError, match="baseline/0 answered on another backbone"):
+    with pytest.raises(ValueError, match="baseline/0 has another backbone"):
         gather(fits(other, 0, arm="baseline") + fits(other, 0, arm="direct"), other, wrong_in(1), LABELS, folder=folder)
     after = load_file(folder / "w" / "r.safetensors")
     assert before.keys() == after.keys()
@@ -86,12 +86,12 @@ def test_a_corrupted_image_scores_its_mean_over_the_kinds_and_a_slice_its_own_sc
 
 
 def test_the_committed_findings_are_what_the_committed_answers_say():
-    by_regime = read_scores()
-    assert len(by_regime) >= 6
-    committed = {f.regime: f for name in ("classes", "dense") for f in read(RESULTS / f"{name}.json")[1]}
-    for regime, scores in by_regime.items():
-        found = find(regime, committed[regime].metric, scores)
-        kept = {difference.rival: difference for difference in committed[regime].differences}
+    by_condition = read_scores()
+    assert len(by_condition) >= 6
+    committed = {f.condition: f for name in ("classes", "dense") for f in read(RESULTS / f"{name}.json")[1]}
+    for condition, scores in by_condition.items():
+        found = find(condition, committed[condition].metric, scores)
+        kept = {difference.rival: difference for difference in committed[condition].differences}
         for difference in found.differences:
             if len(kept[difference.rival].seeds) > len(difference.seeds):
                 continue  # of fits whose answers were not kept
@@ -100,9 +100,9 @@ def test_the_committed_findings_are_what_the_committed_answers_say():
             ends = (difference.interval.low, difference.interval.high)
             assert (kept[difference.rival].interval.low, kept[difference.rival].interval.high) == pytest.approx(ends)
             score = np.mean([rows.mean() for rows in scores[difference.rival].values()])
-            assert committed[regime].scores[difference.rival] == pytest.approx(score)
+            assert committed[condition].scores[difference.rival] == pytest.approx(score)
 
 
 def test_what_was_tried_elsewhere_stays(tmp_path):
-    before = [{"world": "w", "regime": "other", "arm": "explicit", "seeds": 1, "score": 0.5}]
-    assert tried([Job("w", "r", "explicit", 0)], tmp_path, before) == before
+    before = [{"setting": "w", "condition": "other", "arm": "explicit", "seeds": 1, "score": 0.5}]
+    assert validation_scores([Job("w", "r", "explicit", 0)], tmp_path, before) == before

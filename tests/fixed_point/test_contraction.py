@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from support.nets import met, resonator_of
 
 from dynaxx import ResonanceConfig, ResonanceError
-from dynaxx.fixed_point.contraction import Stability, best_scaling, contraction_bound
-from dynaxx.resonance import Resonator
-from dynaxx.resonance.bottleneck import ACTIVATIONS, LIPSCHITZ, Bottleneck
+from dynaxx.fixed_point import Stability, best_scaling, contraction_bound
+from dynaxx.resonance import ACTIVATIONS, LIPSCHITZ, Bottleneck, Resonator
 
 GRID = (2, 3)
 

@@ -16,7 +16,7 @@ from support.project import environment
 
 from dynaxx.data import Digits, normalise
 from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.services.ports import answers, free_port, wait_for
+from dynaxx.services.ports import free_port, is_listening, wait_for
 from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -76,7 +76,7 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
         server = subprocess.Popen(command, cwd=project, env=environment(project) | store, stdout=log, stderr=log,
                                   start_new_session=True)  # fmt: skip
     try:
-        up = wait_for(lambda: answers("127.0.0.1", port), lambda: server.poll() is None, 180)
+        up = wait_for(lambda: is_listening("127.0.0.1", port), lambda: server.poll() is None, 180)
         assert up, (project / "serve.log").read_text()
         images = Digits().test().images[:7]
         body = json.dumps({"inputs": images.tolist()}).encode()

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from dynaxx.resonance import Pair
-from dynaxx.resonance.gates import LearnedGate, MutualInformationGate
+from dynaxx.resonance import LearnedGate, MutualInformationGate, Pair
 
 PAIR = [Pair(1, 0)]
 

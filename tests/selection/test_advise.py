@@ -13,7 +13,7 @@ from dynaxx.cli import main
 from dynaxx.selection import advise, gather
 from dynaxx.selection.advise import judge
 from dynaxx.selection.evidence import Evidence
-from dynaxx.selection.expected_gain import PAIRS, Pair, expect, left_out, read_pairs
+from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, expect, leave_one_out, read_pairs
 
 MEAN, STD = [0.5], [0.2]
 
@@ -47,7 +47,7 @@ def test_a_backbone_that_lost_nothing_is_told_no():
 
 
 def test_no_more_images_are_looked_at_than_asked_for_and_the_answer_repeats():
-    first, second = (gather(Forgetful().eval(), images(400), MEAN, STD, most=200) for _ in range(2))
+    first, second = (gather(Forgetful().eval(), images(400), MEAN, STD, max_images=200) for _ in range(2))
     assert first.images == 200
     assert first == second
 
@@ -69,7 +69,7 @@ def test_more_information_left_behind_and_more_of_it_found_never_lower_the_expec
 
 def test_the_expectation_is_least_squares():
     pairs = [
-        Pair(str(n), n / 10, (n * 7 % 5) / 100, {"baseline": 2 + 30 * n / 10 + 50 * (n * 7 % 5) / 100})
+        MeasuredPair(str(n), n / 10, (n * 7 % 5) / 100, {"baseline": 2 + 30 * n / 10 + 50 * (n * 7 % 5) / 100})
         for n in range(8)
     ]
     found = expect(evidence(0.25, 0.03), "baseline", pairs)
@@ -90,7 +90,7 @@ def test_the_expectation_is_least_squares():
 def test_verdict_and_cheaper_ways(gains, wide, verdict, as_good, unknown):
     spread = [0.1, -0.1, 0.05, -0.05, 0.1, -0.1, 0.05, -0.05]
     pairs = [
-        Pair(str(n), n / 10, n % 3 / 10, {arm: gain + wide * noise for arm, gain in gains.items()})
+        MeasuredPair(str(n), n / 10, n % 3 / 10, {arm: gain + wide * noise for arm, gain in gains.items()})
         for n, noise in enumerate(spread)
     ]
     advice = judge(evidence(), pairs, 0.1, 0.2, 0.02)
@@ -103,7 +103,7 @@ def test_with_the_pairs_that_were_measured_direct_is_as_good_and_the_probe_is_no
 
 
 def test_an_interval_that_includes_nothing_is_no_yes():
-    pairs = [Pair(str(n), n / 10, n % 3 / 10, {"baseline": 5.0 + 8 * (-1) ** n, "direct": 0.0 + n / 10,
+    pairs = [MeasuredPair(str(n), n / 10, n % 3 / 10, {"baseline": 5.0 + 8 * (-1) ** n, "direct": 0.0 + n / 10,
              "concat_probe": n / 10}) for n in range(8)]  # fmt: skip
     assert judge(evidence(), pairs, 0.1, 0.2, 0.02).verdict == "unclear"
 
@@ -118,7 +118,7 @@ def test_what_it_is_calibrated_on_is_whole_and_its_errors_are_its_own():
     content, pairs = json.loads(PAIRS.read_text()), read_pairs()
     assert len(pairs) >= 10
     assert not {pair.name for pair in pairs} & {pair["name"] for pair in content["held_out"]}
-    for written, found in zip(content["left_out"], left_out(pairs), strict=True):
+    for written, found in zip(content["left_out"], leave_one_out(pairs), strict=True):
         assert written["estimate"] == pytest.approx(found.estimate)
         assert written["low"] == pytest.approx(found.low)
     inside = [e["low"] <= e["measured"] <= e["high"] for e in content["left_out"]]

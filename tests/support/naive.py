@@ -1,5 +1,7 @@
 """The anchored dynamics by `resonance.reference`, with pooling, φ and gates written out, one coupling at a time."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,7 +89,7 @@ def resonate(
 
     after = [written(T) for T in range(1, config.T + 2)]
     residuals = []
-    for now, following in zip(after, after[1:], strict=False):
+    for now, following in pairwise(after):
         row = []
         for tap in exchange.targets:
             moved = (following[tap] - now[tap]) / config.damping  # of the undamped step

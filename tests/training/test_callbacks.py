@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import Callback
 from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
-from dynaxx.training.callbacks import KeepBest, ResidualGuard
+from dynaxx.training.callbacks import BestWeights, ResidualGuard
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
@@ -65,7 +65,7 @@ def test_the_guard_cuts_only_residuals_that_grow_and_are_large():
 
 
 def test_the_best_epoch_is_the_latest_of_equals():
-    made, keeper = module(), KeepBest()
+    made, keeper = module(), BestWeights()
     for accuracy, value in ((0.5, 1.0), (0.7, 2.0), (0.7, 3.0), (0.6, 4.0)):
         made.model.head.bias.data.fill_(value)
         keeper.on_validation_epoch_end(_Fixed(val_accuracy=accuracy), made)

@@ -200,7 +200,7 @@ def test_a_damaged_cache_is_noticed_and_built_anew(tmp_path, images, monkeypatch
     monkeypatch.setattr(feature_cache, "_verified", set())  # as in another process
     again = open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("flip", 8))
     assert all(torch.equal(a, b) for a, b in zip(again.pooled, kept, strict=True))
-    assert capsys.readouterr().err.count("is damaged; it is built anew") == 1
+    assert capsys.readouterr().err.count("is damaged and will be built again") == 1
 
 
 def test_the_caches_of_a_folder_have_a_limit_together(tmp_path, images):

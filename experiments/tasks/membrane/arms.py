@@ -26,11 +26,11 @@ from experiments.tasks.membrane.segmenter import enlarged
 from experiments.tasks.membrane.slices import Batch, SliceData
 
 PIXELS = 40_000
-"""On which probes are fitted."""
+"""Number of pixels that a probe is fitted on."""
 
 
 class Enlarged(nn.Module):
-    """The network's logits in the resolution of its input."""
+    """A network with its logits enlarged to the resolution of its input."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class DenseResonance(ResonanceModule):
 
 
 def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
-    """A converged probe on what the backbone's classifier reads, pixel by pixel."""
+    """Fit a converged probe on the input of the backbone's classifier, per pixel."""
     network: Any = task.backbone()
     read: list[Tensor] = []
     handle = network.fc.register_forward_pre_hook(lambda module, args: read.append(args[0].flatten(0, 2)))
@@ -71,7 +71,7 @@ def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
 
 
 def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: Path) -> tuple[nn.Module, float, int]:
-    """Train one arm on the labelled slices: the model, its best validation accuracy and its live parameters."""
+    """Train one arm on the labelled slices; return the model, its best validation accuracy and its live parameters."""
     budget = task.train
     callbacks: list[pl.Callback] = []
     if arm in ("full_finetune", "lora"):
@@ -122,7 +122,7 @@ def _build(arm: str, task: Task, seed: int) -> ResonantModel:
 
 
 def _all_of(data: SliceData) -> SliceData:
-    """The training slices whole, for the statistics."""
+    """The whole training slices, for the statistics."""
     whole = copy.copy(data)
     whole.val = (data.crops.images, data.crops.labels)
     return whole

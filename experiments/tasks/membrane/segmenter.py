@@ -1,4 +1,4 @@
-"""A small fully convolutional network, a stand-in for a trained segmenter."""
+"""A small fully convolutional network, in place of a user's trained segmenter."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +9,10 @@ from dynaxx.training.small_resnet import Block
 class SmallSegmenter(nn.Module):
     """Stem and `layer1` in full resolution, `layer2` in half, `layer3` in a quarter, `layer4` in half, linear `fc`.
 
-    (B, C, H, W) → logits (B, classes, H, W), enlarged from half the resolution; H and W are multiples of 4.
+    Images (B, C, H, W) give logits (B, H / 2, W / 2, classes); H and W are multiples of 4.
+
+    >>> SmallSegmenter()(torch.zeros(1, 1, 64, 64)).shape
+    torch.Size([1, 32, 32, 2])
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2) -> None:
@@ -28,5 +31,5 @@ class SmallSegmenter(nn.Module):
 
 
 def enlarged(logits_BHWK: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits of the half resolution, channels last, as (B, classes, H, W) of `size`."""
+    """Enlarge channels-last logits to (B, classes, H, W) with (H, W) = `size`."""
     return F.interpolate(logits_BHWK.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)

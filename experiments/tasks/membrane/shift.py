@@ -1,4 +1,4 @@
-"""The dense task's arms on worse images, and its loop with other numbers of iterations than in training.
+"""The dense task's arms on corrupted images, and its loop with other numbers of iterations than in training.
 
 `python -m experiments.tasks.membrane.shift --slices FILE [--root FOLDER] [--seeds 0,1,2]`: nothing is trained.
 """
@@ -19,35 +19,38 @@ from experiments.analysis.findings import RESULTS, Finding, find, write
 from experiments.job import MEMBRANE, Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import dense
-from experiments.tasks.membrane.task import TEST, answers, dense_task, intersection_over_union, slices
+from experiments.tasks.membrane.task import TEST, dense_task, intersection_over_union, predict, slices
 from pipelines.common.stage import read_params
 
 STRENGTHS = (2, 4)
 ITERATIONS = (2, 4, 8, 12, 16)
-"""Trained with 8."""
+"""Numbers of iterations to evaluate; training used 8."""
 ARMS = ("explicit", "direct")
 
 
-def shifted(root: Path, path: str, seeds: Sequence[int], say: Callable[[str], None]) -> list[Finding]:
-    """Findings by corruption, both strengths together, and by number of iterations.
+def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str], None]) -> list[Finding]:
+    """Findings per corruption, over both strengths, and per number of iterations.
+
+    >>> shifted(root, "slices.zip", seeds=[0, 1, 2], report=print)[0].condition
+    'membrane/noise'
 
     Raises:
-        ValueError: no seed of which both arms are complete below `root`, or no such slices.
+        ValueError: no seed on which both arms are complete below `root`, or unusable slices.
     """
     params = read_params()
     images, labels = slices(path)
     test = list(TEST)
     images, labels = images[test], labels[test]
-    jobs = [j for j in dense() if j.regime == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
+    jobs = [j for j in dense() if j.condition == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
     if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in ARMS)):
-        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the study dense")
+        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the experiment dense")
 
     def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
         task = dense_task(params, x, root / MEMBRANE, root)
         model = load_resonance(task.backbone(), job.folder(root))
         if T is not None:
             model.T = T
-        return intersection_over_union(answers(model, x, task), labels).double().numpy()
+        return intersection_over_union(predict(model, x, task), labels).double().numpy()
 
     found = []
     for name, corrupt in CORRUPTIONS.items():
@@ -56,14 +59,14 @@ def shifted(root: Path, path: str, seeds: Sequence[int], say: Callable[[str], No
         for job in jobs:
             rows[job.arm][job.seed] = np.mean([iou(job, x) for x in worse], axis=0)
         found.append(find(f"membrane/{name}", "IoU", rows))
-        say(f"{name}: {found[-1].scores}")
+        report(f"{name}: {found[-1].scores}")
     for T in ITERATIONS:
         by_arm: dict[str, dict[int, NDArray[np.float64]]] = {"explicit": {}, "direct": {}}
         for job in jobs:
             if job.arm in by_arm:
                 by_arm[job.arm][job.seed] = iou(job, images, T if job.arm == "explicit" else None)
         found.append(find(f"membrane/T-{T}", "IoU", by_arm))
-        say(f"T={T}: {found[-1].scores}")
+        report(f"T={T}: {found[-1].scores}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Microscope slices with a label for each pixel: reading them, and batches of random crops."""
+"""Microscope slices with one label per pixel: a reader, and batches of random crops."""
 
 import io
 import zipfile
@@ -17,14 +17,16 @@ from dynaxx.data import DataError, epoch_generator, normalise
 Batch = tuple[Tensor, Tensor]
 
 BLOCK = 16
-"""Side, in pixels, of the blocks whose share of membrane the backbone is trained on."""
+"""Height and width in pixels of the blocks whose share of membrane the backbone predicts."""
 
 
 def read_slices(path: Path) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 1, H, W) and labels int64 (N, H, W), 1 where a membrane is, in the order of their numbers.
+    """Read images, uint8 (N, 1, H, W), and labels, int64 (N, H, W) with 1 for membrane, in the order of their numbers.
+
+    >>> images, labels = read_slices(Path("slices.zip"))
 
     Raises:
-        DataError: no zip of image/K.png and label/K.png, in whatever folder, or not all of one size.
+        DataError: not a zip with image/K.png and label/K.png in some folder, or images of different sizes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -47,10 +49,13 @@ def _pixels(data: bytes) -> Tensor:
 
 
 def density(labels: Tensor) -> Tensor:
-    """The third, 0 to 2, in which each pixel's block lies by its share of membrane; int64 (N, H, W).
+    """Class of each pixel by its block's share of membrane: lowest, middle or highest third, int64 (N, H, W).
+
+    >>> density(labels).unique()
+    tensor([0, 1, 2])
 
     Raises:
-        DataError: sides that are no multiples of the block's.
+        DataError: a height or width that is not a multiple of the block's.
     """
     if labels.shape[1] % BLOCK or labels.shape[2] % BLOCK:
         raise DataError(f"slices of {labels.shape[1]} x {labels.shape[2]} pixels; both must be multiples of {BLOCK}")
@@ -61,7 +66,7 @@ def density(labels: Tensor) -> Tensor:
 
 
 class Crops(Dataset[Batch]):
-    """`count` random crops, turned and mirrored, the same in every epoch; which ones depends on the seed alone."""
+    """`count` random crops, rotated and mirrored, the same in every epoch; they depend on the seed alone."""
 
     def __init__(self, images: Tensor, labels: Tensor, size: int, count: int, seed: int) -> None:
         self.images, self.labels, self.size, self.count, self.seed = images, labels, size, count, seed
@@ -82,7 +87,7 @@ class Crops(Dataset[Batch]):
 
 
 class SliceData(pl.LightningDataModule):
-    """Batches (x float32 (B, 1, H, W), y int64 (B, H, W)): crops to train on, whole slices to validate on."""
+    """Batches (x float32 (B, 1, H, W), y int64 (B, H, W)): crops for training, whole slices for validation."""
 
     def __init__(
         self, train: Batch, val: Batch, mean: float, std: float, *, size: int, count: int, batch: int, seed: int

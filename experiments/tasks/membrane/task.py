@@ -1,4 +1,4 @@
-"""A dense task: membranes, pixel by pixel, on a backbone that was trained on how many of them are nearby."""
+"""A dense task: segmentation of membranes, on a backbone trained on the density of membranes."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule
 from dynaxx.training.fit import fit
-from experiments.job import ANSWERS, WORLD, Job
+from experiments.job import BACKBONE_ARM, PREDICTIONS, Job
 from experiments.setting import changed
 from experiments.tasks.membrane.arms import Enlarged, probe_dense, train_dense
 from experiments.tasks.membrane.segmenter import SmallSegmenter
@@ -29,8 +29,7 @@ from experiments.tasks.membrane.slices import SliceData, density, read_slices
 CLASSES = ("cell", "membrane")
 TAPS = ("layer1", "layer2", "layer4")
 PRETRAIN, POOL, TEST = range(10), range(10, 20), range(20, 30)
-"""Slices lie behind one another in the tissue: parts of the stack, so that no neighbour of a test slice is trained on
-but at the border."""
+"""Contiguous parts of the stack of slices, so that only at a border a neighbour of a test slice is trained on."""
 VAL = 2
 CROP, CROPS, BATCH = 128, 256, 16
 
@@ -40,10 +39,12 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
     changes = {key: value for key, value in job.changes.items() if key != "labels"}
     images, labels = slices(params.slices)
     params = changed(params, changes)
-    if job.arm == WORLD:
+    if job.arm == BACKBONE_ARM:
         return _train_backbone(params, images, labels, job.folder(root))
     folder = job.folder(root)
-    task = dense_task(params, images, root / job.world, root / job.world / (job.probes or job.regime) / "baseline")
+    task = dense_task(
+        params, images, root / job.setting, root / job.setting / (job.probes or job.condition) / "baseline"
+    )
     seed, kept = job.seed, int(job.changes.get("labels", 8))
     order = torch.randperm(len(POOL), generator=torch.Generator().manual_seed(seed)) + POOL[0]
     train, val = order[VAL:][:kept], order[:VAL]
@@ -60,33 +61,35 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
             model.save_pretrained(folder)
     test = torch.tensor(list(TEST))
     chosen = test if job.tested else val
-    found = answers(model, images[chosen], task)
-    save_file({"membrane": found}, folder / ANSWERS)
+    found = predict(model, images[chosen], task)
+    save_file({"membrane": found}, folder / PREDICTIONS)
     score = intersection_over_union(found, labels[chosen]).mean()
     ArmFacts(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
     return f"{job.name}: validation accuracy {accuracy:.4f}, IoU {float(score):.4f}" + " (test)" * job.tested
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Tensor, task: Task) -> Tensor:
-    """Whether each pixel is taken for membrane, bool as uint8 (N, H, W)."""
+def predict(model: nn.Module, images: Tensor, task: Task) -> Tensor:
+    """Predicted masks: 1 for membrane, uint8 (N, H, W)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Enlarged(model).to(device).eval()
     return torch.cat([model(normalise(x[None], task.mean, task.std).to(device)).argmax(1).byte().cpu() for x in images])
 
 
 def intersection_over_union(found: Tensor, labels: Tensor) -> Tensor:
-    """Of the membrane, an image, (N,)."""
+    """Intersection over union of the membrane per image, (N,)."""
     both, either = (found.bool() & labels.bool()).sum((1, 2)), (found.bool() | labels.bool()).sum((1, 2))
     return both / either
 
 
 @lru_cache
 def slices(path: str) -> tuple[Tensor, Tensor]:
-    """`read_slices`, once a process.
+    """The slices of `read_slices`, read once per process.
+
+    >>> images, labels = slices("slices.zip")
 
     Raises:
-        DataError: see there, or fewer slices than the parts of the stack have.
+        DataError: an unusable file, or fewer slices than the parts of the stack need.
     """
     images, labels = read_slices(Path(path))
     if len(images) < TEST.stop:
@@ -94,11 +97,11 @@ def slices(path: str) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def dense_task(params: DictConfig, images: Tensor, world: Path, probes: Path) -> Task:
-    """What the dense arms are trained from; of the images it holds a part of one, for its shape."""
-    facts = json.loads((world / "world" / "world.json").read_text())
+def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) -> Task:
+    """The task of the dense arms; its only image is a part of one slice and serves for the shape."""
+    facts = json.loads((setting / BACKBONE_ARM / "world.json").read_text())
     network = SmallSegmenter(num_classes=3)
-    network.load_state_dict(load_file(world / "world" / "backbone.safetensors"))
+    network.load_state_dict(load_file(setting / BACKBONE_ARM / "backbone.safetensors"))
     network.eval().requires_grad_(False)
     options: Any = OmegaConf.to_container(params.resonance)
 
@@ -118,7 +121,7 @@ def dense_task(params: DictConfig, images: Tensor, world: Path, probes: Path) ->
         train=TrainOptions(**params.train),
         trainer=lambda **more: instantiate(params.trainer)(**more),
         probes=probes,
-        cache=world,
+        cache=setting,
         head="probe",
         penalties=list(params.baseline.C),
     )

@@ -1,7 +1,8 @@
-"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: by how many degrees a digit was turned, from a network of classes.
+"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: regression of a digit's rotation angle.
 
-Trains everything anew, needs no data and leaves params.yaml alone. The backbone is the default run's, which has seen
-upright digits alone and is frozen; it gets one output, trained on squared error. Scores are absolute errors.
+The command trains all arms again, needs no data and does not read params.yaml. The frozen backbone is a classifier of
+the default run, trained on upright digits alone. Its new single output is trained on squared error. Scores are absolute
+errors.
 """
 
 import argparse
@@ -26,11 +27,11 @@ from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.evaluation.statistics.paired import mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
-from experiments.job import WORLD, Job
+from experiments.job import BACKBONE_ARM, Job
 from experiments.run import ROOT
 from experiments.tasks.cifar10 import SEEDS, TUNING
 from experiments.tasks.digits import default_params, train
-from experiments.tasks.rotation.task import Turned, errors, ridge, trained
+from experiments.tasks.rotation.task import RotatedImages, errors, ridge, trained
 from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
@@ -39,16 +40,16 @@ LOOPS = (EXPLICIT, "direct")
 
 
 def with_one_output(task: Task, seed: int, head: Head) -> Task:
-    """The task, but that it has one output, which in this seed starts from `head`."""
+    """The task with one output, which starts from `head` in this seed."""
     save_probe(task.probes / f"seed-{seed}", head)
     return replace(task, images=LabelledImages(task.images.images, 0 * task.images.labels, ("angle",)))
 
 
-def one_seed(task: Task, seed: int, asked: Turned | None, rates: dict[str, float]) -> dict[str, Tensor]:
-    """The errors of every arm, on `asked` or, if that is None, on the seed's validation images."""
+def one_seed(task: Task, seed: int, held_out: RotatedImages | None, rates: dict[str, float]) -> dict[str, Tensor]:
+    """The errors of every arm on the images `held_out`; None: on the seed's validation images."""
     train_index, val_index = task.split(seed)
-    every = Turned.of(task.images.images, seed=0)
-    seen, asked = every.part(train_index), every.part(val_index) if asked is None else asked
+    every = RotatedImages.of(task.images.images, seed=0)
+    seen, held_out = every.part(train_index), every.part(val_index) if held_out is None else held_out
     head = ridge(task, seen, ())
     models: dict[str, nn.Module] = {
         "baseline": TapProbe(task.backbone(), (), head),
@@ -56,20 +57,20 @@ def one_seed(task: Task, seed: int, asked: Turned | None, rates: dict[str, float
     }
     angle = with_one_output(task, seed, head)
     models |= {arm: trained(angle, arm, seed, seen, rates[arm]) for arm in LOOPS}
-    return {arm: errors(model, asked, task) for arm, model in models.items()}
+    return {arm: errors(model, held_out, task) for arm, model in models.items()}
 
 
 def found(
     params: DictConfig, root: Path, seeds: Sequence[int] = SEEDS, rates: Sequence[float] = RATES
 ) -> dict[str, Any]:
-    """Each arm's error at the learning rate that validation chose, and the gaps of explicit, as shares of the arm's."""
-    train([Job("digits", "", WORLD, 0)], params, root, "preparing the digits")
+    """The error of each arm at its best learning rate on validation, and the relative difference of explicit to it."""
+    train([Job("digits", "", BACKBONE_ARM, 0)], params, root, "preparing the digits")
     folder = root / "digits"
     task = replace(build_task(params, root=folder, cache=root / "features"), probes=folder / "regression" / "baseline")
     tried = {rate: one_seed(task, TUNING[0], None, dict.fromkeys(LOOPS, rate)) for rate in track(list(rates), "tuning")}
     best = {arm: min(rates, key=lambda rate: float(tried[rate][arm].mean())) for arm in LOOPS}
-    asked = Turned.of(open_source(params.data).test().images, seed=1)
-    by_seed = [one_seed(task, seed, asked, best) for seed in track(list(seeds), "turning digits")]
+    held_out = RotatedImages.of(open_source(params.data).test().images, seed=1)
+    by_seed = [one_seed(task, seed, held_out, best) for seed in track(list(seeds), "turning digits")]
     error_SN = {arm: torch.stack([e[arm] for e in by_seed]).double().numpy() for arm in by_seed[0]}
     against = {}
     for arm in error_SN:
@@ -80,7 +81,7 @@ def found(
             against[arm] = {"relative": asdict(mean_interval(gap_SN.mean(0))), "per_seed": per_seed, "p": p}
     return {
         "seeds": len(by_seed),
-        "images": len(asked.angles),
+        "images": len(held_out.angles),
         "validation": {f"{rate:g}": {arm: float(e[arm].mean()) for arm in LOOPS} for rate, e in tried.items()},
         "rates": best,
         "degrees": {arm: float(e.mean()) for arm, e in error_SN.items()},

@@ -1,4 +1,4 @@
-"""A regression on a network of classes: by how many degrees an image was turned, and the arms that are to tell.
+"""Regression of an image's rotation angle on a frozen classifier: images, arms and errors.
 
 Shapes: x_NCHW normalised images.
 """
@@ -27,32 +27,32 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
 from experiments.analysis.findings import EXPLICIT
 
-MOST = 45.0
-"""Degrees, to either side."""
+MAX_DEGREES = 45.0
+"""Largest rotation in degrees, to either side."""
 EPOCHS = 60
 
 
 @dataclass(frozen=True)
-class Turned:
-    """Images, uint8 (N, C, H, W), and by which share of `MOST` each was turned, (N,)."""
+class RotatedImages:
+    """Rotated images, uint8 (N, C, H, W), and their angles, (N,), in units of `MAX_DEGREES`."""
 
     images: Tensor
     angles: Tensor
 
     @classmethod
-    def of(cls, images: Tensor, seed: int) -> "Turned":
-        """Turn each by an angle drawn evenly."""
+    def of(cls, images: Tensor, seed: int) -> "RotatedImages":
+        """Rotate each image by a uniformly drawn angle."""
         angles = 2 * torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) - 1
-        pairs = zip(images, (MOST * angles).tolist(), strict=True)
+        pairs = zip(images, (MAX_DEGREES * angles).tolist(), strict=True)
         return cls(torch.stack([rotate(x, angle, InterpolationMode.BILINEAR) for x, angle in pairs]), angles)
 
-    def part(self, index: Tensor) -> "Turned":
-        """Those numbered."""
-        return Turned(self.images[index], self.angles[index])
+    def part(self, index: Tensor) -> "RotatedImages":
+        """The images with the numbers `index`."""
+        return RotatedImages(self.images[index], self.angles[index])
 
 
-def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
-    """A probe on the mean activations of `taps`, or if empty on what the classifier reads; cross-validated penalty."""
+def ridge(task: Task, seen: RotatedImages, taps: Sequence[str]) -> Head:
+    """A ridge probe on the mean activations of `taps`, or without taps on the classifier's input."""
     backbone = task.backbone()
     classifier = None if taps else find_classifier(backbone, None)[0]
     read = pooled_features(backbone, list(taps), classifier, seen.images, task.mean, task.std)
@@ -67,8 +67,8 @@ def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
     return head
 
 
-def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> ResonantModel:
-    """`explicit`, or `direct` of as many parameters, trained from the probe of the same seed on."""
+def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> ResonantModel:
+    """`explicit`, or `direct` with as many parameters, trained from the probe of the same seed."""
     if arm == EXPLICIT:
         model = resonant(task, seed, mode="explicit")
     else:
@@ -97,7 +97,7 @@ def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> Resonan
 
 
 @torch.no_grad()
-def errors(model: nn.Module, asked: Turned, task: Task) -> Tensor:
-    """In degrees, (N,)."""
+def errors(model: nn.Module, held_out: RotatedImages, task: Task) -> Tensor:
+    """Absolute errors in degrees, (N,)."""
     model.eval()
-    return MOST * (model(normalise(asked.images, task.mean, task.std))[:, 0] - asked.angles).abs()
+    return MAX_DEGREES * (model(normalise(held_out.images, task.mean, task.std))[:, 0] - held_out.angles).abs()

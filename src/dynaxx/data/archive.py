@@ -1,4 +1,4 @@
-"""The files of a directory or of a .zip, by the same names."""
+"""One interface to the files of a directory and to those of a .zip."""
 
 import re
 import stat
@@ -14,14 +14,14 @@ SPLITS = ("train", "test")
 
 
 class Files(Protocol):
-    """Named files. Names are relative, with forward slashes; those of folders end with a slash."""
+    """Named files. Names are relative, with forward slashes; names of folders end with a slash."""
 
     def names(self) -> list[str]:
-        """All names, in no order."""
+        """All names, in no particular order."""
         ...
 
     def read(self, name: str) -> bytes:
-        """A file's bytes."""
+        """The content of a file."""
         ...
 
 
@@ -29,8 +29,11 @@ class Files(Protocol):
 def open_files(root: Path) -> Iterator[Files]:
     """Open a directory or a .zip for reading.
 
+    >>> with open_files(Path("images.zip")) as files:
+    ...     names = files.names()
+
     Raises:
-        DataError: nothing at `root`, no zip, or a zip with an entry that points outside its folder.
+        DataError: `root` does not exist, is not a zip, or is a zip with an entry that points outside its folder.
     """
     if root.is_dir():
         yield _Folder(root)
@@ -52,7 +55,7 @@ class _Folder:
         self.root = root
 
     def names(self) -> list[str]:
-        # Only below train/ and test/, here or one folder down: a root given by mistake may be a whole disk.
+        # only below train/ and test/, here or one folder down: a root given by mistake may be a whole disk
         found = []
         for split in SPLITS:
             for top in (self.root / split, *sorted(self.root.glob(f"*/{split}"))):
@@ -76,7 +79,7 @@ class _Zip:
 
 
 def _refuse_outside(entry: zipfile.ZipInfo, root: Path) -> None:
-    # Both slashes and drive letters, whatever machine packed the file.
+    # both kinds of slashes and drive letters are checked: the file may have been packed on any system
     name = entry.filename.replace("\\", "/")
     if name.startswith("/") or re.match("[A-Za-z]:", name) or ".." in name.split("/"):
         raise DataError(f"{root}: zip entry points outside its folder: {entry.filename!r}; pack it again without it")

@@ -1,9 +1,9 @@
-"""Random versions of images, drawn sample by sample and computed batch by batch.
+"""Random versions of images, drawn per sample and computed per batch.
 
-torchvision's transforms draw one version a call: a loop over samples costs some 20 times what the batch does.
+torchvision's transforms draw one version per call: a loop over samples takes about 20 times as long as the batch.
 Its crop and flip are the reference in the tests.
 
-Shapes: x_BCHW uint8 images; draws_B3 int64, a row (top, left, flip) a sample.
+Shapes: x_BCHW uint8 images; draws_B3 int64, one row (top, left, flip) per sample.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,19 @@ from dynaxx.data.errors import DataError
 
 AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip")
 
-MOST_VIEWS = 18
-"""Versions of an image that a feature cache may hold; an augmentation of more is drawn from live."""
+MAX_CACHED_VIEWS = 18
+"""Largest number of versions per image in a feature cache; with more versions the backbone runs in every step."""
 
 
 def versions(name: str, image_size: int) -> Tensor:
-    """All that `name` can do to an image: int64 (V, 3), rows (top, left, flip), the first leaving it as it is.
+    """All versions of an image under augmentation `name`: int64 (V, 3), rows (top, left, flip).
 
-    `flip` mirrors left and right, or not; `shift_flip` also shifts up, down, left or right by 3/32 of `image_size`,
-    or not: 18 versions, black coming in; `crop_flip` shifts by any number of pixels up to an eighth.
+    The first version is the unchanged image. `flip` adds the mirror image. `shift_flip` also shifts by 0 or
+    ± 3/32 of `image_size` per axis, 18 versions in all. `crop_flip` shifts by any number of pixels up to an eighth of
+    `image_size`. Shifts fill the border with black.
+
+    >>> versions("flip", image_size=32).tolist()
+    [[4, 4, 0], [4, 4, 1]]
 
     Raises:
         DataError: an unknown name.
@@ -40,36 +44,36 @@ def versions(name: str, image_size: int) -> Tensor:
 
 
 def views(name: str, image_size: int) -> list[Callable[[Tensor], Tensor]] | None:
-    """All versions that `name` can give, as functions on batches (B, C, H, W); None where too many to cache."""
+    """All versions under augmentation `name`, as functions on batches (B, C, H, W); None if there are too many."""
     every = versions(name, image_size)
-    if len(every) > MOST_VIEWS:
+    if len(every) > MAX_CACHED_VIEWS:
         return None
     return [partial(_alike, version=version, image_size=image_size) for version in every]
 
 
 def random_view(name: str, image_size: int, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A function on batches (B, C, H, W) that gives each image a version drawn anew at every call."""
+    """A function on batches (B, C, H, W) that draws a new version of each image at every call."""
     check_augmentation(name)
     return lambda x_BCHW: apply_versions(x_BCHW, draw_versions(name, len(x_BCHW), image_size, generator), image_size)
 
 
 def draw_versions(name: str, count: int, image_size: int, generator: torch.Generator | None = None) -> Tensor:
-    """(top, left, flip) of `count` random versions: int64, (count, 3), for `apply_versions`."""
+    """Rows (top, left, flip) of `count` random versions, int64 (count, 3), for `apply_versions`."""
     every = versions(name, image_size)
     return every[draw_numbers(len(every), count, generator)]
 
 
 def draw_numbers(versions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Numbers of `count` random versions out of so many: int64 (count,)."""
+    """Random version numbers below `versions`, int64 (count,)."""
     return torch.randint(versions, (count,), generator=generator)
 
 
 def apply_versions(x_BCHW: Tensor, draws_B3: Tensor, image_size: int) -> Tensor:
-    """Each sample padded with black, cut at its own (top, left), and mirrored where its flip is 1."""
+    """Pad each sample with black, crop it at its own (top, left), and mirror it if its flip is 1."""
     margin = _margin(image_size)
     height, width = x_BCHW.shape[-2:]
     padded = F.pad(x_BCHW, (margin, margin, margin, margin))
-    # Every possible cut as a view: (B, C, 2 margin + 1, 2 margin + 1, H, W), of which one a sample is copied.
+    # every possible crop as a view (B, C, 2 margin + 1, 2 margin + 1, H, W); only one crop per sample is copied
     cuts = padded.unfold(2, height, 1).unfold(3, width, 1)
     top, left, flip = draws_B3.unbind(1)
     cut_BCHW = cuts[torch.arange(len(x_BCHW)), :, top, left]

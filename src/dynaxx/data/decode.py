@@ -1,4 +1,4 @@
-"""From image files to one tensor."""
+"""Decoding of image files into one tensor."""
 
 import io
 from collections.abc import Iterable
@@ -15,16 +15,23 @@ _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "C
 
 
 def decode(data: bytes, channels: int, image_size: int | None) -> np.ndarray:
-    """Image bytes to uint8 (C, H, W), turned upright by the file's EXIF; errors are Pillow's own."""
+    """Decode an image file to uint8 (C, H, W), rotated upright by its EXIF data; Pillow's errors pass through."""
     with Image.open(io.BytesIO(data)) as image:
         return to_array(ImageOps.exif_transpose(image), channels, image_size)
 
 
 def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.ndarray:
-    """A Pillow image to uint8 (C, H, W), C of 1 (grey) or 3; with a size, the short side resized, centre cut.
+    """Convert a Pillow image to uint8 (C, H, W); with an image size, resize the short side and crop the centre.
+
+    >>> to_array(Image.new("RGB", (640, 480)), channels=3, image_size=224).shape
+    (3, 224, 224)
+
+    Args:
+        channels: 1 (grey) or 3 (RGB).
+        image_size: height and width of the result in pixels; None keeps the size.
 
     Raises:
-        DataError: pixels of more than 8 bits, which could only be clipped.
+        DataError: pixels of more than 8 bits, which would be clipped.
     """
     if image.mode not in _EIGHT_BIT:
         raise DataError(f"pixels of mode {image.mode} have more than 8 bits; convert them to 8 bits first")
@@ -36,10 +43,17 @@ def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.nd
 
 
 def collect(items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: str | Path) -> tuple[Tensor, Tensor]:
-    """At most `capacity` (name, label, array) to images (N, C, H, W) and labels (N,); errors say `where`.
+    """Stack (name, label, array) items into images (N, C, H, W) and labels (N,).
+
+    >>> images, labels = collect([("a.png", 0, np.zeros((3, 32, 32)))], capacity=1, where="folder")
+
+    Args:
+        items: file name, label and pixels (C, H, W) of each image.
+        capacity: largest number of items.
+        where: source of the images, for error messages.
 
     Raises:
-        DataError: no items at all, or one of another size than the first.
+        DataError: no items at all, or items of different sizes.
     """
     images: np.ndarray | None = None
     labels: list[int] = []

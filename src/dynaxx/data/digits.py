@@ -1,4 +1,4 @@
-"""scikit-learn's scanned digits: the data set that needs no download."""
+"""scikit-learn's scanned digits, a data set that needs no download."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,12 @@ from dynaxx.data.splits import stratified_halves
 
 @dataclass(frozen=True)
 class Digits:
-    """1,797 scanned digits, 1 channel, 8 x 8, ten classes; a stratified test part fixed by `seed`.
+    """1,797 scanned digits, 1 channel, 8 x 8, ten classes, with a stratified test part fixed by `seed`.
 
     Source: `sklearn.datasets.load_digits` (UCI, "Optical recognition of handwritten digits").
+
+    >>> Digits().train().images.shape
+    torch.Size([1438, 1, 8, 8])
     """
 
     test_fraction: float = 0.2
@@ -41,7 +44,7 @@ class Digits:
         from sklearn.datasets import load_digits
 
         scans = load_digits()
-        # The scans count the black pixels of 4 x 4 blocks: 0 to 16.
+        # a pixel of a scan is the number of black pixels in a 4 x 4 block: 0 to 16
         images = torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8)[:, None]
         everything = LabelledImages(images, torch.from_numpy(scans.target).to(torch.int64), self.classes())
         return everything.subset(stratified_halves(everything.labels, self.test_fraction, self.seed)[which])

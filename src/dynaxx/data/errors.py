@@ -1,10 +1,10 @@
-"""The one error class of the data package."""
+"""The error class of the data package."""
 
 
 class DataError(ValueError):
-    """Data that cannot be used: the message is one line that names what is wrong and what would do."""
+    """Data that cannot be used; the message is one line with the problem and its remedy."""
 
 
 def one_line(error: BaseException) -> str:
-    """A foreign error's message on one line, or its class name where it has no message."""
+    """The message of another library's error on one line, or its class name if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__

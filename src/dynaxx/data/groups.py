@@ -1,4 +1,4 @@
-"""Coarse groups of classes, for a backbone that is trained on less than the task needs."""
+"""Coarse groups of classes, for a backbone that is pretrained on coarser labels than those of the task."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,15 +9,18 @@ from dynaxx.data.images import LabelledImages
 
 
 def check_groups(groups: Mapping[str, Sequence[str]], classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The groups as plain strings.
+    """Return the groups with plain strings, after a check that each class is in exactly one group.
+
+    >>> check_groups({"animal": ["cat", "dog"], "vehicle": ["car"]}, ("car", "cat", "dog"))
+    {'animal': ('cat', 'dog'), 'vehicle': ('car',)}
 
     Raises:
-        DataError: unless every class is in exactly one group; names the class.
+        DataError: a class in no group or in several, or a group with an unknown class; the message names the class.
     """
     for name, members in groups.items():
         if isinstance(members, str) or not members:
             raise DataError(f"data.groups.{name} must be a list of class names, got {members!r}")
-    # YAML reads a class called 3 as a number.
+    # YAML reads a class called 3 as a number
     grouped = {str(name): tuple(str(member) for member in members) for name, members in groups.items()}
     named = [member for members in grouped.values() for member in members]
     for member in named:
@@ -32,7 +35,7 @@ def check_groups(groups: Mapping[str, Sequence[str]], classes: tuple[str, ...]) 
 
 
 def coarsen(data: LabelledImages, groups: Mapping[str, Sequence[str]]) -> LabelledImages:
-    """The same images with the number of their group as label, groups numbered in their order."""
+    """The same images, labelled with the number of their group; groups are numbered in their order."""
     coarse = {member: number for number, members in enumerate(groups.values()) for member in members}
     labels = torch.tensor([coarse[name] for name in data.classes])[data.labels]
     return LabelledImages(data.images, labels, tuple(groups))

@@ -1,4 +1,4 @@
-"""Images in a directory or a .zip, one folder a class."""
+"""Images in a directory or a .zip, one folder per class."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,23 +16,27 @@ from dynaxx.data.progress import track
 
 @dataclass
 class ImageFolder:
-    """A directory or a .zip laid out train/<class>/..., test/<class>/..., or so within one folder.
+    """A directory or a .zip with the layout train/<class>/..., test/<class>/..., directly or inside one folder.
 
-    Labels follow the sorted class names. A .zip is read in place, nothing is unpacked.
+    Labels follow the sorted class names. A .zip is read in place and not unpacked.
+
+    >>> source = ImageFolder("flowers.zip", image_size=224)
+    >>> source.train().images.shape
+    torch.Size([800, 3, 224, 224])
 
     Raises:
-        DataError: at construction for an option out of range; from the methods for a missing or damaged root,
-            a wrong layout, an unreadable image, images of different sizes.
+        DataError: at construction for an option out of range; in the methods for a missing or damaged root,
+            a wrong layout, an unreadable image, or images of different sizes.
     """
 
     root: str | Path
     """The directory or .zip."""
     image_size: int | None = None
-    """Side in pixels that all images get (short side resized, centre cut); None: they have one already."""
+    """Height and width in pixels after resizing the short side and cropping the centre; None keeps the images' size."""
     on_unreadable: str = "error"
-    """What an image that does not decode does: "error" ends the reading, "skip" lists it in `skipped`."""
+    """Treatment of an image that does not decode: "error" raises, "skip" lists it in `skipped`."""
     channels: int = 3
-    """3 for RGB, 1 for grey; images are converted."""
+    """Number of channels to convert to: 3 for RGB, 1 for grey."""
     _skipped: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +52,7 @@ class ImageFolder:
         return tuple(name for names in self._skipped.values() for name in names)
 
     def classes(self) -> tuple[str, ...]:
-        """Sorted class names, from the names of folders alone."""
+        """Sorted class names; only names of folders are read."""
         with open_files(Path(self.root)) as files:
             return tuple(self._layout(files)["train"])
 

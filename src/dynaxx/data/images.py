@@ -1,4 +1,4 @@
-"""Labelled images in memory: what every source gives and every consumer takes."""
+"""Labelled images in memory, the common format of all sources and consumers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,19 @@ from dynaxx.data.errors import DataError
 class LabelledImages:
     """N images of one size with one label each.
 
-    Raises DataError where types, shapes, labels and class names do not fit each other.
+    >>> len(LabelledImages(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1]), ("cat", "dog")))
+    2
+
+    Raises:
+        DataError: types, shapes, labels and class names that do not fit each other.
     """
 
     images: Tensor
-    """uint8, (N, C, H, W)."""
+    """Pixels, uint8 (N, C, H, W)."""
     labels: Tensor
-    """int64, (N,), each in [0, len(classes))."""
+    """Class numbers in [0, len(classes)), int64 (N,)."""
     classes: tuple[str, ...]
-    """Class names in label order, each once."""
+    """Distinct class names in label order."""
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
@@ -40,7 +44,7 @@ class LabelledImages:
         return len(self.labels)
 
     def subset(self, index: Tensor | Sequence[int]) -> "LabelledImages":
-        """The images numbered in `index` (integers in [0, N), any order, repeats allowed), copied."""
+        """A copy of the images with the numbers `index`: integers in [0, N), in any order, repeats allowed."""
         chosen = torch.as_tensor(index, dtype=torch.int64)
         if chosen.ndim != 1 or (len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self)):
             raise DataError(f"index must be a list of image numbers in [0, {len(self)}), got {_describe(chosen)}")

@@ -9,14 +9,17 @@ from dynaxx.data.errors import DataError
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 Layout = dict[str, dict[str, list[str]]]
-"""split -> class, sorted -> names of its images, sorted."""
+"""Sorted image names per sorted class per split: split -> class -> names."""
 
 
 def read_layout(names: Iterable[str], root: Path) -> Layout:
     """Sort file names (folders end with a slash) into splits and classes.
 
-    There may be one folder around train/ and test/. Hidden files, __MACOSX and files without an image suffix
-    are passed over. Folders inside a class belong to it.
+    One folder around train/ and test/ is allowed. Hidden files, __MACOSX and files without an image suffix are
+    ignored. Folders inside a class folder belong to that class.
+
+    >>> read_layout(["train/cat/1.png", "test/cat/2.png"], Path("pets"))
+    {'train': {'cat': ['train/cat/1.png']}, 'test': {'cat': ['test/cat/2.png']}}
 
     Raises:
         DataError: no train/ or no test/, several of them, an image outside a class folder, a class without
@@ -46,7 +49,7 @@ def _is_hidden(part: str) -> bool:
 
 
 def _depth(entries: list[tuple[str, tuple[str, ...]]], root: Path) -> int:
-    """How many folders stand around train/ and test/: 0 or 1."""
+    """Number of folders around train/ and test/: 0 or 1."""
     folders = [parts if name.endswith("/") else parts[:-1] for name, parts in entries]
     if any(parts[0] in SPLITS for parts in folders if parts):
         return 0
@@ -61,7 +64,7 @@ def _depth(entries: list[tuple[str, tuple[str, ...]]], root: Path) -> int:
 def _check(layout: Layout, root: Path) -> None:
     for split, by_class in layout.items():
         if not by_class:
-            raise DataError(f"{root}: no {split}/ folder with a folder a class; the layout is {split}/<class>/")
+            raise DataError(f"{root}: no {split}/ folder with one folder per class; the layout is {split}/<class>/")
     train, test = (set(layout[split]) for split in SPLITS)
     if train != test:
         only = [

@@ -1,4 +1,4 @@
-"""What is known of a prepared data set without opening its images."""
+"""The manifest of a prepared data set: its properties, readable without opening the images."""
 
 import json
 import math
@@ -17,21 +17,23 @@ class Manifest:
     classes: tuple[str, ...]
     """Fine class names in label order."""
     groups: dict[str, tuple[str, ...]] | None
-    """Coarse group -> its classes, in coarse label order; None: pretraining has the fine classes."""
+    """Coarse group -> its classes, in coarse label order; None if pretraining uses the fine classes."""
     image_shape: tuple[int, int, int]
-    """(C, H, W)."""
+    """Shape (C, H, W) of one image."""
     counts: dict[str, int]
-    """Class -> training images of it, both parts together."""
+    """Class -> number of its training images in both parts together."""
     mean: tuple[float, ...]
-    """Per channel, of the pretraining part, in units of [0, 1]; of all images where that part is empty."""
+    """Mean per channel in units of [0, 1], over the pretraining part, or over all images if that part is empty."""
     std: tuple[float, ...]
-    """As `mean`: the population standard deviation."""
+    """Population standard deviation per channel, over the same images as `mean`."""
     skipped: tuple[str, ...]
-    """Files left out as unreadable."""
+    """Names of the unreadable files that were left out."""
     sha256: str
-    """Of the decoded images, labels and class names."""
+    """Checksum of the decoded images, labels and class names."""
     pretrain_fraction: float
+    """Share of each class in the pretraining part."""
     split_seed: int
+    """Seed of the split into the two parts."""
 
     def __post_init__(self) -> None:
         channels = self.image_shape[0]
@@ -43,7 +45,7 @@ class Manifest:
             raise DataError("manifest: counts must name the classes in their order")
 
     def check(self, images: LabelledImages) -> None:
-        """Raise DataError unless `images` (test images, say) have the prepared classes and shape."""
+        """Raise DataError unless `images` (such as the test images) have the prepared classes and shape."""
         if images.classes != self.classes:
             raise DataError(f"classes {', '.join(images.classes)} differ from the prepared {', '.join(self.classes)}")
         if tuple(images.images.shape[1:]) != self.image_shape:
@@ -53,12 +55,12 @@ class Manifest:
             )
 
     def write(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the manifest as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Read what `write` wrote; DataError where the file is missing or damaged."""
+        """Read a manifest from JSON; DataError if the file is missing or damaged."""
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             groups = content.pop("groups")

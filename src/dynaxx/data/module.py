@@ -13,7 +13,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
+from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 
 __all__ = ["ImageData", "normalise"]
 
@@ -21,10 +21,13 @@ __all__ = ["ImageData", "normalise"]
 class ImageData(pl.LightningDataModule):
     """Batches (x, y): x float32 normalised (B, C, H, W), y int64 (B,); the last, short batch is kept.
 
-    Training order and augmentation depend on `seed`, epoch and image number alone: a run that resumes, one
-    with other batch sizes and one with more workers see the same version of an image in the same epoch. Each
-    new iteration of the training loader is the next epoch, unless Lightning sets the epoch itself. Of several
-    processes each takes its share of every batch, see `dynaxx.data.shares`.
+    Training order and augmentation depend only on `seed`, epoch and image number. So the version of an image in an
+    epoch is the same in a resumed run, at another batch size and with another number of workers. Each new iteration
+    of the training loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
+    process takes its share of every batch, see `dynaxx.data.shares`.
+
+    >>> data = ImageData(train, val, mean=(0.5,), std=(0.25,), batch_size=64, augmentation="flip")
+    >>> x_BCHW, y_B = next(iter(data.train_dataloader()))
 
     Raises:
         DataError: an empty part, parts of different image shape or classes, or an option out of range.
@@ -54,9 +57,9 @@ class ImageData(pl.LightningDataModule):
                 f"got {batch_size}, {num_workers} and {seed}"
             )
         check_augmentation(augmentation)
-        normalise(train.images[:1], mean, std)  # a wrong mean or std fails here and not in a worker
-        self._train = _Draws(train, mean, std, augmentation, seed)
-        self._val = _Draws(val, mean, std, "none", seed)
+        normalise(train.images[:1], mean, std)  # a wrong mean or std raises here, not in a worker
+        self._train = _Augmented(train, mean, std, augmentation, seed)
+        self._val = _Augmented(val, mean, std, "none", seed)
         self._seed = seed
         self._batch_size = batch_size
         self._options: dict[str, Any] = {"num_workers": num_workers, "collate_fn": _as_is}
@@ -68,12 +71,12 @@ class ImageData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The validation images in their order, unaugmented."""
-        size = own_judged(self._batch_size)
+        size = own_validation_batch(self._batch_size)
         return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 
 
-class _Draws(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches of draws: number `epoch * N + i` is the random version that image i has in that epoch."""
+class _Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of augmented images: draw number `epoch * N + i` is the random version of image i in that epoch."""
 
     def __init__(
         self,

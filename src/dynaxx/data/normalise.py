@@ -1,4 +1,4 @@
-"""From stored pixels to what a network is fed."""
+"""Conversion of stored pixels to a network's input."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,21 @@ from dynaxx.data.errors import DataError
 
 
 def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(x / 255 - mean) / std, channel by channel; a std of 0 (a channel that never changes) counts as 1.
+    """(x / 255 - mean) / std per channel; a std of 0 (a constant channel) counts as 1.
+
+    >>> normalise(torch.full((1, 1, 1), 255, dtype=torch.uint8), mean=[0.5], std=[0.25])
+    tensor([[[2.]]])
 
     Args:
-        images_uint8: uint8, (C, H, W) or (B, C, H, W).
-        mean, std: C numbers each, in units of [0, 1].
+        images_uint8: pixels, uint8 (C, H, W) or (B, C, H, W).
+        mean, std: one number per channel, in units of [0, 1].
 
     Returns:
-        float32 of the same shape.
+        Normalised images, float32, of the same shape.
 
     Raises:
-        DataError: other than uint8, a wrong number of channels, a mean or std that is negative or not finite.
+        DataError: pixels that are not uint8, a wrong number of channels, a mean or std that is not finite, or a
+            negative std.
     """
     if images_uint8.dtype != torch.uint8 or images_uint8.ndim not in (3, 4):
         raise DataError(
@@ -40,7 +44,10 @@ def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float])
 def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation per channel of uint8 (N, C, H, W), in units of [0, 1].
 
-    Exact in float64 and without a float copy of the images: from the counts of the 256 values.
+    Both follow from the counts of the 256 values: exact in float64, without a float copy of the images.
+
+    >>> pixel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+    ((0.5,), (0.5,))
     """
     value = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []

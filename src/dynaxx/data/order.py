@@ -1,4 +1,4 @@
-"""The order of training images: a function of seed and epoch alone, so that a resumed run goes on as it would have."""
+"""The order of training images, a function of seed and epoch alone, so that a resumed run continues identically."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from torch.utils.data import Sampler
 
 
 class EpochOrder(Sampler[int]):
-    """A new seeded order each epoch, as draw numbers: epoch * N + image number."""
+    """A new seeded order per epoch, as draw numbers: epoch * N + image number."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed, self.epoch = count, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each training epoch, so that a resumed run goes on where it was."""
+        """Set the epoch; Lightning calls this before each training epoch, also in a resumed run."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -26,5 +26,5 @@ class EpochOrder(Sampler[int]):
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Random numbers of one epoch of one seed."""
+    """The random generator of one epoch of one seed."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)

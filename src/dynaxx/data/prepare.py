@@ -25,31 +25,34 @@ _TENSORS, _MANIFEST = "train.safetensors", "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A prepared data set. Its images are mapped from the file: a page is read when it is first used."""
+    """A prepared data set. Its images are memory-mapped: a page is read when it is first used."""
 
     manifest: Manifest
     images: Tensor
-    """All training images, uint8 (N, C, H, W)."""
+    """Pixels of all training images, uint8 (N, C, H, W)."""
     labels: Tensor
     """Fine labels, int64 (N,)."""
     pretrain_index: Tensor
     """Image numbers of the pretraining part, int64, sorted."""
     task_index: Tensor
-    """Image numbers of the task part, int64, sorted; with the other part it makes up all images."""
+    """Image numbers of the task part, int64, sorted: all images outside the pretraining part."""
 
     def task(self) -> LabelledImages:
         """The images of the task, with fine labels."""
         return LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.task_index)
 
     def fingerprint(self) -> str:
-        """sha256 of what `task` gives: all images and which of them are the task's."""
+        """SHA-256 of the images and of the numbers of those in the task part."""
         return hashlib.sha256(self.manifest.sha256.encode() + self.task_index.numpy().tobytes()).hexdigest()
 
     def pretrain(self) -> LabelledImages:
-        """The images for pretraining, with coarse labels where there are groups.
+        """The images for pretraining, with coarse labels if there are groups.
+
+        >>> prepared.pretrain().classes
+        ('animal', 'vehicle')
 
         Raises:
-            DataError: prepared with pretrain_fraction=0, for a backbone that the user brings.
+            DataError: an empty pretraining part (pretrain_fraction=0, for a user's pretrained backbone).
         """
         if len(self.pretrain_index) == 0:
             raise DataError("there are no images to pretrain on: prepared with data.pretrain_fraction=0")
@@ -67,17 +70,20 @@ def prepare(
 ) -> Manifest:
     """Write `out`/train.safetensors and `out`/manifest.json from a source's training images.
 
+    >>> prepare(Digits(), Path("outputs/prepare"), pretrain_fraction=0.5, groups=None, split_seed=0).image_shape
+    (1, 8, 8)
+
     Args:
-        source: its test images stay closed.
-        out: a folder that is new, empty or an earlier preparation, which is replaced. It appears complete
-            or not at all.
-        pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task's. 0 where a
-            pretrained backbone is given.
-        groups: coarse group -> fine classes, each class in exactly one; None pretrains on the fine classes.
-        split_seed: seed of that split.
+        source: data set of which only the training images are opened.
+        out: folder that does not exist, is empty, or holds an earlier preparation, which is replaced. It is written
+            completely or not at all.
+        pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task part. Use 0 with a
+            pretrained backbone.
+        groups: coarse group -> fine classes, each class in exactly one group; None: pretraining on the fine classes.
+        split_seed: seed of the split into the two parts.
 
     Raises:
-        DataError: unusable data or options, a full disk.
+        DataError: unusable data or options, or a full disk.
     """
     out = Path(out)
     if out.exists() and not (out / _MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -113,11 +119,14 @@ def prepare(
 
 
 def load_prepared(out: Path) -> Prepared:
-    """Open what `prepare` wrote.
+    """Open the data set that `prepare` wrote.
+
+    >>> load_prepared(Path("outputs/prepare")).task().images.shape
+    torch.Size([719, 1, 8, 8])
 
     Raises:
-        DataError: a file missing, cut short, or not what the manifest says. The content is not hashed
-            again, that would read all the images.
+        DataError: a file that is missing, truncated, or at odds with the manifest. The checksum is not verified,
+            because that would read all images.
     """
     out = Path(out)
     manifest = Manifest.read(out / _MANIFEST)
@@ -151,7 +160,7 @@ def _digest(data: LabelledImages) -> str:
 
 
 def _replace(out: Path, tensors: dict[str, Tensor], manifest: Manifest) -> None:
-    # A fixed name beside `out`: what a killed run left there is found and removed by the next one.
+    # a fixed name beside `out`, so that the next run removes the remains of a killed one
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

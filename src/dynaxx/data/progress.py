@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def track(items: Sequence[T], what: str) -> Iterable[T]:
-    """`items` with a progress bar where standard error is a terminal, as they are elsewhere."""
+    """Iterate over `items`, with a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         return items
     from rich.console import Console

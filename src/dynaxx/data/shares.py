@@ -1,7 +1,7 @@
-"""What each of several processes that train together takes of the data.
+"""The share of the data that each process of a distributed run takes.
 
-The batch size is that of all processes together: they take as many steps with as large batches as one process would,
-and the learning rate stays what it is. Of n processes each takes batch_size / n images, together the same ones.
+The configured batch size is the global one. Each of n processes takes batch_size / n images per step. Number of
+steps, images per step and learning rate are the same as in a run with one process.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,19 @@ from dynaxx.data.order import EpochOrder
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def own_batch(batch_size: int) -> int:
-    """Images that this process takes of a batch of all.
+    """Number of images of a global batch that this process takes.
+
+    >>> own_batch(64)  # with two processes
+    32
 
     Raises:
-        DataError: a batch that cannot be divided evenly, so that its mean gradient would weigh images differently.
+        DataError: a batch size that the number of processes does not divide; the mean gradient would weigh images
+            differently.
     """
     if batch_size % processes():
         raise DataError(
@@ -34,33 +38,30 @@ def own_batch(batch_size: int) -> int:
     return batch_size // processes()
 
 
-def own_judged(batch_size: int) -> int:
-    """Images that this process judges at a time, where batches weigh nothing."""
+def own_validation_batch(batch_size: int) -> int:
+    """Images per validation batch of this process; validation sums over images, so uneven batches are fine."""
     return max(1, batch_size // processes())
 
 
 def own_order(order: EpochOrder) -> Sampler[int]:
-    """This process's part of a training order; all of it where one process trains."""
+    """This process's part of a training order; the whole order if one process trains."""
     return order if processes() == 1 else _Part(order)
 
 
 def own_images(dataset: Any) -> Sampler[int] | None:
-    """This process's part of images to judge on, each in one process alone: a repeated one would count twice.
-
-    None where one process judges.
-    """
+    """This process's part of the validation images, each image in exactly one process; None with one process."""
     return None if processes() == 1 else UnrepeatedDistributedSampler(dataset, shuffle=False)
 
 
 class _Part(DistributedSampler[int]):
-    """Every n-th draw of an order; the first ones are drawn again at the end until all processes have as many."""
+    """Every n-th draw of an order; the first draws are repeated until all processes have the same number."""
 
     def __init__(self, order: EpochOrder) -> None:
         super().__init__(range(len(order)), shuffle=False)  # type: ignore[arg-type]
         self.order = order
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each training epoch."""
+        """Set the epoch; Lightning calls this before each training epoch."""
         self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""What a source of images is."""
+"""The interface of a source of images."""
 
 from typing import Protocol
 
@@ -6,10 +6,14 @@ from dynaxx.data.images import LabelledImages
 
 
 class Source(Protocol):
-    """A data set with a training and a test part of the same classes.
+    """A data set with a training part and a test part of the same classes.
 
-    `classes()` and `train()` never open a test image. A source that leaves files out also has `skipped`,
-    their names.
+    `classes()` and `train()` never open a test image. A source that leaves files out also has an attribute `skipped`
+    with their names.
+
+    >>> source: Source = Digits()
+    >>> source.classes()[:3]
+    ('0', '1', '2')
     """
 
     def train(self) -> LabelledImages:

@@ -8,15 +8,19 @@ from dynaxx.data.errors import DataError
 
 
 def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Cut a pool in two, every class in the same proportion.
+    """Split a pool into two parts with equal class proportions.
+
+    >>> first, second = stratified_halves(torch.arange(100) % 10, fraction=0.2, seed=0)
+    >>> len(first), len(second)
+    (20, 80)
 
     Args:
-        labels: integers, (N,).
+        labels: class numbers, integers (N,).
         fraction: share of the first part, in [0, 1); 0 gives an empty first part.
         seed: the same seed gives the same parts.
 
     Returns:
-        (first_index, second_index): int64, sorted, disjoint, together 0..N-1; round(fraction * N) come first.
+        (first_index, second_index): int64, sorted, disjoint, together 0..N-1; the first has round(fraction * N).
 
     Raises:
         DataError: a fraction outside [0, 1), or a part too small to hold every class.
@@ -32,18 +36,23 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
 def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: float = 1.0) -> tuple[Tensor, Tensor]:
     """Draw a training and a validation part from a pool, every class in the pool's proportion.
 
-    With an `imbalance` above 1 the training part is then thinned to a long tail: of its images, class k of K keeps
+    With an `imbalance` above 1 the training part is then thinned to a long tail (Cui et al., CVPR 2019). Class k of K
+    keeps this share of its images, and at least one:
 
-        imbalance^(-k / (K - 1)),  k = 0 … K-1 in label order, at least one image
+        imbalance^(-k / (K - 1)),  k = 0 … K-1 in label order
 
-    (Cui et al., CVPR 2019); the validation part stays as it is.
+    The validation part is not thinned.
+
+    >>> train, val = draw(torch.arange(100) % 10, n_train=60, n_val=20, seed=0)
+    >>> len(train), len(val)
+    (60, 20)
 
     Args:
-        labels: integers, (N,).
-        n_train: images to train on; None takes all that `n_val` leaves.
-        n_val: images to validate on.
+        labels: class numbers, integers (N,).
+        n_train: number of training images; None takes all images except for `n_val`.
+        n_val: number of validation images.
         seed: the same seed gives the same draw.
-        imbalance: by how much more images the first class keeps than the last, at least 1; 1 thins nothing.
+        imbalance: ratio of the kept shares of the first and the last class, at least 1; 1 keeps all images.
 
     Returns:
         (train_index, val_index): int64, sorted, disjoint.

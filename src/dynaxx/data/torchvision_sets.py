@@ -28,15 +28,18 @@ _BY_SPLIT = {
     "StanfordCars": "train",
     "SVHN": "train",
 }
-"""Sets opened by split="...", with the name of their training part."""
+"""Data sets that are opened by split="...", with the name of their training part."""
 
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """A class of `torchvision.datasets` that has a training part, a test part and one label an image.
+    """A class of `torchvision.datasets` that has a training part, a test part and one label per image.
+
+    >>> TorchvisionSet("CIFAR10", root="data", download=True).classes()[:2]
+    ('airplane', 'automobile')
 
     Raises:
-        DataError: at construction for an unknown name; from the methods where torchvision cannot open it.
+        DataError: at construction for an unknown name; in the methods if torchvision cannot open the data set.
     """
 
     name: str
@@ -44,9 +47,9 @@ class TorchvisionSet:
     root: str | Path
     """torchvision's own root folder."""
     download: bool = False
-    """Whether torchvision may fetch the files where they are missing."""
+    """Whether torchvision may download missing files."""
     image_size: int | None = None
-    """Side in pixels that all images get; None: they are of one size already."""
+    """Height and width in pixels that images are resized to; None keeps the images' size."""
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
@@ -55,7 +58,7 @@ class TorchvisionSet:
             raise DataError(f"data.name must be one of torchvision's {', '.join(known)}, got {self.name!r}")
 
     def classes(self) -> tuple[str, ...]:
-        """torchvision's class names; where it gives none, the label numbers."""
+        """torchvision's class names, or the label numbers if it has no names."""
         return self._names(self._open(train=True))
 
     def train(self) -> LabelledImages:
@@ -78,7 +81,7 @@ class TorchvisionSet:
             return getattr(datasets, self.name)(root=str(self.root), download=self.download, **part)
         except MemoryError:
             raise
-        except Exception as error:  # torchvision lets through whatever its many readers raise
+        except Exception as error:  # torchvision passes on the errors of its many readers
             raise DataError(
                 f"torchvision cannot open {self.name} at data.root={self.root}: {one_line(error)}; "
                 f"put its files there or set data.download=true"

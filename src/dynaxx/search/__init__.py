@@ -1,8 +1,8 @@
-"""Searching settings with Optuna: the only package of Dynaxx that imports it.
+"""Hyperparameter search with Optuna. No other package of Dynaxx imports Optuna.
 
-A study lies in a journal file or a database (`open_storage`, `open_study`); any number of workers draw trials from a
-`Space`, and sign them, so that those of dead workers are begun anew (`requeue_dead`). What came of it is a front
-(`best`), of which `knee` picks a point, and a page (`write_page`).
+A study is stored in a journal file or a database (`open_storage`, `open_study`). Any number of workers draw trials
+from a `Space` and sign them; trials of dead workers are repeated (`requeue_dead`). The results are a Pareto front
+(`best`), one point of it (`knee`), and a page (`write_page`).
 """
 
 from dynaxx.search.errors import SearchError

@@ -1,5 +1,5 @@
-"""The one error class of the search package."""
+"""The error class of the search package."""
 
 
 class SearchError(ValueError):
-    """A search that cannot be run as asked: one line that names the argument, its value and what would do."""
+    """A search that cannot be run as configured; the message is one line with argument, value and remedy."""

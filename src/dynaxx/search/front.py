@@ -1,4 +1,4 @@
-"""What a sweep found: the trials that no other one beats, and the one to take."""
+"""The results of a sweep: the Pareto front of its trials, and the point to choose."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,23 +11,26 @@ from optuna.trial import FrozenTrial, TrialState
 from dynaxx.search.study import FINITE
 
 LIVE, SECONDS = "live_parameters", "train_seconds"
-"""Attributes of a trial, beside its values."""
+"""Names of a trial's attributes besides its objectives: parameters that affect the output, and training seconds."""
 
 COST = "gflops"
+"""Name of a trial's attribute: GFLOPs per image."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One trial.
+    """One trial of a sweep.
+
+    >>> point = Point(3, {"resonance.T": 4}, accuracy=0.9, gflops=0.2, live_parameters=9000, train_seconds=60.0)
 
     Attributes:
-        number: of the trial.
+        number: number of the trial.
         params: dotted key → value.
-        accuracy: on validation, mean over the sweep's seeds.
-        gflops: of one image.
-        live_parameters: that the output depends on.
-        train_seconds: of all seeds.
-        latency_ratio: to the bare backbone's, measured for the points of a front; else None.
+        accuracy: validation accuracy, mean over the sweep's seeds.
+        gflops: GFLOPs per image.
+        live_parameters: number of trainable parameters that the output depends on.
+        train_seconds: training time of all seeds together.
+        latency_ratio: latency relative to the bare backbone's, measured for the points of a front; else None.
     """
 
     number: int
@@ -39,18 +42,18 @@ class Point:
     latency_ratio: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Fit for JSON."""
+        """The fields as a dictionary, ready for JSON."""
         return asdict(self)
 
 
 def points(study: optuna.Study) -> list[Point]:
-    """The trials that ended with an accuracy, by number; those of diverged trainings and pruned ones are left out."""
+    """The completed trials by number, without pruned trials and without those whose training diverged."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [_point(trial) for trial in trials if trial.constraints.get(FINITE, 0.0) <= 0]
 
 
 def best(study: optuna.Study) -> list[Point]:
-    """The front of accuracy and GFLOPs, the cheapest first; with one objective the best trials within the limit."""
+    """The Pareto front of accuracy and GFLOPs, cheapest first; with one objective the best trials within the limit."""
     found: dict[str, Point] = {}
     for trial in study.best_trials:
         if all(value <= 0 for value in trial.constraints.values()):
@@ -59,10 +62,13 @@ def best(study: optuna.Study) -> list[Point]:
 
 
 def knee(front: Sequence[Point]) -> Point:
-    """The point of a front farthest above the straight line from its cheapest to its most accurate point.
+    """The point farthest above the straight line from the cheapest to the most accurate point of a front.
 
-    Both axes are scaled to the front's extent first. Of a front with no such point, two or a straight line, the most
-    accurate one. After Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
+    Both axes are scaled to the front's extent first. If no point lies above the line, the most accurate point is
+    returned. Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
+
+    >>> knee(best(study)).params
+    {'resonance.T': 4}
 
     Raises:
         ValueError: an empty front.

@@ -1,4 +1,4 @@
-"""What a sweep found as one HTML page: the front, and Optuna's own figures of what mattered."""
+"""One HTML page of a sweep's results: the front, and Optuna's figures of the influence of each parameter."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -12,17 +12,21 @@ from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
 from dynaxx.templates import render
 
-SLICED = ("resonance.T", "resonance.rank", "resonance.damping")
-"""What is drawn against accuracy one by one and in pairs, where it was tuned."""
+SLICED_KEYS = ("resonance.T", "resonance.rank", "resonance.damping")
+"""Keys that are plotted against accuracy, alone and in pairs, if they were tuned."""
 
 
 def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: Point, facts: dict[str, str]) -> None:
-    """Write one self-contained page.
+    """Write one self-contained HTML page.
+
+    >>> front = best(study)
+    >>> write_page(Path("sweep.html"), study, front, knee(front), {"trials": "50"})
 
     Args:
-        front: what nobody beats, latencies measured.
-        chosen: of the front.
-        facts: what the sweep was, by name.
+        study: the sweep's study.
+        front: Pareto front of the study, with measured latencies.
+        chosen: chosen point of the front.
+        facts: properties of the sweep, name → value, for the head of the page.
     """
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -46,7 +50,7 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
 
 
 def cells(point: Point) -> list[str]:
-    """A row of the front's table."""
+    """The cells of a point's row in the table of the front."""
     values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
     ratio = "" if point.latency_ratio is None else f"{point.latency_ratio:.2f}"
     accuracy = f"{100 * point.accuracy:.2f}"
@@ -57,14 +61,14 @@ def _figures(study: optuna.Study, front: Sequence[Point], chosen: Point) -> dict
     from optuna import visualization as show
 
     plain = _one_objective(study)
-    sliced = [name for name in SLICED if name in chosen.params]
+    sliced = [name for name in SLICED_KEYS if name in chosen.params]
     target: dict[str, Any] = {"target_name": "validation accuracy"}
     return {
         "front": _front(points(study), front, chosen),
-        "importances": _drawn(lambda: show.plot_param_importances(plain, **target)),
-        "parallel": _drawn(lambda: show.plot_parallel_coordinate(plain, **target)),
-        "slices": _drawn(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
-        "contours": _drawn(lambda: _contours(plain, sliced, target)) if len(sliced) > 1 else None,
+        "importances": _figure_or_none(lambda: show.plot_param_importances(plain, **target)),
+        "parallel": _figure_or_none(lambda: show.plot_parallel_coordinate(plain, **target)),
+        "slices": _figure_or_none(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
+        "contours": _figure_or_none(lambda: _contours(plain, sliced, target)) if len(sliced) > 1 else None,
     }
 
 
@@ -72,8 +76,8 @@ def _contours(plain: optuna.Study, sliced: list[str], target: dict[str, Any]) ->
     return optuna.visualization.plot_contour(plain, params=sliced, **target).update_layout(height=300 * len(sliced))
 
 
-def _drawn(draw: Callable[[], Any]) -> Any:
-    """A figure of Optuna's in our colours, or None where there are too few trials to draw."""
+def _figure_or_none(draw: Callable[[], Any]) -> Any:
+    """A figure of Optuna in the report's colours, or None if there are too few trials for it."""
     try:
         figure = draw()
     except (ValueError, RuntimeError):
@@ -86,7 +90,7 @@ def _drawn(draw: Callable[[], Any]) -> Any:
 
 
 def _one_objective(study: optuna.Study) -> optuna.Study:
-    """The trials that ended well with accuracy as their one value, as Optuna's figures of one objective want them."""
+    """The usable trials with accuracy as their only objective, as required by Optuna's single-objective figures."""
     plain = optuna.create_study(direction="maximize")
     kept = {point.number for point in points(study)}
     trials: list[FrozenTrial] = study.get_trials(states=(TrialState.COMPLETE,))
@@ -99,7 +103,7 @@ def _one_objective(study: optuna.Study) -> optuna.Study:
 
 
 def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any:
-    """Accuracy against GFLOPs: every trial a dot, the front a line, the chosen point marked."""
+    """Accuracy against GFLOPs: one dot per trial, the front as a line, the chosen point marked."""
     import plotly.graph_objects as go
 
     def text(point: Point) -> str:

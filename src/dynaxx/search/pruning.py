@@ -1,4 +1,4 @@
-"""Ending a trial early, from within Lightning, where trials before it were better by then."""
+"""Pruning from within Lightning: a trial ends early if earlier trials were better at the same epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,10 @@ TrainerFactory = Callable[..., pl.Trainer]
 def pruned_by(trainer: TrainerFactory, trial: Trial) -> TrainerFactory:
     """`trainer` with a callback that reports each epoch's validation accuracy to the trial's pruner.
 
-    Training it raises `optuna.TrialPruned` in the epoch in which the pruner says so.
+    Training raises `optuna.TrialPruned` in the epoch in which the pruner stops the trial.
+
+    >>> trainer = pruned_by(lightning.pytorch.Trainer, trial)
+    >>> runner = trainer(max_epochs=30)
     """
 
     def with_callback(**options: Any) -> pl.Trainer:

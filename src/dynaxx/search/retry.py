@@ -1,20 +1,22 @@
-"""A trial whose worker died is begun anew."""
+"""The repetition of a trial whose worker died."""
 
 import optuna
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 
 RETRIES = 3
-"""How often a trial is begun anew whose workers died; one that kills every worker must not kill the sweep."""
+"""Largest number of repetitions of a trial, so that a trial that kills every worker does not stop the sweep."""
 
 WORKER = "worker"
-"""Attribute of a trial: the process that runs it."""
+"""Name of a trial's attribute: the process that runs it."""
 
 
-def begin_anew(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue a trial with the values of one that has failed, unless it has been tried too often.
+def retry_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial with the parameters of a failed one, at most `RETRIES` times.
 
-    It is not signed as that was: between its begin and its own worker's signature it would be taken for a dead one's.
+    The signature is not copied: until the new worker signs, the new trial would count as one of the dead worker.
+
+    >>> retry_trial(study, study.trials[3])
     """
     trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name != WORKER}
     RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)

@@ -1,9 +1,9 @@
-"""What a sweep may change and within which bounds, written as Hydra writes its sweeps.
+"""The search space of a sweep: parameters and their bounds, in Hydra's notation for sweeps.
 
     T: int(interval(1, 10))      rank: tag(log, int(interval(2, 64)))      damping: interval(0.3, 1)
-    gate: choice(none, learned)  taps: range(2, 5), which is 2, 3 or 4 as in Python
+    gate: choice(none, learned)  taps: range(2, 5), that is 2, 3 or 4, as in Python
 
-By the grammar of Hydra 1.3, "Extended Override syntax"; a `tag(log, …)` draws on a logarithmic scale.
+The grammar is Hydra 1.3's "Extended Override syntax". A `tag(log, …)` draws on a logarithmic scale.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,17 @@ from optuna.trial import Trial
 from dynaxx.search.errors import SearchError
 
 Space = dict[str, BaseDistribution]
-"""Dotted key of params.yaml → what its values are drawn from."""
+"""Dotted key of params.yaml → distribution of its values."""
 
 TUNABLE = ("resonance", "train", "select")
-"""Sections that a trial may change: the others would change what its validation accuracy is measured on."""
+"""Sections of params.yaml that a trial may change; the others would change the data of the validation accuracy."""
 
 
 def read_space(described: Mapping[str, Any]) -> Space:
-    """The space described by nested sections, `{"resonance": {"T": "int(interval(1, 10))"}}`.
+    """Read a search space from nested sections.
+
+    >>> read_space({"resonance": {"T": "int(interval(1, 10))"}})
+    {'resonance.T': IntDistribution(high=10, log=False, low=1, step=1)}
 
     Raises:
         SearchError: nothing to tune, a section that must not be tuned, or bounds that Hydra or Optuna cannot read.
@@ -40,7 +43,7 @@ def read_space(described: Mapping[str, Any]) -> Space:
 
 
 def draw(trial: Trial, space: Space) -> dict[str, Any]:
-    """A value for every key of `space`, from the sampler of the trial's study."""
+    """Draw a value for every key of `space` with the sampler of the trial's study."""
     drawn: dict[str, Any] = {}
     for key, distribution in space.items():
         if isinstance(distribution, IntDistribution):

@@ -1,4 +1,4 @@
-"""Where a study's trials are kept: a journal file for the workers of one machine, PostgreSQL for those of several."""
+"""The storage of a study: a journal file for workers on one machine, PostgreSQL for workers on several."""
 
 import re
 import warnings
@@ -15,28 +15,31 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from dynaxx.search.errors import SearchError
-from dynaxx.search.retry import begin_anew
+from dynaxx.search.retry import retry_trial
 
-HEARTBEAT, GRACE = 15, 60
-"""Seconds between two signs of life of a worker on a database, and after how long a silent one counts as dead."""
+HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
+"""Seconds between two heartbeats of a worker on a database, and seconds of silence after which it counts as dead."""
 
 ACCURACY, GFLOPS = "val/accuracy", "cost/gflops"
 
-MARK = "of"
-"""Attribute of a study: what its trials have in common, as a hash."""
+COMMON_SETTINGS = "of"
+"""Name of a study's attribute: a hash of the settings that all its trials have in common."""
 
 FINITE, LIMIT = "finite", "cost limit"
-"""Names of a trial's constraints: its training ended in finite numbers, and it costs no more than it may."""
+"""Names of a trial's constraints: its training stayed finite, and its cost is within the limit."""
 
 
 def open_storage(where: str) -> BaseStorage:
-    """The storage at `where`: a file, or a database's url.
+    """Open the storage at `where`: the path of a file, or the URL of a database.
+
+    >>> storage = open_storage("outputs/sweep/study.log")
+    >>> storage = open_storage("postgresql://dynaxx@127.0.0.1:5432/optuna")
 
     Raises:
-        SearchError: a database that does not answer, or a kind that several workers spoil.
+        SearchError: a database that cannot be reached, or a kind that does not support several workers.
     """
-    warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is as old as Optuna 2.9
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told of in one line by its worker
+    warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna has had the heartbeat since 2.9
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the worker itself prints one line per failed trial
     scheme = urlsplit(where).scheme
     if not scheme:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +52,13 @@ def open_storage(where: str) -> BaseStorage:
     try:
         return RDBStorage(
             where,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=begin_anew,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=retry_trial,
         )
     except (SQLAlchemyError, OptunaError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        line = f"sweep.storage={where}: {reason}; check that the database exists and answers"
+        line = f"sweep.storage={where}: {reason}; check that the database exists and can be reached"
         raise SearchError(hide_password(line)) from None
 
 
@@ -68,17 +71,19 @@ def open_study(
     seed: tuple[int, ...] = (0,),
     pruner: Any = None,
 ) -> optuna.Study:
-    """The study `name`, created where it does not exist.
+    """Open the study `name`; create it if it does not exist.
+
+    >>> study = open_study(open_storage("study.log"), "first", one_objective=False)
 
     Args:
-        one_objective: accuracy alone, under a limit of cost; else accuracy and GFLOPs.
-        of: a mark of all that its trials have in common.
-        seed: of the TPE sampler, the number of the worker in it, or all workers would draw the same trials. What is in
-            the study already counts, too: a worker that goes on does not draw its first trials again.
-        pruner: of trials in one objective; None prunes nothing.
+        one_objective: accuracy alone, under a cost limit; else accuracy and GFLOPs.
+        of: hash of the settings that all trials have in common.
+        seed: seed of the TPE sampler. Include the number of the worker, so that workers draw different trials. The
+            number of existing trials is added, so that a restarted worker does not draw its first trials again.
+        pruner: Optuna pruner, for one objective only; None disables pruning.
 
     Raises:
-        SearchError: the study has trials of something else, which cannot be compared.
+        SearchError: the study has trials with other settings, which cannot be compared.
     """
     directions: Any = {"direction": "maximize"} if one_objective else {"directions": ["maximize", "minimize"]}
     study = optuna.create_study(
@@ -88,9 +93,9 @@ def open_study(
         load_if_exists=True,
         **directions,
     )
-    before = study.user_attrs.get(MARK)
+    before = study.user_attrs.get(COMMON_SETTINGS)
     if before is None:
-        study.set_user_attr(MARK, of)
+        study.set_user_attr(COMMON_SETTINGS, of)
     elif before != of:
         raise SearchError(
             f"sweep.study={name}: is of other settings, data, bounds or objectives; give another name, or none"
@@ -102,5 +107,5 @@ def open_study(
 
 
 def hide_password(text: str) -> str:
-    """`text` without the passwords of urls in it: error lines end up in logs."""
+    """`text` with the passwords of its URLs masked, because error lines end up in logs."""
     return re.sub(r"://([^/@:\s]*):[^/@\s]*@", r"://\1:***@", text)

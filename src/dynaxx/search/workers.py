@@ -1,4 +1,4 @@
-"""Who runs a trial, and what becomes of the trial when its worker dies."""
+"""The workers of a study: their signatures on trials, and the trials of dead workers."""
 
 import os
 import socket
@@ -13,15 +13,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.search.retry import WORKER, begin_anew
+from dynaxx.search.retry import WORKER, retry_trial
 
 UNSIGNED_SECONDS = 60.0
-"""After which a running trial without a worker's name counts as dead: it was killed between its two first writes."""
+"""Seconds after which a running trial without a signature counts as dead: its worker died before it could sign."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One process on one machine; a process id alone would be taken for a later process that got the same one."""
+    """One process on one machine, with its start time, because systems reuse process ids."""
 
     host: str
     pid: int
@@ -29,21 +29,21 @@ class Worker:
 
     @classmethod
     def this(cls) -> "Worker":
-        """The process that asks."""
+        """The current process."""
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
     def sign(self, trial: optuna.Trial) -> None:
-        """Leave this worker's name on a trial that it begins."""
+        """Store this worker's identity on a trial that it begins."""
         trial.set_user_attr(WORKER, [self.host, self.pid, self.started])
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Worker | None":
-        """Who signed the trial."""
+        """The worker that signed the trial, or None."""
         signed = trial.user_attrs.get(WORKER)
         return cls(*signed) if signed else None
 
     def dead(self) -> bool:
-        """Whether it is known to run no more; of another machine's workers that is not known here."""
+        """Whether the process has ended; False for workers of other machines, whose state is not visible."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -54,10 +54,13 @@ class Worker:
 
 
 def requeue_dead(study: optuna.Study) -> list[int]:
-    """Fail the running trials whose workers are dead, and queue each of them anew; the numbers of the dead ones.
+    """Mark the running trials of dead workers as failed, queue them again, and return their numbers.
 
-    On a database that is Optuna's heartbeat's work, for workers of all machines; a worker of this machine is seen to be
-    dead at once, and on a journal, which has no heartbeat, in no other way.
+    On a database Optuna's heartbeat finds dead workers of all machines. Dead workers of this machine are found at
+    once by their process ids. On a journal, which has no heartbeat, this is the only way.
+
+    >>> requeue_dead(study)
+    [3]
     """
     fail_stale_trials(study)
     requeued = []
@@ -68,18 +71,20 @@ def requeue_dead(study: optuna.Study) -> list[int]:
             continue
         try:
             study.tell(trial.number, state=TrialState.FAIL)
-        except ValueError:  # somebody else was quicker
+        except ValueError:  # another worker has marked it first
             continue
-        begin_anew(study, study.trials[trial.number])
+        retry_trial(study, study.trials[trial.number])
         requeued.append(trial.number)
     return requeued
 
 
 def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> int | None:
-    """Run one trial; its number if others took this worker for dead meanwhile and ended the trial, else None.
+    """Run one trial. Return its number if another worker has ended it meanwhile as that of a dead worker, else None.
+
+    >>> run_one(study, lambda trial: trial.suggest_float("x", 0, 1))
 
     Raises:
-        Exception: what the objective raised, but for `optuna.TrialPruned`.
+        Exception: any error of the objective except for `optuna.TrialPruned`.
     """
     begun: list[int] = []
     own: list[Exception] = []
@@ -96,7 +101,7 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> in
 
     try:
         study.optimize(watched, n_trials=1)
-    except Exception:  # Optuna fails in several ways where it is told of a trial that has ended
+    except Exception:  # Optuna raises several kinds of errors for a trial that has ended already
         if own or not begun or study.trials[begun[0]].state != TrialState.FAIL:
             raise
         return begun[0]
@@ -104,15 +109,15 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> in
 
 
 def finished(study: optuna.Study) -> int:
-    """How many trials have ended as they should."""
+    """Number of trials that are complete or pruned."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def running(study: optuna.Study) -> int:
-    """How many trials somebody is at."""
+    """Number of trials that are running."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def wanted(study: optuna.Study, n_trials: int) -> int:
-    """How many of `n_trials` are neither finished nor begun."""
+    """Number of `n_trials` that are neither finished nor running."""
     return n_trials - finished(study) - running(study)

@@ -1,4 +1,4 @@
-"""Whether to couple layers, and which: candidates, their scores, the choice, and advice."""
+"""The selection of layers to couple: candidates, their scores, the choice, and advice whether to couple at all."""
 
 from dynaxx.selection.advise import Advice, advise
 from dynaxx.selection.candidates import candidates

@@ -1,4 +1,4 @@
-"""Before anyone trains: is resonance likely to help this backbone on this task?"""
+"""Advice before training: is resonance likely to help this backbone on this task?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +9,30 @@ from torch import nn
 from dynaxx import ResonanceConfig
 from dynaxx.data import LabelledImages
 from dynaxx.selection.evidence import Evidence, gather
-from dynaxx.selection.expected_gain import Expectation, Pair, expect, read_pairs
+from dynaxx.selection.expected_gain import Expectation, MeasuredPair, expect, read_pairs
 from dynaxx.selection.overhead import overhead
 
-NEWS = 0.9
+DIVERSE_BELOW = 0.9
 """Redundancy below which a layer counts as diverse."""
-FINE = 0.1
-"""Share of the label's information that the last layer leaves, above which a task counts as finer than its features."""
+FINE_ABOVE = 0.1
+"""Threshold of `Evidence.share_left`: from here on a task counts as finer than the last layer's features."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, and why.
+    """A recommendation, with its reasons.
+
+    >>> advise(backbone, images, mean, std).expected
+    Expectation(estimate=1.2, low=-0.9, high=3.3)
 
     Attributes:
         verdict: "yes", "no" or "unclear".
-        reason: of the verdict, one sentence with its numbers.
-        expected: gain of explicit over a probe on the last layer, points of accuracy.
-        as_good: the cheaper arms, by their names in the A/B, that explicit is expected to beat by less than an
-            adoption asks for, if at all.
-        unknown: those that explicit may beat by more, or not: what it is expected to gain over each.
-        checklist: question → answer; those that only the user can answer say so.
-        evidence: what was measured.
+        reason: one sentence with the numbers behind the verdict.
+        expected: expected gain of explicit over a probe on the last layer, in points of accuracy.
+        as_good: cheaper arms, by their names in the A/B, over which the expected gain is too small for an adoption.
+        unknown: cheaper arms over which the expected gain is uncertain, with the expected gain over each.
+        checklist: question → answer; some questions only the user can answer, and the answer says so.
+        evidence: measurements behind the advice.
     """
 
     verdict: str
@@ -49,26 +51,29 @@ def advise(
     std: Sequence[float],
     *,
     layers: str | Sequence[int | str] = "auto",
-    most: int = 500,
+    max_images: int = 500,
     latency_budget: float = 0.2,
     minimum_relative_gain: float = 0.02,
     seed: int = 0,
 ) -> Advice:
-    """Say whether to try resonance on `backbone`; trains nothing but linear probes.
+    """Advise whether to try resonance on `backbone`. Only linear probes are trained.
+
+    >>> advise(backbone, images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).verdict
+    'unclear'
 
     Args:
-        backbone: trained, in eval mode.
-        images: labelled, of the task, a few hundred; the backbone must not have been trained on them.
-        mean, std: of the normalisation, a channel.
-        layers: see `gather`.
-        most: images that are looked at.
-        latency_budget: what explicit may add to the backbone's cost, as a share.
-        minimum_relative_gain: of accuracy, below which an arm is not adopted (docs/pipeline.md#the-decision).
+        backbone: trained network in eval mode.
+        images: a few hundred labelled images of the task, on which the backbone was not trained.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        layers: candidate layers, see `gather`.
+        max_images: largest number of images that are evaluated.
+        latency_budget: allowed extra cost of explicit, as a share of the backbone's cost.
+        minimum_relative_gain: relative gain in accuracy below which an arm is not adopted.
 
     Raises:
         ResonanceError: see `gather`.
     """
-    evidence = gather(backbone, images, mean, std, layers=layers, most=most, seed=seed)
+    evidence = gather(backbone, images, mean, std, layers=layers, max_images=max_images, seed=seed)
     example = torch.zeros(1, *images.images.shape[1:])
     count = len(evidence.taps)
     three = sorted({0, count // 2, count - 1})
@@ -78,33 +83,36 @@ def advise(
 
 
 def judge(
-    evidence: Evidence, pairs: list[Pair], cost: float, latency_budget: float, minimum_relative_gain: float
+    evidence: Evidence, pairs: list[MeasuredPair], cost: float, latency_budget: float, minimum_relative_gain: float
 ) -> Advice:
-    """From evidence and pairs to advice.
+    """Turn evidence and measured pairs into advice.
+
+    >>> judge(evidence, read_pairs(), cost=0.1, latency_budget=0.2, minimum_relative_gain=0.02).verdict
+    'yes'
 
     Args:
-        cost: FLOPs that explicit adds, as a share of the backbone's.
+        cost: additional FLOPs of explicit, as a share of the backbone's FLOPs.
     """
     expected = expect(evidence, "baseline", pairs)
     interval = f"[{expected.low:+.1f}, {expected.high:+.1f}]"
-    told = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
+    gain_text = f"expected gain with about 2,000 labels {expected.estimate:+.1f} points {interval}"
     left = f"the last layer leaves {evidence.information_left:.2f} of {evidence.entropy:.2f} bits about the label"
-    asked = 100 * minimum_relative_gain * evidence.last_accuracy
-    if expected.estimate < asked:
-        verdict, reason = "no", f"{told}: {left}"
+    required = 100 * minimum_relative_gain * evidence.last_accuracy
+    if expected.estimate < required:
+        verdict, reason = "no", f"{gain_text}: {left}"
     elif expected.low > 0:
-        verdict, reason = "yes", f"{told}: {left}"
+        verdict, reason = "yes", f"{gain_text}: {left}"
     else:
-        verdict, reason = "unclear", f"{told}, which includes nothing: {left}; label more images and ask again"
+        verdict, reason = "unclear", f"{gain_text}, which includes zero: {left}; label more images and repeat"
     rivals = {rival: expect(evidence, rival, pairs) for rival in ("direct", "concat_probe") if verdict != "no"}
-    as_good = [rival for rival, over in rivals.items() if over.high < asked]
-    unknown = {rival: over for rival, over in rivals.items() if over.low <= 0 and over.high >= asked}
+    as_good = [rival for rival, over in rivals.items() if over.high < required]
+    unknown = {rival: over for rival, over in rivals.items() if over.low <= 0 and over.high >= required}
     return Advice(verdict, reason, expected, as_good, unknown, _checklist(evidence, cost, latency_budget), evidence)
 
 
 def _checklist(evidence: Evidence, cost: float, budget: float) -> dict[str, str]:
-    fine = evidence.share_left >= FINE
-    diverse = len(evidence.taps) >= 3 and evidence.redundancy < NEWS
+    fine = evidence.share_left >= FINE_ABOVE
+    diverse = len(evidence.taps) >= 3 and evidence.redundancy < DIVERSE_BELOW
     return {
         "finer than what the last layer separates?": f"{_yes(fine)}: {100 * evidence.share_left:.0f} % of the "
         "label's information is not in it",
@@ -113,7 +121,7 @@ def _checklist(evidence: Evidence, cost: float, budget: float) -> dict[str, str]
         "three diverse layers?": f"{_yes(diverse)}: {len(evidence.taps)} can be coupled, the most diverse shares "
         f"{evidence.redundancy:.2f} (CKA) with the last",
         "can you monitor it?": "for you to answer: watch `model.fallback` and the residual in production",
-        "must you explain it?": "for you to answer: `model.posthoc(x)` keeps the backbone's own answer beside the "
+        "must you explain it?": "for you to answer: `model.posthoc(x)` keeps the backbone's own prediction beside the "
         "refined one",
     }
 

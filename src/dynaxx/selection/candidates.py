@@ -1,4 +1,4 @@
-"""Which layers may be coupled at all."""
+"""The layers of a backbone that can be coupled."""
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +8,16 @@ from dynaxx import ResonanceError, stages
 
 @torch.no_grad()
 def candidates(backbone: nn.Module, example: Tensor) -> list[str]:
-    """Module paths of the candidates in depth order: stages or blocks, never the stem and never the classifier.
+    """Module paths of the candidate layers in depth order: stages or blocks, without stem and classifier.
 
-    In a network of no known structure these are its direct children (those of a sequence, where it is one) that run
-    once and return a map or tokens, without the first.
+    If the structure of the network is not known, its direct children (or those of its first long nn.Sequential) are
+    tried. The children that run once per pass and return a map or tokens are candidates, except for the first one.
+
+    >>> candidates(torchvision.models.resnet18(), torch.zeros(1, 3, 224, 224))
+    ['layer1', 'layer2', 'layer3', 'layer4']
 
     Raises:
-        ResonanceError: fewer than two.
+        ResonanceError: fewer than two candidates.
     """
     known = stages(backbone)
     if len(known) >= 2:

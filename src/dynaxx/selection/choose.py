@@ -1,4 +1,4 @@
-"""From scores to taps: one from each part of the depth."""
+"""The choice of taps from scores: one tap from each part of the depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,24 @@ from dynaxx.selection.scores import Score
 
 @dataclass(frozen=True)
 class Choice:
-    """The taps chosen, in depth order, and why."""
+    """The chosen taps in depth order, and the reason for the choice."""
 
     chosen: list[str]
     reason: str
 
 
 def choose(scores: Sequence[Score], taps: int) -> Choice:
-    """Cut the depth into `taps` equal parts and take the best candidate of each; from the last part the last one.
+    """Cut the depth into `taps` equal parts and take the best candidate of each part.
 
-    The output is read behind the last tap, so that one has to sit where nothing the network knows is lost behind it.
-    Within a part the largest probe gain wins; candidates within one standard error of it count as equal, and among
-    them the least redundant wins.
+    Within a part the largest probe gain wins. Candidates within one standard error of it count as equal; the least
+    redundant of them is taken. From the last part the last candidate is taken, because the output is read behind it.
+
+    >>> choose(scores, taps=3).chosen
+    ['layer1', 'layer3', 'layer4']
 
     Args:
-        scores: in depth order.
-        taps: how many to choose, at least 2.
+        scores: scores of the candidates in depth order.
+        taps: number of taps to choose, at least 2.
 
     Raises:
         ResonanceError: fewer candidates than taps, or fewer than two taps.

@@ -1,20 +1,24 @@
-"""How alike two representations are: debiased linear CKA."""
+"""Similarity of two representations: debiased linear CKA."""
 
 from torch import Tensor
 
 
 def debiased_cka(x_NF: Tensor, y_NG: Tensor) -> float:
-    """Linear CKA with the unbiased HSIC estimator of Song et al. (2012), as Nguyen et al. (2021) use it.
+    """Linear CKA with the unbiased HSIC estimator of Song et al. (2012), used for CKA by Nguyen et al. (2021).
 
-    1 for representations that are equal up to rotation and scale, about 0 for independent ones whatever their
-    widths (the plain estimator rises with the width; this one may fall slightly below 0).
+    It is 1 for representations that are equal up to rotation and scale. It is about 0 for independent ones of any
+    width and may be slightly negative. (The plain estimator increases with the width.)
+
+    >>> x_NF = torch.randn(100, 16)
+    >>> round(debiased_cka(x_NF, 3 * x_NF), 4)
+    1.0
 
     Args:
-        x_NF: features of N ≥ 4 samples.
-        y_NG: other features of the same samples.
+        x_NF: F features of N ≥ 4 samples.
+        y_NG: G other features of the same samples.
 
     Raises:
-        ValueError: fewer than four samples, or different numbers of them.
+        ValueError: fewer than four samples, or different numbers of samples.
     """
     if len(x_NF) != len(y_NG) or len(x_NF) < 4:
         raise ValueError(f"x_NF, y_NG: {len(x_NF)} and {len(y_NG)} samples; give the same number, four at least")
@@ -24,7 +28,7 @@ def debiased_cka(x_NF: Tensor, y_NG: Tensor) -> float:
 
 
 def _gram(x_NF: Tensor) -> Tensor:
-    centred = x_NF - x_NF.mean(0)  # changes nothing but rounding: the estimator is invariant to shifts
+    centred = x_NF - x_NF.mean(0)  # for numerical accuracy only: the estimator is invariant to shifts
     return (centred @ centred.T).fill_diagonal_(0.0)
 
 

@@ -1,4 +1,4 @@
-"""What a few hundred labelled images tell about a backbone, before anything is trained."""
+"""Evidence about a backbone from a few hundred labelled images, before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,28 +12,31 @@ from dynaxx.backbone import find_classifier, resolve
 from dynaxx.data import LabelledImages, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
-from dynaxx.selection.scores import CKA_SAMPLES, mutual_information, predicted
+from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_information
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
-FEWEST = 100
-"""Images below which nothing can be told."""
+MIN_IMAGES = 100
+"""Smallest number of images that gives usable evidence."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Measured on `images` labelled images.
+    """Measurements of a backbone on labelled images.
+
+    >>> gather(backbone, images, mean, std).probe_gain
+    0.034
 
     Attributes:
-        images: how many.
-        classes: of the task.
-        taps: the layers looked at, in depth order.
-        channels: of each.
-        last_accuracy: of a cross-validated probe on what the classifier reads.
-        probe_gain: accuracy of one on all taps and the last layer, minus `last_accuracy`.
-        standard_error: of the gain, over the images (paired).
-        entropy: H(Y) of the labels, bits.
-        information_left: H(Y) minus what the last layer's probe tells about the label, bits.
-        redundancy: smallest debiased linear CKA between a tap and the last layer; 1 is no news.
+        images: number of images.
+        classes: number of classes.
+        taps: module paths of the candidate layers, in depth order.
+        channels: width of each candidate.
+        last_accuracy: accuracy of a cross-validated probe on the classifier's input.
+        probe_gain: accuracy of a probe on all taps and the classifier's input, minus `last_accuracy`.
+        standard_error: standard error of the gain over the images (paired).
+        entropy: entropy H(Y) of the labels, in bits.
+        information_left: H(Y) minus the bits that the last layer's probe explains.
+        redundancy: smallest debiased linear CKA between a tap and the last layer; 1 means no new information.
     """
 
     images: int
@@ -60,38 +63,44 @@ def gather(
     std: Sequence[float],
     *,
     layers: str | Sequence[int | str] = "auto",
-    most: int = 500,
+    max_images: int = 500,
     folds: int = 5,
     seed: int = 0,
 ) -> Evidence:
-    """Look at a trained backbone with at most `most` labelled images of the task.
+    """Measure a trained backbone on at most `max_images` labelled images of the task.
+
+    >>> gather(backbone, images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).taps
+    ['layer1', 'layer2', 'layer3', 'layer4']
 
     Args:
-        backbone: in eval mode.
-        images: which the backbone was not trained on.
-        mean, std: of the normalisation, a channel.
-        layers: "auto" takes all that can be coupled, else stage numbers or module paths.
+        backbone: trained network in eval mode.
+        images: labelled images on which the backbone was not trained.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        layers: "auto" for all layers that can be coupled, else stage numbers or module paths.
+        max_images: largest number of images that are evaluated, drawn stratified.
+        folds: number of folds of the cross-validation.
+        seed: seed of the draw and of the folds.
 
     Raises:
         ResonanceError: too few images or classes, or layers that do not exist.
     """
-    if len(images) > most:
-        part, _ = stratified_halves(images.labels, most / len(images), seed)
+    if len(images) > max_images:
+        part, _ = stratified_halves(images.labels, max_images / len(images), seed)
         images = images.subset(part)
     counts = images.labels.bincount()
     counts = counts[counts > 0]
-    if len(images) < FEWEST or len(counts) < 2 or int(counts.min()) < folds:
+    if len(images) < MIN_IMAGES or len(counts) < 2 or int(counts.min()) < folds:
         raise ResonanceError(
             f"images: {len(images)} of {len(counts)} classes, {int(counts.min()) if len(counts) else 0} of the rarest; "
-            f"give at least {FEWEST}, of two classes or more, and {folds} of each"
+            f"give at least {MIN_IMAGES}, of two classes or more, and {folds} of each"
         )
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
     features = pooled_features(backbone, paths, classifier, images.images, mean, std)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
-    alone = predicted(last, y, folds, seed)
-    joined = predicted(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)
+    alone = cross_validated(last, y, folds, seed)
+    joined = cross_validated(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)
     gain = _correct(joined, y) - _correct(alone, y)
     prior = float(torch.distributions.Categorical(y.bincount().double()).entropy() / np.log(2))
     return Evidence(

@@ -1,6 +1,6 @@
-"""From evidence to an expected gain: least squares over backbones on which resonance was trained and measured.
+"""The expected gain, from evidence: least squares over backbones on which resonance was trained and measured.
 
-The pairs lie in `advice.json` beside this file; `python -m experiments.tasks.advice` measured them.
+`python -m experiments.tasks.advice` writes these pairs of backbone and task to `advice.json` beside this file.
 """
 
 import json
@@ -14,14 +14,14 @@ from dynaxx.selection.evidence import Evidence
 
 PAIRS = Path(__file__).with_name("advice.json")
 FEATURES = ("share_left", "probe_gain")
-"""What the gain is explained by: the share of the label's information that the last layer leaves, and what a linear
-probe already finds of it elsewhere."""
+"""Regressors of the gain: the information that the last layer lacks, and the part of it that a linear probe finds."""
 CONFIDENCE = 0.8
+"""Confidence level of the prediction intervals."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A difference in accuracy, in points: what is expected, and where four of five new backbones should lie."""
+    """An expected difference in accuracy, in points, with the 80 % prediction interval of a new backbone."""
 
     estimate: float
     low: float
@@ -29,13 +29,15 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One backbone and task on which both were measured.
+class MeasuredPair:
+    """One pair of backbone and task on which evidence and gains were measured.
+
+    >>> MeasuredPair("small_resnet, cifar10", 0.2, 0.03, {"baseline": 2.1, "direct": 0.1, "concat_probe": 0.4})
 
     Attributes:
-        name: of the two.
-        share_left, probe_gain: as in `Evidence`, from a few hundred images.
-        gains: explicit's test accuracy minus that of each of "baseline", "direct" and "concat_probe", in points.
+        name: names of the backbone and the task.
+        share_left, probe_gain: fields of `Evidence`, from a few hundred images.
+        gains: test accuracy of explicit minus that of "baseline", "direct" and "concat_probe", in points.
     """
 
     name: str
@@ -44,21 +46,21 @@ class Pair:
     gains: dict[str, float]
 
 
-def read_pairs(path: Path = PAIRS) -> list[Pair]:
-    """The pairs that `python -m experiments.tasks.advice` wrote."""
-    return [Pair(**pair) for pair in json.loads(path.read_text())["pairs"]]
+def read_pairs(path: Path = PAIRS) -> list[MeasuredPair]:
+    """Read the pairs written by `python -m experiments.tasks.advice`."""
+    return [MeasuredPair(**pair) for pair in json.loads(path.read_text())["pairs"]]
 
 
-def expect(evidence: Evidence | Pair, over: str, pairs: list[Pair]) -> Expectation:
-    """What explicit is expected to gain over the arm `over`, with a prediction interval (statsmodels' OLS)."""
+def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPair]) -> Expectation:
+    """Expected gain of explicit over the arm `over`, with a prediction interval (statsmodels' OLS)."""
     if over != "baseline":
-        # whether a rival does as well does not follow from the evidence; what the pairs share is their mean
+        # the evidence does not predict the gain over a rival, so the mean of the pairs is the whole model
         return _predict(np.ones((len(pairs), 1)), [p.gains[over] for p in pairs], np.ones((1, 1)))
     return _predict(_design(pairs), [p.gains[over] for p in pairs], _design([evidence]))
 
 
-def left_out(pairs: list[Pair]) -> list[Expectation]:
-    """Of each pair what would have been expected of it, had it not been among those calibrated on."""
+def leave_one_out(pairs: list[MeasuredPair]) -> list[Expectation]:
+    """Expected gain of each pair, from a fit without that pair."""
     return [expect(pair, "baseline", [p for p in pairs if p is not pair]) for pair in pairs]
 
 
@@ -66,8 +68,8 @@ def _design(pairs: Any) -> np.ndarray:
     return np.array([[1.0, *(getattr(pair, feature) for feature in FEATURES)] for pair in pairs])
 
 
-def _predict(design: np.ndarray, gains: list[float], asked: np.ndarray) -> Expectation:
+def _predict(design: np.ndarray, gains: list[float], new_design: np.ndarray) -> Expectation:
     from statsmodels.api import OLS
 
-    found = OLS(np.array(gains), design).fit().get_prediction(asked).summary_frame(alpha=1 - CONFIDENCE).iloc[0]
+    found = OLS(np.array(gains), design).fit().get_prediction(new_design).summary_frame(alpha=1 - CONFIDENCE).iloc[0]
     return Expectation(float(found["mean"]), float(found["obs_ci_lower"]), float(found["obs_ci_upper"]))

@@ -21,7 +21,7 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 @dataclass(frozen=True)
 class Selection:
-    """The table of all candidates, the taps chosen in depth order, why, and what they cost together."""
+    """The scores of all candidates, the chosen taps in depth order, the reason, and their joint overhead."""
 
     candidates: list[Score]
     chosen: list[str]
@@ -46,12 +46,19 @@ def select_layers(
     seed: int,
     options: dict[str, Any],
 ) -> Selection:
-    """Score every candidate on labelled training images and choose, or take the layers that are given.
+    """Score every candidate on labelled training images; choose taps, or take the given layers.
+
+    >>> select_layers(backbone, images, mean, std, layers="auto", taps=3, folds=5,
+    ...               max_images=2000, seed=0, options={"T": 4, "rank": 31}).chosen
+    ['layer1', 'layer3', 'layer4']
 
     Args:
-        images: training images only; at most `max_images` of them are used, stratified.
-        layers: "auto" to choose, else stage numbers or module paths, which are scored too.
-        options: of the resonance whose overhead is told.
+        images: training images only; at most `max_images` of them are used, drawn stratified.
+        mean, std: mean and standard deviation per channel, for normalisation.
+        layers: "auto" to choose, else stage numbers or module paths; given layers are scored, too.
+        taps: number of taps to choose if `layers` is "auto".
+        folds: number of folds of the cross-validation.
+        options: options of the resonance whose overhead is computed.
 
     Raises:
         ResonanceError: layers that do not exist, or too few to couple.
@@ -65,8 +72,8 @@ def select_layers(
     features = pooled_features(backbone, paths, classifier, images.images, mean, std)
     last = paths[-1]
 
-    def of_pair(path: str) -> dict[str, Any]:
-        """The options with a rank that two taps can have, where it is meant for more of them."""
+    def pair_options(path: str) -> dict[str, Any]:
+        """The options, with the rank reduced to what two taps allow."""
         return options | {
             "rank": min(options.get("rank", ResonanceConfig.rank), features[path].shape[1] + features[last].shape[1])
         }
@@ -79,7 +86,7 @@ def select_layers(
             images.labels,
             folds=folds,
             seed=seed,
-            overhead=0.0 if path == last else overhead(backbone, [path, last], example, of_pair(path)),
+            overhead=0.0 if path == last else overhead(backbone, [path, last], example, pair_options(path)),
         )
         for path in paths
     ]

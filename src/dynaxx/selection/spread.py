@@ -1,4 +1,4 @@
-"""So many taps, evenly over the depth: for asking how many are worth it, not for choosing the best."""
+"""A given number of taps, evenly over the depth: to measure how many taps pay, not to choose the best ones."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from dynaxx.selection.candidates import candidates
 
 
 def blocks(backbone: nn.Module, example: Tensor) -> list[str]:
-    """The candidates, and where they are sequences the modules inside them, in depth order."""
+    """Candidate layers in depth order; an nn.Sequential is replaced by the modules inside it."""
     found = []
     for path in candidates(backbone, example):
         part = backbone.get_submodule(path)
@@ -16,7 +16,7 @@ def blocks(backbone: nn.Module, example: Tensor) -> list[str]:
 
 
 def spread(backbone: nn.Module, example: Tensor, taps: int) -> list[str]:
-    """`taps` blocks at even distances in depth, the last one always among them; fewer where there are no more."""
+    """Paths of `taps` blocks at even distances in depth, or of all if there are fewer; the last is always included."""
     found = blocks(backbone, example)
     taps = min(taps, len(found))
     return [found[-(-(n + 1) * len(found) // taps) - 1] for n in range(taps)]

@@ -1,4 +1,4 @@
-"""The servers that several machines work against: PostgreSQL, and MLflow on top of it."""
+"""The servers that several machines share: PostgreSQL, and MLflow on top of it."""
 
 from dynaxx.services.errors import ServicesError
 from dynaxx.services.mlflow_server import MLflowServer, mlflow_server

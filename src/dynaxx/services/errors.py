@@ -1,5 +1,5 @@
-"""The one error class of the services package."""
+"""The error class of the services package."""
 
 
 class ServicesError(RuntimeError):
-    """A server cannot be started: one line that says which, why, and what would do."""
+    """A server that cannot be started; the message is one line with server, cause and remedy."""

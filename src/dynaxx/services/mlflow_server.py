@@ -1,4 +1,4 @@
-"""The MLflow tracking server: runs in a database, artifacts through it, a login wherever others can reach it."""
+"""The MLflow tracking server: runs in a database, artifacts through the server, a login unless on loopback alone."""
 
 import os
 import subprocess
@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynaxx.services.errors import ServicesError
-from dynaxx.services.ports import ANYWHERE, LOOPBACK, answers, wait_for
+from dynaxx.services.ports import ALL_INTERFACES, LOOPBACK, is_listening, wait_for
 from dynaxx.services.secrets import secret, write_private
 
 ADMIN = "admin"
-STARTS_WITHIN = 180.0
-"""Seconds: the first start makes MLflow's tables."""
+START_TIMEOUT = 180.0
+"""Seconds to wait for a start; the first start creates MLflow's tables."""
 
 
 @dataclass(frozen=True)
 class MLflowServer:
-    """A server that runs.
+    """A running MLflow server.
+
+    >>> os.environ["MLFLOW_TRACKING_URI"] = server.uri
 
     Attributes:
-        uri: what MLFLOW_TRACKING_URI is set to.
-        password: of the user `admin`; None where it listens on loopback alone and asks nobody.
+        uri: value for MLFLOW_TRACKING_URI.
+        password: password of the user `admin`; None for a server on loopback, which needs no login.
     """
 
     uri: str
@@ -34,25 +36,31 @@ class MLflowServer:
 def mlflow_server(
     folder: Path, store: str, port: int, host: str = "127.0.0.1", logins: str | None = None, options: Sequence[str] = ()
 ) -> Iterator[MLflowServer]:
-    """Start `mlflow server`, wait until it answers, and stop it at the end.
+    """Start `mlflow server`, wait until it listens, and stop it at the end.
+
+    >>> with mlflow_server(Path("services/mlflow"), "sqlite:///mlflow.db", 5000) as server:
+    ...     print(server.uri)
+    http://127.0.0.1:5000
 
     Args:
-        folder: for artifacts, its log and its passwords.
-        store: url of the database of runs; several workers need PostgreSQL.
-        logins: url of the database of users, for a host that is not loopback; a SQLite file in `folder` by default.
-        options: further ones of `mlflow server`, `--allowed-hosts=…`.
+        folder: folder for artifacts, log and passwords.
+        store: URL of the database of runs; several workers need PostgreSQL.
+        port: TCP port to listen on.
+        host: address to listen on.
+        logins: URL of the database of users, for a host other than loopback; None: a SQLite file in `folder`.
+        options: further command-line options of `mlflow server`, such as `--allowed-hosts=…`.
 
     Raises:
-        ServicesError: the port is taken, or the server does not come up.
+        ServicesError: the port is taken, or the server does not start.
     """
     local = host in LOOPBACK
-    reached = "127.0.0.1" if local or host in ANYWHERE else host
-    if answers(reached, port):
+    reached = "127.0.0.1" if local or host in ALL_INTERFACES else host
+    if is_listening(reached, port):
         raise ServicesError(f"port {port} of {reached} is taken; give another one")
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
         "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
-        "MLFLOW_BACKEND_STORE_URI": store,  # not on the command line, which everybody can read
+        "MLFLOW_BACKEND_STORE_URI": store,  # not on the command line, which every user can read
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "2",
@@ -71,7 +79,7 @@ def mlflow_server(
     with open(folder / "mlflow.log", "a") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        if not wait_for(lambda: answers(reached, port), lambda: process.poll() is None, STARTS_WITHIN):
+        if not wait_for(lambda: is_listening(reached, port), lambda: process.poll() is None, START_TIMEOUT):
             raise ServicesError(f"the MLflow server did not start; {folder / 'mlflow.log'} says why")
         yield MLflowServer(f"http://{reached}:{port}", password)
     finally:
@@ -85,11 +93,11 @@ admin_username = {admin}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 """
-"""A changed password counts after a minute at the latest; hashing it at every request would take most of the time."""
+"""Configuration of logins. They are cached for a minute: hashing at every request would take most of the time."""
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and the workers that it has started, which would live on without it."""
+    """Stop the server and its worker processes, which would otherwise go on running."""
     import psutil
 
     try:

@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ANYWHERE = ("0.0.0.0", "::")
+ALL_INTERFACES = ("0.0.0.0", "::")
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A port of the loopback interface on which no process listens at present."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether somebody listens."""
+def is_listening(host: str, port: int) -> bool:
+    """Whether a process listens on this port."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -25,7 +25,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def wait_for(ready: Callable[[], bool], alive: Callable[[], bool], seconds: float) -> bool:
-    """Look ten times a second until it is ready, is no longer alive, or the time is up; whether it is ready."""
+    """Poll ten times per second until `ready()`, not `alive()`, or the timeout; return whether it is ready."""
     until = time.monotonic() + seconds
     while not ready():
         if not alive() or time.monotonic() > until:

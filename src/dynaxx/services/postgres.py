@@ -1,6 +1,6 @@
-"""A PostgreSQL of one's own: its data in a folder, a password, nothing but loopback unless told otherwise.
+"""A private PostgreSQL server: data in a folder, access by password, on loopback by default.
 
-The programs are Debian's (`make services-deps`), or whichever `pg_ctl` is on the path.
+The programs are those beside the `pg_ctl` on the path, else Debian's (`make services-deps`).
 """
 
 import hashlib
@@ -13,23 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynaxx.services.errors import ServicesError
-from dynaxx.services.ports import ANYWHERE, LOOPBACK
+from dynaxx.services.ports import ALL_INTERFACES, LOOPBACK
 from dynaxx.services.secrets import secret, write_private
 
 USER = "dynaxx"
 SYSTEM_USER = "postgres"
-"""PostgreSQL refuses to run as root; Debian's package brings this account for it."""
+"""Account that runs the server if this process is root: PostgreSQL refuses root, and Debian creates this account."""
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server that runs.
+    """A running PostgreSQL server.
+
+    >>> server.url("dynaxx", password=False)
+    'postgresql://dynaxx@127.0.0.1:5432/dynaxx'
 
     Attributes:
-        host: that it is reached by from this machine.
-        port: that it listens on.
-        password: of the user `dynaxx`.
-        passfile: the same password for libpq (PGPASSFILE), so that it stands in no command line.
+        host: address of the server, as seen from this machine.
+        port: TCP port of the server.
+        password: password of the user `dynaxx`.
+        passfile: file with the same password for libpq (PGPASSFILE), which keeps it off command lines.
     """
 
     host: str
@@ -38,17 +41,21 @@ class Postgres:
     passfile: Path
 
     def url(self, database: str, *, password: bool = True) -> str:
-        """As SQLAlchemy takes it."""
+        """The URL of a database, as SQLAlchemy reads it."""
         login = f"{USER}:{self.password}" if password else USER
         return f"postgresql://{login}@{self.host}:{self.port}/{database}"
 
 
 @contextmanager
 def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str = "127.0.0.1") -> Iterator[Postgres]:
-    """Start the server of `folder`, create its cluster and `databases` where they are missing, and stop it at the end.
+    """Start the server of `folder`, create cluster and `databases` if they are missing, and stop it at the end.
+
+    >>> with postgres(Path("services/postgres"), 5432, ["dynaxx"]) as server:
+    ...     print(server.url("dynaxx", password=False))
+    postgresql://dynaxx@127.0.0.1:5432/dynaxx
 
     Raises:
-        ServicesError: PostgreSQL is not installed, the port is taken, or the cluster cannot be made.
+        ServicesError: PostgreSQL is not installed, the port is taken, or the cluster cannot be created.
     """
     password, data = secret(folder / "password"), _data_folder(folder)
     passfile = folder / "pgpass"
@@ -57,15 +64,15 @@ def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str =
         _create(data, password)
     _allow(data, host)
     log = data / "server.log"
-    options = f"-h {host if host not in ANYWHERE else '*'} -p {port} -k {data}"
-    if _pg("pg_ctl", "-D", str(data), "status", check=False).returncode == 0:  # of a run that was killed
+    options = f"-h {host if host not in ALL_INTERFACES else '*'} -p {port} -k {data}"
+    if _pg("pg_ctl", "-D", str(data), "status", check=False).returncode == 0:  # left by a killed run
         _pg("pg_ctl", "-D", str(data), "-w", "-m", "fast", "stop")
     started = _pg("pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start", check=False)
     if started.returncode:
         said = log.read_text().splitlines()[-3:] if log.exists() else [started.stderr.strip()]
         raise ServicesError(f"PostgreSQL did not start on port {port}: {' '.join(said)}")
     try:
-        server = Postgres("127.0.0.1" if host in (*LOOPBACK, *ANYWHERE) else host, port, password, passfile)
+        server = Postgres("127.0.0.1" if host in (*LOOPBACK, *ALL_INTERFACES) else host, port, password, passfile)
         for name in databases:
             _create_database(server, name)
         yield server
@@ -79,11 +86,7 @@ def remove_cluster(folder: Path) -> None:
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's programs.
-
-    Raises:
-        ServicesError: it is not installed.
-    """
+    """The folder of PostgreSQL's programs; ServicesError if it is not installed."""
     if found := shutil.which("pg_ctl"):
         return Path(found).parent
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
@@ -93,7 +96,7 @@ def programs() -> Path:
 
 
 def _data_folder(folder: Path) -> Path:
-    """Where the cluster lies: in `folder`, but as root where the account that runs it can get to it."""
+    """The folder of the cluster: inside `folder`, or as root a folder that the server's account can access."""
     if os.geteuid() != 0:
         return folder.resolve() / "data"
     mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
@@ -115,7 +118,7 @@ def _create(data: Path, password: str) -> None:
 
 
 def _allow(data: Path, host: str) -> None:
-    """From other machines too where it listens to them; the password is asked for from everywhere."""
+    """Allow logins by password, from other machines only if `host` is not loopback."""
     rules = [
         "local all all scram-sha-256",
         "host all all 127.0.0.1/32 scram-sha-256",
@@ -137,7 +140,7 @@ def _create_database(server: Postgres, name: str) -> None:
 
 
 def _pg(program: str, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    """Run one of PostgreSQL's programs, as its own account where this process is root."""
+    """Run one of PostgreSQL's programs, under PostgreSQL's own account if this process is root."""
     account = {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []} if os.geteuid() == 0 else {}
     command = [str(programs() / program), *arguments]
     try:

@@ -1,4 +1,4 @@
-"""Passwords that are made once and kept in files for their owner alone."""
+"""Passwords that are generated once and kept in files that only their owner can read."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def secret(file: Path) -> str:
-    """The password in `file`, made where it does not exist."""
+    """The password in `file`; a new one is generated if the file does not exist."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -18,7 +18,7 @@ def secret(file: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write `text` so that nobody but its owner can ever read it."""
+    """Write `text` to a file that at no time anyone but its owner can read."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:

@@ -1,9 +1,9 @@
-"""What a pipeline run leaves in MLflow: the only package of Dynaxx that imports it.
+"""Tracking of pipeline runs in MLflow. No other package of Dynaxx imports MLflow.
 
-Training stages log live, each arm and seed into a run of its own (`live_logger`). The last stage makes
-the store agree with the stages' files (`reconcile`): one parent run per `pipeline_key`, one child per arm
-and seed. A sweep leaves a parent and a run for every trial (`record_trial`, `record_sweep`). The
-winner of an A/B becomes a registered model (`register`).
+Training stages log live, with one run per arm and seed (`live_logger`). The last stage reconciles the store with the
+stages' files (`reconcile`): one parent run per `pipeline_key`, one child run per arm and seed. A sweep has a parent
+run and one run per trial (`record_trial`, `record_sweep`). The winner of an A/B becomes a registered model
+(`register`).
 """
 
 from dynaxx.tracking.errors import TrackingError

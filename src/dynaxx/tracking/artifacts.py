@@ -1,4 +1,4 @@
-"""Putting the pipeline's files beside its run."""
+"""The upload of the pipeline's files as artifacts of its run."""
 
 import hashlib
 from collections import Counter
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def digest(artifacts: Sequence[Path]) -> str:
-    """SHA-256, in hex, of the names and contents of files and folders; it reads them all.
+    """SHA-256, in hex, of the names and contents of files and folders.
+
+    >>> digest([Path("params.yaml"), Path("outputs/report")])[:8]
+    '5d41402a'
 
     Raises:
-        TrackingError: one is missing, cannot be read, or has the name of another one.
+        TrackingError: a path that is missing or cannot be read, or two paths with the same name.
     """
     for name, count in Counter(path.name for path in artifacts).items():
         if count > 1:
@@ -39,7 +42,7 @@ def digest(artifacts: Sequence[Path]) -> str:
 
 
 def upload(client: "MlflowClient", run: "Run", artifacts: Sequence[Path], checksum: str) -> None:
-    """Upload `artifacts` unless `run` holds them already; the tag that says so is written last."""
+    """Upload `artifacts` unless `run` holds them already; the tag with their checksum is written last."""
     run_id = run.info.run_id
     held = {item.path for item in client.list_artifacts(run_id)}
     if run.data.tags.get(TAG_ARTIFACTS) == checksum and held >= {path.name for path in artifacts}:

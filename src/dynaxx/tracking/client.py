@@ -1,4 +1,4 @@
-"""A connected MLflow client: every call of this package reaches the store through it."""
+"""A connected MLflow client, through which all calls of this package reach the store."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from dynaxx.tracking.location import main_checkout, sqlite_file
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-# Before MLflow is imported: no telemetry, no lines about migrations, no two lines a child, unless asked for.
+# Set before MLflow is imported. By default: no telemetry, no lines about migrations, no URLs printed per child run.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -21,10 +21,12 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the store at `uri` that has answered once; a SQLite store that is not there is created.
+    """Connect to the store at `uri` and check that it responds; a missing SQLite store is created.
+
+    >>> client = connect("sqlite:////data/mlflow.db")
 
     Raises:
-        TrackingError: the store is a folder, which MLflow has given up, or it does not answer within seconds.
+        TrackingError: the store is a folder, which MLflow no longer supports, or does not respond within seconds.
     """
     if urlsplit(uri).scheme in ("", "file"):
         raise TrackingError(
@@ -33,7 +35,7 @@ def connect(uri: str) -> "MlflowClient":
         )
     from mlflow.tracking import MlflowClient
 
-    with store_errors(uri, "connecting"), _impatient():
+    with store_errors(uri, "connecting"), _short_timeouts():
         create_database(uri)
         if is_database(uri):
             _probe(uri)
@@ -43,7 +45,10 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
-    """The id of the experiment `name`, created when there is none; its artifacts get an absolute place.
+    """The id of the experiment `name`; it is created, with an absolute artifact location, if it does not exist.
+
+    >>> experiment_id(connect(uri), uri, "cifar10")
+    '1'
 
     Raises:
         TrackingError: an experiment of this name was deleted; MLflow keeps the name until it is purged.
@@ -55,7 +60,7 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     if found is None:
         try:
             return client.create_experiment(name, artifact_location=_artifact_location(uri))
-        except MlflowException as error:  # of several workers another one was quicker
+        except MlflowException as error:  # another worker may have created it first
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
             return experiment_id(client, uri, name)
@@ -68,21 +73,21 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
 
 
 def is_database(uri: str) -> bool:
-    """Whether MLflow talks to `uri` as a database, with no server between."""
+    """Whether `uri` is a database that MLflow accesses directly, without a server."""
     from mlflow.store.db.db_types import DATABASE_ENGINES
 
     return urlsplit(uri).scheme.partition("+")[0] in DATABASE_ENGINES
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Where a new experiment keeps its artifacts; a server decides that itself."""
+    """Artifact location of a new experiment; None for a server, which chooses it itself."""
     if path := sqlite_file(uri):
         return artifact_root(path)
     return (main_checkout() / "mlruns").as_uri() if is_database(uri) else None
 
 
 def _probe(uri: str) -> None:
-    """Ask a database for its tables: MLflow itself would retry a damaged or absent one for 100 seconds."""
+    """List the tables of a database once, because MLflow would retry a damaged or absent one for 100 seconds."""
     from sqlalchemy import create_engine, inspect
 
     engine = create_engine(uri)
@@ -93,8 +98,8 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Ask a server twice at most, 10 s each: MLflow's own 7 retries spend 4 minutes on one that is down."""
+def _short_timeouts() -> Iterator[None]:
+    """Limit requests to two attempts of 10 s: MLflow's own 7 retries take 4 minutes on a server that is down."""
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     ours = {name: value for name, value in limits.items() if name not in os.environ}
     os.environ.update(ours)

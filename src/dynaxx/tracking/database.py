@@ -1,4 +1,4 @@
-"""Creating a SQLite store that is either whole or absent, and keeping its writers apart."""
+"""SQLite stores: creation that is complete or has no effect, and a lock for their writers."""
 
 import os
 import sqlite3
@@ -11,9 +11,12 @@ from dynaxx.tracking.location import sqlite_file
 
 @contextmanager
 def exclusive(uri: str) -> Iterator[None]:
-    """Hold the SQLite store at `uri` for one process: looking for a run and creating it is not one statement.
+    """Lock the SQLite store at `uri` for one process, because finding and creating a run takes two statements.
 
-    The lock goes when its process dies. Other stores have no file to lock, and are not held.
+    The lock is released when its process dies. Other stores have no file and are not locked.
+
+    >>> with exclusive("sqlite:////data/mlflow.db"):
+    ...     run = client.create_run(experiment)
     """
     from filelock import FileLock
 
@@ -27,11 +30,12 @@ def exclusive(uri: str) -> Iterator[None]:
 
 
 def create_database(uri: str) -> None:
-    """Create the SQLite store at `uri` unless its file exists; nothing to do for any other store.
+    """Create the SQLite store at `uri` unless its file exists; other stores are left as they are.
 
-    MLflow builds its tables through some fifty migrations, seconds of work. Killed in the middle, or done by
-    two processes at once, they can leave a file that MLflow never opens again. So they run on a draft that is
-    renamed when it is complete.
+    MLflow creates its tables through some fifty migrations, which take seconds. If they are killed, or run by two
+    processes at once, MLflow may never open the file again. So they run on a draft, which is renamed when complete.
+
+    >>> create_database("sqlite:////data/mlflow.db")
     """
     path = sqlite_file(uri)
     if path is None or path.exists():
@@ -46,8 +50,8 @@ def _create(path: Path) -> None:
 
     draft = path.with_name(f"{path.name}.new")
     for suffix in ("", "-wal", "-shm", "-journal"):
-        draft.with_name(draft.name + suffix).unlink(missing_ok=True)  # what a killed attempt has left
-    _set_journal(draft, "wal")  # a write-ahead log waits for the disk less often: 4 s in place of 7
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)  # left by a killed attempt
+    _set_journal(draft, "wal")  # a write-ahead log syncs to the disk less often: 4 s instead of 7 s
     store = SqlAlchemyStore(f"sqlite:///{draft.as_posix()}", artifact_root(path))
     store.engine.dispose()
     _set_journal(draft, "delete")  # SQLite's default; a write-ahead log does not work on network file systems
@@ -55,7 +59,7 @@ def _create(path: Path) -> None:
 
 
 def artifact_root(path: Path) -> str:
-    """The folder of run artifacts beside the SQLite file `path`, as a uri."""
+    """The URI of the folder of run artifacts beside the SQLite file `path`."""
     return (path.resolve().parent / "mlruns").as_uri()
 
 

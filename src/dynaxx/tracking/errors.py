@@ -1,4 +1,4 @@
-"""The one error class of the tracking package, and how a store's own errors become it."""
+"""The error class of the tracking package, and the conversion of a store's own errors."""
 
 import re
 import sqlite3
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class TrackingError(RuntimeError):
-    """Runs cannot be recorded as asked: one line that names the store or the argument, and what would do."""
+    """Runs that cannot be recorded; the message is one line with the store or argument, and the remedy."""
 
 
 @contextmanager
 def store_errors(uri: str, doing: str) -> Iterator[None]:
-    """Turn whatever the store at `uri` raises while `doing` something into a one-line `TrackingError`."""
+    """Convert errors of the store at `uri` during the action `doing` to a one-line `TrackingError`."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,5 +24,5 @@ def store_errors(uri: str, doing: str) -> Iterator[None]:
             f"MLflow store {uri!r}: {doing} failed ({reason}); check that it runs and can be written to, "
             "or name another one in MLFLOW_TRACKING_URI (sqlite:////FOLDER/mlflow.db, http://HOST:5000)"
         )
-        # A database's uri may carry its password, and error lines end up in logs.
+        # a database's URI may contain its password, and error lines end up in logs
         raise TrackingError(re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", line)) from error

@@ -1,4 +1,4 @@
-"""The key of a pipeline run: what was asked for, and what came of it."""
+"""The key of a pipeline run, computed from its parameters and its results."""
 
 import hashlib
 import json
@@ -11,10 +11,13 @@ REPORT_STAGE = "report"
 
 
 def pipeline_key(params_text: str, lock: Mapping[str, Any]) -> str:
-    """SHA-256, in hex, of the text of params.yaml and the content of dvc.lock without `report`'s own entry.
+    """SHA-256, in hex, of the text of params.yaml and the content of dvc.lock without the entry of `report`.
 
-    `report` is the stage that asks for the key, and DVC writes its entry only after it ended: with the entry
-    in, the same pipeline would have one key while it runs and another one afterwards.
+    The stage `report` computes the key, and DVC writes its entry only after the stage ends. With the entry included,
+    the key would change at the end of the run.
+
+    >>> pipeline_key(Path("params.yaml").read_text(), yaml.safe_load(Path("dvc.lock").read_text()))[:8]
+    '2cf24dba'
 
     Raises:
         TrackingError: `lock` holds no stages.

@@ -1,4 +1,4 @@
-"""Logging to MLflow while a stage trains."""
+"""Live logging to MLflow during training."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
 
 
-SAMPLED_EVERY = 5.0
-"""Seconds between two looks at processor, memory, disk, network and GPU; MLflow's own variables win over it."""
+SAMPLING_SECONDS = 5.0
+"""Seconds between two samples of the system metrics; MLflow's own environment variables take precedence."""
 
 
 def live_logger(
@@ -28,11 +28,21 @@ def live_logger(
     params: Mapping[str, Any],
     system_metrics: bool = True,
 ) -> "MLFlowLogger":
-    """A Lightning logger that writes to the run of this stage key, arm and seed, created when there is none.
+    """A Lightning logger for the run of this stage key, arm and seed; the run is created if it does not exist.
 
-    A stage that was killed and starts again continues its run. `reconcile` makes the run a child of its
-    pipeline. Under DDP only rank 0 opens a run; the other ranks get a logger that writes nothing. While it is open,
-    what the machine is busy with goes to the run, too, unless `system_metrics` is false.
+    A stage that was killed and starts again continues its run. `reconcile` makes the run a child of its pipeline.
+    Under DDP only rank 0 opens a run; the loggers of the other ranks write nothing.
+
+    >>> logger = live_logger("cifar10", stage_key=key, arm="explicit", seed=0, uri=tracking_uri(), params={"lr": 1e-3})
+    >>> trainer = lightning.pytorch.Trainer(logger=logger)
+
+    Args:
+        experiment: name of the MLflow experiment.
+        stage_key: key of the training stage, the same in every start of it.
+        arm, seed: arm and seed that are trained.
+        uri: URI of the store, from `tracking_uri`.
+        params: settings to log; nested ones are flattened with dots.
+        system_metrics: whether load of processor, memory, disk, network and GPU is logged, too.
 
     Raises:
         TrackingError: the store at `uri` cannot be reached or written to.
@@ -55,24 +65,24 @@ def live_logger(
             run_id = run.info.run_id
     if run_id is None or not system_metrics:
         return MLFlowLogger(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-    return _watched()(experiment, uri, run_id)
+    return _monitored_logger()(experiment, uri, run_id)
 
 
-def _watched() -> Any:
-    """The logger's class; made late, as Lightning and MLflow take seconds to import."""
+def _monitored_logger() -> Any:
+    """The logger's class, defined on demand because Lightning and MLflow take seconds to import."""
     from lightning.pytorch.loggers import MLFlowLogger
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    class WatchedLogger(MLFlowLogger):
-        """Logs the machine's state until Lightning ends the run."""
+    class MonitoredLogger(MLFlowLogger):
+        """Logger that also records system metrics until Lightning ends the run."""
 
         def __init__(self, experiment: str, uri: str, run_id: str) -> None:
             super().__init__(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-            self._monitor = SystemMetricsMonitor(run_id, SAMPLED_EVERY, resume_logging=True, tracking_uri=uri)
+            self._monitor = SystemMetricsMonitor(run_id, SAMPLING_SECONDS, resume_logging=True, tracking_uri=uri)
             self._monitor.start()
 
         def finalize(self, status: str = "success") -> None:
             self._monitor.finish()
             super().finalize(status)
 
-    return WatchedLogger
+    return MonitoredLogger

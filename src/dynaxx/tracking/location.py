@@ -1,4 +1,4 @@
-"""Where runs are kept: one store for a repository, whichever copy of it a stage runs in."""
+"""The location of the store: one per repository, also for stages that run in a copy of it."""
 
 import os
 import subprocess
@@ -9,17 +9,21 @@ from dynaxx.tracking.errors import TrackingError
 DEFAULT_URI = "sqlite:///mlflow.db"
 SQLITE = "sqlite:///"
 DVC_COPIES = (".dvc", "tmp", "exps")
+"""Path of DVC's temporary copies below the root of the repository."""
 
 
 def tracking_uri(configured: str | None = None) -> str:
-    """The store's uri: MLFLOW_TRACKING_URI, else `configured`, else `sqlite:///mlflow.db`.
+    """The store's URI: MLFLOW_TRACKING_URI, else `configured`, else `sqlite:///mlflow.db`.
 
-    A relative SQLite path, the default's included, is taken from the main checkout and returned absolute: a
-    store inside a DVC experiment's temporary copy would be deleted with the copy.
+    A relative SQLite path is resolved against the main checkout, because a store inside a DVC experiment's temporary
+    copy would be deleted with the copy.
+
+    >>> tracking_uri()
+    'sqlite:////home/ann/project/mlflow.db'
 
     Raises:
-        TrackingError: the store is in memory, where no later stage finds it, or the main checkout has a path
-            that no SQLite uri can hold.
+        TrackingError: the store is in memory, where later stages cannot read it, or the path of the main checkout
+            cannot be written in a SQLite URI.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or DEFAULT_URI
     if uri in ("sqlite://", SQLITE) or uri.startswith(f"{SQLITE}:memory:"):
@@ -34,11 +38,13 @@ def tracking_uri(configured: str | None = None) -> str:
 
 
 def main_checkout(start: Path | None = None) -> Path:
-    """The root of the repository's main checkout, seen from `start` (default: the working directory).
+    """The root of the main checkout of the repository that contains `start` (default: the working directory).
 
-    A DVC experiment's temporary copy (`ROOT/.dvc/tmp/exps/...`) is a git repository of its own and leads back
-    to ROOT by its path alone; a linked git worktree leads back through git. Outside any repository, and where
-    there is no git, the answer is `start`.
+    A DVC experiment's temporary copy (`ROOT/.dvc/tmp/exps/...`) is a separate git repository, so ROOT is read from its
+    path. For a linked git worktree ROOT is read from git. Outside a repository, and without git, it is `start`.
+
+    >>> main_checkout(Path("/home/ann/project/.dvc/tmp/exps/tmp1"))
+    PosixPath('/home/ann/project')
     """
     folder = (start or Path.cwd()).resolve()
     for parent in folder.parents:
@@ -58,12 +64,12 @@ def main_checkout(start: Path | None = None) -> Path:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return folder
     top, common = map(Path, answer)
-    # A submodule's or a bare repository's common directory has another name and lies beside no checkout.
+    # the common directory of a submodule or a bare repository has another name and lies beside no checkout
     return common.parent if common.name == ".git" else top
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite uri (`sqlite:///relative`, `sqlite:////absolute`), None for any other store."""
+    """The file of a SQLite URI (`sqlite:///relative`, `sqlite:////absolute`), None for any other store."""
     from sqlalchemy import make_url
 
     database = make_url(uri).database if uri.startswith(SQLITE) else None

@@ -1,4 +1,4 @@
-"""The names under which runs, metrics and tags are found in MLflow; its charts compare runs by them."""
+"""Names of runs, metrics and tags in MLflow, whose charts compare runs by these names."""
 
 TEST_ACCURACY = "test/accuracy"
 TEST_MACRO_RECALL = "test/macro_recall"
@@ -36,5 +36,5 @@ def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:
 
 
 def arm_run_name(arm: str, seed: int) -> str:
-    """The name that MLflow's tables show for the run of one arm and seed."""
+    """The name of the run of one arm and seed in MLflow's tables."""
     return f"{arm}/seed-{seed}"

@@ -1,4 +1,4 @@
-"""Where a run comes from: the commit, the data, the machine and the packages."""
+"""The provenance of a run: commit, data, machine and packages."""
 
 import platform
 import subprocess
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def source_tags() -> dict[str, str]:
-    """The commit, and whether files differ from it, under the names that MLflow's own pages look for."""
+    """The commit, and whether files differ from it, under the tag names that MLflow's pages show."""
     from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
     commit = _git("rev-parse", "HEAD")
@@ -23,7 +23,7 @@ def source_tags() -> dict[str, str]:
 
 
 def write_environment(path: Path) -> None:
-    """The interpreter, the platform and every installed package with its version, as a requirements file."""
+    """Write interpreter, platform and all installed packages with their versions as a requirements file."""
     packages = sorted(
         {f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.metadata["Name"]}, key=str.lower
     )
@@ -32,12 +32,14 @@ def write_environment(path: Path) -> None:
 
 
 def log_dataset(client: "MlflowClient", run: "Run", name: str, digest: str, description: str) -> None:
-    """Note the data that a run learned from, once.
+    """Log the training data of a run, once.
+
+    >>> log_dataset(client, run, "cifar10", digest, "50,000 images, 10 classes")
 
     Args:
-        name: of the data.
-        digest: sha256 of images and labels; MLflow keeps its first 36 characters.
-        description: what a page shows beside it.
+        name: name of the data set.
+        digest: SHA-256 of images and labels; MLflow keeps its first 36 characters.
+        description: description on MLflow's page.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

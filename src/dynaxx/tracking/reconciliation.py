@@ -1,4 +1,4 @@
-"""Making the store agree with what the stages' files say."""
+"""The reconciliation of the store with the stages' files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChildRecord:
-    """What the stages' files say of one arm and seed."""
+    """The results of one arm and seed, from the stages' files."""
 
     arm: str
-    """The competitor's name, `explicit`."""
+    """Name of the arm, such as `explicit`."""
     seed: int
-    """The seed that it was trained with."""
+    """Seed of its training."""
     stage_key: str
-    """The key under which the stage that trained it logged live."""
+    """Key under which the training stage logged live."""
     metrics: Mapping[str, float]
-    """Measured values, under the names of `dynaxx.tracking.names`; all finite."""
+    """Finite measured values, under the names of `dynaxx.tracking.names`."""
     params: Mapping[str, object]
-    """The settings of this arm; nested ones are flattened with dots."""
+    """Settings of the arm; nested ones are flattened with dots."""
 
 
 def reconcile(
@@ -46,29 +46,31 @@ def reconcile(
     tags: Mapping[str, str],
     data: tuple[str, str, str] | None = None,
 ) -> str:
-    """Leave exactly one finished parent run of `key` in the store, with one finished child a record.
+    """Ensure exactly one finished parent run of `key` in the store, with one finished child run per record.
 
-    A run that was logged live becomes the child. One that is missing, or that is another parent's child
-    already (two pipelines may share a stage's result), is created from its record. Doing it twice changes
-    nothing, and a second call completes one that was killed.
+    A run that was logged live becomes the child. If it is missing, or is a child of another parent already (two
+    pipelines may share a stage's result), a run is created from the record. A second call changes nothing; it
+    completes a call that was killed.
+
+    >>> run_id = reconcile("cifar10", uri=tracking_uri(), key=key, children=records, parent_metrics={},
+    ...                    params=params, artifacts=[Path("outputs/report")], tags={})
 
     Args:
         experiment: name of the MLflow experiment.
-        uri: the store, from `tracking_uri`.
-        key: the pipeline's `pipeline_key`.
-        children: the arms and seeds.
+        uri: URI of the store, from `tracking_uri`.
+        key: key of the pipeline, from `pipeline_key`.
+        children: records of the arms and seeds.
         parent_metrics: metrics of the whole pipeline.
-        params: the content of params.yaml, logged on the parent.
-        artifacts: files and folders to keep with the parent, each under its own name.
-        tags: further tags of the parent, beside those that say which commit it ran from.
-        data: name, sha256 and description of what the pipeline learned from.
+        params: content of params.yaml, logged on the parent.
+        artifacts: files and folders to upload to the parent, each under its own name.
+        tags: further tags of the parent, besides those of the commit.
+        data: name, SHA-256 and description of the training data.
 
     Returns:
-        The parent's run id.
+        Run id of the parent.
 
     Raises:
-        TrackingError: a record or an artifact is unusable (then nothing has been written), or the store
-            fails.
+        TrackingError: a record or an artifact is unusable (then nothing is written), or the store fails.
     """
     records = _checked(children)
     own_metrics = finite_metrics("the pipeline", parent_metrics)
@@ -108,7 +110,7 @@ def _checked(children: Sequence[ChildRecord]) -> list[ChildRecord]:
 
 
 def _child(client: "MlflowClient", group: str, parent_id: str, key: str, record: ChildRecord) -> "Run":
-    """The parent's run of this record: its own, else a live one that nobody has adopted, else a new one."""
+    """The child run of this record: an existing child, else a live run without a parent, else a new run."""
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     belongs = {MLFLOW_PARENT_RUN_ID: parent_id, TAG_PIPELINE: key}

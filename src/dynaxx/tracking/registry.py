@@ -1,4 +1,4 @@
-"""The winner of an A/B as a registered model: its code and safetensors, and an alias where it is to be adopted."""
+"""The winner of an A/B as a registered model: code, safetensors, and an alias if the decision is to adopt it."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,12 +13,15 @@ from dynaxx.tracking.errors import store_errors
 from dynaxx.tracking.names import TAG_PIPELINE
 
 MODEL = "dynaxx"
+"""Name of the registered model."""
 CHAMPION = "champion"
-"""Alias of the version that the latest decision to adopt named: `models:/dynaxx@champion`."""
+"""Alias of the version to adopt, by the latest decision: `models:/dynaxx@champion`."""
 
-NEEDED = ("torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
-          "torchvision", "timm", "peft", "lightning", "torchmetrics", "scikit-learn", "filelock")  # fmt: skip
-"""What the package needs to answer images; each is pinned to what the model was made with."""
+PINNED_PACKAGES = (
+    "torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
+    "torchvision", "timm", "peft", "lightning", "torchmetrics", "scikit-learn", "filelock",
+)  # fmt: skip
+"""Packages that inference needs, each pinned to the version of the training environment."""
 
 
 def register(
@@ -32,19 +35,23 @@ def register(
     promote: bool,
     tags: Mapping[str, str],
 ) -> str:
-    """Log the model with `run_id`, and register it; twice done changes nothing. Returns the version's number.
+    """Log the model with `run_id`, register it, and return the version's number. A second call changes nothing.
 
-    A pipeline whose evaluation ran again may decide otherwise: each arm that won has a version of its own, and where
-    nothing is to be adopted any more, a version of this pipeline stops being the champion.
+    Another evaluation of the same pipeline may decide differently. So each winning arm has its own version. If no arm
+    is to be adopted any more, the alias `champion` is removed from the versions of this pipeline.
+
+    >>> register(uri, run_id, key, "explicit", Path("outputs/deployed"), images.numpy(), promote=True, tags={})
+    '1'
 
     Args:
-        uri: the store.
-        key: the pipeline's `pipeline_key`; a version is found again by it and by `arm`.
-        arm: whose model it is.
-        deployment: folder that `write_deployment` wrote.
-        example: a batch of images, uint8 (B, C, H, W); signature and input example come from it.
+        uri: URI of the store.
+        run_id: run that the model is logged with.
+        key: key of the pipeline, from `pipeline_key`; key and arm identify a version.
+        arm: name of the arm.
+        deployment: folder written by `write_deployment`.
+        example: batch of images, uint8 (B, C, H, W), for signature and input example.
         promote: whether the alias `champion` moves to this version.
-        tags: of the version.
+        tags: tags of the version.
 
     Raises:
         TrackingError: the store fails.
@@ -72,7 +79,7 @@ def register(
 
 
 def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) -> str:
-    """The logged model's uri."""
+    """Log the model and return its URI."""
     import mlflow
     import pandas as pd
     import torch
@@ -81,7 +88,7 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
     from dynaxx.deployment import Deployed
 
     deployed = Deployed(deployment)
-    answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.facts.classes)
+    answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.metadata.classes)
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
@@ -91,6 +98,6 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
             code_paths=[str(Path(__file__).parents[1])],
             signature=infer_signature(example, answers),
             input_example=example,
-            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in NEEDED],
+            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in PINNED_PACKAGES],
         )
     return str(logged.model_uri)

@@ -1,4 +1,4 @@
-"""Finding runs by their tags, and writing to a run only what it does not hold yet."""
+"""Search for runs by their tags, and updates that write only what a run does not hold yet."""
 
 import math
 import time
@@ -15,13 +15,13 @@ BATCH = 100  # MLflow takes no more parameters in one call
 
 
 def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> list["Run"]:
-    """The runs of experiment id `experiment` that carry all of `tags`, oldest first, no deleted ones."""
+    """The runs of experiment id `experiment` that have all of `tags`, oldest first, without deleted runs."""
     filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], filter_string, order_by=["attributes.start_time ASC"]))
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """`{"a": {"b": 1}, "c": [2]}` as `{"a.b": "1", "c": "[2]"}`."""
+    """Flatten nested settings: `{"a": {"b": 1}, "c": [2]}` becomes `{"a.b": "1", "c": "[2]"}`."""
     flat: dict[str, str] = {}
     for name, value in params.items():
         if isinstance(value, Mapping) and value:
@@ -32,10 +32,13 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def finite_metrics(owner: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    """`metrics` as floats.
+    """Convert `metrics` to floats.
+
+    >>> finite_metrics("explicit/seed-0", {"test/accuracy": 0.9})
+    {'test/accuracy': 0.9}
 
     Raises:
-        TrackingError: one is NaN, infinite or no number. MLflow would show it as 0 or 1.8e308.
+        TrackingError: a value that is NaN, infinite or not a number. MLflow would show it as 0 or 1.8e308.
     """
     checked: dict[str, float] = {}
     for name, value in metrics.items():
@@ -58,7 +61,7 @@ def fill(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write to `run` what it lacks, nothing when it holds everything. A parameter keeps its first value."""
+    """Write metrics, parameters and tags that `run` does not hold yet. A parameter keeps its first value."""
     from mlflow.entities import Param, RunTag
 
     new_metrics = _changed(client, run, metrics or {})
@@ -70,9 +73,9 @@ def fill(
 
 
 def _changed(client: "MlflowClient", run: "Run", metrics: Mapping[str, float]) -> list["Metric"]:
-    """Points for the metrics whose latest value differs.
+    """New points for the metrics whose latest value differs.
 
-    MLflow's latest value is the one of the highest step, so a point takes the step of the last one before it.
+    MLflow's latest value is the one with the highest step, so a new point takes the step of the latest one.
     """
     from mlflow.entities import Metric
 
@@ -87,6 +90,6 @@ def _changed(client: "MlflowClient", run: "Run", metrics: Mapping[str, float]) -
 
 
 def finish(client: "MlflowClient", run: "Run") -> None:
-    """Mark `run` FINISHED; one that is keeps its end time."""
+    """Mark `run` as FINISHED; a finished run keeps its end time."""
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")

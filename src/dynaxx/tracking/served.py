@@ -1,4 +1,4 @@
-"""The code of a registered model: MLflow runs this file to make the model again, and nothing is unpickled."""
+"""The code of a registered model. MLflow runs this file to load the model, so nothing is unpickled."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from dynaxx.deployment import Deployed
 
 
 class ServedModel(PythonModel):
-    """Images, uint8 (B, C, H, W), in; a row of probabilities each out, a column a class."""
+    """A model from images, uint8 (B, C, H, W), to a table of probabilities: one row per image, one column per class."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Called by MLflow with the folder of weights."""
+        """Load the weights; MLflow calls this with their folder."""
         self.deployed = Deployed(Path(context.artifacts["deployment"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Called by MLflow with a batch; it would read a type at `model_input` as a signature of its own."""
+        """Predict a batch for MLflow, which would read a type annotation of `model_input` as another signature."""
         del context, params
         images = torch.from_numpy(np.ascontiguousarray(model_input))
         answers = self.deployed.probabilities(images).numpy()
-        return pd.DataFrame(answers, columns=self.deployed.facts.classes)
+        return pd.DataFrame(answers, columns=self.deployed.metadata.classes)
 
 
 mlflow.models.set_model(ServedModel())

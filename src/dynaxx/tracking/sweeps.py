@@ -1,4 +1,4 @@
-"""What a sweep leaves in MLflow: a parent run, and nested in it a run for every trial."""
+"""A sweep in MLflow: a parent run with one nested run per trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "KILLED"}
-"""What a trial's state in its study is as an MLflow run's status: a trial fails when its worker dies."""
+"""State of a trial in its study → status of its MLflow run. A trial fails if its worker dies, hence KILLED."""
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What a study says of one trial.
+    """The settings and results of one trial of a study.
+
+    >>> record = TrialRecord(3, "COMPLETE", {"resonance.T": 4}, {"val/accuracy": 0.9})
 
     Attributes:
-        number: of the trial in its study.
-        state: one of `STATUS`.
+        number: number of the trial in its study.
+        state: state of the trial, a key of `STATUS`.
         params: dotted key → value.
-        metrics: under the names of `dynaxx.tracking.names`; all finite.
+        metrics: finite values, under the names of `dynaxx.tracking.names`.
         curves: metric → value at each step, from 0.
     """
 
@@ -43,8 +45,10 @@ class TrialRecord:
 def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str) -> None:
     """Create or complete the run of one trial.
 
+    >>> record_trial("cifar10", "first", TrialRecord(3, "RUNNING", {"resonance.T": 4}), uri=tracking_uri())
+
     Raises:
-        TrackingError: a metric that is no finite number, or the store fails.
+        TrackingError: a metric that is not a finite number, or the store fails.
     """
     client = connect(uri)
     with store_errors(uri, f"recording trial {record.number}"), exclusive(uri):
@@ -63,9 +67,12 @@ def record_sweep(
     artifacts: Sequence[Path],
     tags: Mapping[str, str],
 ) -> str:
-    """Leave one finished parent run of `study` with one run for each of `records`; its run id.
+    """Ensure one finished parent run of `study`, with one run per record, and return the parent's run id.
 
-    Twice done changes nothing. A trial whose worker was killed before it wrote has its run made here.
+    A second call changes nothing. Runs are created here for trials whose worker was killed before it could write.
+
+    >>> run_id = record_sweep("cifar10", "first", records, uri=tracking_uri(), metrics={},
+    ...                       params=params, artifacts=[Path("sweep.html")], tags={})
 
     Raises:
         TrackingError: a metric or an artifact is unusable (then nothing has been written), or the store fails.
@@ -77,7 +84,7 @@ def record_sweep(
         parent_id = _parent(client, group, study)
         for record in records:
             _record(client, group, parent_id, study, record)
-        for other in _parents(client, group, study)[1:]:  # made at once, by workers that did not see each other's
+        for other in _parents(client, group, study)[1:]:  # duplicates, created by workers at the same moment
             client.delete_run(other.info.run_id)
         parent = client.get_run(parent_id)
         fill(client, parent, metrics=own_metrics, params=flatten(params), tags=source_tags() | dict(tags))
@@ -87,7 +94,7 @@ def record_sweep(
 
 
 def _parent(client: "MlflowClient", group: str, study: str) -> str:
-    """The run of the study, created where there is none; of two that were created at once, the older one."""
+    """The id of the study's run; it is created if it does not exist. Of two concurrent ones the older one counts."""
     found = _parents(client, group, study)
     if not found:
         client.create_run(group, tags={TAG_KIND: KIND_SWEEP, TAG_STUDY: study}, run_name=f"sweep-{study}")
@@ -96,7 +103,7 @@ def _parent(client: "MlflowClient", group: str, study: str) -> str:
 
 
 def _parents(client: "MlflowClient", group: str, study: str) -> "list[Run]":
-    """All runs of the study, the oldest first; of those made in one millisecond, by id."""
+    """All runs of the study, oldest first; runs of the same millisecond are sorted by id."""
     found = find_runs(client, group, {TAG_KIND: KIND_SWEEP, TAG_STUDY: study})
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 

@@ -1,4 +1,4 @@
-"""What happens around the steps of training: strength, and the best weights."""
+"""Callbacks of training: the strength's warm-up and guard, the best weights, and checks for finite values."""
 
 from typing import Any
 
@@ -9,15 +9,17 @@ from torch import Tensor
 
 from dynaxx.training.resonance_module import ResonanceModule
 
-START = 0.01
-"""The strength that the warm-up starts from (docs/theory.md#anchored)."""
+START_STRENGTH = 0.01
+"""Strength at the start of the warm-up."""
 
 
 class StrengthWarmup(Callback):
-    """Raises the strength `s` in a straight line from 0.01 to the configured one over the first part of training.
+    """A linear increase of the strength `s` from 0.01 to the configured one over the first part of training.
+
+    >>> trainer = lightning.pytorch.Trainer(callbacks=[StrengthWarmup(0.1)])
 
     Args:
-        fraction: share of all steps that the warm-up takes, in [0, 1]; 0 starts at full strength.
+        fraction: share of all steps in the warm-up, in [0, 1]; 0 starts at full strength.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -32,17 +34,19 @@ class StrengthWarmup(Callback):
         share = 1.0 if warm == 0 else min(1.0, trainer.global_step / warm)
         guard = trainer_guard(trainer)
         target = model.config.strength * (guard.factor if guard is not None else 1.0)
-        model.require_built().exchange.strength.fill_(min(START, target) + share * (target - min(START, target)))
+        model.require_built().exchange.strength.fill_(
+            min(START_STRENGTH, target) + share * (target - min(START_STRENGTH, target))
+        )
 
 
 class ResidualGuard(Callback):
-    """Cuts the strength when the validation residual has grown over an epoch and is large.
+    """A reduction of the strength whenever the validation residual is large and has grown over an epoch.
 
-    See docs/theory.md#life-cycle.
+    >>> trainer = lightning.pytorch.Trainer(callbacks=[ResidualGuard(), StrengthWarmup(0.1)])
 
     Args:
-        cut: factor of each cut.
-        above: residuals below this are settled and never cut.
+        cut: factor of each reduction.
+        above: largest residual that counts as converged and does not reduce the strength.
     """
 
     def __init__(self, cut: float = 0.5, above: float = 0.5) -> None:
@@ -66,8 +70,8 @@ class ResidualGuard(Callback):
         self.factor, self.before = state_dict["factor"], state_dict["before"]
 
 
-class KeepBest(Callback):
-    """Remembers the trained tensors of the epoch with the best validation accuracy, the latest of equals."""
+class BestWeights(Callback):
+    """A copy of the trained tensors of the epoch with the best validation accuracy, the latest of equal ones."""
 
     def __init__(self) -> None:
         self.accuracy = -1.0
@@ -83,7 +87,7 @@ class KeepBest(Callback):
             self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def restore(self, pl_module: pl.LightningModule) -> None:
-        """Put the remembered tensors back."""
+        """Load the stored tensors into the module."""
         pl_module.load_state_dict(self.best, strict=False)
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,20 +98,21 @@ class KeepBest(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stops training with one clear line where the loss or a gradient is not finite, before it reaches the weights.
+    """An error with one clear line if the loss or a gradient is not finite, before the weights are updated.
 
-    A loss can be finite where a gradient overflows: without the second look, training would go on to its end with
-    spoilt weights.
+    Gradients are checked, too, because they can overflow while the loss is finite.
+
+    >>> trainer = lightning.pytorch.Trainer(callbacks=[FiniteLoss()])
     """
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         if trainer.precision.startswith("16"):
-            return  # the gradient scaler of fp16 meets overflows now and then, and skips their steps itself
+            return  # overflows are normal in fp16; its gradient scaler skips these steps itself
         given = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         if torch.isfinite(torch.nn.utils.get_total_norm(given)):
-            return  # one look for all of them: on a GPU each look waits until it has caught up
+            return  # one check for all gradients, because each check synchronises the GPU
         for name, parameter in pl_module.named_parameters():
             if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
                 raise FloatingPointError(
@@ -124,5 +129,5 @@ class FiniteLoss(Callback):
 
 
 def trainer_guard(trainer: pl.Trainer) -> ResidualGuard | None:
-    """The trainer's ResidualGuard, where it has one."""
+    """The trainer's ResidualGuard, or None."""
     return next((c for c in trainer.callbacks if isinstance(c, ResidualGuard)), None)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Supervised training of a whole network: how the stand-in backbone comes about."""
+"""Supervised training of a whole network, such as the stand-in backbone."""
 
 from typing import Any
 
@@ -10,21 +10,23 @@ from torchmetrics.classification import MulticlassAccuracy
 
 
 class ClassifierModule(pl.LightningModule):
-    """Cross-entropy, SGD with Nesterov momentum, one learning-rate cycle.
+    """Training with cross-entropy, SGD with Nesterov momentum, and one learning-rate cycle.
+
+    >>> module = ClassifierModule(SmallResNet(num_classes=10), classes=10, lr=0.1, weight_decay=5e-4)
 
     Args:
-        network: (B, C, H, W) → (B, classes).
+        network: network (B, C, H, W) → (B, classes).
         classes: number of classes.
         lr: peak learning rate.
-        weight_decay: on all parameters.
-        label_smoothing: of the cross-entropy.
+        weight_decay: weight decay of all parameters.
+        label_smoothing: label smoothing of the cross-entropy.
     """
 
     def __init__(
         self, network: nn.Module, classes: int, lr: float, weight_decay: float, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        # convolutions run up to twice as fast with channels last in memory; the numbers mean the same
+        # convolutions run up to twice as fast with channels last in memory; the results do not change
         last = _channels_last_is_safe(network)
         self.network = network.to(memory_format=torch.channels_last) if last else network
         self.lr, self.weight_decay, self.label_smoothing = lr, weight_decay, label_smoothing
@@ -54,9 +56,9 @@ class ClassifierModule(pl.LightningModule):
 
 
 def _channels_last_is_safe(network: nn.Module) -> bool:
-    """Whether no strided 1x1 convolution has channels that leave a vector of 8 unfilled.
+    """Whether all strided 1x1 convolutions have multiples of 8 channels.
 
-    Without AVX-512 the gradient of such a one writes past the end of its buffer (oneDNN as it is in torch 2.15).
+    Without AVX-512 the gradient of any other one writes past the end of its buffer (a bug of oneDNN in torch 2.15).
     """
     pointwise = [m for m in network.modules() if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1}]
     return all(m.in_channels % 8 == m.out_channels % 8 == 0 for m in pointwise if set(m.stride) != {1})

@@ -1,4 +1,4 @@
-"""Distillation: the gating network learns to predict in one pass where the loop settles (docs/theory.md#implicit)."""
+"""Distillation: a student learns to predict the loop's fixed point in one pass, for the implicit mode."""
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +9,18 @@ from dynaxx.training.resonance_module import ResonanceModule
 
 
 class DistillModule(ResonanceModule):
-    """Trains the student alone, against the loop of the same model:
+    """Training of the student alone, with the loop of the same model as its teacher.
 
         loss = ‖σ U (ĉ - c*)‖² / ‖σ U c*‖² + kl_weight · KL(loop's logits ‖ student's logits)
 
+    >>> module = DistillModule(model, lr=1e-3, kl_weight=0.5, classes=10)
+
     Args:
-        model: trained in explicit mode, with a student; everything but the student is frozen here.
+        model: model with a student, trained in explicit mode; all but the student is frozen here.
         lr: peak learning rate.
-        kl_weight: weight of the second term; 0 leaves it out.
-        states_weight: of the first term's mean over the loop's later states, from which the student then learns to find
-            the end, too.
-        **options: see `ResonanceModule`.
+        kl_weight: weight of the second term; 0 disables it.
+        states_weight: weight of the first term's mean over starts from the loop's later states.
+        **options: options of `ResonanceModule`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which process of a distributed run this is."""
+"""The rank of this process in a distributed run."""
 
 import os
 
@@ -6,10 +6,13 @@ import torch.distributed as dist
 
 
 def rank_zero() -> bool:
-    """Whether this process is the one that writes: the only one, or the first of all nodes.
+    """Whether this process writes files: it is the only one, or the first one of all nodes.
 
-    Known before anything distributed has begun: torchrun and submitit set RANK, `srun` SLURM_PROCID, and Lightning
-    itself LOCAL_RANK, with NODE_RANK from whoever started it on several nodes.
+    The rank is read from the environment, so it is known before torch's distributed package is initialised. torchrun
+    and submitit set RANK, `srun` sets SLURM_PROCID, and Lightning sets LOCAL_RANK. NODE_RANK comes from the launcher.
+
+    >>> rank_zero()  # in a run with one process
+    True
     """
     for name in ("RANK", "SLURM_PROCID"):
         if name in os.environ:
@@ -18,6 +21,6 @@ def rank_zero() -> bool:
 
 
 def barrier() -> None:
-    """Wait until all processes that train together are here: what the first one has written, the others may read."""
+    """Wait for all processes of the run, so that they can read the files that the first one has written."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()

@@ -1,4 +1,4 @@
-"""Training what is not a coupling, LoRA, a whole network or an MLP, by the recipe that couplings are trained with."""
+"""Training of LoRA, whole networks and MLPs by the recipe of the couplings."""
 
 from typing import Any, Self
 
@@ -10,15 +10,17 @@ from dynaxx.training.resonance_module import one_cycle
 
 
 class FinetuneModule(ClassifierModule):
-    """Cross-entropy, AdamW, one learning-rate cycle.
+    """Training with cross-entropy, AdamW, and one learning-rate cycle.
+
+    >>> module = FinetuneModule(network, classes=10, lr=1e-3, weight_decay=1e-4)
 
     Args:
-        network: whatever of it requires gradients is trained.
+        network: network whose parameters with requires_grad are trained.
         classes: number of classes.
         lr: peak learning rate.
-        weight_decay: on all that is trained but biases and norms, which have one axis.
-        label_smoothing: of the cross-entropy.
-        still: whether batch norms and dropout stand still in training, as they do in a frozen backbone.
+        weight_decay: weight decay of trained parameters with more than one axis, so not of biases and norms.
+        label_smoothing: label smoothing of the cross-entropy.
+        still: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class FinetuneModule(ClassifierModule):
         self.still = still
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch, but for a network that stands still."""
+        """Set the training mode; with frozen norms the network itself stays in eval mode."""
         super().train(mode)
         if self.still:
             self.network.eval()

@@ -1,4 +1,4 @@
-"""One Lightning fit that survives being killed: it goes on from its last checkpoint, to the same numbers."""
+"""One Lightning fit that can be killed and resumed from its last checkpoint, with the same results."""
 
 import logging
 import sys
@@ -11,16 +11,16 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from dynaxx.training.callbacks import FiniteLoss, KeepBest
+from dynaxx.training.callbacks import BestWeights, FiniteLoss
 
 LAST = "last.ckpt"
 
 TrainerFactory = Callable[..., pl.Trainer]
-"""A Lightning Trainer but for callbacks, logger and epochs; Hydra makes it from `conf/trainer`."""
+"""A Lightning Trainer that lacks only callbacks, logger and epochs; Hydra creates it from `conf/trainer`."""
 
 
-class Clock(Callback):
-    """Seconds spent in training steps so far, over all the lives of a resumed fit; validation is left out."""
+class TrainingTime(Callback):
+    """The seconds in training epochs so far, without validation, over all starts of a resumed fit."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -54,25 +54,33 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoint_every: int = 1,
 ) -> tuple[float, float]:
-    """Train `module` and leave it with the weights of its best validation epoch.
+    """Train `module`, and load the weights of its best validation epoch at the end.
+
+    >>> accuracy, seconds = fit(module, data, trainer=lightning.pytorch.Trainer, checkpoints=Path("checkpoints"),
+    ...                         epochs=30, patience=10, seed=0)
 
     Args:
-        trainer: see `TrainerFactory`.
-        checkpoints: folder of this fit alone; a checkpoint found there is continued.
-        patience: epochs without a better validation accuracy after which training stops.
-        seed: of every random number drawn in training.
-        checkpoint_every: epochs between two checkpoints.
+        module: module that logs "val/accuracy".
+        data: training and validation batches.
+        trainer: factory of the trainer, see `TrainerFactory`.
+        checkpoints: folder of this fit alone; a checkpoint in it is resumed.
+        epochs: largest number of epochs.
+        patience: number of epochs without a better validation accuracy after which training stops.
+        seed: seed of all random numbers in training.
+        logger: Lightning logger; False disables logging.
+        callbacks: further callbacks.
+        checkpoint_every: number of epochs between two checkpoints.
 
     Returns:
         (best validation accuracy, training seconds).
 
     Raises:
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss or a gradient is not finite.
         OSError: a checkpoint cannot be written.
     """
     quiet()
     pl.seed_everything(seed, workers=True, verbose=False)
-    best, clock = KeepBest(), Clock()
+    best, training_time = BestWeights(), TrainingTime()
     bar = sys.stderr.isatty()
     saver = ModelCheckpoint(
         checkpoints,
@@ -87,7 +95,7 @@ def fit(
         callbacks=[
             *callbacks,
             best,
-            clock,
+            training_time,
             FiniteLoss(),
             EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
             saver,
@@ -98,7 +106,7 @@ def fit(
         log_every_n_steps=50,
         num_sanity_val_steps=0,
     )
-    module.train()  # Lightning trains a module in the mode it finds it in, and a fresh resonant model is in eval mode
+    module.train()  # Lightning keeps the module's mode, and a new resonant model is in eval mode
     last = checkpoints / LAST
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -108,10 +116,10 @@ def fit(
         warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # the frozen backbone
         runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     best.restore(module.eval())
-    return best.accuracy, clock.seconds
+    return best.accuracy, training_time.seconds
 
 
 def quiet() -> None:
-    """Keep Lightning's tips and device lines out of the stages' output; warnings stay."""
+    """Suppress Lightning's tips and device lines in the stages' output, but not its warnings."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)

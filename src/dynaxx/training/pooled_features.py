@@ -1,4 +1,4 @@
-"""Pooled features of a frozen backbone: what probes and tap selection look at."""
+"""Pooled features of a frozen backbone, for probes and for the selection of taps."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,9 +10,10 @@ from dynaxx.data import normalise
 from dynaxx.data.progress import track
 
 PENULTIMATE = "penultimate"
-"""Name of the input of the classifier among the features."""
+"""Name of the classifier's input among the features."""
 
 BATCH = 256
+"""Images per pass."""
 
 
 @torch.no_grad()
@@ -27,11 +28,16 @@ def pooled_features(
 ) -> dict[str, Tensor]:
     """Mean over positions of the activation at each path, (N, C), and the classifier's input under "penultimate".
 
+    >>> features = pooled_features(backbone, ["layer3", "layer4"], "fc", images, mean, std)
+    >>> features["layer3"].shape
+    torch.Size([1000, 256])
+
     Args:
-        backbone: in eval mode.
-        classifier: path of the linear layer whose input is taken; None takes none.
-        images: uint8 (N, C, H, W).
-        view: applied to each batch of images first.
+        backbone: network in eval mode.
+        paths: module paths of the layers.
+        classifier: path of the linear layer whose input is stored, too; None: no such layer.
+        images: pixels, uint8 (N, C, H, W).
+        view: augmentation of each batch of images.
     """
     found: dict[str, list[Tensor]] = {path: [] for path in paths}
     handle = None
@@ -54,5 +60,5 @@ def pooled_features(
 
 
 def mean_over_positions(x: Tensor) -> Tensor:
-    """(B, C, H, W) or (B, N, C) → (B, C)."""
+    """Mean activation (B, C) of a map (B, C, H, W) or of tokens (B, N, C)."""
     return x.mean(1) if x.ndim == 3 else x.mean((2, 3))

@@ -1,4 +1,4 @@
-"""The trained network under resonance: brought by the user, or trained here as a stand-in for one."""
+"""The trained network under resonance: the user's own, or a stand-in that is trained here."""
 
 import hashlib
 import json
@@ -18,13 +18,16 @@ WEIGHTS = "backbone.safetensors"
 
 
 class Backbone(NamedTuple):
-    """A frozen network and what goes with it.
+    """A frozen network with its checksum and normalisation.
+
+    >>> backbone = load_backbone(params.model, Path("outputs/pretrain"), channels=3)
+    >>> logits = backbone.network(x)
 
     Attributes:
-        network: in eval mode, no parameter of it trains.
-        checksum: sha256 of its weights.
-        mean, std: per channel, in units of [0, 1], of the normalisation that it was trained with.
-        num_classes: of the stand-in that was trained here; None for a network of the user's.
+        network: network in eval mode, with all parameters frozen.
+        checksum: SHA-256 of its weights.
+        mean, std: mean and standard deviation per channel of its normalisation, in units of [0, 1].
+        num_classes: number of classes of a stand-in that was trained here; None for a user's network.
     """
 
     network: nn.Module
@@ -35,11 +38,11 @@ class Backbone(NamedTuple):
 
 
 class BackboneError(ValueError):
-    """A backbone that cannot be made, read or trusted; one line that names it and what would do."""
+    """A backbone that cannot be created, read or verified; the message is one line with the remedy."""
 
 
 def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
-    """Train `params.model.network` on the pretraining images and write weights and pointer; returns what it found."""
+    """Train `params.model.network` on the pretraining images, write weights and pointer, and return a summary."""
     from dynaxx.data import ImageData  # these three import Lightning, which takes seconds and is needed here alone
     from dynaxx.training.classifier_module import ClassifierModule
     from dynaxx.training.fit import fit
@@ -47,15 +50,15 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
     options, images = params.model.pretrain, prepared.pretrain()
     if len(images) == 0:
         raise BackboneError("data.pretrain_fraction=0 leaves nothing to train a backbone on; give model.weights")
-    held, rest = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
+    validation, training = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
     torch.manual_seed(params.data.split_seed)
     classes, channels = len(images.classes), prepared.manifest.image_shape[0]
     network = instantiate(params.model.network, num_classes=classes, **_inputs(params.model, channels))
     mean, std = prepared.manifest.mean, prepared.manifest.std
-    _check(network, prepared, mean, std, "model.network")  # before the training is paid for
+    _check(network, prepared, mean, std, "model.network")  # before time is spent on training
     data = ImageData(
-        images.subset(rest),
-        images.subset(held),
+        images.subset(training),
+        images.subset(validation),
         mean=mean,
         std=std,
         batch_size=options.batch_size,
@@ -75,40 +78,42 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
     if rank_zero():
         _check(network, prepared, mean, std, "model.network")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
-        _point(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
+        _write_pointer(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
     return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
 
 
-def bring(model: Any, prepared: Prepared, out: Path) -> str:
-    """Check the user's trained model and write a pointer to it with its checksum; nothing is trained or copied."""
+def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
+    """Check the user's trained model, and write a pointer with its checksum; nothing is trained or copied."""
     channels = prepared.manifest.image_shape[0]
     network = build(model, channels)
     mean, std = _normalisation(model, network, prepared)
     _check(network, prepared, mean, std, f"model.weights={model.weights}")
     given = Path(model.weights)
     digest = checksum(given) if given.is_file() else _state_checksum(network)
-    _point(out, model.weights, digest, mean, std, None)
+    _write_pointer(out, model.weights, digest, mean, std, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     unused = len(prepared.pretrain_index)
-    hint = f"; {unused} labelled images lie idle, data.pretrain_fraction=0 gives them to the task" if unused else ""
+    hint = f"; {unused} labelled images are unused; data.pretrain_fraction=0 gives them to the task" if unused else ""
     return f"backbone {model.weights} checked, {parameters:,} parameters, sha256 {digest[:12]}{hint}"
 
 
 def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
-    """The trained backbone that the stage `pretrain` left or points to.
+    """Load the trained backbone that the stage `pretrain` wrote or points to.
+
+    >>> backbone = load_backbone(params.model, Path("outputs/pretrain"), channels=3)
 
     Args:
-        model: section of params.yaml.
-        folder: that `pretrain` wrote.
-        channels: of the images.
+        model: section `model` of params.yaml.
+        folder: output folder of the stage `pretrain`.
+        channels: number of channels of the images.
 
     Raises:
-        BackboneError: weights missing, damaged or changed since they were checked.
+        BackboneError: weights that are missing, damaged, or changed since they were checked.
     """
     pointer = json.loads((folder / POINTER).read_text())
     if model.weights is None:
         path = folder / pointer["weights"]
-        network = blank(model, channels, pointer["num_classes"])
+        network = untrained(model, channels, pointer["num_classes"])
         network.load_state_dict(_read(path))
     else:
         network = build(model, channels)
@@ -121,11 +126,13 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
 
 
 def build(model: Any, channels: int) -> nn.Module:
-    """The user's network with its weights: `timm:NAME`, or `model.network` filled from a local file.
+    """The user's network with its weights: `timm:NAME`, or `model.network` with the weights of a local file.
+
+    >>> network = build(OmegaConf.create({"weights": "timm:resnet18", "network": None}), channels=3)
 
     Args:
-        model: section of params.yaml.
-        channels: of the images, for a network that leaves its in_channels open.
+        model: section `model` of params.yaml.
+        channels: number of channels of the images, for a network with in_channels=null.
 
     Raises:
         BackboneError: an unknown name, no such file, or weights that do not fit.
@@ -155,13 +162,16 @@ def build(model: Any, channels: int) -> nn.Module:
     return network.eval()
 
 
-def blank(model: Any, channels: int, num_classes: int | None) -> nn.Module:
-    """The network of `params.model` without its weights, for whoever has them already.
+def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
+    """The network of `params.model` with untrained weights, for a caller that loads the trained ones.
+
+    >>> network = untrained(params.model, channels=3, num_classes=None)
+    >>> network.load_state_dict(load_file("backbone.safetensors"))
 
     Args:
-        model: section of params.yaml.
-        channels: of the images, for a network that leaves its in_channels open.
-        num_classes: of the stand-in that was trained here; None for a network of the user's.
+        model: section `model` of params.yaml.
+        channels: number of channels of the images, for a network with in_channels=null.
+        num_classes: number of classes of a stand-in that was trained here; None for a user's network.
     """
     if str(model.weights).startswith("timm:"):
         import timm
@@ -173,7 +183,7 @@ def blank(model: Any, channels: int, num_classes: int | None) -> nn.Module:
 
 
 def checksum(path: Path) -> str:
-    """sha256 of a file."""
+    """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -188,15 +198,15 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _inputs(model: Any, channels: int) -> dict[str, int]:
-    """`in_channels` where `model.network` has it and leaves it null."""
+    """The argument `in_channels` if it is null in `model.network`."""
     return {"in_channels": channels} if model.network.get("in_channels", channels) is None else {}
 
 
 def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation that the user's network expects: given, else stated by a timm model, else the data's own.
+    """Mean and standard deviation for the user's network: configured, else those of a timm model, else the data's.
 
     Raises:
-        BackboneError: one of the two alone, or not one number a channel.
+        BackboneError: only one of the two is configured, or not one number per channel.
     """
     channels = prepared.manifest.image_shape[0]
     stated = getattr(network, "pretrained_cfg", None) or {}
@@ -222,7 +232,7 @@ def _check(network: nn.Module, prepared: Prepared, mean: tuple[float, ...], std:
     network.eval()
     try:
         output = network(normalise(prepared.task().images[:2], mean, std).to(device))
-    except Exception as error:  # whatever the network raises on images that are not its own
+    except Exception as error:  # a network may raise any error on images of another kind
         raise BackboneError(
             f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size or model.network"
         ) from None
@@ -238,7 +248,7 @@ def _state_checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _point(
+def _write_pointer(
     out: Path,
     weights: str,
     digest: str,

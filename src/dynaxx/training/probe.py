@@ -1,4 +1,4 @@
-"""A linear probe trained to convergence: what reading a frozen layer is worth without anything new."""
+"""A linear probe trained to convergence, the baseline of what a frozen layer provides by itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,18 @@ ITERATIONS = 2000
 
 @dataclass(frozen=True)
 class Probe:
-    """logits = (features - mean) / std @ weight.T + bias, as a `Head` computes them.
+    """A linear classifier on standardised features: logits = (features - mean) / std @ weight.T + bias.
+
+    >>> probe = fit_probe(train_x, train_y, val_x, val_y, classes=10, penalties=[0.1, 1.0])
+    >>> logits = (val_x - probe.mean) / probe.std @ probe.weight.T + probe.bias
 
     Attributes:
-        weight: (classes, F).
-        bias: (classes,).
-        mean: (F,), of the training features.
-        std: (F,).
+        weight: weights (classes, F).
+        bias: biases (classes,).
+        mean: mean of the training features, (F,).
+        std: standard deviation of the training features, (F,).
         C: inverse strength of the L2 penalty, chosen on validation.
-        accuracy: on validation.
+        accuracy: validation accuracy.
     """
 
     weight: Tensor
@@ -36,24 +39,29 @@ class Probe:
 def fit_probe(
     train_x: Tensor, train_y: Tensor, val_x: Tensor, val_y: Tensor, classes: int, penalties: Sequence[float]
 ) -> Probe:
-    """Multinomial logistic regression by L-BFGS, for each C of `penalties`; the best on validation is returned.
+    """Multinomial logistic regression by L-BFGS for each C of `penalties`; the best one on validation is returned.
+
+    >>> fit_probe(train_x, train_y, val_x, val_y, classes=10, penalties=[0.1, 1.0]).accuracy
+    0.92
 
     Args:
-        train_x: (N, F) raw features; several views of an image are several rows.
-        train_y: (N,) labels below `classes`; every class must occur.
-        val_x: (M, F).
-        val_y: (M,).
+        train_x: raw training features (N, F); several views of an image are several rows.
+        train_y: training labels (N,) below `classes`; every class must occur.
+        val_x: raw validation features (M, F).
+        val_y: validation labels (M,).
+        classes: number of classes.
+        penalties: values of C, the inverse strength of the L2 penalty.
     """
     from sklearn.linear_model import LogisticRegression
 
     ((mean, std),) = moments([[train_x[:, None]]])
-    inputs, held = ((x.double() - mean) / std for x in (train_x, val_x))
+    inputs, val_inputs = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[Probe] = []
     for C in track(penalties, "fitting probes"):
         model = LogisticRegression(C=C, max_iter=ITERATIONS, tol=1e-4).fit(inputs.numpy(), train_y.numpy())
         weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
-        if len(weight) == 1 and classes == 2:  # two classes come as one row of log-odds
+        if len(weight) == 1 and classes == 2:  # scikit-learn returns one row of log-odds for two classes
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-        accuracy = float(((held @ weight.T + bias).argmax(1) == val_y).double().mean())
+        accuracy = float(((val_inputs @ weight.T + bias).argmax(1) == val_y).double().mean())
         found.append(Probe(weight.float(), bias.float(), mean.float(), std.float(), float(C), accuracy))
     return max(found, key=lambda probe: probe.accuracy)

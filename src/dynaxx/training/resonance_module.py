@@ -1,4 +1,4 @@
-"""Training what resonance trains: couplings, gates and head (or, for one-pass rivals, student and head)."""
+"""Training of a resonant model: couplings, gates and head, or for one-pass rivals student and head."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from dynaxx import Anchors, ResonanceOutput, ResonantModel
 
 
 class ResonanceModule(pl.LightningModule):
-    """Cross-entropy plus, where the loop runs, the residual penalty that teaches it to settle.
-
-    See docs/theory.md#stability.
+    """Training with cross-entropy and, if the loop runs, a residual penalty for its convergence.
 
         loss = CE(logits, y) + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
 
+    >>> module = ResonanceModule(model, classes=10, lr=1e-3)
+
     Args:
-        model: its trainable parameters are trained, in the mode it is in.
+        model: model whose trainable parameters are trained, in its current mode.
         classes: number of classes.
         lr: peak learning rate of one cycle of AdamW.
-        weight_decay: on couplings, gates and student; the head and biases have none.
-        residual_penalty: weight of the penalty, for a model with `stability="regularized"` alone.
-        residual_share: share of each batch on which the penalty is computed; batches come in random order, so a part
-            of one is a fair sample of it, and costs that part of an iteration.
-        label_smoothing: of the cross-entropy.
-        tail: what lies behind the taps, for batches of `Anchors`; None where batches are images.
-        backbone_lr: peak learning rate of the backbone, which is unfrozen; None leaves it frozen.
+        weight_decay: weight decay of couplings, gates and student; head and biases have none.
+        residual_penalty: weight of the penalty, used only with `stability="regularized"`.
+        residual_share: share of each batch on which the penalty is computed. The cost is that share of one
+            iteration; batches are in random order, so any part is a fair sample.
+        label_smoothing: label smoothing of the cross-entropy.
+        tail: layers behind the taps, for batches of `Anchors`; None for batches of images.
+        backbone_lr: peak learning rate of the backbone, which is unfrozen; None: the backbone stays frozen.
     """
 
     def __init__(
@@ -53,20 +53,20 @@ class ResonanceModule(pl.LightningModule):
         self.residual_penalty = residual_penalty if model.config.stability == "regularized" else 0.0
         self.residual_share = residual_share
         self.label_smoothing = label_smoothing
-        # the tail shares the backbone's modules: kept in a tuple, it is not registered (and saved) a second time
+        # the tail shares the backbone's modules; the tuple keeps it from being registered and saved a second time
         self._tail = (tail,)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
-        # sums and counts, and not means of batches: of several processes the last batches differ in size
+        # sums and counts instead of means of batches, because the last batches of several processes differ in size
         self.val_loss, self.val_residual = MeanMetric(), MeanMetric()
         self.strict_loading = False
 
     @property
     def cached(self) -> bool:
-        """Whether batches are anchors read earlier."""
+        """Whether batches are cached anchors instead of images."""
         return self._tail[0] is not None
 
     def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, ResonanceOutput]:
-        """Logits and agreement of a batch of images, or of anchors read earlier."""
+        """Logits and resonance output of a batch of images or of cached anchors."""
         tail = self._tail[0]
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
@@ -127,19 +127,24 @@ class ResonanceModule(pl.LightningModule):
         return one_cycle(torch.optim.AdamW(groups, self.lr), rates, int(self.trainer.estimated_stepping_batches))
 
     def moves(self, name: str) -> bool:
-        """Whether training can move the tensor of this name: a frozen backbone's it does not."""
+        """Whether training can change the tensor of this name; False for a frozen backbone."""
         return self.backbone_lr is not None or not name.startswith("model.backbone.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave a frozen backbone out: it is large, and it is where it came from."""
+        """Exclude a frozen backbone from checkpoints: it is large and stored elsewhere."""
         checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if self.moves(n)}
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, lr: float | list[float], steps: int) -> dict[str, Any]:
-    """An optimizer with one learning-rate cycle of `steps` steps, as Lightning wants it.
+    """An optimizer with one learning-rate cycle of `steps` steps, in Lightning's format.
+
+    >>> one_cycle(torch.optim.AdamW(model.parameters()), lr=1e-3, steps=100)["lr_scheduler"]["interval"]
+    'step'
 
     Args:
-        lr: peak learning rate, or one for each group of parameters.
+        optimizer: optimizer with one or more groups of parameters.
+        lr: peak learning rate, or one per group of parameters.
+        steps: number of steps of the cycle.
     """
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

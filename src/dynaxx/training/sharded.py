@@ -1,4 +1,4 @@
-"""A frozen backbone that does not fit on one device: its weights in shards, one a process; the couplings in each."""
+"""A frozen backbone that does not fit on one device: weights in one shard per process, couplings in every process."""
 
 import copy
 
@@ -13,17 +13,20 @@ from dynaxx import ResonantModel
 
 
 class ShardedBackbone(DDPStrategy):
-    """DDP for what is trained, FSDP2 for what is frozen.
+    """DDP for the trained parameters, FSDP2 for the frozen backbone.
 
-    Each block of the backbone is gathered when it runs and let go afterwards; what is trained is small, stands whole in
-    every process and is averaged by DDP. For arms trained on images: training from a feature cache needs no backbone.
-    The blocks themselves stay in the host's memory, and come back untouched when training ends.
+    Each block of the backbone is gathered when it runs and released afterwards. The trained parameters are small:
+    every process has all of them, and DDP averages their gradients. The strategy is for training on images, because
+    training from a feature cache needs no backbone. The original blocks stay in the host's memory and are put back
+    unchanged when training ends.
+
+    >>> trainer = lightning.pytorch.Trainer(strategy=ShardedBackbone(), devices=2)
     """
 
     _lent: "list[tuple[nn.Module, str, nn.Module]]"
 
     def model_to_device(self) -> None:
-        """Called by Lightning. Blocks are sharded one by one first: all of them together need not fit on the device."""
+        """Shard the blocks one by one, because together they may not fit on the device; Lightning calls this."""
         module = self.lightning_module
         backbone = _frozen_backbone(module)
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
@@ -38,7 +41,7 @@ class ShardedBackbone(DDPStrategy):
         super().model_to_device()
 
     def teardown(self) -> None:
-        """Called by Lightning at the end."""
+        """Put the original blocks back; Lightning calls this at the end."""
         for owner, name, block in getattr(self, "_lent", []):
             owner.set_submodule(name, block)
         self._lent = []
@@ -55,7 +58,7 @@ def _frozen_backbone(module: object) -> nn.Module:
 
 
 def _blocks(backbone: nn.Module) -> list[tuple[nn.Module, str]]:
-    """What is gathered at a time: the layers of containers, a ResNet's or a ViT's blocks, and what is beside these."""
+    """The units to shard: children of containers, such as a ResNet's or a ViT's blocks, and all other children."""
     found: list[tuple[nn.Module, str]] = []
     for name, child in backbone.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):

@@ -1,4 +1,4 @@
-"""A small residual network for small images: the stand-in for the trained model that a user brings."""
+"""A small residual network for small images, a stand-in for the user's trained model."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016), the shortcut projected where the shape changes."""
+    """Two 3x3 convolutions with a shortcut (He et al. 2016), which is a projection if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -27,13 +27,16 @@ class Block(nn.Module):
 class SmallResNet(nn.Module):
     """Stem, stages `layer1 … layerN` (each but the first halves the resolution), average pool, linear `fc`.
 
+    >>> SmallResNet(num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+
     Args:
-        widths: channels of each stage.
-        blocks: residual blocks a stage.
-        in_channels: of the images.
-        num_classes: outputs.
-        regions: rows, and columns, of regions that the last map is averaged over; `fc` reads all of them side by side.
-            1 is the mean of the whole map; others have to divide its sides.
+        num_classes: number of outputs.
+        in_channels: number of channels of the images.
+        widths: number of channels of each stage.
+        blocks: number of residual blocks per stage.
+        regions: number of rows and of columns of regions over which the last map is averaged; `fc` reads the means of
+            all regions. 1 averages the whole map; other values must divide its height and width.
     """
 
     def __init__(
@@ -65,5 +68,5 @@ class SmallResNet(nn.Module):
 
     def _averaged(self, h: Tensor) -> Tensor:
         """The mean of each region, (B, C · regions²)."""
-        # not adaptive_avg_pool2d: on CUDA its gradient is not deterministic, which the trainers ask for
+        # not adaptive_avg_pool2d: its gradient on CUDA is not deterministic, which the trainers require
         return h.unflatten(3, (self.regions, -1)).unflatten(2, (self.regions, -1)).mean((3, 5)).flatten(1)

@@ -15,7 +15,7 @@ from lightning.pytorch.core.module import LightningModule
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages
 from dynaxx.data.shares import processes
-from dynaxx.training.callbacks import KeepBest
+from dynaxx.training.callbacks import BestWeights
 from dynaxx.training.fit import quiet
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
@@ -43,7 +43,7 @@ def main(out: Path, what: str, count: int) -> None:
     module = ResonanceModule(
         model, classes=2, lr=0.02, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0, label_smoothing=0.0
     )
-    best = KeepBest()
+    best = BestWeights()
     trainer = pl.Trainer(
         accelerator="cpu", devices=count, strategy=strategy(count), max_epochs=3, logger=False, callbacks=[best],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,

@@ -1,4 +1,4 @@
-"""Batches from a feature cache: the same order and the same views as live training on the images would draw."""
+"""Batches from a feature cache, with the same order and the same views as in training on the images."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,16 +11,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynaxx import Anchors
 from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
-from dynaxx.data.shares import own_batch, own_images, own_judged, own_order
+from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 from dynaxx.training.cache.features import FeatureCache
 
 Batch = tuple[Anchors, Tensor]
 
 
 class _Cached(Dataset[Batch]):
-    """Whole batches of draws: number `epoch * N + i` is image i in the view that epoch draws for it.
+    """Batches of cached anchors: draw number `epoch * N + i` is image i in the view drawn for it in that epoch.
 
-    Without a seed every image is seen as it is, in the cache's first view.
+    Without a seed every image is in the cache's first view, which is not augmented.
     """
 
     def __init__(self, data: "CachedData", index: Tensor, labels: Tensor, seed: int | None) -> None:
@@ -44,18 +44,21 @@ class _Cached(Dataset[Batch]):
 
 
 class CachedData(pl.LightningDataModule):
-    """Train and validation batches `(Anchors, labels (B,))` from one cache.
+    """Training and validation batches `(Anchors, labels (B,))` from one cache.
 
-    Of several processes that train together each takes its share of every batch, see `dynaxx.data.shares`.
+    In distributed training each process takes its share of every batch, see `dynaxx.data.shares`.
+
+    >>> data = CachedData(lambda device: open_cache(...), train=(train_index, y), val=(val_index, val_y),
+    ...                   batch_size=64, seed=0)
 
     Args:
-        opened: gives the cache of all the task's images, built on the device that training will run on where it does
-            not stand yet. Lightning asks for it when all processes of a run are there, so that all of them build it.
-        train: numbers of the images to train on, and their labels.
-        val: the same for validation.
-        batch_size: images a batch; the last, short one is kept.
-        seed: of the order.
-        then: called once with this object when the cache is open.
+        opened: function that opens the cache of all images of the task, and builds it on the given device if needed.
+            Lightning calls it when all processes of a run are ready, so that all of them take part.
+        train: numbers and labels of the training images.
+        val: numbers and labels of the validation images.
+        batch_size: images per batch; the last, short batch is kept.
+        seed: seed of the order.
+        then: function that is called once with this object after the cache is opened.
     """
 
     def __init__(
@@ -73,16 +76,16 @@ class CachedData(pl.LightningDataModule):
         self.val_set = _Cached(self, *val, seed=None)
         self.batch_size, self.seed = batch_size, seed
         self.seconds = 0.0
-        """That building the cache took, whoever did it, and what was done `then`."""
+        """Time of building the cache, in any process, and of the call of `then`."""
         self._cache: FeatureCache | None = None
 
     @property
     def cache(self) -> FeatureCache:
-        """Opened on the CPU, unless it is open."""
+        """The cache; if it is not open yet, it is opened on the CPU."""
         return self._open(torch.device("cpu"))
 
     def setup(self, stage: str) -> None:
-        """Called by Lightning in every process."""
+        """Open the cache; Lightning calls this in every process."""
         del stage
         self._open(self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu"))
 
@@ -92,10 +95,10 @@ class CachedData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         own = own_images(self.val_set)
-        return DataLoader(self.val_set, own_judged(4 * self.batch_size), sampler=own, collate_fn=_as_is)
+        return DataLoader(self.val_set, own_validation_batch(4 * self.batch_size), sampler=own, collate_fn=_as_is)
 
     def pooled_batches(self) -> Iterator[list[Tensor]]:
-        """The training images' anchors in all views, for the statistics."""
+        """Batches of the training images' pooled anchors in all views, for the statistics."""
         for start in range(0, len(self.train_set), 1024):
             index = self.train_set.index[start : start + 1024]
             for view in range(self.cache.views):

@@ -1,7 +1,7 @@
-"""Building a feature cache: the images lie in blocks, and every process that needs it takes what is still free.
+"""The construction of a feature cache, block by block, by all processes that need it.
 
-So the ranks of a distributed run, the workers of a sweep and stages side by side share the work, with nothing between
-them but lock files, which go when their process dies: what a killed process had claimed another one takes over.
+DDP ranks, sweep workers and concurrent stages build one cache together. They coordinate through lock files only. When
+a process dies its lock is released and another process takes over its block.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from dynaxx.data import normalise
 from dynaxx.data.progress import track
 
 BLOCK = 256
-"""Images that a process claims at a time, in all their views, and reads at once."""
+"""Number of images per block. A process claims a block in all views and evaluates it as one batch per view."""
 
-FACTS, PLAN = "facts.json", "plan.json"
+METADATA, PLAN = "facts.json", "plan.json"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Images `start` to `stop`, with the checksum of what their taps held."""
+    """The images from `start` to `stop`, with the checksum of their activations and the seconds of computation."""
 
     start: int
     stop: int
@@ -41,14 +41,17 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a cache besides its arrays.
+class Metadata:
+    """The description of a cache, besides its arrays.
+
+    >>> Metadata.read(folder / key).grid
+    [8, 8]
 
     Attributes:
-        grid: (h, w) or (tokens,).
-        seen: taps that something behind the last one reads.
-        tensors: name → (V, N, …).
-        blocks: all images, in order.
+        grid: size of the grid, (h, w) or (tokens,).
+        seen: numbers of the output taps, which the layers behind the last tap read.
+        tensors: name → shape (V, N, …).
+        blocks: blocks of all images, in order.
     """
 
     grid: list[int]
@@ -57,9 +60,9 @@ class Facts:
     blocks: list[Block]
 
     @classmethod
-    def read(cls, folder: Path) -> "Facts":
-        """Of a finished cache."""
-        found = json.loads((folder / FACTS).read_text())
+    def read(cls, folder: Path) -> "Metadata":
+        """Read the metadata of a complete cache."""
+        found = json.loads((folder / METADATA).read_text())
         return cls(found["grid"], found["seen"], found["tensors"], [Block(**block) for block in found["blocks"]])
 
 
@@ -72,14 +75,14 @@ def build(
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float,
 ) -> None:
-    """Take part in building the cache at `path` until it stands; see `open_cache`."""
+    """Take part in building the cache at `path` until it is complete; see `open_cache`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
     def read(view: Callable[[Tensor], Tensor], some: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
         return _read(model, normalise(view(some), mean, std))
 
-    with FileLock(lock):  # the first lays the files out, the others find them
+    with FileLock(lock):  # the first process allocates the files
         if path.exists():
             return
         if not (draft / PLAN).exists():
@@ -93,7 +96,7 @@ def build(
                 limit_gb,
             )
     blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
-    for patient in (False, True):  # first what is free; then what others have claimed, should they not finish it
+    for patient in (False, True):  # first the free blocks, then wait for claimed ones, whose process may die
         for number, (start, stop) in enumerate(blocks):
             _claim(path, draft, number, start, stop, patient, lambda view, some: read(view, some)[0], images, views)
     with FileLock(lock):
@@ -101,7 +104,7 @@ def build(
             return
         plan = json.loads((draft / PLAN).read_text())
         done = [json.loads((draft / f"{number}.json").read_text()) for number in range(len(blocks))]
-        (draft / FACTS).write_text(json.dumps(plan | {"blocks": done}) + "\n")
+        (draft / METADATA).write_text(json.dumps(plan | {"blocks": done}) + "\n")
         for scrap in (draft / PLAN, *draft.glob("[0-9]*.json")):
             scrap.unlink()
         os.replace(draft, path)
@@ -110,7 +113,7 @@ def build(
 
 
 def digest(arrays: Mapping[str, NDArray[Any]], start: int, stop: int) -> str:
-    """SHA-256, in hex, of some images' values in all arrays and views."""
+    """SHA-256, in hex, of the values of the images from `start` to `stop` in all arrays and views."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         for view in arrays[name]:
@@ -120,7 +123,7 @@ def digest(arrays: Mapping[str, NDArray[Any]], start: int, stop: int) -> str:
 
 @torch.no_grad()
 def _read(model: ResonantModel, x: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-    """What a cache holds of a batch, by name, and the grid."""
+    """The cached tensors of a batch by name, and the grid."""
     anchors = model.read(x.to(next(model.backbone.parameters()).device))
     parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
     for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True):
@@ -139,7 +142,7 @@ def _plan(
     seen: Sequence[int],
     limit_gb: float,
 ) -> None:
-    """Lay out files of their final size; a disk that is too small is told of now, and not in the middle."""
+    """Allocate files of their final size, so that a disk that is too small is reported before the work starts."""
     shapes = {name: [views, count, *part.shape[1:]] for name, part in example.items()}
     need = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
     held = sum(file.stat().st_size for file in path.parent.rglob("*.npy") if draft not in file.parents)
@@ -158,7 +161,7 @@ def _plan(
         for name, shape in shapes.items():
             file = draft / f"{name}.npy"
             np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=tuple(shape)).flush()
-            with open(file, "r+b") as opened:  # what is only mapped kills its process where the disk is full
+            with open(file, "r+b") as opened:  # on a full disk a write to unallocated mapped pages kills the process
                 os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
         (draft / PLAN).write_text(json.dumps({"grid": list(grid), "seen": list(seen), "tensors": shapes}))
     except BaseException:
@@ -177,7 +180,7 @@ def _claim(
     images: Tensor,
     views: Sequence[Callable[[Tensor], Tensor]],
 ) -> None:
-    """Build one block, unless it is built or, being impatient, claimed."""
+    """Build one block unless it is complete; `patient` waits for a block that another process has claimed."""
     done = draft / f"{number}.json"
     try:
         with FileLock(path.with_name(f".{path.name}.{number}.lock"), timeout=-1 if patient else 0):
@@ -198,5 +201,5 @@ def _claim(
     except Timeout:
         return
     except FileNotFoundError:
-        if not path.exists():  # else others have finished and renamed it meanwhile
+        if not path.exists():  # else other processes have completed and renamed the cache meanwhile
             raise

@@ -1,7 +1,6 @@
-"""Cached activations: the frozen backbone is run once over each image, and training reads what its taps held.
+"""Cached activations: the frozen backbone runs once per image, and training reads its activations from disk.
 
-A cache is a folder of .npy files, mapped into memory, beside facts.json with their checksums. How it comes about is in
-feature_build.py.
+A cache is a folder of memory-mapped .npy files and a file facts.json with their checksums. `build` constructs it.
 """
 
 import hashlib
@@ -18,25 +17,26 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel
-from dynaxx.training.cache.build import FACTS, Facts, build, digest
+from dynaxx.training.cache.build import METADATA, Metadata, build, digest
 
 LIMIT_GB = 64.0
-"""Of a folder of caches, where nothing else is said."""
+"""Default limit on the size of a folder of caches, in 10⁹ bytes."""
 
 _verified: set[tuple[str, int]] = set()
-"""Caches whose checksums this process has seen to be right: a sweep opens the same one a hundred times."""
+"""Caches with checksums verified by this process, because a sweep opens the same cache a hundred times."""
 
 
 @dataclass(frozen=True)
 class FeatureCache:
     """Anchors of N images in V views (deterministic augmentations), memory-mapped.
 
+    >>> anchors = cache.anchors(view=torch.zeros(64, dtype=torch.long), index=torch.arange(64))
+
     Attributes:
-        pooled: P x_l⁰ of each tap, (V, N, P, C_l).
-        seen: x_l⁰ of each tap that something behind the last one reads, (V, N, …); None where `pooled` holds it, in
-            the grid's resolution.
-        grid: (h, w) or (tokens,).
-        seconds: that building it took, summed over the processes that did.
+        pooled: pooled anchors P x_l⁰ of each tap, (V, N, P, C_l).
+        seen: number and anchors x_l⁰ of each output tap, (V, N, …); None if `pooled` has them at full resolution.
+        grid: size of the grid, (h, w) or (tokens,).
+        seconds: time of building the cache, summed over all processes.
     """
 
     pooled: list[Tensor]
@@ -55,12 +55,12 @@ class FeatureCache:
         return Anchors(pooled, seen, self.grid)
 
     def _in_place(self, pooled_BPC: Tensor) -> Tensor:
-        """Positions back in the shape of the tap whose resolution is the grid's."""
+        """Pooled anchors in the shape of their tap, whose resolution is that of the grid."""
         return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) == 2 else pooled_BPC
 
 
 def cache_key(model: ResonantModel, **parts: object) -> str:
-    """A name for a cache made from everything its content depends on: what the model reads, and the `parts`."""
+    """A name for a cache, computed from all that its content depends on: the model's taps and the `parts`."""
     parts |= {"taps": model.paths, "grid": model.config.grid}
     parts |= {
         "token_pool": model.config.token_pool,
@@ -80,25 +80,28 @@ def open_cache(
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float = LIMIT_GB,
 ) -> FeatureCache:
-    """The cache `folder/key`, built first where it does not exist, by all processes that ask for it together.
+    """Open the cache `folder/key`. If it does not exist, all processes that call this build it together.
 
-    It is written aside and renamed, so never half of one. Where its checksums are wrong it is built anew.
+    The cache is built under another name and renamed when complete. A cache with wrong checksums is built again.
+
+    >>> cache = open_cache(folder, cache_key(model, views="flip"), model, images, mean, std, views("flip", 32))
 
     Args:
-        folder: of all caches.
-        key: from `cache_key`.
-        model: whose backbone reads.
-        images: uint8 (N, C, H, W).
-        limit_gb: 10⁹ bytes that all caches of `folder` may take together.
+        folder: folder of all caches.
+        key: name of the cache, from `cache_key`.
+        model: model whose backbone is evaluated.
+        images: pixels, uint8 (N, C, H, W).
+        views: functions from a batch of images to its augmented version.
+        limit_gb: limit on the size of all caches in `folder`, in 10⁹ bytes.
 
     Raises:
-        OSError: the cache does not fit into the limit or onto the disk.
+        OSError: the cache exceeds the limit or the free space of the disk.
     """
     path = folder / key
     if path.exists() and not _intact(path):
         with FileLock(folder / f".{key}.lock"):
             if path.exists() and not _intact(path):
-                print(f"{path}: is damaged; it is built anew", file=sys.stderr, flush=True)
+                print(f"{path}: is damaged and will be built again", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
         build(path, model, images, mean, std, views, limit_gb)
@@ -107,21 +110,21 @@ def open_cache(
 
 
 def _read(path: Path) -> FeatureCache:
-    facts = Facts.read(path)
-    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in facts.tensors}
+    metadata = Metadata.read(path)
+    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in metadata.tensors}
     pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
-    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in facts.seen]
-    return FeatureCache(pooled, seen, tuple(facts.grid), sum(block.seconds for block in facts.blocks))
+    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in metadata.seen]
+    return FeatureCache(pooled, seen, tuple(metadata.grid), sum(block.seconds for block in metadata.blocks))
 
 
 def _intact(path: Path) -> bool:
-    """Whether every block is what was written; each process looks once."""
+    """Whether all checksums are right; each process verifies a cache once."""
     try:
         name = _name(path)
         if name not in _verified:
-            facts = Facts.read(path)
-            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in facts.tensors}
-            if any(digest(arrays, block.start, block.stop) != block.sha256 for block in facts.blocks):
+            metadata = Metadata.read(path)
+            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in metadata.tensors}
+            if any(digest(arrays, block.start, block.stop) != block.sha256 for block in metadata.blocks):
                 return False
             _verified.add(name)
     except (OSError, ValueError, TypeError, KeyError):
@@ -130,4 +133,4 @@ def _intact(path: Path) -> bool:
 
 
 def _name(path: Path) -> tuple[str, int]:
-    return str(path.resolve()), (path / FACTS).stat().st_mtime_ns
+    return str(path.resolve()), (path / METADATA).stat().st_mtime_ns

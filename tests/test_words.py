@@ -1,0 +1,94 @@
+"""Docstrings begin with a noun or a verb: "Of the intervals." lacks the noun that it belongs to."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+CHECKED = (
+    "benchmarks",
+    "experiments",
+    "pipelines",
+    "src/dynaxx/cli.py",
+    "src/dynaxx/data",
+    "src/dynaxx/deployment.py",
+    "src/dynaxx/files.py",
+    "src/dynaxx/search",
+    "src/dynaxx/selection",
+    "src/dynaxx/services",
+    "src/dynaxx/templates.py",
+    "src/dynaxx/tracking",
+    "src/dynaxx/training",
+)
+"""Files and folders whose docstrings are checked."""
+
+NOUNLESS = re.compile(r"(Of|That|Those|As) ", re.IGNORECASE)
+SECTION = re.compile(r"\s*(Args|Attributes):$")
+ENTRY = re.compile(r"\s*[\w, *]+: (?P<text>.*)")
+
+
+def files() -> list[Path]:
+    """Python files that are checked, relative to the root."""
+    found = [
+        file for name in CHECKED for file in ((ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / name])
+    ]
+    return sorted(file.relative_to(ROOT) for file in found)
+
+
+def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every bare string: docstrings of modules, classes and functions, and those of attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def openings(text: str) -> Iterator[str]:
+    """The beginning of a docstring, and those of the entries in its sections Args and Attributes."""
+    yield text.strip()
+    inside, indent = False, 0
+    for line in text.splitlines():
+        depth = len(line) - len(line.lstrip())
+        if SECTION.match(line):
+            inside, indent = True, depth + 4
+        elif line.strip() and depth < indent:
+            inside = False
+        elif inside and depth == indent and (entry := ENTRY.match(line)):
+            yield entry["text"]
+
+
+@pytest.mark.parametrize("file", files(), ids=str)
+def test_docstrings_begin_with_a_noun_or_a_verb(file):
+    tree = ast.parse((ROOT / file).read_text())
+    nounless = [
+        f"{file}:{line}: {opening.splitlines()[0]}"
+        for line, text in docstrings(tree)
+        for opening in openings(text)
+        if NOUNLESS.match(opening)
+    ]
+    assert nounless == []
+
+
+def test_every_kind_of_docstring_is_read():
+    source = '''
+"""Of a module."""
+x = 1
+"""That is an attribute."""
+def f(a, b):
+    """Those of a function.
+
+    Args:
+        a, b: of both.
+            that is a continuation
+        c: a noun, of course.
+
+    Raises:
+        E: of no concern.
+    """
+'''
+    found = [opening for _, text in docstrings(ast.parse(source)) for opening in openings(text)]
+    matches = sorted(opening.splitlines()[0] for opening in found if NOUNLESS.match(opening))
+    assert matches == ["Of a module.", "That is an attribute.", "Those of a function.", "of both."]
