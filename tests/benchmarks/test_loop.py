@@ -1,5 +1,7 @@
 """JAX runs the same loop, and a training step of the benchmark trains."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -7,20 +9,24 @@ from benchmarks.arms import resonant
 from benchmarks.loop import loops
 from benchmarks.networks import NETWORKS, QUICK
 from benchmarks.training_step import resonant_step
+from dynaxx.fixed_point import SolverOptions
 
 
 def test_jax_comes_to_the_messages_of_torch():
     pytest.importorskip("jax", reason="the extra `bench` is not installed")
     x = torch.randn(2, 3, 96, 96)  # a grid of 3 x 3, so that the depthwise step has neighbours
     model = resonant(QUICK.backbone(), x, layers=NETWORKS[QUICK.network].layers, rank=4)
-    engine, anchors = model.require_built(), model.read(x)
-    p_BPR = engine.couplings.project([engine.statistics(a, tap) for tap, a in enumerate(anchors.pooled)]).detach()
-    found, bars, skipped = loops(engine, anchors.grid, p_BPR)  # it compares the two itself
+    resonator, anchors = model.require_built(), model.read(x)
+    exchange = resonator.exchange
+    p_BPR = exchange.read(exchange.standardise(anchors.pooled)).detach()
+    found, bars, skipped = loops(
+        exchange, SolverOptions.of(model.config), anchors.grid, p_BPR
+    )  # it compares the two itself
     assert not skipped
     assert [bar.figure for bar in bars] == ["torch T=5 / JAX T=5", "torch T=20 / JAX T=20"]
     assert not torch.allclose(found["JAX T=5"](p_BPR), found["JAX T=20"](p_BPR), atol=1e-6)
-    messages = engine.couplings.gather(found["torch T=5"](p_BPR), engine.into_seen())
-    torch.testing.assert_close(engine.write(messages), engine(anchors, "explicit", 5).delta)
+    written = [exchange.write(found["torch T=5"](p_BPR), tap) for tap in exchange.outputs]
+    torch.testing.assert_close(written, resonator(anchors, dataclasses.replace(model.config, T=5)).delta)
 
 
 def test_a_step_from_cached_anchors_moves_the_couplings_and_nothing_of_the_backbone():

@@ -29,7 +29,7 @@ def wrapped(backbone: nn.Module, images: torch.Tensor, **options) -> ResonantMod
 
 @torch.no_grad()
 @pytest.mark.parametrize("T", [1, 2, 5])
-def test_the_full_space_loop_gives_the_answer_of_the_engine(backbone, images, T):
+def test_the_full_space_loop_gives_the_output_of_the_model(backbone, images, T):
     model = wrapped(backbone, images, T=T)
     ours, theirs, bare = model(images), FullSpaceLoop(model)(images), backbone(images)
     assert (ours - bare).abs().max() > 1e-2  # there is something to compute
@@ -60,7 +60,7 @@ def test_one_iteration_of_re_running_is_one_of_the_anchored_loop(backbone, image
 def test_what_is_heard_before_the_last_tap_runs_on_through_the_backbone(backbone, images):
     model = wrapped(backbone, images, T=3)
     assert not torch.allclose(RerunBackbone(model)(images), model(images), atol=1e-3)
-    for U in model.require_built().couplings.U:
+    for U in model.require_built().exchange.couplings.U:
         U.zero_()
     torch.testing.assert_close(RerunBackbone(model)(images), backbone(images))
 

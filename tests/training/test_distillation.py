@@ -1,5 +1,7 @@
 """A student learns from the loop, after it (distillation) or beside it (hybrid)."""
 
+import dataclasses
+
 import pytest
 import torch
 from support.small_fits import TRAINER, data, model
@@ -59,7 +61,14 @@ def test_hybrid_teaches_its_student_as_it_goes_and_answers_by_it(tmp_path):
             deltas[mode] = seen[-1].delta[0]
     assert torch.equal(deltas["hybrid"], deltas["implicit"])
     gap = (deltas["implicit"] - deltas["explicit"]).square().sum() / deltas["explicit"].square().sum()
-    one_step = (made.resonator(made.read(x), "explicit", 1).delta[0] - deltas["explicit"]).square().sum()
+    one_step = (
+        (
+            made.resonator(made.read(x), dataclasses.replace(made.config, mode="explicit", T=1)).delta[0]
+            - deltas["explicit"]
+        )
+        .square()
+        .sum()
+    )
     assert gap < 0.05
     assert gap < 0.5 * one_step / deltas["explicit"].square().sum()  # it knows more than one step of the loop
 
@@ -71,8 +80,8 @@ def test_a_lesson_moves_the_student_alone_and_counts_later_states():
     made.add_student()
     torch.nn.init.normal_(made.resonator.student.out.weight, std=0.1)
     x = next(iter(data().val_dataloader()))[0]
-    assert made.eval().resonator(made.read(x), "explicit", 3).distillation_loss is None
-    lesson = made.train().resonator(made.read(x), "explicit", 3).distillation_loss
+    assert made.eval().resonator(made.read(x), made.config).distillation_loss is None
+    lesson = made.train().resonator(made.read(x), made.config).distillation_loss
     lesson(1.0).backward()
     moved = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.any()}
     assert moved

@@ -63,13 +63,13 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     for from_cache, from_images in ((cached.train_dataloader(), live.train_dataloader()),) * 2:  # two epochs
         for (anchors, y), (x, y_live) in zip(from_cache, from_images, strict=True):
             assert torch.equal(y, y_live)
-            assert torch.allclose(model.finish(model.refine(anchors)[0], tail), model(x), atol=1e-5)
+            assert torch.allclose(model.run_tail(model.refine(anchors)[0], tail), model(x), atol=1e-5)
             seen += len(y)
     assert seen == 40
     (anchors, y), *_ = cached.val_dataloader()
     (x, _), *_ = list(live.val_dataloader())
     assert torch.equal(y, labels[val])
-    assert torch.allclose(model.finish(model.refine(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
+    assert torch.allclose(model.run_tail(model.refine(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
 
 
 def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_follows():

@@ -25,7 +25,7 @@ def test_couplings_train_from_cached_anchors_in_front_of_such_a_head():
     model.fit_statistics([x])
     anchors = model.read(x)
     seen, _ = model.refine(anchors)
-    torch.testing.assert_close(model.finish(seen, model.tail(x)), model(x))
+    torch.testing.assert_close(model.run_tail(seen, model.tail(x)), model(x))
     assert model.head.weight.shape == (7, 32)
 
 

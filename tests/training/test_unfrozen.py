@@ -92,7 +92,7 @@ def test_couplings_start_from_a_larger_set_with_a_head_of_their_own(tmp_path):
         assert torch.equal(small.resonator.state_dict()[name], tensor), name
     assert torch.equal(small.head.weight, head)
     x = next(iter(data().train_dataloader()))[0]
-    large_seen, small_seen = (m.agree(m.read(x))[0][0] for m in (large, small))
+    large_seen, small_seen = (m.refine(m.read(x))[0][0] for m in (large, small))
     assert torch.equal(large_seen, small_seen)
 
 
@@ -106,7 +106,9 @@ def test_a_start_that_does_not_fit_is_one_clear_line_and_changes_nothing(tmp_pat
         SmallResNet(3, 1, (4, 6, 8), 1), [1, 2, 3], rank=2, T=2, example_input=torch.zeros(1, 1, 8, 8)
     )
     before = {n: t.clone() for n, t in other.resonator.state_dict().items()}
-    with pytest.raises(ResonanceError, match=r"tensor couplings\.U\.0 is \(3, 6\) in the file, \(2, 6\) here"):
+    with pytest.raises(
+        ResonanceError, match=r"tensor exchange\.couplings\.U\.0 is \(6, 4\) in the file, \(4, 4\) here"
+    ):
         other.start_from(tmp_path)
     assert all(torch.equal(t, before[n]) for n, t in other.resonator.state_dict().items())
     with pytest.raises(ResonanceError, match=r"no resonance\.json"):
