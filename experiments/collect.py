@@ -22,8 +22,18 @@ from experiments.fit import corrupted_index
 from experiments.job import MEMBRANE, Job
 from experiments.predictions import gather, read_predictions, read_scores
 from experiments.run import ROOT
-from experiments.tasks.cifar10 import again, dense, dense_designs, designs, labels, same, tail, tail_tune, tune
-from experiments.tasks.cifar10 import main as main_experiment
+from experiments.tasks.cifar10 import (
+    again,
+    dense,
+    dense_designs,
+    designs,
+    labels,
+    main as main_experiment,
+    same,
+    tail,
+    tail_tune,
+    tune,
+)
 from experiments.tasks.membrane.task import TEST, intersection_over_union, slices
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params

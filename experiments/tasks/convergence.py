@@ -18,8 +18,7 @@ from dynaxx.evaluation.inside.residuals import settled_shares
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS
 from experiments.run import ROOT
-from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as main_experiment
+from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task

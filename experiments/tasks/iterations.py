@@ -27,8 +27,7 @@ from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job
 from experiments.predictions import save
 from experiments.run import ROOT
-from experiments.tasks.cifar10 import COARSE
-from experiments.tasks.cifar10 import main as main_experiment
+from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
 from pipelines.common.task import build_task

@@ -6,14 +6,14 @@ import pickle
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.nets import PLAIN_TAPS, UNET_TAPS, Plain, UNet, images, trained_like
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.backbone.graph import Split
-from dynaxx.resonance import Couplings, Pair
+from dynaxx.resonance import Pair
+from dynaxx.resonance.couplings import Couplings
 
 
 class Web(nn.Module):

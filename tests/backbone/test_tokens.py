@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
-from dynaxx.backbone import prefix_tokens
-from dynaxx.resonance import Bottleneck, running_mean
+from dynaxx.backbone.tokens import prefix_tokens
+from dynaxx.resonance.anchors import running_mean
+from dynaxx.resonance.bottleneck import Bottleneck
 
 transformers = pytest.importorskip("transformers")
 IDS = torch.arange(18).view(2, 9) * 7 % 40

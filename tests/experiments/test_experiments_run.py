@@ -16,13 +16,16 @@ from experiments.analysis.findings import find
 from experiments.fit import run_job
 from experiments.job import Job
 from experiments.predictions import gather, read_predictions, read_scores
-from experiments.tasks import advice, iterations, overcoupling
-from experiments.tasks import cifar10 as conditions
-from experiments.tasks import convergence as settle
-from experiments.tasks import number_of_taps as taps
-from experiments.tasks import vision_transformer as transformer
-from experiments.tasks.membrane import shift as dense_shift
-from experiments.tasks.membrane import task as membrane
+from experiments.tasks import (
+    advice,
+    cifar10 as conditions,
+    convergence as settle,
+    iterations,
+    number_of_taps as taps,
+    overcoupling,
+    vision_transformer as transformer,
+)
+from experiments.tasks.membrane import shift as dense_shift, task as membrane
 from pipelines.compose import compose_params
 
 

@@ -16,8 +16,7 @@ from dynaxx.evaluation.arms.models import TapProbe
 from dynaxx.training.pooled_features import pooled_features
 from experiments.job import BACKBONE_ARM, Job
 from experiments.tasks.digits import train
-from experiments.tasks.rotation import run as regression
-from experiments.tasks.rotation import task as rotation
+from experiments.tasks.rotation import run as regression, task as rotation
 from experiments.tasks.rotation.task import MAX_DEGREES, RotatedImages, errors, ridge, trained
 from pipelines.common.task import build_task
 from pipelines.compose import compose_all

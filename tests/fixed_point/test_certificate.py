@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from dynaxx.fixed_point import contraction_bound
 from dynaxx.fixed_point.certificate import MARGIN, Certificate, block_norms, certified_scales, kappa_of_blocks
-from dynaxx.resonance import Couplings, live_pairs
+from dynaxx.fixed_point.contraction import contraction_bound
+from dynaxx.resonance import live_pairs
+from dynaxx.resonance.couplings import Couplings
 
 RANK = 3
 

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.nets import met, resonator_of
 
 from dynaxx import ResonanceConfig, ResonanceError
-from dynaxx.fixed_point import Stability, best_scaling, contraction_bound
-from dynaxx.resonance import ACTIVATIONS, LIPSCHITZ, Bottleneck, Resonator
+from dynaxx.fixed_point import Stability
+from dynaxx.fixed_point.contraction import best_scaling, contraction_bound
+from dynaxx.resonance import ACTIVATIONS, Resonator
+from dynaxx.resonance.bottleneck import LIPSCHITZ, Bottleneck
 
 GRID = (2, 3)
 
@@ -49,7 +50,7 @@ def test_kappa_bounds_the_exact_jacobian_of_the_loop(seed, scale, gate, activati
         return g * made.exchange.phi(p + c @ Gt, GRID)
 
     jacobian = torch.autograd.functional.jacobian(F, torch.randn(1, 6, R, dtype=torch.float64)).reshape(6 * R, 6 * R)
-    kappa, g_max = made.stability(made.config).kappa, 2.0 if gate == "learned" else 1.0
+    kappa, g_max = made.exchange.stability(made.config.damping).kappa, 2.0 if gate == "learned" else 1.0
     d = best_scaling(Gt.detach() * g_max * made.exchange.phi.lipschitz().detach(), made.exchange.couplings.rank)
     # the Jacobian maps columns, messages stand in rows: the scaling acts from the other side
     scaled = jacobian / d.repeat(6)[:, None] * d.repeat(6)
@@ -89,8 +90,8 @@ def test_a_certified_loop_contracts_after_every_step_and_in_inference(seed, scal
         torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)  # large steps, but not to where numbers end
         optimizer.step()
         optimizer.zero_grad()
-        assert made.stability(made.config).kappa <= 0.8 * (1 + 1e-9)
-        assert made.eval().stability(made.config).kappa <= 0.8 * (1 + 1e-9)
+        assert made.exchange.stability(made.config.damping).kappa <= 0.8 * (1 + 1e-9)
+        assert made.eval().exchange.stability(made.config.damping).kappa <= 0.8 * (1 + 1e-9)
     long = [met(made, anchors, GRID, T).delta[0] for T in (300, 301)]
     assert torch.allclose(*long, rtol=1e-8, atol=1e-12)
 
@@ -102,10 +103,10 @@ def test_a_certificate_holds_for_a_user_who_never_calls_train():
     for _ in range(3):
         met(made, anchors, GRID, 2).delta[0].square().mean().backward()
         optimizer.step()
-        assert made.stability(made.config).contraction_certified
+        assert made.exchange.stability(made.config.damping).contraction_certified
     made.exchange.update_certificate()
     with torch.no_grad():
-        assert made.stability(made.config).contraction_certified
+        assert made.exchange.stability(made.config.damping).contraction_certified
 
 
 def test_a_loop_that_contracts_already_is_left_alone_by_the_certificate():
@@ -116,7 +117,7 @@ def test_a_loop_that_contracts_already_is_left_alone_by_the_certificate():
 
 def test_a_certified_loop_reaches_its_tolerance_in_the_iterations_it_names():
     made = resonator(0.12)
-    stability = made.stability(made.config)
+    stability = made.exchange.stability(made.config.damping)
     assert stability.contraction_certified
     anchors = [torch.randn(2, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
     start = met(made, anchors, GRID, 1).delta[0]
@@ -129,7 +130,7 @@ def test_a_certified_loop_reaches_its_tolerance_in_the_iterations_it_names():
 
 def test_an_uncertified_loop_promises_nothing():
     made = resonator(2.0)
-    stability = made.stability(made.config)
+    stability = made.exchange.stability(made.config.damping)
     assert stability.kappa > 1
     assert not stability.contraction_certified
     assert stability.iterations(0.1) is None
@@ -146,7 +147,7 @@ def test_norms_that_are_not_finite_certify_nothing():
     made = resonator(0.1)
     made.exchange.couplings.U[0].data.fill_(1e200)
     made.exchange.couplings.V[0].data.fill_(1e200)
-    assert not made.stability(made.config).contraction_certified
+    assert not made.exchange.stability(made.config.damping).contraction_certified
 
 
 def test_a_causal_bottleneck_never_reads_the_future():

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceError, load_resonance, wrap_with_resonance

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.nets import met, resonator_of
 
 from dynaxx import ResonanceConfig, ResonanceError, ResonanceWarning

@@ -10,8 +10,7 @@ from omegaconf import OmegaConf
 from dynaxx.evaluation.arms.record import ArmFacts
 from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.evaluation.validation.tuning import Tuned, write_tuned
-from pipelines import distill
-from pipelines import tune as tune_stage
+from pipelines import distill, tune as tune_stage
 from pipelines.common.options import listed, rivals
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.nets import PLAIN_TAPS, Plain, images, trained_like
 from torch import Tensor, nn
 

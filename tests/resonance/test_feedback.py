@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from dynaxx.resonance import Couplings, finite, live_pairs
+from dynaxx.resonance import live_pairs
+from dynaxx.resonance.anchors import finite
+from dynaxx.resonance.couplings import Couplings
 
 
 def made(taps: int, T: int, outputs: list[int], rank: int = 3) -> Couplings:

@@ -5,7 +5,8 @@ import torch
 from support.nets import PLAIN_TAPS, Plain, images
 
 from dynaxx import ResonanceConfig, ResonanceError, load_resonance, wrap_with_resonance
-from dynaxx.resonance import Couplings, live_pairs
+from dynaxx.resonance import live_pairs
+from dynaxx.resonance.couplings import Couplings
 
 
 def test_identity_is_eye_between_taps_of_any_width():

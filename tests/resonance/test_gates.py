@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from dynaxx.resonance import LearnedGate, MutualInformationGate, Pair
+from dynaxx.resonance import Pair
+from dynaxx.resonance.gates import LearnedGate, MutualInformationGate
 
 PAIR = [Pair(1, 0)]
 

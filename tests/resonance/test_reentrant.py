@@ -5,8 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.nets import PLAIN_TAPS, Plain, images, trained_like
 from torch import nn
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support.naive import resonate
 from support.nets import refined, taps_of
 
@@ -109,11 +108,11 @@ def test_the_units_of_the_activations_do_not_matter():
     x = [torch.randn(20, 6, c, dtype=torch.float64) for c in (3, 4, 5)]
     scale = [torch.logspace(-5, 3, c, dtype=torch.float64) for c in (3, 4, 5)]
     statistics.set(moments([x]))
-    plain, kappa = refined(resonator, x, (2, 3), config).delta[0], resonator.stability(config).kappa
+    plain, kappa = refined(resonator, x, (2, 3), config).delta[0], resonator.exchange.stability(config.damping).kappa
     other = [a * u + 7.0 * u for a, u in zip(x, scale, strict=True)]
     statistics.set(moments([other]))
     assert torch.allclose(refined(resonator, other, (2, 3), config).delta[0], plain * scale[2], rtol=1e-8)
-    assert resonator.stability(config).kappa == kappa
+    assert resonator.exchange.stability(config.damping).kappa == kappa
 
 
 def test_the_reference_is_read_in_a_minute():

@@ -2,8 +2,7 @@
 
 import optuna
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dynaxx.search import COST, FINITE, LIVE, SECONDS, Point, best, knee, points
 

@@ -2,8 +2,7 @@
 
 import timm
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dynaxx import wrap_with_resonance
 from dynaxx.selection.spread import blocks, spread

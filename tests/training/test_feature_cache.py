@@ -10,8 +10,7 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, views
-from dynaxx.training.cache import build as feature_build
-from dynaxx.training.cache import features as feature_cache
+from dynaxx.training.cache import build as feature_build, features as feature_cache
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.cache.features import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet

@@ -1,8 +1,7 @@
 """The probe is converged, its weights say what scikit-learn says, and C is chosen on validation."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 

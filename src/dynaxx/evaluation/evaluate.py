@@ -19,8 +19,7 @@ from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.inside.look import LookOptions, look_inside
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation
-from dynaxx.evaluation.results import Task as TaskSummary
+from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, Task as TaskSummary
 from dynaxx.evaluation.robustness.accuracy import robustness
 from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare
 from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall

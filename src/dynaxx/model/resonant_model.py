@@ -314,8 +314,18 @@ class ResonantModel(nn.Module):
         self.mode = "folded"
 
     def stability(self) -> Stability:
-        """κ of the loop, whether contraction is certified, and the iterations that a tolerance needs."""
-        return self.require_built().stability(self.config)
+        """κ of the loop, whether contraction is certified, and the iterations that a tolerance needs.
+
+        Raises:
+            ResonanceError: the reentrant dynamics, where the backbone's own segments are part of the loop.
+        """
+        exchange = self.require_built().exchange
+        if self.config.dynamics == "reentrant":
+            raise ResonanceError(
+                "stability(): no bound is known for dynamics='reentrant', whose loop runs through the backbone; "
+                "watch the residual with tracing(), or calibrate"
+            )
+        return exchange.stability(self.config.damping)
 
     def start_from(self, directory: str | Path) -> None:
         """Load couplings, φ, gates and statistics that another model of the same taps and rank has learned.

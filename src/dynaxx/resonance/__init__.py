@@ -20,33 +20,20 @@ which is exact and costs O(r²) per position and iteration. Then `couplings`, `b
 one-pass prediction of the end; `resonator`, which puts them together; and `output` for what it returns.
 """
 
-from dynaxx.resonance.anchors import Anchors, Tap, from_grid, grid_of, message_grid, on_grid, to_grid
-from dynaxx.resonance.bottleneck import ACTIVATIONS, Grid
-from dynaxx.resonance.couplings import Pair, live_pairs
-from dynaxx.resonance.exchange import Exchange
-from dynaxx.resonance.gates import GATES
-from dynaxx.resonance.output import ResonanceOutput, Trace
-from dynaxx.resonance.reference import resonate
-from dynaxx.resonance.resonator import Resonator
-from dynaxx.resonance.student import Student
-
-__all__ = [
-    "ACTIVATIONS",
-    "GATES",
-    "Anchors",
-    "Exchange",
-    "Grid",
-    "Pair",
-    "ResonanceOutput",
-    "Resonator",
-    "Student",
-    "Tap",
-    "Trace",
-    "from_grid",
-    "grid_of",
-    "live_pairs",
-    "message_grid",
-    "on_grid",
-    "resonate",
-    "to_grid",
-]
+from dynaxx.resonance.anchors import (
+    Anchors as Anchors,
+    Tap as Tap,
+    from_grid as from_grid,
+    grid_of as grid_of,
+    message_grid as message_grid,
+    on_grid as on_grid,
+    to_grid as to_grid,
+)
+from dynaxx.resonance.bottleneck import ACTIVATIONS as ACTIVATIONS, Grid as Grid
+from dynaxx.resonance.couplings import Pair as Pair, live_pairs as live_pairs
+from dynaxx.resonance.exchange import Exchange as Exchange
+from dynaxx.resonance.gates import GATES as GATES
+from dynaxx.resonance.output import ResonanceOutput as ResonanceOutput, Trace as Trace
+from dynaxx.resonance.reference import resonate as resonate
+from dynaxx.resonance.resonator import Resonator as Resonator
+from dynaxx.resonance.student import Student as Student

@@ -42,14 +42,16 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, activation: str, depthwise: bool, tokens: bool, prefix: int = 0) -> None:
         super().__init__()
-        self.prefix = prefix
-        self.activation = activation
-        self.tokens = tokens
+        self.channels, self.activation, self.tokens, self.prefix = channels, activation, tokens, prefix
         kernel = (channels, 1, 3) if tokens else (channels, 1, 3, 3)
         self.kernel = nn.Parameter(torch.zeros(kernel)) if depthwise else None
         centre = torch.zeros(kernel[2:])  # δ
         centre[(-1,) if tokens else (1, 1)] = 1.0
         self.register_buffer("centre", centre, persistent=False)
+
+    def like(self, channels: int, activation: str) -> "Bottleneck":
+        """Another one of the same kind, with its own kernel."""
+        return Bottleneck(channels, activation, self.kernel is not None, self.tokens, self.prefix)
 
     def forward(self, h_BPR: Tensor, grid: Grid, part: slice = slice(None), response: Tensor | None = None) -> Tensor:
         """φ(h) of the message channels `part`.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.fixed_point import SolverOptions, Stability, solve
+from dynaxx.fixed_point import SolverOptions, solve
 from dynaxx.resonance.anchored import Anchored
 from dynaxx.resonance.anchors import Anchors, Tap, on_grid
 from dynaxx.resonance.exchange import Exchange
@@ -85,7 +85,13 @@ class Resonator(nn.Module):
         if mode == "implicit" or (mode == "hybrid" and not self.training):
             return ResonanceOutput(self._predict(p_BPR, gate_BQR, anchors.grid), extra_loss=extra_loss)
 
-        dynamics = self._dynamics(anchors, p_BPR, gate_BQR, config, segments)
+        dynamics: Dynamics
+        if config.dynamics == "anchored":
+            dynamics = Anchored(self.exchange, p_BPR, gate_BQR, anchors.grid)
+        else:
+            pool = partial(on_grid, grid=anchors.grid, token_pool=config.token_pool, causal=self.causal)
+            sweep = config.order == "gauss_seidel"
+            dynamics = Reentrant(self.exchange, anchors, gate_BQR, segments, pool, sweep)
         residuals: list[Tensor] | None = [] if trace else None
         states: list[Tensor] | None = [] if self.student is not None and self.training else None
         end = solve(dynamics, SolverOptions.of(config), residuals=residuals, states=states)
@@ -100,19 +106,6 @@ class Resonator(nn.Module):
         record = None if residuals is None else self._trace(torch.stack(residuals), gate_BQN)
         residual = partial(dynamics.residual_of_first, end)
         return ResonanceOutput(dynamics.deltas(end, taps), residual, record, extra_loss, student_loss)
-
-    def _dynamics(
-        self,
-        anchors: Anchors,
-        p_BPR: Tensor,
-        gate_BQR: Tensor | None,
-        config: ResonanceConfig,
-        segments: Sequence[Segment | None],
-    ) -> Dynamics:
-        if config.dynamics == "anchored":
-            return Anchored(self.exchange, p_BPR, gate_BQR, anchors.grid)
-        pool = partial(on_grid, grid=anchors.grid, token_pool=config.token_pool, causal=self.causal)
-        return Reentrant(self.exchange, anchors, gate_BQR, segments, pool, config.order == "gauss_seidel")
 
     def _gates(self, z_BQC: list[Tensor], ablated: Collection[int]) -> Tensor | None:
         gate_BQN = None if self.gate is None else self.gate(z_BQC)
@@ -134,16 +127,7 @@ class Resonator(nn.Module):
         """Make the student, which starts as one undamped step of the loop."""
         exchange = self.exchange
         channels_S = self._into_outputs(torch.arange(len(exchange.couplings.b), device=exchange.couplings.b.device))
-        student = Student(
-            len(exchange.couplings.b),
-            len(channels_S),
-            config.student_hidden,
-            config.activation,
-            bool(config.depthwise),
-            exchange.tokens,
-            exchange.prefix,
-        ).to(exchange.couplings.b)
-        student.start_from(exchange.phi, channels_S)
+        student = Student(exchange.phi, channels_S, config.student_hidden).to(exchange.couplings.b)
         if config.dynamics == "reentrant":
             student.own_writers([exchange.couplings.writer(tap) for tap in exchange.outputs])
         self.student = student
@@ -170,20 +154,7 @@ class Resonator(nn.Module):
         parts = [self.exchange.couplings.incoming(x, tap) for tap in self.exchange.outputs]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    # ---- bounds and the linear case ---------------------------------------------------------------------------------
-
-    def stability(self, config: ResonanceConfig) -> Stability:
-        """κ of the loop for the present parameters.
-
-        Raises:
-            ResonanceError: the reentrant dynamics, where the backbone's own segments are part of the loop.
-        """
-        if config.dynamics == "reentrant":
-            raise ResonanceError(
-                "stability(): no bound is known for dynamics='reentrant', whose loop runs through the backbone; "
-                "watch the residual with tracing(), or calibrate"
-            )
-        return self.exchange.stability(config.damping)
+    # ---- the linear case --------------------------------------------------------------------------------------------
 
     def fold(self, config: ResonanceConfig) -> None:
         """Solve a linear loop once, for the present parameters; see `fixed_point.fold`."""

@@ -22,43 +22,29 @@ class Student(nn.Module):
     """Predicts the final messages into the output taps.
 
     Args:
-        messages: R.
-        into_outputs: S.
+        phi: the loop's bottleneck; the student's two are like it, and the second one starts from its kernels.
+        channels_S: the message channels into output taps.
         hidden: width of the inner layer.
-        activation, depthwise, tokens, prefix: as in `Bottleneck`.
     """
 
-    def __init__(
-        self,
-        messages: int,
-        into_outputs: int,
-        hidden: int,
-        activation: str,
-        depthwise: bool,
-        tokens: bool,
-        prefix: int = 0,
-    ):
+    def __init__(self, phi: Bottleneck, channels_S: Tensor, hidden: int) -> None:
         super().__init__()
         # a linear student would make the implicit mode a linear probe: its inner layer is never linear
-        inner = "gelu" if activation == "identity" else activation
-        self.mix = nn.Linear(messages, hidden)
-        self.inner = Bottleneck(hidden, inner, depthwise, tokens, prefix)
-        self.out = nn.Linear(hidden, into_outputs, bias=False)
-        self.outer = Bottleneck(into_outputs, activation, depthwise, tokens, prefix)
+        inner = "gelu" if phi.activation == "identity" else phi.activation
+        self.mix = nn.Linear(phi.channels, hidden)
+        self.inner = phi.like(hidden, inner)
+        self.out = nn.Linear(hidden, len(channels_S), bias=False)
+        self.outer = phi.like(len(channels_S), phi.activation)
         self.U: nn.ParameterList | None = None
         nn.init.zeros_(self.out.weight)
+        if self.outer.kernel is not None and phi.kernel is not None:
+            self.outer.kernel.data.copy_(phi.kernel.data[channels_S])
 
     def forward(self, p_BPR: Tensor, p_BPS: Tensor, gate_BQS: Tensor | None, grid: Grid) -> Tensor:
         """ĉ (B, P, S)."""
         hidden = self.inner(self.mix(p_BPR), grid)
         message = self.outer(p_BPS + self.out(hidden), grid)
         return message if gate_BQS is None else gate_BQS * message
-
-    @torch.no_grad()
-    def start_from(self, phi: Bottleneck, channels_S: Tensor) -> None:
-        """Copy the loop's depthwise kernels of the message channels `channels_S`."""
-        if self.outer.kernel is not None and phi.kernel is not None:
-            self.outer.kernel.copy_(phi.kernel[channels_S])
 
     def own_writers(self, U: list[Tensor]) -> None:
         """Give the student its own matrices, one (S_l, C_l) per output tap, which start as `U`."""

@@ -16,8 +16,7 @@ from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import p_value, points, significant, spread
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
-from dynaxx.evaluation.report import arm_figures as plots
-from dynaxx.evaluation.report import loop_figures as loop_plots
+from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots
 from dynaxx.evaluation.report.page import write_report
 from dynaxx.evaluation.report.terminal import arms_table
 from dynaxx.evaluation.report.validation_tables import Choices

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall

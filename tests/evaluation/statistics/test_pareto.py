@@ -1,7 +1,6 @@
 """The front against its definition, by brute force."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dynaxx.evaluation.statistics.pareto import front
 

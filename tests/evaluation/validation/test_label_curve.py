@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from dynaxx.data import Digits
-from dynaxx.evaluation.arms import explicit
-from dynaxx.evaluation.arms import linear_probes as probes
-from dynaxx.evaluation.arms import registry as rivals
+from dynaxx.evaluation.arms import explicit, linear_probes as probes, registry as rivals
 from dynaxx.evaluation.arms.record import ArmFacts
 from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.evaluation.errors import EvaluationError
