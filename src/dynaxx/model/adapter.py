@@ -27,7 +27,7 @@ from dynaxx.backbone import (
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.model.saving import check_tensors, read
-from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, from_grid, message_grid, on_grid
+from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
 
 PREFIX = "resonator."
 """Prefix of the resonator's tensors in a saved file."""
@@ -176,7 +176,7 @@ class Adapter(nn.Module):
             )
             return output
 
-        finite_B = anchors.finite()
+        finite_B = finite(anchors.pooled)
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
         output = run(anchors.zero_except(finite_B))
         deltas = output.delta

@@ -23,6 +23,7 @@ one-pass prediction of the end; `resonator`, which puts them together; and `outp
 from dynaxx.resonance.anchors import (
     Anchors as Anchors,
     Tap as Tap,
+    finite as finite,
     from_grid as from_grid,
     grid_of as grid_of,
     message_grid as message_grid,

@@ -54,10 +54,6 @@ class Anchors(NamedTuple):
     states: list[Tensor] | None = None
     outside: tuple[object, ...] = ()
 
-    def finite(self) -> Tensor:
-        """(B,) bool: the samples whose anchors are finite at every tap."""
-        return finite(self.pooled)
-
     def select(self, keep_B: Tensor) -> "Anchors":
         """The chosen samples alone; outside activations are cut where they have a sample axis."""
         batch = len(keep_B)

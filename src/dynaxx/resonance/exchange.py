@@ -110,12 +110,9 @@ class Exchange(nn.Module):
     def _returns(self) -> Tensor:
         """Whether an entry of Gᵀ belongs to the return leg, in the form of `feedback`."""
         couplings = self.couplings
-        back = [pair.target < pair.source for pair in couplings.pairs]
-        back_R = torch.tensor(back).repeat_interleave(couplings.rank)
-        rows = [~couplings.incoming(back_R, tap) for tap in range(len(self.channels))]
-        return couplings.assemble(
-            [row_S[:, None] & back_R[part] for row_S, part in zip(rows, couplings.out_of, strict=True)]
-        )
+        back_R = torch.tensor([p.target < p.source for p in couplings.pairs]).repeat_interleave(couplings.rank)
+        forward = [~couplings.incoming(back_R, tap)[:, None] for tap in range(len(self.channels))]
+        return couplings.assemble([rows & back_R[part] for rows, part in zip(forward, couplings.out_of, strict=True)])
 
 
 def gated(message: Tensor, gate: Tensor | None) -> Tensor:
