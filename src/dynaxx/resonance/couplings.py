@@ -55,6 +55,8 @@ class Couplings(nn.Module):
         ResonanceError: the rank exceeds the channels of all taps together, beyond which it adds nothing.
     """
 
+    into_all: Tensor
+
     def __init__(self, channels: list[int], pairs: list[Pair], rank: int, kind: str = "learned") -> None:
         super().__init__()
         if kind == "identity":
@@ -103,7 +105,7 @@ class Couplings(nn.Module):
 
     def incoming(self, c_BPR: Tensor, tap: int) -> Tensor:
         """The channels of the messages into `tap` alone, (…, S); works for gates and projections, too."""
-        return _select(c_BPR, self.get_buffer(f"into_{tap}"), self.rank)
+        return _select(c_BPR, getattr(self, f"into_{tap}"), self.rank)
 
     def project(self, y_BPC: list[Tensor]) -> Tensor:
         """p_lk = V_lkᵀ y_k + b_lk of every coupling, (B, P, R)."""
@@ -137,8 +139,9 @@ class Couplings(nn.Module):
         """p + G c: stacked blocks are one batched matrix product, with one batch entry per tap."""
         if not self.complete:
             return torch.addmm(p_BPR.flatten(0, 1), c_BPR.flatten(0, 1), Gt).view_as(p_BPR)
-        c_BPR = _select(c_BPR, self.get_buffer("into_all"), self.rank)
-        p_KXS, c_KXS = (x.reshape(-1, *Gt.shape[:2]).transpose(0, 1) for x in (p_BPR, c_BPR))
+        by_tap = (-1, *Gt.shape[:2])
+        c_KXS = _select(c_BPR, self.into_all, self.rank).view(by_tap).transpose(0, 1)
+        p_KXS = p_BPR.reshape(by_tap).transpose(0, 1)
         return torch.baddbmm(p_KXS, c_KXS, Gt).transpose(0, 1).reshape(p_BPR.shape)
 
     def dependences(self) -> tuple[Tensor, Tensor]:
@@ -161,4 +164,4 @@ class Couplings(nn.Module):
 
 def _select(x: Tensor, numbers: Tensor, rank: int) -> Tensor:
     """The channels of the couplings of these numbers: whole couplings are moved, not channel by channel."""
-    return x.unflatten(-1, (-1, rank)).index_select(-2, numbers).flatten(-2)
+    return x.reshape(*x.shape[:-1], -1, rank).index_select(-2, numbers).flatten(-2)
