@@ -13,8 +13,8 @@ from dynaxx.services.ports import ANYWHERE, LOOPBACK, answers, wait_for
 from dynaxx.services.secrets import secret, write_private
 
 ADMIN = "admin"
-STARTS_WITHIN = 180.0
-"""Seconds: the first start makes MLflow's tables."""
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""In a server's environment: it starts no runner of MLflow's own jobs (judges of traces) and none of its queues."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MLflowServer:
 def mlflow_server(
     folder: Path, store: str, port: int, host: str = "127.0.0.1", logins: str | None = None, options: Sequence[str] = ()
 ) -> Iterator[MLflowServer]:
-    """Start `mlflow server`, wait until it answers, and stop it at the end.
+    """Start `mlflow server`, wait until it answers or has ended, and stop it at the end.
 
     Args:
         folder: for artifacts, its log and its passwords.
@@ -53,6 +53,7 @@ def mlflow_server(
     environment = os.environ | {
         "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
         "MLFLOW_BACKEND_STORE_URI": store,  # not on the command line, which everybody can read
+        **NO_JOBS,
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "2",
@@ -71,7 +72,7 @@ def mlflow_server(
     with open(folder / "mlflow.log", "a") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        if not wait_for(lambda: answers(reached, port), lambda: process.poll() is None, STARTS_WITHIN):
+        if not wait_for(lambda: answers(reached, port), lambda: process.poll() is None):
             raise ServicesError(f"the MLflow server did not start; {folder / 'mlflow.log'} says why")
         yield MLflowServer(f"http://{reached}:{port}", password)
     finally:
