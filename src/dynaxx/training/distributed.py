@@ -2,8 +2,6 @@
 
 import os
 
-import torch.distributed as dist
-
 
 def rank_zero() -> bool:
     """Whether this process is the one that writes: the only one, or the first of all nodes.
@@ -19,5 +17,7 @@ def rank_zero() -> bool:
 
 def barrier() -> None:
     """Wait until all processes that train together are here: what the first one has written, the others may read."""
+    import torch.distributed as dist
+
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
