@@ -31,13 +31,13 @@ NEEDED = [
 
 def imported(code: str) -> dict[str, str]:
     """The watched packages that a new process has imported after `code`, each with the line that it came with."""
-    lines = [
-        f"{line}; [found.setdefault(n, {line!r}) for n in watched if n in sys.modules]" for line in code.split("; ")
-    ]
-    look = "\n".join(
-        ["import json, sys", f"found, watched = {{}}, {sorted(WATCHED)}", *lines, "print(json.dumps(found))"]
+    program = ["import json, sys", f"found, watched = {{}}, {sorted(WATCHED)}"]
+    for line in code.split("; "):
+        program += [line, f"[found.setdefault(name, {line!r}) for name in watched if name in sys.modules]"]
+    program.append("print(json.dumps(found))")
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -24,7 +24,7 @@ from pipelines.sweep.__main__ import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 
-EPOCHS = 40
+EPOCHS = 20
 LONG = ["experiment=smoke", *(f"train.{name}={EPOCHS}" for name in ("epochs", "patience", "checkpoint_every"))]
 """Trials of some seconds, so that a signal arrives in the middle of one."""
 
