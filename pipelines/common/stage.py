@@ -1,8 +1,6 @@
 """What every stage does around its work: read params, resume, write whole or not at all, and end with one line."""
 
-import atexit
 import errno
-import gc
 import hashlib
 import os
 import re
@@ -21,8 +19,6 @@ from safetensors import SafetensorError
 
 from dynaxx.training.distributed import rank_zero
 from pipelines.common.submit import submit, wants_job
-
-atexit.register(gc.freeze)  # else the ending interpreter searches all of torch for garbage, which takes half a second
 
 OUTPUTS = Path("outputs")
 WORK = Path(".dynaxx/work")
