@@ -1,8 +1,10 @@
 """`python -m pipelines.ui`: open the MLflow UI on the store that the pipeline logs to, on loopback only."""
 
+import os
 import subprocess
 import sys
 
+from dynaxx.services import NO_JOBS
 from dynaxx.tracking import TrackingError, tracking_uri
 from pipelines.common.stage import read_params
 
@@ -31,7 +33,7 @@ def main() -> int:
         "5000",
     ]
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(command, env=os.environ | NO_JOBS, check=False).returncode
     except KeyboardInterrupt:
         return 0
 

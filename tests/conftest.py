@@ -11,6 +11,18 @@ settings.register_profile("dynaxx", deadline=None, suppress_health_check=[Health
 settings.load_profile("dynaxx")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest chains of tests begin first; the sweep's wait for the smoke pipeline, and begin when it has run."""
+
+    def place(item: pytest.Item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and group.args[0] in ("pipeline", "sweep"):
+            return 0 if group.args[0] == "pipeline" else 2
+        return 1 if item.get_closest_marker("slow") else 3
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dynaxx.selection.advise import Advice
+if TYPE_CHECKING:
+    from dynaxx.selection.advise import Advice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
+def advise_here(params: Path, outputs: Path, images: int, seed: int) -> "Advice":
     """Advice on the backbone and data that params.yaml describes and `dvc repro pretrain` has prepared.
 
     >>> advise_here(Path("params.yaml"), Path("outputs"), images=500, seed=0).verdict
@@ -71,7 +72,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
     )
 
 
-def show(advice: Advice) -> None:
+def show(advice: "Advice") -> None:
     """Print the advice."""
     from rich.console import Console
     from rich.table import Table

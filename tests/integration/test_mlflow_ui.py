@@ -50,7 +50,8 @@ def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
 
 
 def wait(browser: webdriver.Chrome, found: Any) -> Any:
-    return WebDriverWait(browser, 60, ignored_exceptions=[Exception]).until(found)
+    """Look again until it is there; pytest alone has a limit."""
+    return WebDriverWait(browser, float("inf"), ignored_exceptions=[Exception]).until(found)
 
 
 def see(browser: webdriver.Chrome, name: str) -> None:

@@ -193,7 +193,10 @@ def parents_of(project: Path):
 def test_an_experiment_re_runs_only_what_depends_on_the_change(ran, copy):
     command = ran[1]
     before = json.loads((copy / "outputs/explicit/explicit/seed-0/arm.json").read_text())
-    output = command("dvc", "exp", "run", "-S", "resonance.rank=3", at=copy).stdout
+    less = ["tune.lr=null", "tune.epochs=null", "vary.rank=null", "vary.taps=null", "vary.labels=null"]
+    less += ["train_arms.arms=[explicit_T1,direct]", "evaluate.corrupted_images=0"]
+    changes = [word for change in ("resonance.rank=3", *less) for word in ("-S", change)]
+    output = command("dvc", "exp", "run", *changes, at=copy).stdout
     for stage in ("prepare", "pretrain", "baseline"):
         assert f"Stage '{stage}' didn't change" in output
     for stage in ("explicit", "distill", "train_arms", "evaluate", "report"):
@@ -205,7 +208,7 @@ def test_an_experiment_re_runs_only_what_depends_on_the_change(ran, copy):
 
 def test_queued_experiments_run_elsewhere_and_log_to_the_same_store(ran, copy):
     command = ran[1]
-    command("dvc", "exp", "run", "--queue", "-S", "evaluate.rounds=4", at=copy)
+    command("dvc", "exp", "run", "--queue", "-S", "evaluate.rounds=4", "-S", "evaluate.corrupted_images=0", at=copy)
     command("dvc", "exp", "run", "--run-all", at=copy)
     first, second = sorted(parents_of(copy), key=lambda run: run.info.start_time)
     assert (first.data.params["evaluate.rounds"], second.data.params["evaluate.rounds"]) == ("3", "4")

@@ -76,18 +76,18 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
         server = subprocess.Popen(command, cwd=project, env=environment(project) | store, stdout=log, stderr=log,
                                   start_new_session=True)  # fmt: skip
     try:
-        up = wait_for(lambda: is_listening("127.0.0.1", port), lambda: server.poll() is None, 180)
+        up = wait_for(lambda: is_listening("127.0.0.1", port), lambda: server.poll() is None)
         assert up, (project / "serve.log").read_text()
         images = Digits().test().images[:7]
         body = json.dumps({"inputs": images.tolist()}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request) as response:
             rows = json.load(response)["predictions"]
     finally:
         subprocess.run(["pkill", "-TERM", "-g", str(server.pid)], check=False)
-        server.wait(timeout=60)
+        server.wait()
     params = OmegaConf.load(project / "params.yaml")
     backbone = load_backbone(params.model, project / "outputs/pretrain", 1)
     arm = load_arm(project / "outputs/explicit/explicit/seed-0", backbone.network)

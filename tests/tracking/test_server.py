@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from functools import partial
 
+import psutil
 import psycopg
 import pytest
 from support.servers import real_postgres
@@ -59,16 +60,24 @@ def nothing_is_lost(uri: str) -> None:
         assert [(point.step, point.value) for point in history] == list(enumerate(record(number).curves["curve"]))
 
 
+def no_jobs_run() -> None:
+    """Whoever else this process has started, too: none of MLflow's job runners, and no queue of theirs."""
+    commands = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert any("mlflow" in command for command in commands)
+    assert not [command for command in commands if "huey" in command or "mlflow.server.jobs" in command]
+
+
 def test_ten_workers_lose_nothing_on_a_server_with_postgresql_that_asks_for_a_password(tmp_path, monkeypatch):
     with real_postgres(tmp_path / "postgres", "runs", "users") as database:
         port = free_port()
         store, logins = database.url("runs"), database.url("users")
         with mlflow_server(tmp_path / "mlflow", store, port, host="0.0.0.0", logins=logins) as server:
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{server.uri}/api/2.0/mlflow/experiments/get?experiment_id=0", timeout=60)
+                urllib.request.urlopen(f"{server.uri}/api/2.0/mlflow/experiments/get?experiment_id=0")
             assert refused.value.code == 401
             monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
             monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", server.password or "")
+            no_jobs_run()
             nothing_is_lost(server.uri)
             with pytest.raises(ServicesError, match=f"port {port} of 127.0.0.1 is taken"):
                 mlflow_server(tmp_path / "other", store, port).__enter__()

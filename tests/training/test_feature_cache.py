@@ -136,7 +136,7 @@ def test_all_that_need_a_cache_build_it_together_each_its_share(tmp_path, monkey
 
     def waits_once(*args):
         if not hasattr(first, "met"):  # nobody finishes its first block before everybody has claimed one
-            first.met = met.wait(timeout=60)
+            first.met = met.wait()
         return digest(*args)
 
     monkeypatch.setattr(feature_build, "digest", waits_once)

@@ -13,8 +13,8 @@ from dynaxx.services.ports import ALL_INTERFACES, LOOPBACK, is_listening, wait_f
 from dynaxx.services.secrets import secret, write_private
 
 ADMIN = "admin"
-START_TIMEOUT = 180.0
-"""Seconds to wait for a start; the first start creates MLflow's tables."""
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Environment of a server that starts no runners and queues for MLflow's own jobs (judges of traces)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MLflowServer:
 def mlflow_server(
     folder: Path, store: str, port: int, host: str = "127.0.0.1", logins: str | None = None, options: Sequence[str] = ()
 ) -> Iterator[MLflowServer]:
-    """Start `mlflow server`, wait until it listens, and stop it at the end.
+    """Start `mlflow server`, wait until it listens or has ended, and stop it at the end.
 
     >>> with mlflow_server(Path("services/mlflow"), "sqlite:///mlflow.db", 5000) as server:
     ...     print(server.uri)
@@ -61,6 +61,7 @@ def mlflow_server(
     environment = os.environ | {
         "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
         "MLFLOW_BACKEND_STORE_URI": store,  # not on the command line, which every user can read
+        **NO_JOBS,
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "2",
@@ -79,7 +80,7 @@ def mlflow_server(
     with open(folder / "mlflow.log", "a") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        if not wait_for(lambda: is_listening(reached, port), lambda: process.poll() is None, START_TIMEOUT):
+        if not wait_for(lambda: is_listening(reached, port), lambda: process.poll() is None):
             raise ServicesError(f"the MLflow server did not start; {folder / 'mlflow.log'} says why")
         yield MLflowServer(f"http://{reached}:{port}", password)
     finally:

@@ -2,8 +2,6 @@
 
 import os
 
-import torch.distributed as dist
-
 
 def rank_zero() -> bool:
     """Whether this process writes files: it is the only one, or the first one of all nodes.
@@ -22,5 +20,7 @@ def rank_zero() -> bool:
 
 def barrier() -> None:
     """Wait for all processes of the run, so that they can read the files that the first one has written."""
+    import torch.distributed as dist
+
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
