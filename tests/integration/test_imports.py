@@ -58,4 +58,6 @@ def test_the_package_and_its_command_import_no_torch_before_a_name_needs_it():
     names = "; ".join(f"dynaxx.{name}" for name in dynaxx.__all__)
     found = imported(f"import dynaxx; import dynaxx.cli; import dynaxx.tracking; {names}")
     assert found == {"torch": "dynaxx.Anchors"}
-    assert set(dynaxx.__all__) == set(dynaxx._MODULES) <= set(dir(dynaxx))
+    assert set(dynaxx.__all__) <= set(dir(dynaxx))
+    with pytest.raises(AttributeError, match="no attribute 'wrap'"):
+        dynaxx.wrap  # noqa: B018
