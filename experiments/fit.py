@@ -74,7 +74,7 @@ def _answer(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
         model = model.cuda()
 
     def classes(images: Tensor) -> Tensor:
-        return logits(model, normalise(images, task.mean, task.std)).argmax(1).to(torch.uint8)
+        return logits(model, normalise(images, task.normalisation)).argmax(1).to(torch.uint8)
 
     found = {"clean": classes(test.images)}
     if job.corrupted:

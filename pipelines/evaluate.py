@@ -38,8 +38,7 @@ def body(stage: Stage) -> str:
         folders,
         lambda: copy.deepcopy(backbone.network),
         test,
-        backbone.mean,
-        backbone.std,
+        backbone.normalisation,
         task,
         EvaluateOptions(**params.evaluate),
     )

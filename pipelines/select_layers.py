@@ -15,8 +15,7 @@ def chosen_layers(params: DictConfig, task: Task) -> Selection:
     return select_layers(
         task.backbone(),
         task.images.subset(train),
-        task.mean,
-        task.std,
+        task.normalisation,
         layers=options.layers,
         taps=options.taps,
         folds=options.folds,

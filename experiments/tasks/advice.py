@@ -41,7 +41,7 @@ def measured(root: Path) -> list[Pair]:
             continue
         prepared = load_prepared(world / "prepare")
         backbone = load_backbone(params.model, world / "pretrain", prepared.manifest.image_shape[0])
-        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, most=IMAGES)
+        seen = look_at(backbone.network, prepared.task(), backbone.normalisation, most=IMAGES)
         name = f"{params.data.name}, {world.name.removeprefix('digits-')}"
         pairs.append(Pair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)

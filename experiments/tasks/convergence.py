@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     params = read_params()
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
-    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.mean, task.std)
+    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.normalisation)
     shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}
     for job in jobs:
         model = load_arm(job.folder(root), task.backbone())

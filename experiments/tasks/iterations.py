@@ -84,7 +84,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
         raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the study main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
-    images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
+    images, labels = normalise(test.images, task.normalisation), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
     answers: dict[str, dict[str, Tensor]] = {}
     for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):

@@ -78,7 +78,7 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, Any]
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))
-    images, labels = normalise(test.images[every], task.mean, task.std), test.labels[every]
+    images, labels = normalise(test.images[every], task.normalisation), test.labels[every]
     right: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     heeds: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     for job in track(done, "amplifying the loop of each seed"):

@@ -42,10 +42,9 @@ def build_task(
     resonance: Any = OmegaConf.to_container(params.resonance)
     return Task(
         backbone=lambda: copy.deepcopy(backbone.network),
-        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.mean}-{backbone.std}",
+        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.normalisation.mean}-{backbone.normalisation.std}",
         images=prepared.task(),
-        mean=backbone.mean,
-        std=backbone.std,
+        normalisation=backbone.normalisation,
         n_train=params.task.n_train,
         n_val=params.task.n_val,
         taps=taps,

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dynaxx.data import Manifest, normalise
+from dynaxx.data import Manifest, Normalisation, normalise
 from dynaxx.evaluation.arms.record import load_arm
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
@@ -76,7 +76,7 @@ class Deployed:
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        return self.network(normalise(images, self.facts.mean, self.facts.std)).softmax(1)
+        return self.network(normalise(images, Normalisation(tuple(self.facts.mean), tuple(self.facts.std)))).softmax(1)
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
@@ -91,7 +91,8 @@ def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, ma
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
     shape, classes = list(manifest.image_shape), list(manifest.classes)
-    facts = Facts(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
+    mean, std = map(list, backbone.normalisation)
+    facts = Facts(plain, backbone.num_classes, shape, mean, std, classes)
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
     write_text(folder / FACTS, json.dumps(asdict(facts), indent=2) + "\n")

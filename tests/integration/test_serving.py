@@ -92,7 +92,7 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
     backbone = load_backbone(params.model, project / "outputs/pretrain", 1)
     arm = load_arm(project / "outputs/explicit/explicit/seed-0", backbone.network)
     with torch.no_grad():
-        expected = arm(normalise(images, backbone.mean, backbone.std)).softmax(1).numpy()
+        expected = arm(normalise(images, backbone.normalisation)).softmax(1).numpy()
     assert list(rows[0]) == [str(digit) for digit in range(10)]
     assert np.allclose([[row[str(digit)] for digit in range(10)] for row in rows], expected, atol=1e-5)
 

@@ -28,7 +28,7 @@ def test_a_network_that_is_given_sees_images_as_it_was_trained_to(empty_project,
     run("pretrain", pretrain.body)
     assert "data.pretrain_fraction=0" in capsys.readouterr().out  # half the labels would lie idle
     task = build_task(pipelines.common.stage.read_params(), taps=[])
-    assert (task.mean, task.std) == ((0.1,), (0.7,))
+    assert task.normalisation == ((0.1,), (0.7,))
 
 
 def test_another_split_of_the_same_images_is_another_task(empty_project):
@@ -104,7 +104,7 @@ def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empt
     task = build_task(OmegaConf.load("params.yaml"))
     given = task.backbone().state_dict()
     index = task.split(0)[1]
-    x = normalise(task.images.images[index], task.mean, task.std)
+    x = normalise(task.images.images[index], task.normalisation)
     tuned = {}
     for arm, stage in (("explicit", "explicit"), ("implicit", "distill")):
         folder = Path("outputs") / stage / arm / "seed-0"

@@ -59,7 +59,7 @@ def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
     for images, labels in (train, val):
         read.clear()
         with torch.no_grad():
-            network(normalise(images, task.mean, task.std))
+            network(normalise(images, task.normalisation))
         chosen = torch.randperm(len(read[0]), generator=generator)[:PIXELS]
         parts += [read[0][chosen], labels[:, ::2, ::2].flatten()[chosen]]
     handle.remove()

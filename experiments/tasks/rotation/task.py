@@ -56,7 +56,7 @@ def ridge(task: Task, seen: Turned, taps: Sequence[str]) -> Head:
     """A probe on the mean activations of `taps`, or if empty on what the classifier reads; cross-validated penalty."""
     backbone = task.backbone()
     classifier = None if taps else find_classifier(backbone, None)[0]
-    read = pooled_features(backbone, list(taps), classifier, seen.images, task.mean, task.std)
+    read = pooled_features(backbone, list(taps), classifier, seen.images, task.normalisation)
     x_NF = torch.cat([read[name] for name in taps or [PENULTIMATE]], 1)
     fitted: Any = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15))).fit(
         x_NF.numpy(), seen.angles.numpy()
@@ -75,7 +75,7 @@ def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> Resonan
     else:
         rank = matched_rank(lambda rank: direct.build(task, seed, rank), explicit_parameters(task, seed))
         model = direct.build(task, seed, rank)
-    x_NCHW, budget = normalise(seen.images, task.mean, task.std), task.train
+    x_NCHW, budget = normalise(seen.images, task.normalisation), task.train
     model.fit_statistics(x_NCHW.split(budget.batch_size))
     optimizer = torch.optim.AdamW(model.trainable_parameters(), lr, weight_decay=budget.weight_decay)
     batches = len(x_NCHW) // budget.batch_size
@@ -101,4 +101,4 @@ def trained(task: Task, arm: str, seed: int, seen: Turned, lr: float) -> Resonan
 def errors(model: nn.Module, asked: Turned, task: Task) -> Tensor:
     """In degrees, (N,)."""
     model.eval()
-    return MOST * (model(normalise(asked.images, task.mean, task.std))[:, 0] - asked.angles).abs()
+    return MOST * (model(normalise(asked.images, task.normalisation))[:, 0] - asked.angles).abs()

@@ -1,6 +1,6 @@
 """From stored pixels to what a network is fed."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,12 +8,24 @@ from torch import Tensor
 from dynaxx.data.errors import DataError
 
 
-def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(x / 255 - mean) / std, channel by channel; a std of 0 (a channel that never changes) counts as 1.
+class Normalisation(NamedTuple):
+    """Mean and standard deviation per channel, in units of [0, 1].
+
+    Example: `Normalisation(mean=(0.5,), std=(0.25,))` for grey images.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def normalise(images_uint8: Tensor, normalisation: Normalisation) -> Tensor:
+    """(x / 255 - mean) / std per channel; a std of 0 (a constant channel) counts as 1.
+
+    Example: a white image (1, 8, 8) of 255s with `Normalisation((0.5,), (0.25,))` becomes 2 everywhere.
 
     Args:
         images_uint8: uint8, (C, H, W) or (B, C, H, W).
-        mean, std: C numbers each, in units of [0, 1].
+        normalisation: C means and C standard deviations.
 
     Returns:
         float32 of the same shape.
@@ -26,6 +38,7 @@ def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float])
             f"images must be uint8 of shape (C, H, W) or (B, C, H, W), "
             f"got {images_uint8.dtype} of shape {tuple(images_uint8.shape)}"
         )
+    mean, std = normalisation
     shift = torch.tensor(list(mean), dtype=torch.float32, device=images_uint8.device)
     scale = torch.tensor(list(std), dtype=torch.float32, device=images_uint8.device)
     channels = images_uint8.shape[-3]
@@ -37,7 +50,7 @@ def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float])
     return images_uint8.to(torch.float32).div_(255).sub_(shift[:, None, None]).div_(scale[:, None, None])
 
 
-def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(images_uint8: Tensor) -> Normalisation:
     """Mean and population standard deviation per channel of uint8 (N, C, H, W), in units of [0, 1].
 
     Exact in float64 and without a float copy of the images: from the counts of the 256 values.
@@ -49,4 +62,4 @@ def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[flo
         mean = share @ value
         means.append(float(mean))
         deviations.append(float((share @ (value - mean).square()).sqrt()))
-    return tuple(means), tuple(deviations)
+    return Normalisation(tuple(means), tuple(deviations))

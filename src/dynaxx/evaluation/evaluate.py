@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
 from dynaxx.evaluation.arms.record import ArmFacts, load_arm
 from dynaxx.evaluation.business_value import Business, priced
@@ -100,8 +100,7 @@ def evaluate(
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     summary: TaskSummary,
     options: EvaluateOptions,
 ) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
@@ -121,7 +120,7 @@ def evaluate(
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
     device = next(backbone().parameters()).device
-    images = normalise(test.images, mean, std)
+    images = normalise(test.images, normalisation)
     labels = test.labels.numpy()
     predictions: dict[str, Tensor] = {}
     calibration: dict[str, list[float]] = {}
@@ -167,7 +166,7 @@ def evaluate(
     comparisons = compare(correct, options.bootstrap)
     loops = [load_arm(folder, backbone()) for folder in folders.get("explicit", {}).values()]
     inside, pictures = look_inside(
-        loops, models.get("baseline"), test, predictions, mean, std, options.look, options.bootstrap
+        loops, models.get("baseline"), test, predictions, normalisation, options.look, options.bootstrap
     )
     decision = decide(
         arms,
@@ -184,7 +183,7 @@ def evaluate(
             comparisons=comparisons,
             class_gains=class_gains(correct, labels, test.classes, summary.train_per_class, options.bootstrap),
             agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
-            corruptions=corrupted(folders, backbone, test, mean, std, options),
+            corruptions=corrupted(folders, backbone, test, normalisation, options),
             inside=inside,
             decision=decision,
         ),
@@ -197,8 +196,7 @@ def corrupted(
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     options: EvaluateOptions,
 ) -> list[Corruption]:
     """All arms on some corrupted images; nothing where none are asked for, or the images are of no kind JPEG knows."""
@@ -207,4 +205,4 @@ def corrupted(
     # the test images come class by class
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
-    return robustness(models, test.subset(drawn[: options.corrupted_images]), mean, std, options.bootstrap)
+    return robustness(models, test.subset(drawn[: options.corrupted_images]), normalisation, options.bootstrap)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceConfig
-from dynaxx.data import LabelledImages
+from dynaxx.data import LabelledImages, Normalisation
 from dynaxx.selection.evidence import Evidence, gather
 from dynaxx.selection.expected_gain import Expectation, Pair, expect, read_pairs
 from dynaxx.selection.overhead import overhead
@@ -45,8 +45,7 @@ class Advice:
 def advise(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str] = "auto",
     most: int = 500,
@@ -59,7 +58,7 @@ def advise(
     Args:
         backbone: trained, in eval mode.
         images: labelled, of the task, a few hundred; the backbone must not have been trained on them.
-        mean, std: of the normalisation, a channel.
+        normalisation: the one that the backbone was trained with.
         layers: see `gather`.
         most: images that are looked at.
         latency_budget: what explicit may add to the backbone's cost, as a share.
@@ -68,7 +67,7 @@ def advise(
     Raises:
         ResonanceError: see `gather`.
     """
-    evidence = gather(backbone, images, mean, std, layers=layers, most=most, seed=seed)
+    evidence = gather(backbone, images, normalisation, layers=layers, most=most, seed=seed)
     example = torch.zeros(1, *images.images.shape[1:])
     count = len(evidence.taps)
     three = sorted({0, count // 2, count - 1})

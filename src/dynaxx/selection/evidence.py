@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError
 from dynaxx.backbone.head import find_classifier
 from dynaxx.backbone.layers import resolve
-from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.scores import CKA_SAMPLES, mutual_information, predicted
@@ -57,8 +57,7 @@ class Evidence:
 def gather(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str] = "auto",
     most: int = 500,
@@ -70,7 +69,7 @@ def gather(
     Args:
         backbone: in eval mode.
         images: which the backbone was not trained on.
-        mean, std: of the normalisation, a channel.
+        normalisation: the one that the backbone was trained with.
         layers: "auto" takes all that can be coupled, else stage numbers or module paths.
 
     Raises:
@@ -89,7 +88,7 @@ def gather(
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
-    features = pooled_features(backbone, paths, classifier, images.images, mean, std)
+    features = pooled_features(backbone, paths, classifier, images.images, normalisation)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
     alone = predicted(last, y, folds, seed)
     joined = predicted(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)

@@ -12,7 +12,7 @@ from torch import nn
 from dynaxx import ResonanceConfig
 from dynaxx.backbone.head import find_classifier
 from dynaxx.backbone.layers import resolve
-from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import choose
 from dynaxx.selection.overhead import overhead
@@ -37,8 +37,7 @@ class Selection:
 def select_layers(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str],
     taps: int,
@@ -63,7 +62,7 @@ def select_layers(
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
-    features = pooled_features(backbone, paths, classifier, images.images, mean, std)
+    features = pooled_features(backbone, paths, classifier, images.images, normalisation)
     last = paths[-1]
 
     def of_pair(path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone.taps import tapped
-from dynaxx.data import normalise
+from dynaxx.data import Normalisation, normalise
 from dynaxx.data.progress import track
 
 PENULTIMATE = "penultimate"
@@ -21,8 +21,7 @@ def pooled_features(
     paths: Sequence[str],
     classifier: str | None,
     images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     view: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> dict[str, Tensor]:
     """Mean over positions of the activation at each path, (N, C), and the classifier's input under "penultimate".
@@ -44,7 +43,7 @@ def pooled_features(
     try:
         for start in track(range(0, len(images), BATCH), "reading features"):
             with tapped(backbone, paths, None, copy=[True] * len(paths)) as seen:
-                backbone(normalise(view(images[start : start + BATCH]), mean, std).to(device))
+                backbone(normalise(view(images[start : start + BATCH]), normalisation).to(device))
             for path in paths:
                 found[path].append(mean_over_positions(seen[path]).float().cpu())
     finally:

@@ -18,7 +18,7 @@ BUDGET = TrainOptions(epochs=10, lr=1.0, batch_size=8, weight_decay=0.0, residua
 def task_of(train: TrainOptions) -> Task:
     """Of a task's parts tuning looks at the budget alone."""
     anything = cast("Any", None)
-    return Task(anything, "", anything, [], [], None, 0, [], {}, train, anything, anything, anything, "probe", [])
+    return Task(anything, "", anything, anything, None, 0, [], {}, train, anything, anything, anything, "probe", [])
 
 
 def test_the_best_on_validation_is_chosen_and_the_smallest_of_equals():

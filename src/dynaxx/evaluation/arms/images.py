@@ -10,8 +10,7 @@ def image_data(task: Task, seed: int) -> ImageData:
     return ImageData(
         task.images.subset(train),
         task.images.subset(val),
-        mean=task.mean,
-        std=task.std,
+        normalisation=task.normalisation,
         batch_size=task.train.batch_size,
         augmentation=task.train.augmentation,
         seed=seed,

@@ -49,8 +49,7 @@ def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[s
             list(taps),
             classifier,
             task.images.images[index],
-            task.mean,
-            task.std,
+            task.normalisation,
             view,  # type: ignore[arg-type]
         )
         return torch.cat([found[name] for name in names], dim=1)
@@ -76,6 +75,6 @@ def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[s
 def _own_accuracy(task: Task, index: Tensor) -> float:
     backbone, hits = task.backbone(), 0
     for part in index.split(256):
-        logits = backbone(normalise(task.images.images[part], task.mean, task.std))
+        logits = backbone(normalise(task.images.images[part], task.normalisation))
         hits += int((logits.argmax(1).cpu() == task.images.labels[part]).sum())
     return hits / len(index)

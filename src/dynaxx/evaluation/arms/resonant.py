@@ -91,7 +91,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         model.to(device)  # where it is not built yet, it is built there
         limit = task.train.cache_limit_gb
         try:
-            return open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known, limit)
+            return open_cache(task.cache, key, model, task.images.images, task.normalisation, known, limit)
         finally:
             model.to(home)  # Lightning moves it in its own time
 

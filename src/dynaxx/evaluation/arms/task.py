@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, draw
+from dynaxx.data import LabelledImages, Normalisation, draw
 
 if TYPE_CHECKING:
     from dynaxx.training.fit import TrainerFactory
@@ -60,7 +60,7 @@ class Task:
         backbone: makes a fresh copy of the trained network, frozen and in eval mode.
         fingerprint: checksum of the backbone and of the images; names the feature cache.
         images: all labelled images of the task; each seed draws its training and validation part.
-        mean, std: of the normalisation, a channel.
+        normalisation: the one that the backbone was trained with.
         n_train: images to train on, before `imbalance` thins them; None takes all that n_val leaves.
         taps: module paths chosen, in depth order.
         resonance: options of `wrap_with_resonance` but for layers and num_classes.
@@ -76,8 +76,7 @@ class Task:
     backbone: Callable[[], nn.Module]
     fingerprint: str
     images: LabelledImages
-    mean: Sequence[float]
-    std: Sequence[float]
+    normalisation: Normalisation
     n_train: int | None
     n_val: int
     taps: Sequence[str]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.evaluation.inside.ablation import Ablation, ablations
 from dynaxx.evaluation.inside.attribution import Attribution, attributions
 from dynaxx.evaluation.inside.gallery import Disagreement, disagreements
@@ -64,8 +64,7 @@ def look_inside(
     baseline: nn.Module | None,
     test: LabelledImages,
     predictions: Mapping[str, Tensor],
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     options: LookOptions,
     bootstrap: Bootstrap,
 ) -> tuple[Inside, dict[str, Tensor]]:
@@ -84,7 +83,7 @@ def look_inside(
         return Inside(), {}
     first, labels = resonant[0], test.labels.numpy()
     device = next(first.parameters()).device
-    images = normalise(test.images, mean, std)
+    images = normalise(test.images, normalisation)
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
     some = drawn[:SOME]
     solvers = STEPS if not first.built().causal else ["picard"]

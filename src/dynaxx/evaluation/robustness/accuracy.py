@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import Corruption
@@ -22,8 +22,7 @@ from dynaxx.evaluation.statistics.paired import Bootstrap, paired_bootstrap
 def robustness(
     models: Mapping[str, Sequence[nn.Module]],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     bootstrap: Bootstrap,
 ) -> list[Corruption]:
     """Accuracy of every arm under every corruption and strength, and explicit against the others over all strengths.
@@ -36,7 +35,7 @@ def robustness(
     for name, corrupt in track(list(CORRUPTIONS.items()), "corrupting"):
         correct: dict[str, list[NDArray[np.bool_]]] = {arm: [] for arm in models}
         for strength in STRENGTHS:
-            images = normalise(corrupt(test.images, strength), mean, std)
+            images = normalise(corrupt(test.images, strength), normalisation)
             for arm, by_seed in models.items():
                 answers = torch.stack([logits(model, images).argmax(1) for model in by_seed])
                 correct[arm].append(answers.numpy() == labels)

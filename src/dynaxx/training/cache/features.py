@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel
+from dynaxx.data import Normalisation
 from dynaxx.training.cache.build import FACTS, Facts, build, digest
 
 LIMIT_GB = 64.0
@@ -71,8 +72,7 @@ def open_cache(
     key: str,
     model: ResonantModel,
     images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float = LIMIT_GB,
 ) -> FeatureCache:
@@ -97,7 +97,7 @@ def open_cache(
                 print(f"{path}: is damaged; it is built anew", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
-        build(path, model, images, mean, std, views, limit_gb)
+        build(path, model, images, normalisation, views, limit_gb)
         _verified.add(_name(path))
     return _read(path)
 
