@@ -16,8 +16,8 @@ from dynaxx import ResonantModel
 from dynaxx.backbone._linear_head import Head
 from dynaxx.backbone.head import find_classifier
 from dynaxx.backbone.taps import tapped
+from dynaxx.evaluation.arms import TapProbe
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
-from dynaxx.evaluation.arms.models import TapProbe
 from dynaxx.resonance.bottleneck import Grid
 from dynaxx.resonance.grid import from_grid, grid_of
 from dynaxx.resonance.resonator import Engine

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms import ArmRecord
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, beside, find, read, write
@@ -54,8 +54,8 @@ def tried(jobs: Iterable[Job], root: Path, before: Tried) -> Tried:
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
         if job.regime and job.done(root):
-            facts = ArmFacts.read(job.folder(root))
-            score = facts.notes.get("iou", facts.val_accuracy)
+            record = ArmRecord.read(job.folder(root))
+            score = record.notes.get("iou", record.val_accuracy)
             rows.setdefault((job.world, job.regime, job.arm), []).append(float(score))
     merged = {(row["world"], row["regime"], row["arm"]): row for row in before}
     for (world, regime, arm), scores in rows.items():

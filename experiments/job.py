@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, IMPLICIT, is_trained
+
 WORLD, CACHE = "world", "cache"
-UNCACHED = ("baseline", "concat_probe", "lora", "full_finetune")
-"""Arms that are not trained from cached features."""
 
 ANSWERS = "answers.safetensors"
 
@@ -55,13 +55,15 @@ class Job:
 
     def done(self, root: Path) -> bool:
         """Whether it is complete."""
-        return (self.folder(root) / f"{self.arm if self.arm in (WORLD, CACHE) else 'arm'}.json").exists()
+        if self.arm in (WORLD, CACHE):
+            return (self.folder(root) / f"{self.arm}.json").exists()
+        return is_trained(self.folder(root))
 
     def needs(self) -> list[str]:
         """Names of the jobs that have to be complete first."""
         if self.arm in (WORLD, CACHE):
             return [f"{self.world}/{WORLD}"] * (self.arm == CACHE)
-        probe = f"{self.world}/{self.probes or self.regime}/baseline/seed-{self.seed}"
-        teacher = f"{self.world}/{self.regime}/explicit/seed-{self.seed}"
-        made = WORLD if self.arm in UNCACHED or self.world == MEMBRANE else CACHE
-        return [f"{self.world}/{made}", *[probe] * (self.arm != "baseline"), *[teacher] * (self.arm == "implicit")]
+        probe = f"{self.world}/{self.probes or self.regime}/{BASELINE}/seed-{self.seed}"
+        teacher = f"{self.world}/{self.regime}/{EXPLICIT}/seed-{self.seed}"
+        made = CACHE if ARMS[self.arm].cached and self.world != MEMBRANE else WORLD
+        return [f"{self.world}/{made}", *[probe] * (self.arm != BASELINE), *[teacher] * (self.arm == IMPLICIT)]

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import Prepared, load_prepared
 from dynaxx.deployment import write_deployment
+from dynaxx.evaluation.arms import ARMS, EXPLICIT, IMPLICIT
 from dynaxx.evaluation.report.one_pager import write_brief
 from dynaxx.evaluation.report.page import write_plots, write_report
 from dynaxx.evaluation.report.validation_tables import Choices
@@ -30,7 +31,7 @@ from dynaxx.tracking import (
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run, stage_key
 from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED
-from pipelines.common.trained import STAGE
+from pipelines.common.trained import trained_arm
 
 PAGES = (
     "params.yaml",
@@ -60,8 +61,8 @@ def body(stage: Stage) -> str:
     text = Path("params.yaml").read_text()
     lock = yaml.safe_load(Path("dvc.lock").read_text())
     first = evaluation.task.seeds[0]
-    for mode, trained in (("explicit", "explicit"), ("implicit", "distill")):
-        shutil.copytree(OUTPUTS / trained / mode / f"seed-{first}", stage.out / "model" / mode, dirs_exist_ok=True)
+    for mode in (EXPLICIT, IMPLICIT):
+        shutil.copytree(trained_arm(mode, first), stage.out / "model" / mode, dirs_exist_ok=True)
     write_environment(stage.out / "environment.txt")
     prepared = load_prepared(OUTPUTS / "prepare")
     uri, key, task = tracking_uri(params["tracking"]["uri"]), pipeline_key(text, lock), evaluation.task
@@ -75,7 +76,7 @@ def body(stage: Stage) -> str:
         params=params,
         artifacts=[
             *(stage.out / name for name in (*PAGES, *FOLDERS)),
-            *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
+            *(stage.out / "model" / mode for mode in (EXPLICIT, IMPLICIT)),
         ],
         tags={"dynaxx.data": task.data, "dynaxx.verdict": evaluation.decision.verdict},
         data=(task.data, prepared.fingerprint(), told),
@@ -88,8 +89,8 @@ def body(stage: Stage) -> str:
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
     """The winner as a registered model, champion where it is to be adopted; explicit, as a candidate, where none is."""
     decision, first = evaluation.decision, evaluation.task.seeds[0]
-    winner = decision.arm or "explicit"
-    trained = OUTPUTS / STAGE.get(winner, "train_arms") / winner / f"seed-{first}"
+    winner = decision.arm or EXPLICIT
+    trained = trained_arm(winner, first)
     folder = stage.out / "deployment"
     shutil.rmtree(folder, ignore_errors=True)
     backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
@@ -107,7 +108,7 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
 
 
 def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:
-    key = stage_key(STAGE.get(arm.name, "train_arms"))
+    key = stage_key(ARMS[arm.name].stage)
     return [
         ChildRecord(
             arm.name,
@@ -138,7 +139,7 @@ def _costs(arm: ArmResult) -> dict[str, float]:
 
 def _parent_metrics(evaluation: Evaluation) -> dict[str, float]:
     """The parent stands for the pipeline: explicit's mean accuracy and cost, so that pipelines compare in the UI."""
-    arm = next(arm for arm in evaluation.arms if arm.name == "explicit")
+    arm = next(arm for arm in evaluation.arms if arm.name == EXPLICIT)
     seeds = len(arm.accuracy_per_seed)
     return {
         names.TEST_ACCURACY: sum(arm.accuracy_per_seed) / seeds,

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms import Task
 from dynaxx.selection import Selection, select_layers
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.validation.label_curve import ARMS, label_curve, write_by_labels
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, Run, Task, is_trained
+from dynaxx.evaluation.validation.label_curve import CURVE_ARMS, label_curve, write_by_labels
 from dynaxx.evaluation.validation.size_curve import Varied, vary, write_varied
 from dynaxx.selection.spread import spread
 from pipelines.common.options import listed
@@ -19,7 +18,7 @@ def body(stage: Stage) -> str:
         raise ValueError(f"vary.seed={options.seed}: is one of task.seeds; take a seed that is not evaluated")
     work, whole = stage.checkpoints, build_task(stage.params)
     curve = label_curve(
-        {arm: tuned(whole, arm) for arm in ARMS}, listed(stage.params, "vary.labels"), options.seed, work
+        {arm: tuned(whole, arm) for arm in CURVE_ARMS}, listed(stage.params, "vary.labels"), options.seed, work
     )
     write_by_labels(stage.out / BY_LABELS.name, curve)
     ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
@@ -32,10 +31,10 @@ def body(stage: Stage) -> str:
 
 def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[Varied]:
     options = stage.params.vary
-    task = tuned(replace(whole, probes=work / "baseline"), "explicit")
+    task = tuned(replace(whole, probes=work / "baseline"), EXPLICIT)
     probe = task.probes / f"seed-{options.seed}"
-    if not (probe / "arm.json").exists():
-        train_baseline(task, options.seed, probe, work, lambda: False)
+    if not is_trained(probe):
+        ARMS[BASELINE].train(task, Run(options.seed, probe, work))
     backbone = task.backbone()
     taps = {len(paths): paths for paths in (spread(backbone, task.example(), n) for n in counts)}
     return vary(task, ranks, taps, options.seed, work)

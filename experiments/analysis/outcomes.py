@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dynaxx.evaluation.arms import arms_where
 from dynaxx.evaluation.statistics.paired import holm
 from experiments.analysis.findings import EXPLICIT, Difference, Finding
 
-ONE_PASS = ("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
-"""LoRA is one of them: merged into the weights it costs nothing more."""
+ONE_PASS = tuple(sorted(arms_where(lambda arm: arm.replaces_resonance)))
+"""Single passes on a frozen backbone. LoRA is one of them: merged into the weights it costs nothing more."""
 LEVEL = 0.05
 ITERATIONS = "/T-"
 """In the names of regimes that are another one's arms with other numbers of iterations."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.validation.label_curve import passes
 from experiments.job import CACHE, MEMBRANE, WORLD, Job
 
@@ -20,13 +21,11 @@ AGAIN = "coarse-2"
 QUARTERS = "coarse-quarters"
 """The same, but that its head reads the means of four quarters of the last map, side by side."""
 
-ONE_PASS = ("concat_probe", "concat_mlp", "explicit_T1", "direct")
-REST = ("lora", "full_finetune")
-EVERY = ("baseline", "full_finetune", "lora", "explicit", "direct", "explicit_T1", "concat_mlp", "implicit",
+EVERY = named("baseline", "full_finetune", "lora", "explicit", "direct", "explicit_T1", "concat_mlp", "implicit",
          "last_tap_only", "hybrid", "concat_probe")  # fmt: skip
 
 RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
-TUNED = ("explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "last_tap_only", "hybrid")
+TUNED = named("explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "last_tap_only", "hybrid")
 
 LR: dict[str, float] = {"concat_mlp": 3e-3, "explicit_T1": 3e-3}
 """Learning rate of each arm, as the study `tune` chose it; arms that are not named take train.lr."""
@@ -48,7 +47,7 @@ def arms(
     }
     found = [Job(world, "", made, 0, made_of) for made in ((WORLD,) if world == MEMBRANE else (WORLD, CACHE))]
     for seed in seeds:
-        for arm in names:
+        for arm in named(*names):
             rate = {"train.lr": rates[arm]} if arm in rates else {}
             found.append(Job(world, regime, arm, seed, dict(changes) | rate, **options))
     return found
@@ -78,7 +77,7 @@ TAIL = {"task.imbalance": 50.0}
 """The rarest class has a 50th of the images of the most frequent one."""
 
 TAIL_RATES = (3e-3, 6e-3, 1.2e-2)
-TAIL_TUNED = ("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
+TAIL_TUNED = named("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
 
 TAIL_LR: dict[str, float] = {"explicit": 1.2e-2, "concat_mlp": 1.2e-2, "lora": 3e-3}
 """As `LR`, as the study `tail_tune` chose it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.inside.residuals import settled_shares
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS

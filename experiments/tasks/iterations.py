@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.arms import load_arm, named
 from dynaxx.evaluation.inside.residuals import traced
 from dynaxx.evaluation.predict import logits
 from dynaxx.files import write_text
@@ -37,7 +37,7 @@ from pipelines.common.task import build_task
 
 ITERATIONS = (1, 2, 8, 20)
 TOLERANCE, MOST = 1e-3, 20
-ARMS = ("baseline", EXPLICIT, "direct")
+COMPARED = named("baseline", EXPLICIT, "direct")
 HARD = 0.25
 
 Answers = tuple[Mapping[str, Tensor], Tensor]
@@ -70,25 +70,25 @@ def asked(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[str
     """By regime what explicit and direct answer and what is right, and how many iterations images take.
 
     Args:
-        jobs: of the arms `ARMS`; a seed on which they are not all complete is left out.
+        jobs: of the arms `COMPARED`; a seed on which they are not all complete is left out.
 
     Raises:
         ValueError: they are complete on none.
     """
     done: dict[int, dict[str, Job]] = {}
     for job in jobs:
-        if job.arm in ARMS and job.done(root):
+        if job.arm in COMPARED and job.done(root):
             done.setdefault(job.seed, {})[job.arm] = job
-    done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(ARMS)}
+    done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(COMPARED)}
     if not done:
-        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the study main")
+        raise ValueError(f"--root {root}: no seed of {', '.join(COMPARED)} is complete; run the study main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     images, labels = normalise(test.images, task.normalisation), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
     answers: dict[str, dict[str, Tensor]] = {}
     for seed, by_arm in track(list(done.items()), "asking the loops of each seed"):
-        baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
+        baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in COMPARED)
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)
         taken.append(until_settled(loop, images))

@@ -22,7 +22,7 @@ from torch import Tensor
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics.paired import mean_interval
 from dynaxx.files import write_text

@@ -16,8 +16,7 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.arms import ARMS, BASELINE, Run, Task, TrainOptions, is_trained
 from dynaxx.evaluation.cost.flops_memory import gflops
 from dynaxx.evaluation.validation.trial import cost, try_explicit, untrained
 from dynaxx.search import (
@@ -94,8 +93,8 @@ class Trials:
         with FileLock(shared / ".prepared.lock"):  # of several workers one makes what the others wait for
             for seed in self.plan.options.seeds:
                 out = task.probes / f"seed-{seed}"
-                if not (out / "arm.json").exists():
-                    train_baseline(task, seed, out, shared, lambda: False)
+                if not is_trained(out):
+                    ARMS[BASELINE].train(task, Run(seed, out, shared))
             if not taps.exists():
                 chosen_layers(params, replace(task, resonance=self.task.resonance)).write(taps)
         return replace(task, taps=list(json.loads(taps.read_text())["chosen"]))

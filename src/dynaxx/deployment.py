@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dynaxx.data import Manifest, Normalisation, normalise
-from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.training.pretrained import Backbone, blank

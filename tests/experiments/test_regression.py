@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torchvision.transforms.functional import rotate
 
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.models import TapProbe
+from dynaxx.evaluation.arms import TapProbe
 from dynaxx.training.pooled_features import pooled_features
 from experiments.job import WORLD, Job
 from experiments.tasks.digits import train

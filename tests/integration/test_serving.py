@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from support.project import environment
 
 from dynaxx.data import Digits, normalise
-from dynaxx.evaluation.arms.record import load_arm
+from dynaxx.evaluation.arms import load_arm
 from dynaxx.services.ports import answers, free_port, wait_for
 from dynaxx.training.pretrained import load_backbone
 

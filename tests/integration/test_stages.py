@@ -11,7 +11,7 @@ from support.staging import change, fails, folder_of_images, use_folder
 
 import pipelines.common.stage
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.record import ArmFacts, load_arm
+from dynaxx.evaluation.arms import ArmRecord, load_arm
 from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers, tune
 from pipelines.common.stage import run
@@ -110,7 +110,7 @@ def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empt
         folder = Path("outputs") / stage / arm / "seed-0"
         model = load_arm(folder, task.backbone())
         hits = model(x).argmax(1) == task.images.labels[index]
-        assert float(hits.double().mean()) == pytest.approx(ArmFacts.read(folder).val_accuracy, abs=1e-6)
+        assert float(hits.double().mean()) == pytest.approx(ArmRecord.read(folder).val_accuracy, abs=1e-6)
         tuned[arm] = model.backbone.state_dict()
     assert any(not torch.equal(t, given[n]) for n, t in tuned["explicit"].items())
     assert all(torch.equal(t, tuned["explicit"][n]) for n, t in tuned["implicit"].items())

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from dynaxx import ResonantModel
 from dynaxx.backbone._linear_head import Head
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms import Task, direct, load_probe, save_probe
 from dynaxx.evaluation.arms.lora import adapt
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.record import load_probe, save_probe
-from dynaxx.evaluation.arms.resonant import ONE_PASS, live_parameters, resonant
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms.resonant import ANCHORED, live_parameters, resonant
 from dynaxx.resonance.output import Agreement
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.finetune_module import FinetuneModule
@@ -117,8 +115,8 @@ def _build(arm: str, task: Task, seed: int) -> ResonantModel:
     if arm == "direct":
         return direct.build(task, seed, matched_rank(lambda rank: direct.build(task, seed, rank), target))
     if arm == "explicit_T1":
-        rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ONE_PASS), target)
-        return resonant(task, seed, mode="explicit", T=1, rank=rank, **ONE_PASS)
+        rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ANCHORED), target)
+        return resonant(task, seed, mode="explicit", T=1, rank=rank, **ANCHORED)
     raise ValueError(f"{arm}: no such arm in the dense task")
 
 

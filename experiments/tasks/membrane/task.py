@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from dynaxx import ResonantModel
 from dynaxx.data import DataError, LabelledImages, Normalisation, normalise
 from dynaxx.data.normalise import pixel_statistics
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.arms import ArmRecord, Task, TrainOptions
 from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule
 from dynaxx.training.fit import fit
@@ -63,7 +62,7 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
     found = answers(model, images[chosen], task)
     save_file({"membrane": found}, folder / ANSWERS)
     score = intersection_over_union(found, labels[chosen]).mean()
-    ArmFacts(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
+    ArmRecord(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
     return f"{job.name}: validation accuracy {accuracy:.4f}, IoU {float(score):.4f}" + " (test)" * job.tested
 
 

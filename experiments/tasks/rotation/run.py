@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from dynaxx.backbone._linear_head import Head
 from dynaxx.data import LabelledImages
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.record import save_probe
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.evaluation.statistics.paired import mean_interval, sign_flip
 from dynaxx.files import write_text
@@ -35,7 +33,7 @@ from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
 RATES = (1.5e-3, 5e-3, 1.5e-2)
-LOOPS = (EXPLICIT, "direct")
+LOOPS = named(EXPLICIT, "direct")
 
 
 def with_one_output(task: Task, seed: int, head: Head) -> Task:

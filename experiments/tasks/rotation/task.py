@@ -20,10 +20,9 @@ from dynaxx import ResonantModel
 from dynaxx.backbone._linear_head import Head
 from dynaxx.backbone.head import find_classifier
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms import Task, direct
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import resonant
-from dynaxx.evaluation.arms.task import Task
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
 from experiments.analysis.findings import EXPLICIT

@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dynaxx.evaluation.arms.registry import ARMS, BASELINE, EXPLICIT, IMPLICIT, arms_where
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import percent, points
 from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 
-RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
+RESONANT: dict[str, Verdict] = {EXPLICIT: "adopt_explicit", IMPLICIT: "adopt_implicit"}
 """The resonant arms, in the order in which they are tried."""
-RIVALS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1")
+RIVALS = arms_where(lambda arm: arm.replaces_resonance)
 """Single-pass arms that need neither loop nor distillation, the simplest first."""
-EXPECTED = ("concat_probe", "direct")
-"""Of these, those whose absence from an evaluation is worth a word."""
-UNFROZEN = "full_finetune"
-"""Gives up the frozen backbone, so it is told of and not weighed."""
+UNFROZEN = arms_where(lambda arm: not arm.frozen)
+"""Arms that give up the frozen backbone: they are reported and never recommended."""
 SMALL_GAIN = 0.01
 """A smaller relative gain, at a latency over the budget, gets a plain no."""
 
@@ -103,15 +101,19 @@ class _Rules:
         return self.comparisons[name, BASELINE].difference.estimate
 
     def concerns(self, rival: str) -> bool:
-        return rival in self.arms or rival in EXPECTED
+        return rival in self.arms or ARMS[rival].expected
 
     def unfrozen(self, name: str) -> list[str]:
         """What is to be said of fine-tuning the backbone itself."""
-        comparison = self.comparisons.get((name, UNFROZEN))
-        if comparison is None:
-            return []
-        verb = "is better" if comparison.worse else "does not do as well" if comparison.better else "does as well"
-        return [f"{_difference(comparison)}; {UNFROZEN} {verb}, but gives up the frozen backbone."]
+        sentences = []
+        for rival in UNFROZEN:
+            comparison = self.comparisons.get((name, rival))
+            if comparison is not None:
+                verb = (
+                    "is better" if comparison.worse else "does not do as well" if comparison.better else "does as well"
+                )
+                sentences.append(f"{_difference(comparison)}; {rival} {verb}, but gives up the frozen backbone.")
+        return sentences
 
     def gain(self, name: str) -> tuple[bool, str]:
         comparison = self.comparisons[name, BASELINE]

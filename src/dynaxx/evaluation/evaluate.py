@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import ArmFacts, load_arm
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT, ArmRecord, load_arm
 from dynaxx.evaluation.business_value import Business, priced
 from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
@@ -142,7 +142,7 @@ def evaluate(
     rates = interleaved_seconds(models, many, rounds=max(3, options.rounds // 5), seed=options.seed)
     arms = []
     for arm, by_seed in folders.items():
-        facts = [ArmFacts.read(folder) for folder in by_seed.values()]
+        records = [ArmRecord.read(folder) for folder in by_seed.values()]
         found = predictions[arm].numpy()
         recalls = [per_class_recall(row, labels, test.classes) for row in found]
         arms.append(
@@ -152,10 +152,10 @@ def evaluate(
                 macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in found],
                 recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
                 calibration_error_per_seed=calibration[arm],
-                trained_parameters=facts[0].trained_parameters,
-                live_parameters=facts[0].live_parameters,
-                train_seconds=float(np.mean([fact.train_seconds for fact in facts])),
-                train_seconds_per_seed=[fact.train_seconds for fact in facts],
+                trained_parameters=records[0].trained_parameters,
+                live_parameters=records[0].live_parameters,
+                train_seconds=float(np.mean([record.train_seconds for record in records])),
+                train_seconds_per_seed=[record.train_seconds for record in records],
                 gflops=gflops(models[arm], one),
                 latency=times[arm],
                 throughput_per_s=len(many) / float(np.median(rates[arm])),
@@ -164,9 +164,9 @@ def evaluate(
         )
     correct = {arm: rows.numpy() == labels for arm, rows in predictions.items()}
     comparisons = compare(correct, options.bootstrap)
-    loops = [load_arm(folder, backbone()) for folder in folders.get("explicit", {}).values()]
+    loops = [load_arm(folder, backbone()) for folder in folders.get(EXPLICIT, {}).values()]
     inside, pictures = look_inside(
-        loops, models.get("baseline"), test, predictions, normalisation, options.look, options.bootstrap
+        loops, models.get(BASELINE), test, predictions, normalisation, options.look, options.bootstrap
     )
     decision = decide(
         arms,

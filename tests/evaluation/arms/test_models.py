@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from dynaxx.data import Normalisation
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.tap_mlp import TapMLP
+from dynaxx.evaluation.arms import TapMLP, TapProbe
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 

@@ -9,16 +9,13 @@ import pytest
 import torch
 
 from dynaxx.data import Digits, Normalisation
-from dynaxx.evaluation.arms import explicit
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, direct, explicit
 from dynaxx.evaluation.arms import linear_probes as probes
-from dynaxx.evaluation.arms import registry as rivals
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.report import arm_figures as plots
 from dynaxx.evaluation.report.validation_tables import labels_grid
 from dynaxx.evaluation.validation.label_curve import (
-    ARMS,
+    CURVE_ARMS,
     ByLabels,
     label_curve,
     passes,
@@ -63,21 +60,21 @@ def test_each_arm_is_trained_with_each_number_on_the_probe_of_that_number(task, 
     seen: list[tuple[str, int, str]] = []
 
     def note(arm: str) -> Callable[..., None]:
-        def train(task: Any, seed: int, out: Path, checkpoints: Path, logger: Any) -> None:
-            seen.append((arm, len(task.split(seed)[0]), str(task.probes.relative_to(tmp_path))))
-            ArmFacts(arm, seed, "explicit", [], 0, 0, 0.0, 0.5, {}).write(out)
+        def train(task: Any, run: Run) -> None:
+            seen.append((arm, len(task.split(run.seed)[0]), str(task.probes.relative_to(tmp_path))))
+            ArmRecord(arm, run.seed, "explicit", [], 0, 0, 0.0, 0.5, {}).write(run.out)
 
         return train
 
     monkeypatch.setattr(explicit, "train", note("explicit"))
     monkeypatch.setattr(probes, "train_baseline", note("baseline"))
-    monkeypatch.setitem(rivals.RIVALS, "direct", note("direct"))
-    found = label_curve(dict.fromkeys(ARMS, task), [50, 100], 100, tmp_path)
-    expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in ARMS]
+    monkeypatch.setattr(direct, "train", note("direct"))
+    found = label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100], 100, tmp_path)
+    expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in CURVE_ARMS]
     assert seen == expected
     assert [(p.arm, p.labels) for p in found] == [(arm, n) for arm, n, _ in expected]
-    label_curve(dict.fromkeys(ARMS, task), [50, 100, 200], 100, tmp_path)  # what is finished is not run again
-    assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in ARMS]
+    label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100, 200], 100, tmp_path)  # what is finished is not run again
+    assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in CURVE_ARMS]
 
 
 def test_round_trip_and_damage(tmp_path):

@@ -1,23 +1,21 @@
 """The arm `direct`: the implicit network trained on labels from the start, without ever seeing a loop."""
 
-from pathlib import Path
-
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 
-HIDDEN = 2
+HIDDEN_PER_RANK = 2
 """Hidden channels for each channel of the rank: the student's inner layer is then as wide as its output."""
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+def train(task: Task, run: Run) -> None:
     """Train it as `explicit` is trained, at the rank that gives it as many live parameters."""
-    target = explicit_parameters(task, seed)
-    rank = matched_rank(lambda rank: build(task, seed, rank), target)
-    notes: dict[str, float | int | str] = {"rank": rank, "hidden": HIDDEN * rank}
-    train_on_labels(task, seed, build(task, seed, rank), out, checkpoints, logger, arm="direct", notes=notes)
+    target = explicit_parameters(task, run.seed)
+    rank = matched_rank(lambda rank: build(task, run.seed, rank), target)
+    notes: Notes = {"rank": rank, "hidden": HIDDEN_PER_RANK * rank}
+    train_on_labels(task, run, build(task, run.seed, rank), arm="direct", notes=notes)
 
 
 def build(task: Task, seed: int, rank: int) -> ResonantModel:
@@ -29,8 +27,8 @@ def build(task: Task, seed: int, rank: int) -> ResonantModel:
         mode="implicit",
         T=max(2, task.resonance["T"]),
         rank=rank,
-        student_hidden=HIDDEN * rank,
-        **ONE_PASS,
+        student_hidden=HIDDEN_PER_RANK * rank,
+        **ANCHORED,
     )
     engine = model.built()
     engine.phi.requires_grad_(False)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,8 +9,8 @@ from torch import Tensor
 from dynaxx.backbone._linear_head import Head
 from dynaxx.backbone.head import find_classifier
 from dynaxx.data import normalise, random_view, views
-from dynaxx.evaluation.arms.record import ArmFacts, save_probe
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.record import ArmRecord, save_probe
+from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
@@ -19,26 +18,24 @@ DRAWS = 4
 """Versions of each training image that a probe reads where the augmentation has too many to read all."""
 
 
-def train_baseline(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+def train_baseline(task: Task, run: Run) -> None:
     """The backbone's own head where it answers the task, else a converged probe on the classifier's input."""
-    del checkpoints, logger  # a converged fit of a convex loss has nothing to resume or to draw
     if task.head == "probe":
-        _train_probe(task, seed, out, arm="baseline", taps=())
+        _train_probe(task, run, arm="baseline", taps=())
     else:
-        accuracy = _own_accuracy(task, task.split(seed)[1])
-        ArmFacts("baseline", seed, "own", [], 0, 0, 0.0, accuracy, {}).write(out)
+        accuracy = _own_accuracy(task, task.split(run.seed)[1])
+        ArmRecord("baseline", run.seed, "own", [], 0, 0, 0.0, accuracy, {}).write(run.out)
 
 
-def train_concat_probe(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+def train_concat_probe(task: Task, run: Run) -> None:
     """A converged probe on the mean activations of all taps, concatenated."""
-    del checkpoints, logger
-    _train_probe(task, seed, out, arm="concat_probe", taps=task.taps)
+    _train_probe(task, run, arm="concat_probe", taps=task.taps)
 
 
-def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[str]) -> None:
+def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None:
     """Fit a converged probe and write it: the same images and the same views that the other arms train on."""
     start = time.perf_counter()
-    train, val = task.split(seed)
+    train, val = task.split(run.seed)
     backbone = task.backbone()
     names = list(taps) or [PENULTIMATE]
     classifier = None if taps else find_classifier(backbone, None)[0]
@@ -58,17 +55,17 @@ def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[s
     size = min(task.images.images.shape[-2:])
     seen = views(augmentation, size)
     if seen is None or len(seen) > DRAWS:
-        seen = [random_view(augmentation, size, torch.Generator().manual_seed(seed))] * DRAWS
+        seen = [random_view(augmentation, size, torch.Generator().manual_seed(run.seed))] * DRAWS
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]
     probe = fit_probe(train_x, train_y, val_x, val_y, task.classes, task.penalties)
     head = Head(train_x.shape[1], task.classes)
     head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
-    save_probe(out, head)
+    save_probe(run.out, head)
     count = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.perf_counter() - start
-    ArmFacts(arm, seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(out)
+    ArmRecord(arm, run.seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(run.out)
 
 
 @torch.no_grad()

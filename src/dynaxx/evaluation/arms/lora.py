@@ -1,29 +1,25 @@
 """The arm `lora`: low-rank updates of the backbone's own layers (peft), as many parameters as explicit has."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from dynaxx.backbone.head import find_classifier
 from dynaxx.evaluation.arms.matching import explicit_parameters, warn_of_another_size
-from dynaxx.evaluation.arms.network import starting, train_network
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.network import initial_network, train_network
+from dynaxx.evaluation.arms.task import Run, Task
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+def train(task: Task, run: Run) -> None:
     """Train adapters and head; the network is kept with its adapters merged, where they cost nothing."""
-    network = starting(task, seed)
-    adapted, rank = adapt(network, explicit_parameters(task, seed), with_head=task.head == "probe")
+    network = initial_network(task, run.seed)
+    adapted, rank = adapt(network, explicit_parameters(task, run.seed), with_head=task.head == "probe")
     train_network(
         task,
-        seed,
+        run,
         adapted,
-        out,
-        checkpoints,
-        logger,
         arm="lora",
-        still=True,
+        freeze_norm=True,
         finish=lambda trained: trained.merge_and_unload(),  # type: ignore[operator]
         notes={"rank": rank},
     )

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError, load_resonance
 from dynaxx.backbone._linear_head import Head
 from dynaxx.backbone.head import find_classifier
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.repeated_tap import ECHOES, echoed
-from dynaxx.evaluation.arms.tap_mlp import TapMLP
+from dynaxx.evaluation.arms.models import TapMLP, TapProbe
+from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
+from dynaxx.evaluation.arms.task import Notes
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 
-FACTS = "arm.json"
+RECORD = "arm.json"
 PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
@@ -27,7 +27,7 @@ KINDS = ("own", "probe", "mlp", "network", "resonance")
 
 
 @dataclass(frozen=True)
-class ArmFacts:
+class ArmRecord:
     """One trained arm of one seed.
 
     Attributes:
@@ -50,23 +50,28 @@ class ArmFacts:
     live_parameters: int
     train_seconds: float
     val_accuracy: float
-    notes: dict[str, float | int | str]
+    notes: Notes
 
     def write(self, folder: Path) -> None:
         """Write `arm.json`, last of an arm's files: where it stands, the arm is complete."""
-        write_text(folder / FACTS, json.dumps(asdict(self), indent=2) + "\n")
+        write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
-    def read(cls, folder: Path) -> "ArmFacts":
+    def read(cls, folder: Path) -> "ArmRecord":
         """Read `arm.json`.
 
         Raises:
             EvaluationError: missing or damaged.
         """
         try:
-            return cls(**json.loads((folder / FACTS).read_text()))
+            return cls(**json.loads((folder / RECORD).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise EvaluationError(f"{folder / FACTS}: cannot be read ({error}); train the arm again") from None
+            raise EvaluationError(f"{folder / RECORD}: cannot be read ({error}); train the arm again") from None
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the arm in `folder` is complete: `arm.json` is the last file that training writes."""
+    return (folder / RECORD).exists()
 
 
 def save_probe(folder: Path, probe: Head) -> None:
@@ -105,7 +110,7 @@ def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
     return mlp
 
 
-def take_over(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     """`backbone` with other weights, and with the head among them where that is a new one."""
     path, _ = find_classifier(backbone, None)
     if f"{path}.mean" in tensors:
@@ -126,19 +131,19 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     Raises:
         EvaluationError: files missing or damaged, or an unknown kind.
     """
-    facts = ArmFacts.read(folder)
-    if facts.kind not in KINDS:
-        raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are {', '.join(KINDS)}")
-    if facts.kind == "probe":
-        return TapProbe(backbone, facts.taps, load_probe(folder)).eval()
+    record = ArmRecord.read(folder)
+    if record.kind not in KINDS:
+        raise EvaluationError(f"{folder / RECORD}: unknown kind {record.kind!r}; known are {', '.join(KINDS)}")
+    if record.kind == "probe":
+        return TapProbe(backbone, record.taps, load_probe(folder)).eval()
     try:
-        if facts.kind == "mlp":
-            return load_mlp(folder, backbone, facts.taps).eval()
-        if facts.kind == "network":
-            return take_over(backbone, load_file(folder / BACKBONE)).eval()
-        if facts.kind == "resonance":
-            if ECHOES in facts.notes:
-                backbone, _ = echoed(backbone, str(facts.notes[ECHOES]), len(facts.taps))
+        if record.kind == "mlp":
+            return load_mlp(folder, backbone, record.taps).eval()
+        if record.kind == "network":
+            return load_weights(backbone, load_file(folder / BACKBONE)).eval()
+        if record.kind == "resonance":
+            if REPEATED_TAP in record.notes:
+                backbone, _ = repeat_tap(backbone, str(record.notes[REPEATED_TAP]), len(record.taps))
             if (folder / BACKBONE).exists():
                 backbone.load_state_dict(load_file(folder / BACKBONE))
             return load_resonance(backbone, folder).eval()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,17 +13,16 @@ from torch import nn
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
-from dynaxx.evaluation.arms.images import image_data
-from dynaxx.evaluation.arms.recipe import fit_arm
-from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.recipe import fit_arm, image_data
+from dynaxx.evaluation.arms.record import ArmRecord, load_probe, save_backbone
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.cache.features import FeatureCache, cache_key, open_cache
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
-ONE_PASS = {"dynamics": "anchored", "order": "gauss_seidel"}
-"""What a rival in one pass is, whatever dynamics `explicit` has: nothing of the backbone is run again."""
+ANCHORED = {"dynamics": "anchored", "order": "gauss_seidel"}
+"""Options of every single-pass rival, whatever dynamics `explicit` has: no part of the backbone runs again."""
 
 
 @dataclass(frozen=True)
@@ -105,50 +103,45 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
 
 def train_resonant(
     task: Task,
-    seed: int,
+    run: Run,
     model: ResonantModel,
     module: Callable[[nn.Module | None], ResonanceModule],
-    out: Path,
-    checkpoints: Path,
     *,
     arm: str,
-    logger: LoggerFactory,
     epochs: int,
     callbacks: list[Callback],
-    rests_on: ArmFacts | None = None,
+    teacher: ArmRecord | None = None,
     keep_statistics: bool = False,
-    notes: dict[str, float | int | str] | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Train what `module` leaves trainable in `model`, and write the arm.
 
     Args:
         module: makes the LightningModule, given the tail.
-        rests_on: the trained arm that `model` comes from, whose statistics it keeps.
-        keep_statistics: whether the anchors' statistics of `model` are those that its couplings were learned in.
+        teacher: record of the trained arm that `model` starts from; its anchor statistics are kept.
+        keep_statistics: whether the couplings of `model` were trained with its present anchor statistics.
     """
-    batches = source(task, seed, model, fit_statistics=rests_on is None and not keep_statistics)
+    batches = source(task, run.seed, model, fit_statistics=teacher is None and not keep_statistics)
     lightning_module = module(batches.tail)
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
-    accuracy, seconds = fit_arm(
-        task, lightning_module, batches.data, seed, checkpoints, logger, epochs=epochs, callbacks=callbacks
-    )
+    accuracy, seconds = fit_arm(task, run, lightning_module, batches.data, epochs=epochs, callbacks=callbacks)
     model.eval()
     if not rank_zero():
         return
     spoilt = next((n for n, p in model.named_parameters() if not torch.isfinite(p).all()), None)
     if spoilt is not None:
-        raise FloatingPointError(f"{arm}, seed {seed}: {spoilt} is not finite after training; lower train.lr")
-    model.save_pretrained(out)
+        raise FloatingPointError(f"{arm}, seed {run.seed}: {spoilt} is not finite after training; lower train.lr")
+    model.save_pretrained(run.out)
     if task.train.backbone_lr is not None:
-        save_backbone(out, model.backbone)
-    # an arm that rests on another was trained by both, and found the cache that the other paid for
-    total = seconds + (batches.seconds if rests_on is None else rests_on.train_seconds)
-    if rests_on is None and model.head is not None:
-        total += ArmFacts.read(task.probes / f"seed-{seed}").train_seconds  # its head started from that probe
-    trained += 0 if rests_on is None else rests_on.trained_parameters
-    told = (notes or {}) | {"processes": processes()}
+        save_backbone(run.out, model.backbone)
+    # `implicit` starts from a trained `explicit`: add the teacher's training time, but not the feature cache again
+    total = seconds + (batches.seconds if teacher is None else teacher.train_seconds)
+    if teacher is None and model.head is not None:
+        total += ArmRecord.read(task.probes / f"seed-{run.seed}").train_seconds  # its head started from that probe
+    trained += 0 if teacher is None else teacher.trained_parameters
+    all_notes = (notes or {}) | {"processes": processes()}
     live = live_parameters(model)
-    ArmFacts(arm, seed, "resonance", list(model.paths), trained, live, total, accuracy, told).write(out)
+    ArmRecord(arm, run.seed, "resonance", list(model.paths), trained, live, total, accuracy, all_notes).write(run.out)
 
 
 def live_parameters(model: ResonantModel) -> int:

@@ -1,4 +1,4 @@
-"""What every arm is trained from: the same splits, transforms and budget for all."""
+"""The input of every arm: one `Task` and one `TrainOptions` for all arms, and a `Run` per arm and seed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,34 @@ if TYPE_CHECKING:
 
 
 LoggerFactory = Callable[[], Any]
-"""Opens the live run of an arm and seed as a Lightning logger (or gives False); called by arms that train in epochs."""
+"""Opens the live MLflow run of one arm and seed as a Lightning logger; False logs nothing."""
+
+Notes = dict[str, float | int | str]
+"""Additional facts about a trained arm, for example its rank."""
+
+
+def no_logger() -> bool:
+    """The logger factory of a run that is not logged."""
+    return False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of one arm.
+
+    Example: `Run(seed=0, out=Path("arm/seed-0"), checkpoints=Path("work"))` trains without a log.
+
+    Attributes:
+        seed: of the initialisation, the order and the split.
+        out: folder for the trained arm.
+        checkpoints: folder for the checkpoints of this run alone; training resumes from them.
+        logger: opens the live log; called only by arms that train in epochs.
+    """
+
+    seed: int
+    out: Path
+    checkpoints: Path
+    logger: LoggerFactory = no_logger
 
 
 @dataclass(frozen=True)

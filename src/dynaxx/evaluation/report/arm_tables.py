@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import p_value, percent, points, significant, spread
 from dynaxx.evaluation.report.table import Grid, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 from dynaxx.evaluation.statistics.pareto import front
 
 

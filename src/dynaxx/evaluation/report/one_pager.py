@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import percent, points, significant, spread
 from dynaxx.evaluation.results import Decision, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 from dynaxx.files import write_text
 from dynaxx.templates import render
 

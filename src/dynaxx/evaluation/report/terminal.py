@@ -3,9 +3,9 @@
 from rich.table import Table
 from rich.text import Text
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import points, significant, spread
 from dynaxx.evaluation.results import ArmResult, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 
 
 def arms_table(evaluation: Evaluation) -> Table:

@@ -12,10 +12,10 @@ from torch import nn
 
 from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
+from dynaxx.evaluation.arms.registry import EXPLICIT
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import Corruption
 from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
-from dynaxx.evaluation.statistics.comparisons import EXPLICIT
 from dynaxx.evaluation.statistics.paired import Bootstrap, paired_bootstrap
 
 

@@ -9,12 +9,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaxx.evaluation.arms.registry import BASELINE, EXPLICIT, IMPLICIT, arms_where
 from dynaxx.evaluation.results import Agreement, ClassGain, Comparison
 from dynaxx.evaluation.statistics.paired import Bootstrap, holm, paired_bootstrap, sign_flip
 
-BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
-ONE_PASS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1", "full_finetune")
-"""Rivals that implicit, which is one pass as they are, is compared with besides."""
+ONE_PASS = arms_where(lambda arm: arm.one_pass)
+"""Single-pass rivals, with which `implicit` is compared as well: it is a single pass, too."""
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:

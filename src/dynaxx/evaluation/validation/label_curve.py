@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, is_trained, named
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.training.distributed import barrier
 
-ARMS = ("baseline", "direct", "explicit")
-"""The probe that is kept otherwise, the single pass that explicit has to beat, and explicit."""
+CURVE_ARMS = named("baseline", "direct", "explicit")
+"""Arms of the curve: the probe that is kept otherwise, the single pass that explicit has to beat, and explicit."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +46,21 @@ def label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, wor
     """Train each arm with each number of labels; what is finished in `work` is not run again.
 
     Args:
-        tasks: arm → the task as it is tuned for it; `ARMS`.
+        tasks: arm → the task as it is tuned for it; those of `CURVE_ARMS`.
 
     Raises:
         DataError: a number that the pool does not hold, or that is too small for its classes.
     """
-    from dynaxx.evaluation.arms import explicit  # Lightning: seconds, and who reads what was written needs none of it
-    from dynaxx.evaluation.arms.linear_probes import train_baseline
-    from dynaxx.evaluation.arms.registry import RIVALS
-
-    known = RIVALS | {"baseline": train_baseline, "explicit": explicit.train}
     found = []
     for count in counts:
         folder = work / f"labels-{count}"
         for arm, whole in tasks.items():
             task = replace(with_labels(whole, count), probes=folder / "baseline")
             out = folder / arm / f"seed-{seed}"
-            if not (out / "arm.json").exists():
-                known[arm](task, seed, out, work / "checkpoints" / f"labels-{count}-{arm}", lambda: False)
+            if not is_trained(out):
+                ARMS[arm].train(task, Run(seed, out, work / "checkpoints" / f"labels-{count}-{arm}"))
                 barrier()
-            found.append(ByLabels(arm, count, ArmFacts.read(out).val_accuracy))
+            found.append(ByLabels(arm, count, ArmRecord.read(out).val_accuracy))
     return found
 
 

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms import ARMS, EXPLICIT, ArmRecord, Run, Task, is_trained
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.training.distributed import barrier
@@ -42,18 +41,16 @@ def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], se
     Raises:
         EvaluationError: a rank that is larger than all channels together, and the like; see `wrap_with_resonance`.
     """
-    from dynaxx.evaluation.arms import explicit  # Lightning: seconds, and who reads what was written needs none of it
-
     trials = [("rank", rank, replace(task, resonance=task.resonance | {"rank": rank})) for rank in ranks]
     trials += [("taps", count, replace(task, taps=list(paths))) for count, paths in taps.items()]
     found = []
     for what, value, trial in trials:
         out = work / f"{what}-{value}"
-        if not (out / "arm.json").exists():
-            explicit.train(trial, seed, out, work / "checkpoints" / f"{what}-{value}", lambda: False)
+        if not is_trained(out):
+            ARMS[EXPLICIT].train(trial, Run(seed, out, work / "checkpoints" / f"{what}-{value}"))
             barrier()
-        facts = ArmFacts.read(out)
-        found.append(Varied(what, value, facts.taps, facts.live_parameters, facts.val_accuracy))  # type: ignore[arg-type]
+        record = ArmRecord.read(out)
+        found.append(Varied(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
     return found
 
 

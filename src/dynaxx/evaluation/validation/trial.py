@@ -9,10 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms import explicit
-from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
 from dynaxx.evaluation.arms.resonant import live_parameters, resonant
-from dynaxx.evaluation.arms.task import Task
 from dynaxx.evaluation.cost.flops_memory import gflops
 from dynaxx.training.fit import TrainerFactory
 
@@ -66,9 +64,9 @@ def try_explicit(
     for number, seed in enumerate(seeds):
         own = replace(task, trainer=first) if first is not None and number == 0 else task
         out = work / name / f"seed-{seed}"
-        logger: Any = (lambda: curve) if number == 0 else (lambda: False)
-        explicit.train(own, seed, out, work / "checkpoints" / f"seed-{seed}", logger)
-        accuracies.append(ArmFacts.read(out).val_accuracy)
+        logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
+        explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
+        accuracies.append(ArmRecord.read(out).val_accuracy)
     return Tried(accuracies, curve.values, time.perf_counter() - started)
 
 

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, is_trained
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.training.distributed import barrier, rank_zero
 
-Train = Callable[[Task, int, Path, Path, LoggerFactory], None]
-"""An arm's training, as in `RIVALS`."""
+Train = Callable[[Task, Run], None]
+"""Trains one arm with one seed, as `ARMS[name].train` does."""
 
 SETTINGS = ("lr", "epochs")
 """What is tuned, in this order: the epochs with the learning rate that was chosen."""
@@ -103,15 +102,15 @@ def trial_folder(arm: str, task: Task, work: Path) -> Path:
 def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
     out = trial_folder(arm, task, work)
     name = out.name
-    if not (out / "arm.json").exists():
+    if not is_trained(out):
         try:
-            train(task, seed, out, work / "checkpoints" / arm / name, lambda: False)
+            train(task, Run(seed, out, work / "checkpoints" / arm / name))
         except FloatingPointError as error:
             print(f"{arm}, {name}: {error}")
             if rank_zero():
-                ArmFacts(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
+                ArmRecord(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
         barrier()
-    return ArmFacts.read(out).val_accuracy
+    return ArmRecord.read(out).val_accuracy
 
 
 def _check(setting: str, values: Sequence[float]) -> None:
