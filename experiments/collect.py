@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dynaxx.evaluation.arms import ArmRecord
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, beside, find, read, write
 from experiments.fit import corrupted_index

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
+from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import ARMS, BACKBONE, EXPLICIT, IMPLICIT, ArmRecord, Run, Task, implicit, load_arm
-from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
+from dynaxx.evaluation.robustness import CORRUPTIONS, STRENGTHS
 from dynaxx.files import write_text
 from experiments.job import ANSWERS, CACHE, MEMBRANE, WORLD, Job
 from experiments.setting import build_cache, build_world, changed

@@ -1,7 +1,7 @@
 """Stage `distill`: the gating network learns to predict in one pass where each seed's loop settles."""
 
 from dynaxx.evaluation.arms import EXPLICIT, IMPLICIT, Run, implicit
-from dynaxx.evaluation.validation.tuning import chosen, read_tuned
+from dynaxx.evaluation.validation import chosen, read_tuned
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import TUNED, build_task, each_seed, summary
 from pipelines.common.trained import trained_arm

@@ -10,14 +10,10 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import Prepared, load_prepared
 from dynaxx.deployment import write_deployment
+from dynaxx.evaluation import ArmResult, Evaluation
 from dynaxx.evaluation.arms import ARMS, EXPLICIT, IMPLICIT
-from dynaxx.evaluation.report.one_pager import write_brief
-from dynaxx.evaluation.report.page import write_plots, write_report
-from dynaxx.evaluation.report.validation_tables import Choices
-from dynaxx.evaluation.results import ArmResult, Evaluation
-from dynaxx.evaluation.validation.label_curve import read_by_labels
-from dynaxx.evaluation.validation.size_curve import read_varied
-from dynaxx.evaluation.validation.tuning import read_tuned
+from dynaxx.evaluation.report import Choices, write_one_pager, write_plots, write_report
+from dynaxx.evaluation.validation import read_label_curve, read_size_curve, read_tuned
 from dynaxx.tracking import (
     MODEL,
     ChildRecord,
@@ -50,12 +46,12 @@ def body(stage: Stage) -> str:
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)
     drawn = OUTPUTS / "evaluate" / "pictures"
-    choices = Choices(read_tuned(TUNED), read_varied(VARIED), read_by_labels(BY_LABELS))
+    choices = Choices(read_tuned(TUNED), read_size_curve(VARIED), read_label_curve(BY_LABELS))
     pictures = {file.stem: file.read_bytes() for file in sorted(drawn.glob("*.png"))}
     write_report(evaluation, selection, params, stage.out, choices, pictures)
     write_plots(evaluation, stage.out / "plots", choices)
     shutil.copytree(drawn, stage.out / "pictures", dirs_exist_ok=True)
-    write_brief(evaluation, stage.out)
+    write_one_pager(evaluation, stage.out)
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
     text = Path("params.yaml").read_text()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, IMPLICIT, Run, Task, implicit, is_trained
-from dynaxx.evaluation.validation.tuning import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
+from dynaxx.evaluation.validation import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
 from pipelines.common.options import listed, rivals
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import TUNED, build_task

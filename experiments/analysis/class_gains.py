@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from dynaxx.evaluation.arms import named
-from dynaxx.evaluation.statistics.paired import holm, mean_interval, sign_flip
+from dynaxx.evaluation.statistics import holm, mean_interval, sign_flip
 from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.tables import markdown, points
 from experiments.predictions import FOLDER, LABELS, SUFFIX, read_scores

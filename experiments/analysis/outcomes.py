@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynaxx.evaluation.arms import arms_where
-from dynaxx.evaluation.statistics.paired import holm
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.statistics import holm, verdict_over_tasks
 from experiments.analysis.findings import EXPLICIT, Difference, Finding
 
-ONE_PASS = tuple(sorted(arms_where(lambda arm: arm.replaces_resonance)))
-"""Single passes on a frozen backbone. LoRA is one of them: merged into the weights it costs nothing more."""
-LEVEL = 0.05
+ONE_PASS = named("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
+"""Single passes on a frozen backbone (`Arm.replaces_resonance`), in the order in which tables name missing ones.
+
+LoRA is one of them: merged into the weights it costs nothing more.
+"""
 ITERATIONS = "/T-"
 """In the names of regimes that are another one's arms with other numbers of iterations."""
 SHIFTED = ("corrupted", "noise", "blur", "contrast", "jpeg")
@@ -34,7 +36,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        return verdict(self.best, self.finding.scores[self.best.rival], self.p)
+        return verdict_over_tasks(self.best.interval, self.finding.scores[self.best.rival], self.p)
 
 
 def tasks(found: Sequence[Finding]) -> list[Outcome]:
@@ -48,22 +50,6 @@ def tasks(found: Sequence[Finding]) -> list[Outcome]:
 def variants(found: Sequence[Finding]) -> list[Outcome]:
     """Of those that are another one's arms, on worse images or with other numbers of iterations; p as it is."""
     return [_outcome(finding) for finding in found if _asked(finding) and not _trained(finding.regime)]
-
-
-def verdict(difference: Difference, rival_score: float, p: float | None) -> str:
-    """Of the loop against one rival."""
-    interval = difference.interval
-    if interval.low <= 0 <= interval.high:
-        return "tie"
-    side = "ahead" if interval.low > 0 else "behind"
-    if p is None:
-        return f"{side}, on too few seeds"
-    if p >= LEVEL:
-        return f"{side}, uncertain over seeds"
-    if side == "behind":
-        return "lost"
-    large = interval.estimate >= 0.01 or interval.estimate >= 0.02 * rival_score
-    return "won" if large else "ahead by less than a point"
 
 
 def _outcome(finding: Finding) -> Outcome:

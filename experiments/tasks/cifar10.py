@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dynaxx.evaluation.arms import named
-from dynaxx.evaluation.validation.label_curve import passes
+from dynaxx.evaluation.validation import passes
 from experiments.job import CACHE, MEMBRANE, WORLD, Job
 
 SEEDS = tuple(range(10))

@@ -11,7 +11,7 @@ import numpy as np
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import load_arm
-from dynaxx.evaluation.inside.residuals import settled_shares
+from dynaxx.evaluation.inside import settled_shares
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS
 from experiments.run import ROOT

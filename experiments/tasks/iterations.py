@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
+from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm, named
-from dynaxx.evaluation.inside.residuals import traced
-from dynaxx.evaluation.predict import logits
+from dynaxx.evaluation.inside import traced
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job

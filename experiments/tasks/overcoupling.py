@@ -22,9 +22,9 @@ from torch import Tensor
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
+from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm
-from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics.paired import mean_interval
+from dynaxx.evaluation.statistics import mean_interval
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dynaxx.evaluation.arms import named
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, Finding, write
 from experiments.collect import tried

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.data import load_prepared
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_trained
-from dynaxx.evaluation.validation.tuning import chosen, read_tuned, with_settings
+from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import FEATURES, OUTPUTS, Stage

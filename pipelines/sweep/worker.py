@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.evaluation.arms import ARMS, BASELINE, Run, Task, TrainOptions, is_trained
-from dynaxx.evaluation.cost.flops_memory import gflops
-from dynaxx.evaluation.validation.trial import cost, try_explicit, untrained
+from dynaxx.evaluation.cost import gflops
+from dynaxx.evaluation.validation.trial import cost, run_trial, untrained
 from dynaxx.search import (
     COST,
     FINITE,
@@ -103,7 +103,7 @@ class Trials:
         work = self.plan.folder / "trials" / f"{trial.number}"
         first = pruned_by(task.trainer, trial) if self.plan.options.pruner is not None else None
         try:
-            tried = try_explicit(task, seeds, work, first=first)
+            tried = run_trial(task, seeds, work, first=first)
         except optuna.TrialPruned:
             trial.set_user_attr(SECONDS, 0.0)
             self._record(trial, "PRUNED")

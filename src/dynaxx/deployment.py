@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dynaxx.data import Manifest, Normalisation, normalise
+from dynaxx.evaluation import EvaluationError
 from dynaxx.evaluation.arms import load_arm
-from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.training.pretrained import Backbone, blank
 

@@ -13,10 +13,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from support.project import environment
+from support.servers import free_port
 
 from dynaxx.data import Digits, normalise
 from dynaxx.evaluation.arms import load_arm
-from dynaxx.services.ports import answers, free_port, wait_for
+from dynaxx.services.ports import answers, wait_for
 from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]

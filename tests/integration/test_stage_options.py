@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions
-from dynaxx.evaluation.validation.tuning import Tuned, write_tuned
+from dynaxx.evaluation.validation import Tuned, write_tuned
 from pipelines import distill
 from pipelines import tune as tune_stage
 from pipelines.common.options import listed, rivals

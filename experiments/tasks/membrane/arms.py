@@ -83,7 +83,7 @@ def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: P
             model.requires_grad_(True)
         count = sum(p.numel() for p in model.parameters() if p.requires_grad)
         module: pl.LightningModule = FinetuneModule(
-            Enlarged(model), 2, budget.lr, budget.weight_decay, still=arm == "lora"
+            Enlarged(model), 2, budget.lr, budget.weight_decay, freeze_norm=arm == "lora"
         )
     else:
         resonantly = _build(arm, task, seed)

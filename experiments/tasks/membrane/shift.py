@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dynaxx import load_resonance
 from dynaxx.evaluation.arms import named
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS
+from dynaxx.evaluation.cost import hardware
+from dynaxx.evaluation.robustness import CORRUPTIONS
 from experiments.analysis.findings import RESULTS, Finding, find, write
 from experiments.job import MEMBRANE, Job
 from experiments.run import ROOT

@@ -20,8 +20,8 @@ from dynaxx.backbone._linear_head import Head
 from dynaxx.data import LabelledImages
 from dynaxx.data.progress import track
 from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.statistics.paired import mean_interval, sign_flip
+from dynaxx.evaluation.cost import hardware
+from dynaxx.evaluation.statistics import mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import WORLD, Job

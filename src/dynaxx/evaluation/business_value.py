@@ -7,11 +7,11 @@ from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.results import Comparison, Decision
 from dynaxx.evaluation.statistics.paired import Interval
 
-DAYS = 365
+DAYS_PER_YEAR = 365
 
 
 @dataclass(frozen=True)
-class Business:
+class Prices:
     """What an answer is worth and how many are given.
 
     Raises:
@@ -36,7 +36,7 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def priced(decision: Decision, comparisons: Sequence[Comparison], business: Business) -> Decision:
+def with_value(decision: Decision, comparisons: Sequence[Comparison], prices: Prices) -> Decision:
     """The decision with `yearly_value` and the sentence that says it, where an arm is recommended and prices are given.
 
         value = 365 · requests a day · (accuracy of the arm - accuracy of the baseline) · value of an error
@@ -44,12 +44,12 @@ def priced(decision: Decision, comparisons: Sequence[Comparison], business: Busi
     Its interval is that of the difference: prices and requests are taken as exact, and compute is not counted.
     """
     gains = {comparison.a: comparison.difference for comparison in comparisons if comparison.b == "baseline"}
-    if decision.arm not in gains or business.value_per_error is None or business.requests_per_day is None:
+    if decision.arm not in gains or prices.value_per_error is None or prices.requests_per_day is None:
         return decision
-    gain, unit = gains[decision.arm], business.value_per_error * business.requests_per_day * DAYS
+    gain, unit = gains[decision.arm], prices.value_per_error * prices.requests_per_day * DAYS_PER_YEAR
     yearly = Interval(gain.estimate * unit, gain.low * unit, gain.high * unit, gain.confidence)
     sentence = (
-        f"At {business.requests_per_day:,g} requests a day and {business.value_per_error:g} an error, what "
+        f"At {prices.requests_per_day:,g} requests a day and {prices.value_per_error:g} an error, what "
         f"{decision.arm} avoids is worth {yearly.estimate:,.0f} a year ({yearly.low:,.0f} to {yearly.high:,.0f}); what "
         "it costs to run is not counted."
     )

@@ -14,7 +14,7 @@ RIVALS = arms_where(lambda arm: arm.replaces_resonance)
 """Single-pass arms that need neither loop nor distillation, the simplest first."""
 UNFROZEN = arms_where(lambda arm: not arm.frozen)
 """Arms that give up the frozen backbone: they are reported and never recommended."""
-SMALL_GAIN = 0.01
+NEGLIGIBLE_RELATIVE_GAIN = 0.01
 """A smaller relative gain, at a latency over the budget, gets a plain no."""
 
 
@@ -127,7 +127,7 @@ class _Rules:
         relative, asked = percent(comparison.relative), percent(self.minimum_relative_gain)
         small = f"{numbers}, {relative} relative; less than the {asked} asked for"
         ratio = self.arms[name].latency.ratio
-        if comparison.relative < SMALL_GAIN and not ratio <= self.budget:
+        if comparison.relative < NEGLIGIBLE_RELATIVE_GAIN and not ratio <= self.budget:
             return (
                 False,
                 f"{small}, and a gain under 1 % is not worth {ratio:.2f} times the backbone's latency.",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
 from dynaxx.evaluation.arms import BASELINE, EXPLICIT, ArmRecord, load_arm
-from dynaxx.evaluation.business_value import Business, priced
+from dynaxx.evaluation.business_value import Prices, with_value
 from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.evaluation.cost.latency import interleaved_seconds, latency
@@ -19,8 +19,7 @@ from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.inside.look import LookOptions, look_inside
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation
-from dynaxx.evaluation.results import Task as TaskSummary
+from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, TaskSummary
 from dynaxx.evaluation.robustness.accuracy import robustness
 from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare
 from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
@@ -63,13 +62,13 @@ class EvaluateOptions:
     corrupted_images: int = 0
     """Of the test images, that are corrupted in every way and strength; 0 leaves that out."""
     value_per_error: float | None = None
-    """See `Business`."""
+    """See `Prices`."""
     requests_per_day: float | None = None
-    """See `Business`."""
+    """See `Prices`."""
 
     def __post_init__(self) -> None:
         # what is wrong is said before all the work
-        Business(self.value_per_error, self.requests_per_day)
+        Prices(self.value_per_error, self.requests_per_day)
         for name, least in (
             ("residual_iterations", 1),
             ("attributed_images", 0),
@@ -174,7 +173,7 @@ def evaluate(
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    decision = priced(decision, comparisons, Business(options.value_per_error, options.requests_per_day))
+    decision = with_value(decision, comparisons, Prices(options.value_per_error, options.requests_per_day))
     return (
         Evaluation(
             task=summary,

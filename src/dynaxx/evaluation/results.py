@@ -5,24 +5,16 @@ Fractions are in [0, 1]; times in the unit that the name ends with.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dynaxx.evaluation.cost.latency import Latency
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.inside.look import Inside
-from dynaxx.evaluation.statistics.paired import (
-    Interval,
-    McNemar,
-    image_sign_test,
-    mcnemar,
-    paired_bootstrap,
-    relative_gain,
-    sign_flip,
-)
+from dynaxx.evaluation.records import first_fault
+from dynaxx.evaluation.statistics.comparisons import Agreement, ClassGain, Comparison
+from dynaxx.evaluation.statistics.paired import Interval
 from dynaxx.files import write_text
 
 Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
@@ -54,94 +46,6 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Arm `a` against arm `b` on the same test images."""
-
-    a: str
-    b: str
-    difference: Interval
-    """Accuracy of a minus accuracy of b, a fraction."""
-    mcnemar: list[McNemar]
-    """One per seed."""
-    sign_flip_p: float | None
-    """Of the difference over seeds; None where they are too few to show anything."""
-    relative: float
-    """Accuracy of a over accuracy of b, minus one."""
-    image_p: float
-    """Of the split between images that favour a and images that favour b."""
-
-    @property
-    def better(self) -> bool:
-        """Whether a is proven better than b: the interval says so, and neither images nor seeds contradict."""
-        return self.difference.low > 0 and not self.contradicted
-
-    @property
-    def worse(self) -> bool:
-        """Whether a is proven worse than b."""
-        return self.difference.high < 0 and not self.contradicted
-
-    @property
-    def contradicted(self) -> str:
-        """Why an interval that excludes zero proves nothing; empty where it does.
-
-        The interval is about other images, not about other trainings, and it is too narrow where few images differ.
-        """
-        level = 1 - self.difference.confidence
-        if not self.image_p < level:
-            return f"too few images tell them apart (exact p = {self.image_p:.2g})"
-        if self.sign_flip_p is not None and not self.sign_flip_p < level:
-            return f"the seeds disagree (p = {self.sign_flip_p:.2g} by sign flips)"
-        return ""
-
-    @classmethod
-    def measure(
-        cls,
-        a: str,
-        b: str,
-        correct_a: NDArray[np.bool_],
-        correct_b: NDArray[np.bool_],
-        *,
-        seed: int = 0,
-        resamples: int = 10_000,
-        confidence: float = 0.95,
-    ) -> Self:
-        """Compare by which images each arm answers correctly: arrays (seeds, images) of bool."""
-        return cls(
-            a=a,
-            b=b,
-            difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
-            mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
-            sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
-            relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
-            image_p=image_sign_test(correct_a, correct_b),
-        )
-
-
-@dataclass(frozen=True)
-class ClassGain:
-    """What explicit gains over the baseline on the images of one class."""
-
-    name: str
-    trained: int
-    """Images to train on."""
-    images: int
-    """Test images."""
-    difference: Interval
-    """Of the recall, a fraction."""
-    holm_p: float | None
-    """Sign flips over seeds, adjusted by Holm over all classes; None where the seeds are too few."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often two arms give the same answer, right or wrong: a fraction of images, mean over seeds."""
-
-    a: str
-    b: str
-    share: float
-
-
-@dataclass(frozen=True)
 class Corruption:
     """The arms on test images that were corrupted in one way, at strengths 1 to 5."""
 
@@ -164,7 +68,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskSummary:
     """The data that every arm was judged on."""
 
     data: str
@@ -184,7 +88,7 @@ class Evaluation:
     # Nested dataclasses inherit it: a key too many, one missing, a wrong type or a NaN is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    task: Task
+    task: TaskSummary
     hardware: dict[str, Any]
     arms: list[ArmResult]
     comparisons: list[Comparison]
@@ -215,6 +119,4 @@ def _parse(text: str, source: str) -> Evaluation:
     try:
         return TypeAdapter(Evaluation).validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise EvaluationError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise EvaluationError(f"{source}: {first_fault(error)}") from error

@@ -18,7 +18,7 @@ class FinetuneModule(ClassifierModule):
         lr: peak learning rate.
         weight_decay: on all that is trained but biases and norms, which have one axis.
         label_smoothing: of the cross-entropy.
-        still: whether batch norms and dropout stand still in training, as they do in a frozen backbone.
+        freeze_norm: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class FinetuneModule(ClassifierModule):
         weight_decay: float,
         label_smoothing: float = 0.0,
         *,
-        still: bool = False,
+        freeze_norm: bool = False,
     ) -> None:
         super().__init__(network, classes, lr, weight_decay, label_smoothing)
-        self.still = still
+        self.freeze_norm = freeze_norm
 
     def train(self, mode: bool = True) -> Self:
         """As in torch, but for a network that stands still."""
         super().train(mode)
-        if self.still:
+        if self.freeze_norm:
             self.network.eval()
         return self
 

@@ -13,18 +13,18 @@ from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, direct, e
 from dynaxx.evaluation.arms import linear_probes as probes
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.report import arm_figures as plots
-from dynaxx.evaluation.report.validation_tables import labels_grid
+from dynaxx.evaluation.report.validation_tables import label_curve_table
 from dynaxx.evaluation.validation.label_curve import (
     CURVE_ARMS,
-    ByLabels,
-    label_curve,
+    LabelPoint,
+    measure_label_curve,
     passes,
-    read_by_labels,
+    read_label_curve,
     with_labels,
-    write_by_labels,
+    write_label_curve,
 )
 
-FOUND = [ByLabels("direct", 600, 0.9), ByLabels("direct", 50, 0.5), ByLabels("explicit", 600, 0.8)]
+FOUND = [LabelPoint("direct", 600, 0.9), LabelPoint("direct", 50, 0.5), LabelPoint("explicit", 600, 0.8)]
 
 
 @pytest.fixture
@@ -69,24 +69,26 @@ def test_each_arm_is_trained_with_each_number_on_the_probe_of_that_number(task, 
     monkeypatch.setattr(explicit, "train", note("explicit"))
     monkeypatch.setattr(probes, "train_baseline", note("baseline"))
     monkeypatch.setattr(direct, "train", note("direct"))
-    found = label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100], 100, tmp_path)
+    found = measure_label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100], 100, tmp_path)
     expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in CURVE_ARMS]
     assert seen == expected
     assert [(p.arm, p.labels) for p in found] == [(arm, n) for arm, n, _ in expected]
-    label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100, 200], 100, tmp_path)  # what is finished is not run again
+    measure_label_curve(
+        dict.fromkeys(CURVE_ARMS, task), [50, 100, 200], 100, tmp_path
+    )  # what is finished is not run again
     assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in CURVE_ARMS]
 
 
 def test_round_trip_and_damage(tmp_path):
-    write_by_labels(tmp_path / "labels.json", FOUND)
-    assert read_by_labels(tmp_path / "labels.json") == FOUND
+    write_label_curve(tmp_path / "labels.json", FOUND)
+    assert read_label_curve(tmp_path / "labels.json") == FOUND
     (tmp_path / "labels.json").write_text('[{"arm": "x"}]')
     with pytest.raises(EvaluationError, match="dvc repro -f vary"):
-        read_by_labels(tmp_path / "labels.json")
+        read_label_curve(tmp_path / "labels.json")
 
 
 def test_plot_and_table_have_every_point_in_order():
     direct, ours = plots.by_labels(FOUND, {"direct": "#123456"}).data
     assert (list(direct.x), list(direct.y), direct.line.color) == ([50, 600], [50.0, 90.0], "#123456")
     assert list(ours.x) == [600]
-    assert labels_grid(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]
+    assert label_curve_table(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]

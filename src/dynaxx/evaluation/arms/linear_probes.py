@@ -14,7 +14,7 @@ from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
-DRAWS = 4
+AUGMENTED_VERSIONS = 4
 """Versions of each training image that a probe reads where the augmentation has too many to read all."""
 
 
@@ -54,8 +54,8 @@ def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None
     augmentation = task.train.augmentation
     size = min(task.images.images.shape[-2:])
     seen = views(augmentation, size)
-    if seen is None or len(seen) > DRAWS:
-        seen = [random_view(augmentation, size, torch.Generator().manual_seed(run.seed))] * DRAWS
+    if seen is None or len(seen) > AUGMENTED_VERSIONS:
+        seen = [random_view(augmentation, size, torch.Generator().manual_seed(run.seed))] * AUGMENTED_VERSIONS
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]

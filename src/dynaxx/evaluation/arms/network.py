@@ -39,7 +39,7 @@ def train_network(
     budget = task.train
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     module = FinetuneModule(
-        network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, still=freeze_norm
+        network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, freeze_norm=freeze_norm
     )
     accuracy, seconds = fit_arm(task, run, module, image_data(task, run.seed))
     if not rank_zero():

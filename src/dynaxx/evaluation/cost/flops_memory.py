@@ -1,4 +1,4 @@
-"""What a model costs to run: FLOPs, memory, latency and throughput, each measured and none estimated.
+"""Cost of a forward pass: floating-point operations and peak memory, both measured.
 
 Every function takes models in `eval()` mode and a batch `x` on their device, samples along its first axis.
 """
@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.cost.latency import Latency, check_measurable, latency, throughput
-
-__all__ = ["Latency", "gflops", "hardware", "latency", "peak_memory_mb", "throughput"]
+from dynaxx.evaluation.cost.latency import check_measurable
 
 MEGABYTE = 1e6
 

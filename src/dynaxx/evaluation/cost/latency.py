@@ -46,12 +46,6 @@ def latency(
     return {name: summarise(times) for name, times in seconds.items()}
 
 
-def throughput(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 20, seed: int = 0) -> dict[str, float]:
-    """Samples per second at the batch size of `x`: its length over the median of `interleaved_seconds`."""
-    seconds = interleaved_seconds(models, x, rounds=rounds, seed=seed)
-    return {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
-
-
 def interleaved_seconds(
     models: Mapping[str, nn.Module], x: Tensor, *, rounds: int, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:

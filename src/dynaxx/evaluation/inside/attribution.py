@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, mean_interval
 
-STEPS = 50
+INTEGRATION_POINTS = 50
 """Points of the integral, by Gauss-Legendre."""
-PARTS = 10
+MASKING_STEPS = 10
 """Steps in which pixels are deleted or inserted."""
 
 
@@ -88,7 +88,12 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
     for batch, target in zip(images.split(16), answers.split(16), strict=True):
         x, target = batch.to(device), target.to(device)
         found, delta = explainer.attribute(
-            x, torch.zeros_like(x), target, n_steps=STEPS, internal_batch_size=256, return_convergence_delta=True
+            x,
+            torch.zeros_like(x),
+            target,
+            n_steps=INTEGRATION_POINTS,
+            internal_batch_size=256,
+            return_convergence_delta=True,
         )
         with torch.no_grad():
             ends = model(x), model(torch.zeros_like(x))
@@ -105,8 +110,8 @@ def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) ->
     rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
     total = score_NHW[0].numel()
     probabilities = []
-    for part in range(PARTS + 1):
-        first = (rank_NHW < round(total * part / PARTS))[:, None]
+    for part in range(MASKING_STEPS + 1):
+        first = (rank_NHW < round(total * part / MASKING_STEPS))[:, None]
         shown = torch.where(first if put else ~first, images, 0.0)
         probabilities.append(logits(model, shown).softmax(1).gather(1, answers[:, None])[:, 0])
-    return torch.trapezoid(torch.stack(probabilities), dx=1 / PARTS, dim=0)
+    return torch.trapezoid(torch.stack(probabilities), dx=1 / MASKING_STEPS, dim=0)

@@ -20,9 +20,9 @@ from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, s
 from dynaxx.evaluation.statistics.paired import Bootstrap
 from dynaxx.fixed_point.solve import STEPS
 
-SOME = 1000
+MEASURED_IMAGES = 1000
 """Test images of which residuals, gates and mutual information are measured, class by class alike."""
-SHOWN = 6
+PICTURED_IMAGES = 6
 """Rows of the pictures of feature maps and attributions."""
 
 FEATURE_MAPS, ATTRIBUTIONS = "feature_maps", "attributions"
@@ -85,11 +85,11 @@ def look_inside(
     device = next(first.parameters()).device
     images = normalise(test.images, normalisation)
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
-    some = drawn[:SOME]
+    some = drawn[:MEASURED_IMAGES]
     solvers = STEPS if not first.built().causal else ["picard"]
     settled = {solver: settled_shares(first, images, max(options.T), options.settled_at, solver) for solver in solvers}
     pictures: dict[str, Tensor] = {}
-    shown = drawn[:SHOWN]
+    shown = drawn[:PICTURED_IMAGES]
     maps = feature_maps(first, images[shown], test.images[shown])
     if maps is not None:
         pictures[FEATURE_MAPS] = maps
@@ -98,7 +98,8 @@ def look_inside(
         models = ({} if baseline is None else {"baseline": baseline}) | {"explicit": first}
         attributed, where = attributions(models, images[drawn[: options.attributed_images]], bootstrap)
         pictures[ATTRIBUTIONS] = attribution_maps(
-            {name: of[:SHOWN] for name, of in where.items()}, test.images[drawn[: options.attributed_images][:SHOWN]]
+            {name: of[:PICTURED_IMAGES] for name, of in where.items()},
+            test.images[drawn[: options.attributed_images][:PICTURED_IMAGES]],
         )
     gallery: list[Disagreement] = []
     if options.gallery and "baseline" in predictions:

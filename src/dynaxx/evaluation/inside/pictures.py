@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-GAP = 4
+TILE_GAP = 4
 """White pixels between tiles."""
-SIDE = 64
+TILE_SIDE = 64
 """Pixels that a tile's longer side has at least."""
 
 
@@ -31,21 +31,23 @@ def heat(values_HW: Tensor, scale: float) -> Tensor:
 
 
 def enlarged(tile: Tensor) -> Tensor:
-    """Each pixel repeated until the longer side has `SIDE`."""
-    times = -(-SIDE // max(tile.shape[:2]))
+    """Each pixel repeated until the longer side has `TILE_SIDE`."""
+    times = -(-TILE_SIDE // max(tile.shape[:2]))
     return tile.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def tiled(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Rows of tiles as one picture, `GAP` apart; rows and columns fit their largest tile."""
+    """Rows of tiles as one picture, `TILE_GAP` apart; rows and columns fit their largest tile."""
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(row[n].shape[1] for row in rows) for n in range(len(rows[0]))]
     picture = torch.full(
-        (sum(heights) + GAP * (len(rows) - 1), sum(widths) + GAP * (len(widths) - 1), 3), 255, dtype=torch.uint8
+        (sum(heights) + TILE_GAP * (len(rows) - 1), sum(widths) + TILE_GAP * (len(widths) - 1), 3),
+        255,
+        dtype=torch.uint8,
     )
     for i, row in enumerate(rows):
         for j, tile in enumerate(row):
-            top, left = sum(heights[:i]) + GAP * i, sum(widths[:j]) + GAP * j
+            top, left = sum(heights[:i]) + TILE_GAP * i, sum(widths[:j]) + TILE_GAP * j
             picture[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return picture
 

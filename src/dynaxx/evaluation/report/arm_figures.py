@@ -8,8 +8,8 @@ import numpy as np
 
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.validation.label_curve import ByLabels
-from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.validation.label_curve import LabelPoint
+from dynaxx.evaluation.validation.size_curve import SizePoint
 
 BUTTON_STYLE = {
     "x": 0,
@@ -77,7 +77,7 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
     return figure
 
 
-def sizes(found: Sequence[Varied]) -> Any:
+def sizes(found: Sequence[SizePoint]) -> Any:
     """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
     from plotly.subplots import make_subplots
 
@@ -103,7 +103,7 @@ def sizes(found: Sequence[Varied]) -> Any:
     return figure
 
 
-def by_labels(found: Sequence[ByLabels], colours: Mapping[str, str]) -> Any:
+def by_labels(found: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
     """Validation accuracy against the number of labels (log scale), a line an arm."""
     import plotly.graph_objects as go
 

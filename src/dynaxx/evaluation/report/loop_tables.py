@@ -1,7 +1,7 @@
 """The report's tables of what goes on within explicit: residuals, iterations, gates."""
 
 from dynaxx.evaluation.formatting import percent, points, significant, spread
-from dynaxx.evaluation.report.table import Grid
+from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.results import Evaluation
 
 RESIDUAL_NOTE = (
@@ -10,7 +10,7 @@ RESIDUAL_NOTE = (
 )
 
 
-def residuals_grid(evaluation: Evaluation) -> Grid:
+def residuals_table(evaluation: Evaluation) -> Table:
     """One row a tap, one column an iteration: median and 90th percentile of the relative residual."""
     iterations = sorted({iteration for curve in evaluation.inside.residuals for iteration in curve.iterations})
     rows = []
@@ -20,17 +20,17 @@ def residuals_grid(evaluation: Evaluation) -> Grid:
             for iteration, median, p90 in zip(curve.iterations, curve.median, curve.p90, strict=True)
         }
         rows.append([curve.tap, *(cells.get(iteration, "–") for iteration in iterations)])
-    return Grid(
+    return Table(
         headers=["tap", *(f"iteration {iteration}" for iteration in iterations)],
         rows=rows,
         note=RESIDUAL_NOTE,
     )
 
 
-def iterations_grid(evaluation: Evaluation) -> Grid:
+def iterations_table(evaluation: Evaluation) -> Table:
     """One row a number of iterations: who has settled by then, and what it does to accuracy."""
     solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
-    return Grid(
+    return Table(
         headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
         rows=[
             [
@@ -49,9 +49,9 @@ def iterations_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def gates_grid(evaluation: Evaluation) -> Grid:
+def gates_table(evaluation: Evaluation) -> Table:
     """One row a coupling, one column a class: how far its gate opens."""
-    return Grid(
+    return Table(
         headers=["coupling", *evaluation.task.classes],
         rows=[
             [
@@ -64,9 +64,9 @@ def gates_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def ablations_grid(evaluation: Evaluation) -> Grid:
+def ablations_table(evaluation: Evaluation) -> Table:
     """One row a cut: what the trained loop is worth with some couplings silenced."""
-    return Grid(
+    return Table(
         headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
         rows=[
             [
@@ -85,9 +85,9 @@ def ablations_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def information_grid(evaluation: Evaluation) -> Grid:
+def information_table(evaluation: Evaluation) -> Table:
     """One row a pair of taps: what they tell about each other."""
-    return Grid(
+    return Table(
         headers=["taps", "before, nats", "after, nats"],
         rows=[[f"{i.a}, {i.b}", f"{i.before:.2f}", f"{i.after:.2f}"] for i in evaluation.inside.information],
         note=(
@@ -98,9 +98,9 @@ def information_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def attributions_grid(evaluation: Evaluation) -> Grid:
+def attributions_table(evaluation: Evaluation) -> Table:
     """One row a model: whether the pixels that Integrated Gradients name do decide."""
-    return Grid(
+    return Table(
         headers=[
             "arm",
             "images",

@@ -23,7 +23,7 @@ HEADLINES = {
 }
 
 
-def write_brief(evaluation: Evaluation, out: Path) -> None:
+def write_one_pager(evaluation: Evaluation, out: Path) -> None:
     """Write `out/decision.html`, one page without scripts, and `out/decision.json`.
 
     The JSON holds `verdict`, `arm`, `headline`, `reasons`, `yearly_value` (an interval, or null where no price was

@@ -21,7 +21,7 @@ from dynaxx.evaluation.results import Evaluation
 from dynaxx.files import write_text
 from dynaxx.templates import render
 
-NOTHING = Choices()
+NO_CHOICES = Choices()
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -30,7 +30,7 @@ def write_report(
     selection: dict[str, Any] | None,
     params: dict[str, Any],
     out: Path,
-    choices: Choices = NOTHING,
+    choices: Choices = NO_CHOICES,
     pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
@@ -49,27 +49,27 @@ def write_report(
         "headline": headline(evaluation.decision),
         "decision": evaluation.decision,
         "highlights": highlights(evaluation),
-        "arms": arm_tables.arms_grid(evaluation),
-        "comparisons": arm_tables.comparisons_grid(evaluation),
-        "efficiency": arm_tables.efficiency_grid(evaluation),
-        "class_gains": prediction_tables.class_gains_grid(evaluation),
-        "corruptions": prediction_tables.corruptions_grid(evaluation),
-        "agreements": prediction_tables.agreements_grid(evaluation),
-        "recall": prediction_tables.recall_grid(evaluation),
-        "residuals": loop_tables.residuals_grid(evaluation),
-        "iterations": loop_tables.iterations_grid(evaluation),
-        "ablations": loop_tables.ablations_grid(evaluation),
-        "information": loop_tables.information_grid(evaluation),
-        "attributions": loop_tables.attributions_grid(evaluation),
-        "varied": validation_tables.varied_grid(choices.varied),
-        "labels": validation_tables.labels_grid(choices.by_labels),
+        "arms": arm_tables.arms_table(evaluation),
+        "comparisons": arm_tables.comparisons_table(evaluation),
+        "efficiency": arm_tables.efficiency_table(evaluation),
+        "class_gains": prediction_tables.class_gains_table(evaluation),
+        "corruptions": prediction_tables.corruptions_table(evaluation),
+        "agreements": prediction_tables.agreements_table(evaluation),
+        "recall": prediction_tables.recall_table(evaluation),
+        "residuals": loop_tables.residuals_table(evaluation),
+        "iterations": loop_tables.iterations_table(evaluation),
+        "ablations": loop_tables.ablations_table(evaluation),
+        "information": loop_tables.information_table(evaluation),
+        "attributions": loop_tables.attributions_table(evaluation),
+        "varied": validation_tables.size_curve_table(choices.varied),
+        "labels": validation_tables.label_curve_table(choices.by_labels),
         "taps_drawn": evaluation.inside.taps,
         "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
         "attributed": [found.arm for found in evaluation.inside.attributions],
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
-        "gates": loop_tables.gates_grid(evaluation) if evaluation.inside.gates else None,
-        "selection": None if selection is None else validation_tables.selection_grid(selection),
-        "tuning": validation_tables.tuning_grid(choices.tuned),
+        "gates": loop_tables.gates_table(evaluation) if evaluation.inside.gates else None,
+        "selection": None if selection is None else validation_tables.selection_table(selection),
+        "tuning": validation_tables.tuning_table(choices.tuned),
         "configuration": _yaml(params),
     }
     html, markdown = (
@@ -80,7 +80,7 @@ def write_report(
     write_text(out / "report.md", markdown)
 
 
-def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NOTHING) -> None:
+def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES) -> None:
     """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(evaluation, choices).items():

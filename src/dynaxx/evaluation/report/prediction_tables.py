@@ -3,13 +3,13 @@
 import numpy as np
 
 from dynaxx.evaluation.formatting import points
-from dynaxx.evaluation.report.table import Grid, p_or_dash
+from dynaxx.evaluation.report.table import Table, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
-def class_gains_grid(evaluation: Evaluation) -> Grid:
+def class_gains_table(evaluation: Evaluation) -> Table:
     """One row a class, the rarest first: what explicit gains over the baseline there."""
-    return Grid(
+    return Table(
         headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
             [
@@ -29,7 +29,7 @@ def class_gains_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def corruptions_grid(evaluation: Evaluation) -> Grid:
+def corruptions_table(evaluation: Evaluation) -> Table:
     """Two rows' worth a corruption: every arm's accuracy over the strengths, and what explicit gains over it."""
     names = [arm.name for arm in evaluation.arms]
     rows = []
@@ -40,7 +40,7 @@ def corruptions_grid(evaluation: Evaluation) -> Grid:
         gains = [found.explicit_minus.get(arm) for arm in names]
         cells = ["–" if g is None else f"{points(g.estimate)} [{points(g.low)}, {points(g.high)}]" for g in gains]
         rows.append([f"{found.name}: explicit − arm", *cells])
-    return Grid(
+    return Table(
         headers=["corruption", *names],
         rows=rows,
         note=(
@@ -50,11 +50,11 @@ def corruptions_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def agreements_grid(evaluation: Evaluation) -> Grid:
+def agreements_table(evaluation: Evaluation) -> Table:
     """Arms against arms: how often they give the same answer."""
     names = [arm.name for arm in evaluation.arms]
     share = {frozenset((found.a, found.b)): found.share for found in evaluation.agreements}
-    return Grid(
+    return Table(
         headers=["arm", *names],
         rows=[
             [a, *("–" if a == b else f"{100 * share[frozenset((a, b))]:.1f}" for b in names)]
@@ -65,9 +65,9 @@ def agreements_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def recall_grid(evaluation: Evaluation) -> Grid:
+def recall_table(evaluation: Evaluation) -> Table:
     """One row a class, one column an arm: mean recall over seeds."""
-    return Grid(
+    return Table(
         headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
         rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],
         note="The fraction of each class's test images that was recognised, mean over seeds.",

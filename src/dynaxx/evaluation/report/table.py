@@ -6,7 +6,7 @@ from dynaxx.evaluation.formatting import p_value
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """Cells as a reader sees them, not yet escaped for any markup; the first column names the row."""
 
     headers: list[str]

@@ -8,7 +8,7 @@ from dynaxx.evaluation.formatting import points, significant, spread
 from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
-def arms_table(evaluation: Evaluation) -> Table:
+def terminal_table(evaluation: Evaluation) -> Table:
     """One row an arm, the one decided on in bold; fits 110 columns."""
     task = evaluation.task
     table = Table(

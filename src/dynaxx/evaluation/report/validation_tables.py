@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaxx.evaluation.report.table import Grid
-from dynaxx.evaluation.validation.label_curve import ByLabels
-from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.report.table import Table
+from dynaxx.evaluation.validation.label_curve import LabelPoint
+from dynaxx.evaluation.validation.size_curve import SizePoint
 from dynaxx.evaluation.validation.tuning import Tuned
 
 
@@ -15,13 +15,13 @@ class Choices:
     """What was trained on the seed that no evaluation uses."""
 
     tuned: Sequence[Tuned] = ()
-    varied: Sequence[Varied] = ()
-    by_labels: Sequence[ByLabels] = ()
+    varied: Sequence[SizePoint] = ()
+    by_labels: Sequence[LabelPoint] = ()
 
 
-def tuning_grid(found: Sequence[Tuned]) -> Grid:
+def tuning_table(found: Sequence[Tuned]) -> Table:
     """One row an arm and setting: its validation accuracy with every value, and whether the choice is a safe one."""
-    return Grid(
+    return Table(
         headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
         rows=[
             [
@@ -41,9 +41,9 @@ def tuning_grid(found: Sequence[Tuned]) -> Grid:
     )
 
 
-def varied_grid(found: Sequence[Varied]) -> Grid:
+def size_curve_table(found: Sequence[SizePoint]) -> Table:
     """One row a size: what explicit reaches with it on validation."""
-    return Grid(
+    return Table(
         headers=["varied", "live parameters", "validation accuracy %", "taps"],
         rows=[
             [f"{v.what} {v.value}", f"{v.live_parameters:,}", f"{100 * v.accuracy:.1f}", ", ".join(v.taps)]
@@ -56,11 +56,11 @@ def varied_grid(found: Sequence[Varied]) -> Grid:
     )
 
 
-def labels_grid(found: Sequence[ByLabels]) -> Grid:
+def label_curve_table(found: Sequence[LabelPoint]) -> Table:
     """One row a number of labels: what each arm reaches with them on validation."""
     arms = list(dict.fromkeys(point.arm for point in found))
     accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
-    return Grid(
+    return Table(
         headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
         rows=[
             [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
@@ -73,11 +73,11 @@ def labels_grid(found: Sequence[ByLabels]) -> Grid:
     )
 
 
-def selection_grid(selection: dict[str, Any]) -> Grid:
+def selection_table(selection: dict[str, Any]) -> Table:
     """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
-    return Grid(
+    return Table(
         headers=[column.replace("_", " ") for column in columns],
         rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
         note=str(selection["reason"]),

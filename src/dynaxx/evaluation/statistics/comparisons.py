@@ -4,17 +4,109 @@ Shape legend: S seeds, N test images.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynaxx.evaluation.arms.registry import BASELINE, EXPLICIT, IMPLICIT, arms_where
-from dynaxx.evaluation.results import Agreement, ClassGain, Comparison
-from dynaxx.evaluation.statistics.paired import Bootstrap, holm, paired_bootstrap, sign_flip
+from dynaxx.evaluation.statistics.paired import (
+    Bootstrap,
+    Interval,
+    McNemar,
+    holm,
+    image_sign_test,
+    mcnemar,
+    paired_bootstrap,
+    relative_gain,
+    sign_flip,
+)
+from dynaxx.evaluation.statistics.proof import contradiction
 
 ONE_PASS = arms_where(lambda arm: arm.one_pass)
 """Single-pass rivals, with which `implicit` is compared as well: it is a single pass, too."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` against arm `b` on the same test images."""
+
+    a: str
+    b: str
+    difference: Interval
+    """Accuracy of a minus accuracy of b, a fraction."""
+    mcnemar: list[McNemar]
+    """One per seed."""
+    sign_flip_p: float | None
+    """Of the difference over seeds; None where they are too few to show anything."""
+    relative: float
+    """Accuracy of a over accuracy of b, minus one."""
+    image_p: float
+    """Of the split between images that favour a and images that favour b."""
+
+    @property
+    def better(self) -> bool:
+        """Whether a is proven better than b: the interval says so, and neither images nor seeds contradict."""
+        return self.difference.low > 0 and not self.contradicted
+
+    @property
+    def worse(self) -> bool:
+        """Whether a is proven worse than b."""
+        return self.difference.high < 0 and not self.contradicted
+
+    @property
+    def contradicted(self) -> str:
+        """Reason why an interval that excludes zero proves nothing, or empty; see `statistics/proof.py`."""
+        return contradiction(self.difference, self.image_p, self.sign_flip_p)
+
+    @classmethod
+    def measure(
+        cls,
+        a: str,
+        b: str,
+        correct_a: NDArray[np.bool_],
+        correct_b: NDArray[np.bool_],
+        *,
+        seed: int = 0,
+        resamples: int = 10_000,
+        confidence: float = 0.95,
+    ) -> Self:
+        """Compare by which images each arm answers correctly: arrays (seeds, images) of bool."""
+        return cls(
+            a=a,
+            b=b,
+            difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
+            mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
+            sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+            relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+            image_p=image_sign_test(correct_a, correct_b),
+        )
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """What explicit gains over the baseline on the images of one class."""
+
+    name: str
+    trained: int
+    """Images to train on."""
+    images: int
+    """Test images."""
+    difference: Interval
+    """Of the recall, a fraction."""
+    holm_p: float | None
+    """Sign flips over seeds, adjusted by Holm over all classes; None where the seeds are too few."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two arms give the same answer, right or wrong: a fraction of images, mean over seeds."""
+
+    a: str
+    b: str
+    share: float
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:

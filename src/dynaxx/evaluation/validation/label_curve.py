@@ -1,13 +1,14 @@
 """The label-efficiency curve: accuracy by number of labels, on validation, on a seed that no evaluation uses."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, is_trained, named
-from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier
 
 CURVE_ARMS = named("baseline", "direct", "explicit")
@@ -15,7 +16,7 @@ CURVE_ARMS = named("baseline", "direct", "explicit")
 
 
 @dataclass(frozen=True)
-class ByLabels:
+class LabelPoint:
     """One arm, trained on some of the labels.
 
     Attributes:
@@ -23,6 +24,8 @@ class ByLabels:
         labels: training images.
         accuracy: on validation images, as many as for all labels.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     arm: str
     labels: int
@@ -42,7 +45,7 @@ def with_labels(task: Task, count: int) -> Task:
     return replace(task, n_train=count, train=replace(options, epochs=epochs, patience=patience))
 
 
-def label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[ByLabels]:
+def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[LabelPoint]:
     """Train each arm with each number of labels; what is finished in `work` is not run again.
 
     Args:
@@ -60,22 +63,19 @@ def label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, wor
             if not is_trained(out):
                 ARMS[arm].train(task, Run(seed, out, work / "checkpoints" / f"labels-{count}-{arm}"))
                 barrier()
-            found.append(ByLabels(arm, count, ArmRecord.read(out).val_accuracy))
+            found.append(LabelPoint(arm, count, ArmRecord.read(out).val_accuracy))
     return found
 
 
-def write_by_labels(path: Path, found: Sequence[ByLabels]) -> None:
-    """Write what was found, for `read_by_labels` and the report."""
-    write_text(path, json.dumps([asdict(point) for point in found], indent=2) + "\n")
+def write_label_curve(path: Path, found: Sequence[LabelPoint]) -> None:
+    """Write what was found, for `read_label_curve` and the report."""
+    write_records(path, list(found))
 
 
-def read_by_labels(path: Path) -> list[ByLabels]:
-    """What `write_by_labels` wrote.
+def read_label_curve(path: Path) -> list[LabelPoint]:
+    """What `write_label_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        return [ByLabels(**point) for point in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f vary`") from None
+    return read_records(path, list[LabelPoint], "vary")

@@ -1,19 +1,19 @@
 """How explicit fares with other ranks and other numbers of taps, on validation, on a seed that no evaluation uses."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from dynaxx.evaluation.arms import ARMS, EXPLICIT, ArmRecord, Run, Task, is_trained
-from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier
 
 
 @dataclass(frozen=True)
-class Varied:
+class SizePoint:
     """Explicit with one thing changed.
 
     Attributes:
@@ -24,6 +24,8 @@ class Varied:
         accuracy: on validation.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     what: Literal["rank", "taps"]
     value: int
     taps: list[str]
@@ -31,7 +33,9 @@ class Varied:
     accuracy: float
 
 
-def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path) -> list[Varied]:
+def measure_size_curve(
+    task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path
+) -> list[SizePoint]:
     """Train explicit once for each rank, and once for each set of taps; what is finished in `work` is not run again.
 
     Args:
@@ -50,22 +54,19 @@ def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], se
             ARMS[EXPLICIT].train(trial, Run(seed, out, work / "checkpoints" / f"{what}-{value}"))
             barrier()
         record = ArmRecord.read(out)
-        found.append(Varied(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
+        found.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
     return found
 
 
-def write_varied(path: Path, found: Sequence[Varied]) -> None:
-    """Write what was found, for `read_varied` and the report."""
-    write_text(path, json.dumps([asdict(varied) for varied in found], indent=2) + "\n")
+def write_size_curve(path: Path, found: Sequence[SizePoint]) -> None:
+    """Write what was found, for `read_size_curve` and the report."""
+    write_records(path, list(found))
 
 
-def read_varied(path: Path) -> list[Varied]:
-    """What `write_varied` wrote.
+def read_size_curve(path: Path) -> list[SizePoint]:
+    """What `write_size_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        return [Varied(**varied) for varied in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f vary`") from None
+    return read_records(path, list[SizePoint], "vary")

@@ -16,7 +16,7 @@ from dynaxx.training.fit import TrainerFactory
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """What one setting gives.
 
     Attributes:
@@ -36,7 +36,7 @@ class Tried:
 
 
 def untrained(task: Task, seed: int) -> ResonantModel:
-    """The model that `try_explicit` trains: with a fixed number of iterations it costs before what it costs after."""
+    """The model that `run_trial` trains: with a fixed number of iterations it costs before what it costs after."""
     return resonant(task, seed, mode="explicit").eval()
 
 
@@ -45,9 +45,9 @@ def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
     return gflops(model, task.example()), live_parameters(model)
 
 
-def try_explicit(
+def run_trial(
     task: Task, seeds: Sequence[int], work: Path, *, first: TrainerFactory | None = None, name: str = "explicit"
-) -> Tried:
+) -> TrialResult:
     """Train `explicit` with each seed.
 
     Args:
@@ -67,7 +67,7 @@ def try_explicit(
         logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
         explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
         accuracies.append(ArmRecord.read(out).val_accuracy)
-    return Tried(accuracies, curve.values, time.perf_counter() - started)
+    return TrialResult(accuracies, curve.values, time.perf_counter() - started)
 
 
 class Curve(Logger):

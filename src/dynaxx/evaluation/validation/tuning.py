@@ -1,14 +1,15 @@
 """As much tuning for every arm: the same rates and epochs, judged on validation, on a seed that no evaluation uses."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict
 
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, is_trained
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier, rank_zero
 
 Train = Callable[[Task, Run], None]
@@ -17,7 +18,7 @@ Train = Callable[[Task, Run], None]
 SETTINGS = ("lr", "epochs")
 """What is tuned, in this order: the epochs with the learning rate that was chosen."""
 
-FLAT = 0.01
+FLAT_WITHIN = 0.01
 """A choice is flat where the values beside it lose no more validation accuracy than this."""
 
 
@@ -33,11 +34,14 @@ class Tuned:
         chosen: the value with the best; the smallest of equals.
     """
 
+    # nested in `_TunedFile` and forbids what it does not know; `int | float` keeps epochs whole when they are read
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     arm: str
     setting: str
-    values: list[float]
+    values: list[int | float]
     accuracies: list[float]
-    chosen: float
+    chosen: int | float
 
     @classmethod
     def of(cls, arm: str, setting: str, values: Sequence[float], accuracies: Sequence[float]) -> Self:
@@ -51,10 +55,18 @@ class Tuned:
 
     @property
     def flat(self) -> bool:
-        """Whether the choice lies inside, and neither value beside it loses more than `FLAT`."""
+        """Whether the choice lies inside, and neither value beside it loses more than `FLAT_WITHIN`."""
         number = self.values.index(self.chosen)
         beside = self.accuracies[max(0, number - 1) : number + 2]
-        return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT
+        return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT_WITHIN
+
+
+@dataclass(frozen=True)
+class _TunedFile:
+    """Content of tuned.json."""
+
+    seed: int
+    arms: list[Tuned]
 
 
 def tune(
@@ -125,7 +137,7 @@ def _check(setting: str, values: Sequence[float]) -> None:
 
 def write_tuned(path: Path, found: Sequence[Tuned], seed: int) -> None:
     """Write what was tried, for `read_tuned` and the report."""
-    write_text(path, json.dumps({"seed": seed, "arms": [asdict(tuned) for tuned in found]}, indent=2) + "\n")
+    write_records(path, _TunedFile(seed, list(found)))
 
 
 def read_tuned(path: Path) -> list[Tuned]:
@@ -134,8 +146,4 @@ def read_tuned(path: Path) -> list[Tuned]:
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        arms: list[dict[str, Any]] = json.loads(path.read_text())["arms"]
-        return [Tuned(**arm) for arm in arms]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f tune`") from None
+    return read_records(path, _TunedFile, "tune").arms
