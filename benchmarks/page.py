@@ -1,4 +1,6 @@
-"""`python -m benchmarks.page RESULT.json > docs/results/benchmarks.md`: one run of the benchmark as a page of Markdown."""
+"""`python -m benchmarks.page RESULT.json > docs/results/benchmarks.md`:
+one run of the benchmark as a page of Markdown.
+"""
 
 import json
 import sys

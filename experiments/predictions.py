@@ -1,4 +1,5 @@
-"""What every fit answered to the test images, in experiments/results/predictions: statistics need neither data nor training.
+"""What every fit answered to the test images, in experiments/results/predictions:
+statistics need neither data nor training.
 
 A file a regime. It has a tensor for each arm and seed, "explicit/0": of classes their numbers as bytes, (N,) or, under
 several corruptions, (kinds, N), beside the right ones, "labels" (N,); of slices the IoU of each, (N,). Fits of several

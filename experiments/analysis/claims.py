@@ -1,4 +1,5 @@
-"""`python -m experiments.analysis.claims`: docs/results/claims.md, what is said of the method against what was measured here.
+"""`python -m experiments.analysis.claims`:
+docs/results/claims.md, what is said of the method against what was measured here.
 
 Where a result is missing a claim is untested.
 """
@@ -69,7 +70,8 @@ def ledger(results: Results) -> str:
     rows = [[claim.said, claim.tested_by, *found(claim, results)] for claim in CLAIMS]
     seeds = [len(d.seeds) for f in results.findings.values() if f.regime == "coarse/main" for d in f.differences]
     return (
-        "<!-- written by `python -m experiments.analysis.claims`; do not edit -->\n# What is claimed, and what held here\n\n"
+        "<!-- written by `python -m experiments.analysis.claims`; do not edit -->\n"
+        "# What is claimed, and what held here\n\n"
         + markdown(["claim", "tested by", "figure", "verdict"], rows)
         + f"\n\nDifferences are of {EXPLICIT} minus the arm, with 95 % intervals over test images; CIFAR-10 "
         f"on {min(seeds, default=0)} seeds at least. What the regimes are: [when-it-pays.md](when-it-pays.md); times "

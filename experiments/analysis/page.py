@@ -1,4 +1,6 @@
-"""`python -m experiments.analysis.page`: from experiments/results to docs/results/when-it-pays.md and docs/results/experiments.md."""
+"""`python -m experiments.analysis.page`:
+from experiments/results to docs/results/when-it-pays.md and docs/results/experiments.md.
+"""
 
 import json
 import sys
@@ -31,7 +33,7 @@ def main() -> int:
 
 
 def everything() -> tuple[list[Any], list[Finding]]:
-    """On which machines experiments/results came about, and all that it holds of regimes in which explicit was trained."""
+    """The machines behind experiments/results, and its findings of regimes in which explicit was trained."""
     machines: list[Any] = []
     found: list[Finding] = []
     for name in ("classes", "dense", "dense_shift", "transformer"):

@@ -1,6 +1,8 @@
-"""`python -m experiments.tasks.advice ROOT …`: what `dynaxx advise` is calibrated on, from the worlds of the study `advice`.
+"""`python -m experiments.tasks.advice ROOT …`:
+what `dynaxx advise` is calibrated on, from the worlds of the study `advice`.
 
-Each ROOT holds the worlds that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml lies
+Each ROOT holds the worlds that `python -m experiments.run advice` or `advice_digits` trained there, and params.yaml
+lies
 two folders above it.
 """
 

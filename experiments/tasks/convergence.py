@@ -1,4 +1,6 @@
-"""`python -m experiments.tasks.convergence [--root FOLDER]`: how soon the loops of the study `main` settle, on test images."""
+"""`python -m experiments.tasks.convergence [--root FOLDER]`:
+how soon the loops of the study `main` settle, on test images.
+"""
 
 import argparse
 import json

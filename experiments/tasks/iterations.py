@@ -1,4 +1,5 @@
-"""`python -m experiments.tasks.iterations [--root FOLDER]`: the loops of the study `main` with other numbers of iterations.
+"""`python -m experiments.tasks.iterations [--root FOLDER]`:
+the loops of the study `main` with other numbers of iterations.
 
 Nothing is trained. Explicit runs for N iterations instead of those that it was trained with, and adaptively: each image
 until it has settled. Both are asked of all test images and of the hard ones alone, where an adaptive loop would go on

@@ -1,4 +1,5 @@
-"""`python -m experiments.tasks.number_of_taps [--root FOLDER]`: explicit with two to six taps, on the digits of the default run.
+"""`python -m experiments.tasks.number_of_taps [--root FOLDER]`:
+explicit with two to six taps, on the digits of the default run.
 
 Trains what is missing, needs no data and leaves params.yaml alone. Taps lie evenly over the depth, the rank is the
 experiment's for all: more taps are more couplings, and more parameters. Of the findings `explicit` has three taps.

@@ -1,4 +1,5 @@
-"""`python -m experiments.tasks.overcoupling [--root FOLDER]`: do strong couplings between middle and late drown low-level cues?
+"""`python -m experiments.tasks.overcoupling [--root FOLDER]`:
+do strong couplings between middle and late drown low-level cues?
 
 Nothing is trained. In the loops of the study `main` the couplings between the two later taps are made N times as
 strong, U_lk ← N U_lk both ways. How much a loop heeds low-level cues is the share of test images whose answer changes

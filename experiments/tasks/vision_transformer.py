@@ -1,4 +1,5 @@
-"""`python -m experiments.tasks.vision_transformer [--root FOLDER]`: the arms on two small vision transformers, on digits.
+"""`python -m experiments.tasks.vision_transformer [--root FOLDER]`:
+the arms on two small vision transformers, on digits.
 
 Trains what is missing, needs no data and leaves params.yaml alone. One backbone classifies by its class token, one by
 the mean of its tokens. Messages are about the mean of all tokens (`token_pool`), or by place: each token about itself.

@@ -1,4 +1,5 @@
-"""`python -m experiments.tasks.rotation.run [--root FOLDER]`: by how many degrees a digit was turned, from a network of classes.
+"""`python -m experiments.tasks.rotation.run [--root FOLDER]`:
+by how many degrees a digit was turned, from a network of classes.
 
 Trains everything anew, needs no data and leaves params.yaml alone. The backbone is the default run's, which has seen
 upright digits alone and is frozen; it gets one output, trained on squared error. Scores are absolute errors.

@@ -71,7 +71,8 @@ def test_last_tap_only_keeps_features_of_its_own(monkeypatch, tmp_path):
     images = LabelledImages(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.arange(5), tuple("abcde"))
     anything = cast("Any", None)
     taps = ["layer2", "layer3"]
-    task = Task(lambda: copy.deepcopy(backbone), "f", images, Normalisation((0.0,) * 3, (1.0,) * 3), None, 0, taps, {"rank": 3, "T": 2},
+    normalisation = Normalisation((0.0,) * 3, (1.0,) * 3)
+    task = Task(lambda: copy.deepcopy(backbone), "f", images, normalisation, None, 0, taps, {"rank": 3, "T": 2},
                 anything, anything, tmp_path, tmp_path, "own", [])  # fmt: skip
     seen: list[Task] = []
     monkeypatch.setattr(last_tap_only, "train_on_labels", lambda task, *args, **options: seen.append(task))

@@ -33,7 +33,8 @@ def task(tmp_path: Path) -> Task:
     options = TrainOptions(15, 5e-3, 128, 1e-4, 1.0, 0.25, 0.0, 0.2, "none", 15, 10, 64.0)
     images = Digits().train()
     return Task(
-        backbone=torch.nn.Identity, fingerprint="", images=images, normalisation=Normalisation((0.0,), (1.0,)), n_train=None, n_val=100,
+        backbone=torch.nn.Identity, fingerprint="", images=images, normalisation=Normalisation((0.0,), (1.0,)),
+        n_train=None, n_val=100,
         taps=[], resonance={}, train=options, trainer=None, probes=tmp_path, cache=tmp_path, head="probe", penalties=[],
     )  # fmt: skip
 

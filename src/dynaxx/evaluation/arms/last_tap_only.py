@@ -20,7 +20,8 @@ def train(task: Task, run: Run) -> None:
         task,
         backbone=lambda: repeat_tap(task.backbone(), last, times)[0],
         taps=paths,
-        fingerprint=f"{task.fingerprint}, {times} times {last}",  # a block's own layers may have the repeated taps' paths
+        # the layers of a block may have the same paths as the repeated taps
+        fingerprint=f"{task.fingerprint}, {times} times {last}",
     )
     # nothing of the backbone lies between these taps that could be run again
     rank = matched_rank(lambda rank: resonant(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)

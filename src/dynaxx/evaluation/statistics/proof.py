@@ -1,7 +1,7 @@
 """When a difference counts as proven: the two rules of the project, side by side.
 
-1. One evaluation (`contradiction`, used by `Comparison.better`): the interval over images excludes zero, and neither the
-   exact test over images nor the sign flips over seeds contradict it.
+1. One evaluation (`contradiction`, used by `Comparison.better`): the interval over images excludes zero, and neither
+   the exact test over images nor the sign flips over seeds contradict it.
 2. Many tasks (`verdict_over_tasks`, used by the experiments): the interval excludes zero, the p-value over seeds stays
    below `LEVEL` after Holm's correction over all tasks, and a win is at least one point or 2 % of the rival's score.
 """
