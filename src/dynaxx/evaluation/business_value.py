@@ -1,4 +1,4 @@
-"""What the errors that an arm avoids are worth in a year."""
+"""Yearly value of the errors that an arm avoids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,18 @@ DAYS_PER_YEAR = 365
 
 @dataclass(frozen=True)
 class Prices:
-    """What an answer is worth and how many are given.
+    """Value of an avoided error and number of predictions per day.
+
+    Example: `Prices(value_per_error=2.0, requests_per_day=1000)`.
 
     Raises:
-        EvaluationError: one without the other, or one that is no finite number or negative.
+        EvaluationError: one without the other, or a number that is negative or not finite.
     """
 
     value_per_error: float | None
-    """Of an error that is avoided, in any currency; None leaves the estimate out."""
+    """Value of one avoided error, in any currency; None skips the estimate."""
     requests_per_day: float | None
-    """Images that the model answers."""
+    """Images that the model classifies per day."""
 
     def __post_init__(self) -> None:
         given = [self.value_per_error, self.requests_per_day]
@@ -37,11 +39,11 @@ def _is_amount(value: object) -> bool:
 
 
 def with_value(decision: Decision, comparisons: Sequence[Comparison], prices: Prices) -> Decision:
-    """The decision with `yearly_value` and the sentence that says it, where an arm is recommended and prices are given.
+    """The decision with its `yearly_value` and one more reason, if an arm is recommended and prices are given.
 
-        value = 365 · requests a day · (accuracy of the arm - accuracy of the baseline) · value of an error
+        value = 365 · requests per day · (accuracy of the arm - accuracy of the baseline) · value of an error
 
-    Its interval is that of the difference: prices and requests are taken as exact, and compute is not counted.
+    The interval is that of the accuracy difference. Prices and requests are taken as exact; compute is not counted.
     """
     gains = {comparison.a: comparison.difference for comparison in comparisons if comparison.b == "baseline"}
     if decision.arm not in gains or prices.value_per_error is None or prices.requests_per_day is None:

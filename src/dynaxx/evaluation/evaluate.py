@@ -1,4 +1,4 @@
-"""The A/B: every trained arm on the test images, and what each costs. Trains nothing."""
+"""From trained arms to results: every arm predicts the test images, and its cost is measured. Nothing is trained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,48 +26,48 @@ from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, ma
 from dynaxx.evaluation.statistics.paired import Bootstrap
 
 BACKBONE = "backbone"
-"""The bare backbone among the timed models: what ratios are to."""
+"""Name of the bare backbone among the timed models; latency ratios are relative to it."""
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How the evaluation measures."""
+    """Options of the evaluation; the section `evaluate` of params.yaml."""
 
     confidence: float
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     resamples: int
-    """Of each bootstrap."""
+    """Resamples per bootstrap."""
     seed: int
-    """Of the bootstrap and of the order of timing."""
+    """Seed of the bootstrap and of the order of timing."""
     latency_batch: int
-    """Images a pass when latency is measured."""
+    """Images per pass when latency is measured."""
     throughput_batch: int
-    """Images a pass when throughput is measured."""
+    """Images per pass when throughput is measured."""
     rounds: int
     """Timed rounds; each times every arm once."""
     latency_budget: float
-    """Largest slowdown over the backbone that the decision accepts."""
+    """Largest relative slowdown over the backbone that the decision accepts."""
     minimum_relative_gain: float
-    """Smallest relative gain worth having."""
+    """Smallest relative gain that the decision accepts."""
     residual_iterations: int
-    """Iterations up to which residuals are followed."""
+    """Number of iterations over which residuals are recorded."""
     T: list[int]
-    """Numbers of iterations that explicit is run with, besides its own."""
+    """Numbers of iterations that `explicit` also runs with."""
     settled_at: float
-    """Relative residual at which an image counts as settled."""
+    """Relative residual at or below which an image counts as converged."""
     attributed_images: int = 0
     """See `LookOptions`."""
     gallery: int = 0
     """See `LookOptions`."""
     corrupted_images: int = 0
-    """Of the test images, that are corrupted in every way and strength; 0 leaves that out."""
+    """Number of test images to corrupt in every way and strength; 0 skips this part."""
     value_per_error: float | None = None
     """See `Prices`."""
     requests_per_day: float | None = None
     """See `Prices`."""
 
     def __post_init__(self) -> None:
-        # what is wrong is said before all the work
+        # check before any work is done
         Prices(self.value_per_error, self.requests_per_day)
         for name, least in (
             ("residual_iterations", 1),
@@ -82,12 +82,12 @@ class EvaluateOptions:
 
     @property
     def bootstrap(self) -> Bootstrap:
-        """Keywords of every bootstrap."""
+        """Keyword arguments of every bootstrap."""
         return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
     @property
     def look(self) -> LookOptions:
-        """What is looked at inside the loop."""
+        """Options of `look_inside`."""
         return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
 
 
@@ -103,12 +103,12 @@ def evaluate(
     summary: TaskSummary,
     options: EvaluateOptions,
 ) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
-    """Judge the arms.
+    """Evaluate the arms on the test images and decide.
 
     Args:
         folders: arm → seed → folder of the trained arm; the same seeds for all.
         backbone: makes a fresh copy of the frozen backbone.
-        test: labelled test images, opened here and nowhere before.
+        test: labelled test images; no earlier stage opens them.
 
     Returns:
         (evaluation, predictions, pictures): predictions are (seeds, N) int64 by arm, pictures uint8 (H, W, 3) by name.
@@ -198,7 +198,7 @@ def corrupted(
     normalisation: Normalisation,
     options: EvaluateOptions,
 ) -> list[Corruption]:
-    """All arms on some corrupted images; nothing where none are asked for, or the images are of no kind JPEG knows."""
+    """Accuracy of all arms on corrupted images; empty if none are requested or the images have not 1 or 3 channels."""
     if options.corrupted_images == 0 or test.images.shape[1] not in (1, 3):
         return []
     # the test images come class by class

@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: written by the stage `evaluate`, read by `report` and by tracking.
+"""Results of an evaluation as data: written by the stage `evaluate`, read by `report` and by tracking.
 
 Fractions are in [0, 1]; times in the unit that the name ends with.
 """
@@ -22,7 +22,7 @@ Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_a
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One competitor: how well it answers the test images and what it costs."""
+    """Accuracy and cost of one arm."""
 
     name: str
     accuracy_per_seed: list[float]
@@ -30,10 +30,10 @@ class ArmResult:
     recall_per_class: dict[str, float]
     """Mean over seeds."""
     calibration_error_per_seed: list[float]
-    """Expected distance of confidence from accuracy, a fraction."""
+    """Expected calibration error, a fraction."""
     trained_parameters: int
     live_parameters: int
-    """Those of the trained parameters that can change the output."""
+    """Number of trained parameters that the output depends on."""
     train_seconds: float
     """Mean over the seeds."""
     train_seconds_per_seed: list[float]
@@ -42,7 +42,7 @@ class ArmResult:
     latency: Latency
     throughput_per_s: float
     peak_memory_mb: float
-    """Held by one forward pass beside weights and input."""
+    """Peak memory of one forward pass, without weights and input."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,25 @@ class Corruption:
 
     name: str
     accuracy: dict[str, list[float]]
-    """By arm: one a strength, mean over seeds."""
+    """Arm → accuracy per strength, mean over seeds."""
     explicit_minus: dict[str, Interval]
-    """By rival: explicit's accuracy minus the rival's over all strengths, a fraction; paired."""
+    """Rival → accuracy of `explicit` minus that of the rival, over all strengths, a fraction; paired."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, which arm to do it with, and why, one plain sentence a reason."""
+    """The verdict, the recommended arm, and the reasons, one sentence each."""
 
     verdict: Verdict
     arm: str | None
     reasons: list[str]
     yearly_value: Interval | None = None
-    """Of the errors that the arm avoids, in the currency of `value_per_error`; None where no price was given."""
+    """Yearly value of the avoided errors, in the currency of `value_per_error`; None without prices."""
 
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """The data that every arm was judged on."""
+    """The data of the evaluation."""
 
     data: str
     classes: list[str]
@@ -78,12 +78,12 @@ class TaskSummary:
     n_test: int
     seeds: list[int]
     train_per_class: list[int]
-    """Images to train on of each of `classes`, of the first seed."""
+    """Training images per class, in the order of `classes`, for the first seed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that the report needs to say what was found."""
+    """All results of an evaluation: everything that the report shows."""
 
     # Nested dataclasses inherit it: a key too many, one missing, a wrong type or a NaN is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -95,7 +95,7 @@ class Evaluation:
     class_gains: list[ClassGain]
     agreements: list[Agreement]
     corruptions: list[Corruption]
-    """Empty where none were asked for."""
+    """Empty if none were requested."""
     inside: Inside
     decision: Decision
 

@@ -1,4 +1,4 @@
-"""The arm `concat_mlp`: an MLP on all taps' mean activations, with as many parameters as explicit has."""
+"""The arm `concat_mlp`: an MLP on the mean activations of all taps, of the same size as `explicit`."""
 
 import time
 
@@ -17,7 +17,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 
 
 def train(task: Task, run: Run) -> None:
-    """Train it on the batches that explicit trains on."""
+    """Train the MLP on the batches that `explicit` trains on."""
     seed = run.seed
     reader = resonant(task, seed, mode="explicit", dynamics="anchored", order="gauss_seidel")
     features = sum(reader.built().channels)

@@ -1,4 +1,4 @@
-"""The arm `full_finetune`: every weight of the backbone is trained, its batch norms learn on."""
+"""The arm `full_finetune`: all weights of the backbone train, and its batch norms update their statistics."""
 
 from dynaxx.evaluation.arms.network import initial_network, train_network
 from dynaxx.evaluation.arms.task import Run, Task

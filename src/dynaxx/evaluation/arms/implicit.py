@@ -18,13 +18,13 @@ class DistillOptions:
     """The budget of distillation."""
 
     epochs: int
-    """Passes over the training images."""
+    """Number of epochs."""
     lr: float
     """Peak learning rate."""
     kl_weight: float
-    """Weight of the divergence between the logits."""
+    """Weight of the Kullback-Leibler divergence between the logits."""
     states_weight: float
-    """Weight of the loop's later states, from which the student then learns to find the end, too."""
+    """Weight of the later states of the loop, from which the student also learns to predict its end."""
 
 
 def train(task: Task, run: Run, *, teacher: Path, options: DistillOptions) -> None:

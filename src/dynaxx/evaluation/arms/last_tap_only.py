@@ -1,6 +1,6 @@
-"""The control `last_tap_only`: the same loop, but all its messages come from the last tap.
+"""The control `last_tap_only`: the same loop, with messages from the last tap only.
 
-What explicit gains over it is owed to what the earlier layers know, and not to a deeper head.
+The gain of `explicit` over it comes from the earlier layers, not from a deeper head.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 
 def train(task: Task, run: Run) -> None:
-    """Train it as `explicit` is trained, at the rank that gives it as many parameters."""
+    """Train it with the recipe of `explicit`, at the rank that gives it as many parameters."""
     target, last, times = explicit_parameters(task, run.seed), task.taps[-1], len(task.taps)
     _, paths = repeat_tap(task.backbone(), last, times)
     repeated = replace(

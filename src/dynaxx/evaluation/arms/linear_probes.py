@@ -1,4 +1,4 @@
-"""The two arms that only read: `baseline` on the last layer, `concat_probe` on all taps."""
+"""The two linear probes: `baseline` reads the last layer, `concat_probe` reads all taps."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
 AUGMENTED_VERSIONS = 4
-"""Versions of each training image that a probe reads where the augmentation has too many to read all."""
+"""Random versions per training image that a probe reads if the augmentation has more versions than this."""
 
 
 def train_baseline(task: Task, run: Run) -> None:
-    """The backbone's own head where it answers the task, else a converged probe on the classifier's input."""
+    """Record the backbone's own head if it predicts the classes of the task, else fit a probe on its input."""
     if task.head == "probe":
         _train_probe(task, run, arm="baseline", taps=())
     else:
@@ -28,12 +28,12 @@ def train_baseline(task: Task, run: Run) -> None:
 
 
 def train_concat_probe(task: Task, run: Run) -> None:
-    """A converged probe on the mean activations of all taps, concatenated."""
+    """Fit a converged probe on the mean activations of all taps, concatenated."""
     _train_probe(task, run, arm="concat_probe", taps=task.taps)
 
 
 def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None:
-    """Fit a converged probe and write it: the same images and the same views that the other arms train on."""
+    """Fit a converged probe on the images and views that the other arms train on, and write it."""
     start = time.perf_counter()
     train, val = task.split(run.seed)
     backbone = task.backbone()

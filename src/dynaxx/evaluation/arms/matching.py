@@ -1,4 +1,4 @@
-"""Rivals of equal size: the rank at which an arm has as many live parameters as `explicit`."""
+"""Equal size: the rank at which an arm has as many live parameters as `explicit`."""
 
 import warnings
 from collections.abc import Callable
@@ -12,17 +12,17 @@ SIZE_TOLERANCE = 0.1
 
 
 def explicit_parameters(task: Task, seed: int) -> int:
-    """Live parameters of the arm `explicit`: every coupling that exists reaches the output, so all of them."""
+    """Number of live parameters of `explicit`: all, because every existing coupling reaches the output."""
     return count_trainable(resonant(task, seed, mode="explicit"))
 
 
 def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
-    """The rank whose model comes closest to `target` trainable parameters; they grow with the rank.
+    """The rank whose model comes closest to `target` trainable parameters; the number grows with the rank.
 
-    Where it cannot come near, as taps have no more channels, a warning says so.
+    Warns if no rank comes near, for example because the taps have too few channels.
 
     Args:
-        build: makes the model of a rank.
+        build: makes the model of one rank.
     """
     most = sum(build(1).built().channels)
     low, high = 1, most
@@ -37,7 +37,7 @@ def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
 
 
 def warn_of_another_size(found: int, target: int) -> None:
-    """Warn where a rival has much fewer or more parameters than explicit, which it is to be as large as."""
+    """Warn if the size of a rival differs from that of `explicit` by more than `SIZE_TOLERANCE`."""
     if abs(found - target) > SIZE_TOLERANCE * target:
         warnings.warn(
             f"a rival of explicit's {target:,} parameters comes no nearer than {found:,}: they are not of equal size",

@@ -16,12 +16,12 @@ from dynaxx.training.pooled_features import mean_over_positions
 
 
 class TapProbe(nn.Module):
-    """Images to logits by a linear layer on the mean activations of some taps, concatenated.
+    """A linear layer on the concatenated mean activations of some taps: images to logits.
 
     Args:
         backbone: frozen.
-        taps: module paths; empty reads the input of the backbone's own classifier.
-        linear: the probe.
+        taps: module paths; if empty, the input of the backbone's own classifier is read.
+        linear: the trained probe.
     """
 
     def __init__(self, backbone: nn.Module, taps: Sequence[str], linear: nn.Linear) -> None:
@@ -40,7 +40,7 @@ class TapProbe(nn.Module):
 
 
 class TapMLP(nn.Module):
-    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f the taps' anchors averaged over the grid, side by side.
+    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f: anchors averaged over the grid, concatenated.
 
     Args:
         backbone: frozen.
@@ -57,17 +57,17 @@ class TapMLP(nn.Module):
         self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """As in torch; the backbone goes along to another device or type."""
+        """Move the backbone, too, when the module changes its device or type."""
         self._backbone[0]._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor | Anchors) -> Tensor:
-        """Images (B, C, H, W), or anchors read earlier, to logits (B, classes)."""
+        """Images (B, C, H, W), or cached anchors, to logits (B, classes)."""
         logits: Tensor = self.outer(F.gelu(self.inner(self.features(x))))
         return logits
 
     def features(self, x: Tensor | Anchors) -> Tensor:
-        """f (B, features)."""
+        """Features f of shape (B, features)."""
         if isinstance(x, Anchors):
             return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
         (backbone,) = self._backbone

@@ -1,4 +1,4 @@
-"""What arms share that change the backbone itself: LoRA and full fine-tuning."""
+"""Training of the arms that change the backbone itself: LoRA and full fine-tuning."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 
 
 def initial_network(task: Task, seed: int) -> nn.Module:
-    """The task's backbone; where the task is new to it, the baseline's converged probe answers in its head's place."""
+    """The task's backbone; if the task is new to it, the probe of the baseline replaces its head."""
     backbone = task.backbone()
     if task.head == "probe":
         backbone.set_submodule(find_classifier(backbone, None)[0], load_probe(task.probes / f"seed-{seed}"))
@@ -30,7 +30,7 @@ def train_network(
     finish: Callable[[nn.Module], nn.Module] = lambda network: network,
     notes: Notes | None = None,
 ) -> None:
-    """Train all of `network` that requires gradients, and write it whole.
+    """Train all parameters of `network` that require gradients, and save the whole network.
 
     Args:
         freeze_norm: whether its batch norms keep their statistics.

@@ -1,4 +1,4 @@
-"""What is written down of each trained arm, and how one is found again."""
+"""The record of a trained arm (`arm.json`), its files, and `load_arm`, which makes a model of them."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
 KINDS = ("own", "probe", "mlp", "network", "resonance")
-"""The backbone as it is, a linear probe or an MLP on some taps, a backbone with other weights, an adapter."""
+"""Unchanged backbone, linear probe on some taps, MLP on some taps, backbone with other weights, resonance adapter."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class ArmRecord:
     """One trained arm of one seed.
 
     Attributes:
-        arm: its name.
-        seed: what it was trained with.
-        kind: one of `KINDS`; says how its files are read.
-        taps: what a probe reads; empty for the classifier's own input.
-        trained_parameters: that training moved.
-        live_parameters: of them those that the output depends on.
-        train_seconds: all the training it takes to have this arm, reading features included.
-        val_accuracy: on the seed's validation images.
-        notes: anything worth knowing, for example the rank that was matched.
+        arm: name of the arm.
+        seed: seed of its training.
+        kind: one of `KINDS`; decides how its files are read.
+        taps: module paths that it reads; empty for the input of the classifier.
+        trained_parameters: number of parameters that were trained.
+        live_parameters: number of these that the output depends on.
+        train_seconds: total training time, including its teacher and the reading of features.
+        val_accuracy: accuracy on the validation images of the seed.
+        notes: additional facts, for example the matched rank.
     """
 
     arm: str
@@ -53,7 +53,7 @@ class ArmRecord:
     notes: Notes
 
     def write(self, folder: Path) -> None:
-        """Write `arm.json`, last of an arm's files: where it stands, the arm is complete."""
+        """Write `arm.json`, the last file of an arm; an arm that has it is complete."""
         write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
@@ -96,7 +96,7 @@ def load_probe(folder: Path) -> Head:
 
 
 def save_mlp(folder: Path, mlp: TapMLP) -> None:
-    """Write an MLP on taps, without the backbone that it reads."""
+    """Write an MLP on taps, without its backbone."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in mlp.state_dict().items()}, folder / MLP)
 
@@ -111,7 +111,7 @@ def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
 
 
 def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """`backbone` with other weights, and with the head among them where that is a new one."""
+    """Load weights into `backbone`; its head is replaced first if the weights contain a new one."""
     path, _ = find_classifier(backbone, None)
     if f"{path}.mean" in tensors:
         classes, features = tensors[f"{path}.weight"].shape
@@ -121,7 +121,7 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def save_backbone(folder: Path, backbone: nn.Module) -> None:
-    """Write a backbone that was trained with its arm, beside it."""
+    """Write the weights of a backbone that was trained with its arm."""
     save_file({name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}, folder / BACKBONE)
 
 

@@ -1,4 +1,4 @@
-"""How every resonant arm is trained: from cached anchors where the augmentation allows it, live otherwise."""
+"""Training of all resonant arms: from cached anchors if the augmentation allows it, else from live activations."""
 
 import time
 from collections.abc import Callable
@@ -27,12 +27,12 @@ ANCHORED = {"dynamics": "anchored", "order": "gauss_seidel"}
 
 @dataclass(frozen=True)
 class Source:
-    """Batches for one seed, and what goes with them.
+    """Training batches of one seed.
 
     Attributes:
         data: yields (Anchors, labels) or (images, labels).
-        tail: what lies behind the taps; None where batches are images.
-        read_seconds: that reading live activations for the statistics took.
+        tail: the part of the backbone behind the taps; None if the batches are images.
+        read_seconds: time to read live activations for the anchor statistics.
     """
 
     data: CachedData | ImageData
@@ -41,15 +41,15 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """That reading the backbone took, for the cache (in whichever arm it was built) and the statistics.
+        """Time to run the backbone for the cache (whichever arm built it) and for the statistics.
 
-        It is part of every arm's training time, and known when training has begun.
+        It counts as training time of every arm, and is known only once training has begun.
         """
         return self.read_seconds + (self.data.seconds if isinstance(self.data, CachedData) else 0.0)
 
 
 def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
-    """The task's backbone wrapped at its taps, its new head starting from the baseline's converged probe."""
+    """Wrap the task's backbone at its taps; a new head starts from the probe of the baseline."""
     pl.seed_everything(seed, verbose=False)
     options = task.resonance | changes
     classes = task.classes if task.head == "probe" else None
@@ -62,7 +62,7 @@ def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
 
 
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
-    """Batches to train `model` with, its anchors' statistics set from the training images."""
+    """Batches to train `model` on; the anchor statistics are fitted to the training images."""
     train, val = task.split(seed)
     labels = task.images.labels
     started = time.perf_counter()
@@ -114,10 +114,10 @@ def train_resonant(
     keep_statistics: bool = False,
     notes: Notes | None = None,
 ) -> None:
-    """Train what `module` leaves trainable in `model`, and write the arm.
+    """Train `model` with a LightningModule and save the arm.
 
     Args:
-        module: makes the LightningModule, given the tail.
+        module: makes the LightningModule from the tail.
         teacher: record of the trained arm that `model` starts from; its anchor statistics are kept.
         keep_statistics: whether the couplings of `model` were trained with its present anchor statistics.
     """
@@ -145,7 +145,7 @@ def train_resonant(
 
 
 def live_parameters(model: ResonantModel) -> int:
-    """How many of the resonant parameters the output depends on in the model's mode."""
+    """Number of resonant parameters that the output depends on in the mode of the model."""
     engine = model.built()
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
     everything = sum(p.numel() for p in engine.parameters())

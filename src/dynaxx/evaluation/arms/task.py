@@ -54,19 +54,19 @@ class TrainOptions:
     lr: float
     """Peak learning rate."""
     batch_size: int
-    """Images a step, of all processes together: with more of them the learning rate stays what it is."""
+    """Images per step, over all processes together; the learning rate does not scale with the number of processes."""
     weight_decay: float
-    """On couplings, gates and student."""
+    """Weight decay of couplings, gates and student."""
     residual_penalty: float
     """Weight of the residual in the loss of arms that run the loop."""
     residual_share: float
     """Share of each batch on which that residual is computed."""
     label_smoothing: float
-    """Of the cross-entropy."""
+    """Label smoothing of the cross-entropy."""
     warmup: float
     """Share of the steps over which the strength rises from 0.01."""
     augmentation: str
-    """One of `dynaxx.data.AUGMENTATIONS`; one with too many versions of an image to cache trains live."""
+    """One of `dynaxx.data.AUGMENTATIONS`; one with too many versions per image for a cache trains live."""
     patience: int
     """Epochs without a better validation accuracy after which training stops."""
     checkpoint_every: int
@@ -86,18 +86,18 @@ class Task:
     Attributes:
         backbone: makes a fresh copy of the trained network, frozen and in eval mode.
         fingerprint: checksum of the backbone and of the images; names the feature cache.
-        images: all labelled images of the task; each seed draws its training and validation part.
+        images: all labelled images of the task; each seed draws its own training and validation part.
         normalisation: the one that the backbone was trained with.
         n_train: images to train on, before `imbalance` thins them; None takes all that n_val leaves.
-        taps: module paths chosen, in depth order.
-        resonance: options of `wrap_with_resonance` but for layers and num_classes.
+        taps: module paths of the chosen layers, in depth order.
+        resonance: options of `wrap_with_resonance`, except layers and num_classes.
         train: the budget.
         trainer: makes Lightning Trainers.
         probes: folder of the baseline arm, whose probe every new head starts from.
         cache: folder of feature caches.
         penalties: values of C among which a probe chooses on validation.
-        head: "probe" where the task is new to the backbone, "own" where its head answers it already.
-        imbalance: of the training part; above 1 it is long-tailed, see `dynaxx.data.draw`.
+        head: "probe" if the task is new to the backbone, "own" if its own head predicts the classes already.
+        imbalance: ratio of the largest to the smallest class in the training part; see `dynaxx.data.draw`.
     """
 
     backbone: Callable[[], nn.Module]
@@ -118,10 +118,11 @@ class Task:
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return len(self.images.classes)
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Numbers of the training and of the validation images of one seed."""
+        """Indices of the training images and of the validation images of one seed."""
         return draw(self.images.labels, self.n_train, self.n_val, seed, self.imbalance)
 
     def example(self) -> Tensor:

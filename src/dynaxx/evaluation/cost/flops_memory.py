@@ -21,7 +21,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def gflops(model: nn.Module, x: Tensor) -> float:
-    """10⁹ floating-point operations per SAMPLE of one forward pass, a multiply-add counted as two.
+    """10⁹ floating-point operations per sample of one forward pass; a multiply-add counts as two.
 
     As `torch.utils.flop_counter` counts: matrix products, convolutions and attention; element-wise work,
     pooling, normalisation and recurrent layers (`nn.LSTM` and its like) count nothing.
@@ -42,10 +42,10 @@ def gflops(model: nn.Module, x: Tensor) -> float:
 
 
 def peak_memory_mb(model: nn.Module, x: Tensor) -> float:
-    """10⁶ bytes that one forward pass of `x` holds at its peak, without what was there before (weights, `x`).
+    """Peak memory of one forward pass of `x` in 10⁶ bytes, without weights and `x`.
 
-    Counts tensors: on CPU as `torch.profiler` sees them allocated (a kernel library's own scratch space is
-    not seen), on CUDA as the caching allocator does.
+    Only tensors count: on CPU as recorded by `torch.profiler` (without the scratch space of kernel libraries), on CUDA
+    as recorded by the caching allocator.
     """
     check_measurable(model, x)
     with torch.no_grad():

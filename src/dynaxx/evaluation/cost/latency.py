@@ -1,4 +1,4 @@
-"""How long models take, measured in turn in one process: a slow moment of the machine hits all of them."""
+"""Latency of several models, timed in turn in one process: a slow moment of the machine affects all of them."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dynaxx.evaluation.errors import EvaluationError
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per forward pass, and its ratio to the reference model's in the same round."""
+    """Milliseconds per forward pass, and the ratio to the reference model in the same round."""
 
     p50_ms: float
     p90_ms: float
@@ -30,8 +30,8 @@ def latency(
 ) -> dict[str, Latency]:
     """Percentiles of the time of one forward pass of `x`, and its ratio to `models[reference]`.
 
-    Times come from `interleaved_seconds`. The ratio is taken round by round before its median is: a machine
-    that slows down for a while slows both.
+    Times come from `interleaved_seconds`. The ratio is computed per round before the median is taken, because a machine
+    that slows down for a while slows both models.
     Raises `EvaluationError` for an unknown `reference`.
     """
     if reference not in models:
@@ -49,11 +49,10 @@ def latency(
 def interleaved_seconds(
     models: Mapping[str, nn.Module], x: Tensor, *, rounds: int, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each forward pass, (rounds,) per model: a round times every model once, in shuffled order.
+    """Seconds per forward pass, (rounds,) per model; each round times every model once, in shuffled order.
 
-    Timed by `torch.utils.benchmark.Timer`, which waits for the device and, before each timed pass, runs two
-    untimed ones, so that no model pays for what the one before it left in the caches. Uses as many threads as
-    torch does now.
+    `torch.utils.benchmark.Timer` waits for the device. It runs two untimed passes before each timed pass, so that no
+    model is charged for the cache misses that its predecessor caused. It uses the present number of torch threads.
     """
     # on a machine with a CUDA toolkit and no GPU, what the timer imports warns of that
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -80,7 +79,7 @@ def interleaved_seconds(
 
 
 def check_measurable(model: nn.Module, x: Tensor) -> None:
-    """Raise `EvaluationError` for a model in training mode (a pass may change it) or an empty batch."""
+    """Raise `EvaluationError` for a model in training mode, which a pass may change, or for an empty batch."""
     if model.training:
         raise EvaluationError(f"{type(model).__name__} is in training mode; call .eval() before measuring its cost")
     if x.ndim == 0 or len(x) == 0:

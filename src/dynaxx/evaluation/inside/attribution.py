@@ -1,4 +1,4 @@
-"""Where two models look: Integrated Gradients of both, and whether the pixels they name do decide.
+"""Attribution to pixels by Integrated Gradients, and its faithfulness by deletion and insertion.
 
 Shape legend: N images, C channels, H and W their size.
 """
@@ -14,34 +14,33 @@ from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, mean_interval
 
 INTEGRATION_POINTS = 50
-"""Points of the integral, by Gauss-Legendre."""
+"""Points of the integral, by the Gauss-Legendre rule."""
 MASKING_STEPS = 10
-"""Steps in which pixels are deleted or inserted."""
+"""Number of steps in which pixels are deleted or inserted."""
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Integrated Gradients of one arm's own answers, and how well they hold."""
+    """Faithfulness of the Integrated Gradients of one arm's predictions."""
 
     arm: str
     images: int
     completeness_gap: float | None
-    """Median of |Σ attributions - c| / |c|, c the logit's change from the mean image, over the images on which it does
-    change; None where there are none."""
+    """Median of |Σ attributions - c| / |c|, c: change of the logit from the mean image; None if c is always 0."""
     deletion: float
-    """Mean probability of the answer while pixels are put to the mean, those that count most first; less is better."""
+    """Mean probability of the predicted class while the most relevant pixels are set to the mean; less is better."""
     insertion: float
-    """The same while they are put first onto the mean image; more is better."""
+    """Mean probability while the most relevant pixels are added to the mean image; more is better."""
     random_deletion: float
-    """Deletion in random order: what a score must be below to mean anything."""
+    """Deletion in random order; a meaningful deletion score is below it."""
     gain: Interval
-    """Insertion minus deletion, mean over images."""
+    """Insertion minus deletion, mean over images, with its interval."""
 
 
 def attributions(
     models: Mapping[str, nn.Module], images: Tensor, bootstrap: Bootstrap, seed: int = 0
 ) -> tuple[list[Attribution], dict[str, Tensor]]:
-    """Attribute every model's answers to the pixels.
+    """Attribute the predictions of every model to the pixels.
 
     Integrated Gradients as captum computes them (Sundararajan et al., ICML 2017), from the mean image, which is zero
     once normalised; deletion and insertion after Petsiuk et al., BMVC 2018.
@@ -51,7 +50,7 @@ def attributions(
         images: normalised, (N, C, H, W).
 
     Returns:
-        (one of each model, maps): maps are (N, H, W), summed over channels, on the CPU.
+        (one `Attribution` per model, maps): maps are (N, H, W), summed over channels, on the CPU.
     """
     found, maps = [], {}
     for name, model in models.items():
@@ -75,9 +74,9 @@ def attributions(
 
 
 def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Attributions (N, H, W) of the model's own answers, and the relative completeness gap (N,).
+    """Attributions (N, H, W) of the model's predictions, and the relative completeness gap (N,).
 
-    It is infinite or NaN on an image on which the logit is that of the mean image.
+    The gap is infinite or NaN for an image whose logit equals that of the mean image.
     """
     from captum.attr import IntegratedGradients
 
@@ -105,7 +104,7 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) -> Tensor:
-    """Area (N,) under the answer's probability while pixels are taken away, or `put`, the highest scores first."""
+    """Area (N,) under the probability of the predicted class while pixels are deleted, or inserted with `put`."""
     answers = logits(model, images).argmax(1)
     rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
     total = score_NHW[0].numel()

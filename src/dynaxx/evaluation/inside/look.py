@@ -1,4 +1,4 @@
-"""All that is looked at inside the resonant model, and the pictures of it."""
+"""All measurements inside the resonant model, and their pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ from dynaxx.evaluation.statistics.paired import Bootstrap
 from dynaxx.fixed_point.solve import STEPS
 
 MEASURED_IMAGES = 1000
-"""Test images of which residuals, gates and mutual information are measured, class by class alike."""
+"""Number of test images for residuals, gates and mutual information, drawn at random."""
 PICTURED_IMAGES = 6
-"""Rows of the pictures of feature maps and attributions."""
+"""Number of test images in the pictures of feature maps and attributions."""
 
 FEATURE_MAPS, ATTRIBUTIONS = "feature_maps", "attributions"
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What was seen; a list is empty where there was nothing to see, or it was not asked for."""
+    """Measurements inside the loop; a list is empty if it does not apply or was not requested."""
 
     residuals: list[ResidualCurve] = field(default_factory=list)
     iterations: list[Iterations] = field(default_factory=list)
@@ -40,23 +40,23 @@ class Inside:
     attributions: list[Attribution] = field(default_factory=list)
     disagreements: list[Disagreement] = field(default_factory=list)
     taps: list[str] = field(default_factory=list)
-    """Those whose feature maps are drawn, in the order of the columns."""
+    """Taps in the picture of feature maps, in the order of its columns."""
 
 
 @dataclass(frozen=True)
 class LookOptions:
-    """What is looked at."""
+    """Options of `look_inside`."""
 
     residual_iterations: int
-    """Iterations up to which residuals are followed."""
+    """Number of iterations over which residuals are recorded."""
     T: Sequence[int]
-    """Numbers of iterations that explicit is run with, besides its own."""
+    """Numbers of iterations that `explicit` also runs with."""
     settled_at: float
-    """Relative residual at which an image counts as settled."""
+    """Relative residual at or below which an image counts as converged."""
     attributed_images: int
-    """Test images whose answers are traced back to pixels; 0 leaves that out."""
+    """Number of test images whose predictions are attributed to pixels; 0 skips this part."""
     gallery: int
-    """Images that explicit gains, and as many that it loses, to be shown; 0 leaves that out."""
+    """Number of images that `explicit` gains, and of images that it loses, in the gallery; 0 skips it."""
 
 
 def look_inside(
@@ -68,12 +68,12 @@ def look_inside(
     options: LookOptions,
     bootstrap: Bootstrap,
 ) -> tuple[Inside, dict[str, Tensor]]:
-    """Look into the trained loops.
+    """Measure what happens inside the trained loops.
 
     Args:
-        loops: the arm explicit, one a seed.
-        baseline: what attributions stand beside; of the first seed.
-        predictions: (S, N) by arm.
+        loops: models of `explicit`, one per seed.
+        baseline: model of the first seed, whose attributions are computed as well.
+        predictions: arm → predicted classes (S, N).
 
     Returns:
         (inside, pictures): pictures are uint8 (H, W, 3) by name.
@@ -120,5 +120,5 @@ def look_inside(
 
 
 def gallery_name(found: Disagreement) -> str:
-    """Of its picture."""
+    """Name of the picture of one disagreement: `image_7` for test image 7."""
     return f"image_{found.image}"

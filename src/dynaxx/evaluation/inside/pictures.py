@@ -1,4 +1,4 @@
-"""Pictures for the report, as PNG.
+"""Tiles and pictures of the report, and their PNG files.
 
 Shape legend: H and W of a picture in pixels; colours are uint8.
 """
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 TILE_GAP = 4
-"""White pixels between tiles."""
+"""White pixels between two tiles."""
 TILE_SIDE = 64
-"""Pixels that a tile's longer side has at least."""
+"""Minimum length of the longer side of a tile, in pixels."""
 
 
 def photograph(image_CHW: Tensor) -> Tensor:
-    """A uint8 image of 1 or 3 channels as a tile (H, W, 3); of others the mean over channels."""
+    """A uint8 image as a tile (H, W, 3); the mean over channels if they are not 1 or 3."""
     if image_CHW.shape[0] not in (1, 3):
         image_CHW = image_CHW.float().mean(0, keepdim=True).round().to(torch.uint8)
     return enlarged(image_CHW.expand(3, -1, -1).permute(1, 2, 0))
@@ -31,13 +31,13 @@ def heat(values_HW: Tensor, scale: float) -> Tensor:
 
 
 def enlarged(tile: Tensor) -> Tensor:
-    """Each pixel repeated until the longer side has `TILE_SIDE`."""
+    """Repeat each pixel until the longer side has at least `TILE_SIDE` pixels."""
     times = -(-TILE_SIDE // max(tile.shape[:2]))
     return tile.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def tiled(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Rows of tiles as one picture, `TILE_GAP` apart; rows and columns fit their largest tile."""
+    """Arrange rows of tiles in one picture, `TILE_GAP` apart; rows and columns fit their largest tile."""
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(row[n].shape[1] for row in rows) for n in range(len(rows[0]))]
     picture = torch.full(

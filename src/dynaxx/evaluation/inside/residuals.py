@@ -1,4 +1,4 @@
-"""How the loop settles on real images."""
+"""Convergence of the loop on real images."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from dynaxx import ResonantModel
 
 @dataclass(frozen=True)
 class ResidualCurve:
-    """How far one tap is from settled after each iteration: quantiles over samples of its residual."""
+    """Relative residual of one tap after each iteration: median and 90th percentile over images."""
 
     tap: str
     iterations: list[int]
@@ -20,7 +20,7 @@ class ResidualCurve:
 
 @torch.no_grad()
 def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Relative residuals (iterations, taps, images), and the taps; the model's T is set back afterwards."""
+    """Relative residuals (iterations, taps, images), and the taps; the model keeps its own T."""
     device = next(model.parameters()).device
     before, residuals = model.T, []
     taps: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tenso
 
 
 def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float, solver: str) -> list[float]:
-    """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
+    """Share of images within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
     engine = model.built()
     before, engine.config = engine.config, replace(engine.config, solver=solver)
     try:
@@ -51,10 +51,10 @@ def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolera
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
     """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
 
-    The curves of a loop that diverges end where its numbers overflow.
+    The curves of a diverging loop end at the first overflow.
 
     Args:
-        model: explicit.
+        model: trained model of `explicit`.
         images: normalised.
     """
     joined, taps = traced(model, images, iterations)

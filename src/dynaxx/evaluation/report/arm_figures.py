@@ -1,4 +1,4 @@
-"""The report's figures, from Plotly; colours belong to arms and stay the same wherever an arm appears."""
+"""Figures of the report about the arms, by Plotly. An arm has the same colour in every figure."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -22,12 +22,12 @@ BUTTON_STYLE = {
 
 
 def arm_colours(evaluation: Evaluation) -> dict[str, str]:
-    """Arm name to hex colour, by place in `evaluation.arms`."""
+    """Arm → hex colour, by its position in `evaluation.arms`."""
     return {arm.name: PALETTE[i % len(PALETTE)] for i, arm in enumerate(evaluation.arms)}
 
 
 def accuracy_against_cost(evaluation: Evaluation) -> Any:
-    """One labelled point an arm: mean test accuracy, ± its standard deviation over seeds, against cost."""
+    """One labelled point per arm: mean test accuracy ± standard deviation over seeds, against cost."""
     import plotly.graph_objects as go
 
     colours = arm_colours(evaluation)
@@ -104,7 +104,7 @@ def sizes(found: Sequence[SizePoint]) -> Any:
 
 
 def by_labels(found: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
-    """Validation accuracy against the number of labels (log scale), a line an arm."""
+    """Validation accuracy against the number of labels (log scale), one line per arm."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -126,7 +126,7 @@ def by_labels(found: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
 
 
 def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
-    """Labels on the side away from the nearest neighbour, so that close pairs do not overwrite each other."""
+    """Text positions away from the nearest neighbour, so that the labels of close points do not overlap."""
     points = np.column_stack([xs, ys])
     points = (points - points.mean(axis=0)) / np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -138,6 +138,6 @@ def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
 
 
 def _padded(xs: list[float]) -> list[float]:
-    """Room for labels on both sides, also when all arms cost alike."""
+    """Axis range with room for labels on both sides, also if all costs are equal."""
     margin = 0.3 * (max(xs) - min(xs)) or 0.1 * max(xs) or 1.0
     return [min(xs) - margin, max(xs) + margin]

@@ -1,4 +1,4 @@
-"""The report's tables of how the arms do, what they cost, and how they differ."""
+"""Tables of the report: accuracy and cost of the arms, their differences, and their efficiency."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from dynaxx.evaluation.statistics.pareto import front
 
 
 def arms_table(evaluation: Evaluation) -> Table:
-    """One row an arm: how well it does, then what it costs."""
+    """One row per arm: accuracy, then cost."""
     several = len(evaluation.task.seeds) > 1
     return Table(
         headers=[
@@ -62,7 +62,7 @@ def _arm_row(arm: ArmResult) -> list[str]:
 
 
 def comparisons_table(evaluation: Evaluation) -> Table:
-    """One row a pair of arms: the difference, its interval, and McNemar's test of each seed."""
+    """One row per pair of arms: the difference, its interval, and McNemar's test per seed."""
     return Table(
         headers=[
             "pair",
@@ -97,7 +97,7 @@ def _comparison_row(comparison: Comparison) -> list[str]:
 
 
 def efficiency_table(evaluation: Evaluation) -> Table:
-    """One row an arm: what its accuracy costs in training and in inference, and whether another has more for less."""
+    """One row per arm: its accuracy per cost, and the costs for which it lies on the Pareto front."""
     accuracies = {arm.name: float(np.mean(arm.accuracy_per_seed)) for arm in evaluation.arms}
     base = accuracies.get(BASELINE)
     fronts = {

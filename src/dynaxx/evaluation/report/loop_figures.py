@@ -1,4 +1,4 @@
-"""The report's figures of what goes on inside explicit, from Plotly."""
+"""Figures of the report about the inside of `explicit`, by Plotly."""
 
 from html import escape
 from typing import Any
@@ -10,7 +10,7 @@ from dynaxx.evaluation.results import Evaluation
 
 
 def residual_curves(evaluation: Evaluation) -> Any:
-    """Relative residual after each iteration, log scale: a tap's median, its 90th percentile dotted."""
+    """Relative residual after each iteration, log scale: median per tap, 90th percentile dotted."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -35,7 +35,7 @@ def residual_curves(evaluation: Evaluation) -> Any:
 
 
 def iterations(evaluation: Evaluation) -> Any:
-    """Accuracy, mean and standard deviation over seeds, against the number of iterations that explicit is run for."""
+    """Accuracy (mean and standard deviation over seeds) against the number of iterations of `explicit`."""
     import plotly.graph_objects as go
 
     accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.inside.iterations]
@@ -55,7 +55,7 @@ def iterations(evaluation: Evaluation) -> Any:
 
 
 def gate_openings(evaluation: Evaluation) -> Any:
-    """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
+    """Mean gate per coupling and class; white at 1, the value without effect."""
     import plotly.graph_objects as go
 
     gates, classes = evaluation.inside.gates, evaluation.task.classes
@@ -75,7 +75,7 @@ def gate_openings(evaluation: Evaluation) -> Any:
 
 
 def ablations(evaluation: Evaluation) -> Any:
-    """What the trained loop loses without each coupling, and with those alone into one tap: points, with intervals."""
+    """Accuracy difference of each ablation to the complete loop: points, with intervals."""
     import plotly.graph_objects as go
 
     found = evaluation.inside.ablations[::-1]  # the first on top
@@ -99,7 +99,7 @@ def ablations(evaluation: Evaluation) -> Any:
 
 
 def information(evaluation: Evaluation) -> Any:
-    """Mutual information of every two taps before and after the loop."""
+    """Mutual information of every two taps, before and after the loop."""
     import plotly.graph_objects as go
 
     found = evaluation.inside.information

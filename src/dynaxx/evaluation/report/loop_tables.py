@@ -1,4 +1,4 @@
-"""The report's tables of what goes on within explicit: residuals, iterations, gates."""
+"""Tables of the report about the inside of `explicit`: residuals, iterations, gates, ablations, attributions."""
 
 from dynaxx.evaluation.formatting import percent, points, significant, spread
 from dynaxx.evaluation.report.table import Table
@@ -11,7 +11,7 @@ RESIDUAL_NOTE = (
 
 
 def residuals_table(evaluation: Evaluation) -> Table:
-    """One row a tap, one column an iteration: median and 90th percentile of the relative residual."""
+    """One row per tap, one column per iteration: median and 90th percentile of the relative residual."""
     iterations = sorted({iteration for curve in evaluation.inside.residuals for iteration in curve.iterations})
     rows = []
     for curve in evaluation.inside.residuals:
@@ -28,7 +28,7 @@ def residuals_table(evaluation: Evaluation) -> Table:
 
 
 def iterations_table(evaluation: Evaluation) -> Table:
-    """One row a number of iterations: who has settled by then, and what it does to accuracy."""
+    """One row per number of iterations: the share of converged images, and the accuracy."""
     solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
     return Table(
         headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
@@ -50,7 +50,7 @@ def iterations_table(evaluation: Evaluation) -> Table:
 
 
 def gates_table(evaluation: Evaluation) -> Table:
-    """One row a coupling, one column a class: how far its gate opens."""
+    """One row per coupling, one column per class: the mean gate."""
     return Table(
         headers=["coupling", *evaluation.task.classes],
         rows=[
@@ -65,7 +65,7 @@ def gates_table(evaluation: Evaluation) -> Table:
 
 
 def ablations_table(evaluation: Evaluation) -> Table:
-    """One row a cut: what the trained loop is worth with some couplings silenced."""
+    """One row per ablation: accuracy of the trained loop with some couplings set to zero."""
     return Table(
         headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
         rows=[
@@ -86,7 +86,7 @@ def ablations_table(evaluation: Evaluation) -> Table:
 
 
 def information_table(evaluation: Evaluation) -> Table:
-    """One row a pair of taps: what they tell about each other."""
+    """One row per pair of taps: their mutual information."""
     return Table(
         headers=["taps", "before, nats", "after, nats"],
         rows=[[f"{i.a}, {i.b}", f"{i.before:.2f}", f"{i.after:.2f}"] for i in evaluation.inside.information],
@@ -99,7 +99,7 @@ def information_table(evaluation: Evaluation) -> Table:
 
 
 def attributions_table(evaluation: Evaluation) -> Table:
-    """One row a model: whether the pixels that Integrated Gradients name do decide."""
+    """One row per model: faithfulness of its attributions."""
     return Table(
         headers=[
             "arm",

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, and its twin in Markdown."""
+"""The report: one self-contained HTML page, and the same in Markdown."""
 
 import base64
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def write_report(
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None where the taps were given; `params` the configuration, fit for YAML; `choices` what was looked at on
-    validation, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
+    None if the taps were given; `params` is the configuration, ready for YAML; `choices` are the results on
+    validation data, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
     `pictures/` beside itself.
     Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
     """
@@ -81,14 +81,14 @@ def write_report(
 
 
 def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES) -> None:
-    """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
+    """Write each figure as its own page, next to one shared copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(evaluation, choices).items():
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
 def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
-    """The figures that there is something to show in, by name."""
+    """Name → figure, for the figures that have data."""
     inside = evaluation.inside
     found = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
     for name, there, draw in (

@@ -1,4 +1,4 @@
-"""The report's tables of which images are answered: by class, under corruption, and alike by two arms."""
+"""Tables of the report about predictions: per class, under corruption, and agreement of two arms."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
 def class_gains_table(evaluation: Evaluation) -> Table:
-    """One row a class, the rarest first: what explicit gains over the baseline there."""
+    """One row per class, the rarest first: gain in recall of `explicit` over the baseline."""
     return Table(
         headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
@@ -30,7 +30,7 @@ def class_gains_table(evaluation: Evaluation) -> Table:
 
 
 def corruptions_table(evaluation: Evaluation) -> Table:
-    """Two rows' worth a corruption: every arm's accuracy over the strengths, and what explicit gains over it."""
+    """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over it."""
     names = [arm.name for arm in evaluation.arms]
     rows = []
     for found in evaluation.corruptions:
@@ -51,7 +51,7 @@ def corruptions_table(evaluation: Evaluation) -> Table:
 
 
 def agreements_table(evaluation: Evaluation) -> Table:
-    """Arms against arms: how often they give the same answer."""
+    """Arms against arms: share of images to which both assign the same class."""
     names = [arm.name for arm in evaluation.arms]
     share = {frozenset((found.a, found.b)): found.share for found in evaluation.agreements}
     return Table(
@@ -66,7 +66,7 @@ def agreements_table(evaluation: Evaluation) -> Table:
 
 
 def recall_table(evaluation: Evaluation) -> Table:
-    """One row a class, one column an arm: mean recall over seeds."""
+    """One row per class, one column per arm: mean recall over seeds."""
     return Table(
         headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
         rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],

@@ -1,4 +1,4 @@
-"""The report's tables of what was looked at on validation: rates, epochs, taps, other sizes, and fewer labels."""
+"""Tables of the report about validation data: rates, epochs, taps, other sizes, and fewer labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dynaxx.evaluation.validation.tuning import Tuned
 
 @dataclass(frozen=True)
 class Choices:
-    """What was trained on the seed that no evaluation uses."""
+    """Results of training on the seed that no evaluation uses."""
 
     tuned: Sequence[Tuned] = ()
     varied: Sequence[SizePoint] = ()
@@ -20,7 +20,7 @@ class Choices:
 
 
 def tuning_table(found: Sequence[Tuned]) -> Table:
-    """One row an arm and setting: its validation accuracy with every value, and whether the choice is a safe one."""
+    """One row per arm and setting: validation accuracy per value, and whether the choice is flat."""
     return Table(
         headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
         rows=[
@@ -42,7 +42,7 @@ def tuning_table(found: Sequence[Tuned]) -> Table:
 
 
 def size_curve_table(found: Sequence[SizePoint]) -> Table:
-    """One row a size: what explicit reaches with it on validation."""
+    """One row per size: validation accuracy of `explicit`."""
     return Table(
         headers=["varied", "live parameters", "validation accuracy %", "taps"],
         rows=[
@@ -57,7 +57,7 @@ def size_curve_table(found: Sequence[SizePoint]) -> Table:
 
 
 def label_curve_table(found: Sequence[LabelPoint]) -> Table:
-    """One row a number of labels: what each arm reaches with them on validation."""
+    """One row per number of labels: validation accuracy of each arm."""
     arms = list(dict.fromkeys(point.arm for point in found))
     accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
     return Table(
@@ -74,7 +74,7 @@ def label_curve_table(found: Sequence[LabelPoint]) -> Table:
 
 
 def selection_table(selection: dict[str, Any]) -> Table:
-    """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
+    """One row per candidate tap, with the columns of the selection; the chosen taps are highlighted."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
     return Table(

@@ -1,4 +1,4 @@
-"""The arms on corrupted test images.
+"""Accuracy of the arms on corrupted test images.
 
 Shape legend: S seeds, N test images.
 """
@@ -25,11 +25,11 @@ def robustness(
     normalisation: Normalisation,
     bootstrap: Bootstrap,
 ) -> list[Corruption]:
-    """Accuracy of every arm under every corruption and strength, and explicit against the others over all strengths.
+    """Accuracy of every arm per corruption and strength, and the difference of `explicit` to the others.
 
     Args:
-        models: of every arm, one a seed.
-        test: the images to corrupt.
+        models: arm → one model per seed.
+        test: images to corrupt.
     """
     labels, found = test.labels.numpy(), []
     for name, corrupt in track(list(CORRUPTIONS.items()), "corrupting"):

@@ -1,4 +1,4 @@
-"""Images as they come from worse cameras and worse lines: noise, blur, contrast and JPEG, each at five strengths.
+"""Image corruptions: noise, blur, contrast and JPEG, each at five strengths.
 
 After Hendrycks and Dietterich (ICLR 2019), by torchvision's transforms and Pillow.
 """
@@ -13,23 +13,23 @@ from torch import Tensor
 STRENGTHS = (1, 2, 3, 4, 5)
 
 NOISE_DEVIATIONS = (0.02, 0.04, 0.06, 0.08, 0.10)
-"""Standard deviation, in units of [0, 1]."""
+"""Standard deviation per strength, in units of [0, 1]."""
 BLUR_DEVIATIONS = (0.3, 0.5, 0.7, 0.9, 1.2)
-"""Standard deviation of the Gaussian, in 32nds of the image's side: pixels of a CIFAR image."""
+"""Standard deviation of the Gaussian per strength, in 32nds of the shorter side (pixels of a CIFAR image)."""
 CONTRAST_FACTORS = (0.8, 0.6, 0.45, 0.3, 0.2)
-"""Factor around the image's mean."""
+"""Contrast factor per strength, around the mean of the image."""
 JPEG_QUALITIES = (60, 40, 25, 15, 8)
-"""As JPEG counts it."""
+"""JPEG quality per strength."""
 
 
 def noise(images: Tensor, strength: int) -> Tensor:
-    """Gaussian, the same in every call."""
+    """Add Gaussian noise; every call draws the same noise."""
     drawn = torch.randn(images.shape, generator=torch.Generator().manual_seed(strength))
     return _whole(images / 255 + NOISE_DEVIATIONS[strength - 1] * drawn)
 
 
 def blur(images: Tensor, strength: int) -> Tensor:
-    """Gaussian."""
+    """Blur with a Gaussian kernel."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     sigma = BLUR_DEVIATIONS[strength - 1] * min(images.shape[-2:]) / 32
@@ -39,13 +39,13 @@ def blur(images: Tensor, strength: int) -> Tensor:
 
 
 def contrast(images: Tensor, strength: int) -> Tensor:
-    """Less of it."""
+    """Reduce the contrast around the mean of each image."""
     mean = images.float().mean((1, 2, 3), keepdim=True) / 255
     return _whole(mean + CONTRAST_FACTORS[strength - 1] * (images / 255 - mean))
 
 
 def jpeg(images: Tensor, strength: int) -> Tensor:
-    """Compressed and read again, by Pillow: torchvision is about to give up its own."""
+    """Compress and decode with Pillow; torchvision's own codec is deprecated."""
     from PIL import Image
 
     def again(image: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ CORRUPTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "contrast": contrast,
     "jpeg": jpeg,
 }
-"""From uint8 (N, C, H, W) and a strength in 1 … 5 to the same shape and type; JPEG knows 1 and 3 channels."""
+"""Functions of uint8 images (N, C, H, W) and a strength 1 … 5; shape and type stay. JPEG needs 1 or 3 channels."""
 
 
 def _whole(images: Tensor) -> Tensor:

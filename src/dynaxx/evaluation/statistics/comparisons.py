@@ -1,4 +1,4 @@
-"""Arms against each other: who is right more often, where, and how often they say the same.
+"""Comparisons of arms: accuracy differences, gains per class, and how often two arms predict the same class.
 
 Shape legend: S seeds, N test images.
 """
@@ -36,24 +36,24 @@ class Comparison:
     a: str
     b: str
     difference: Interval
-    """Accuracy of a minus accuracy of b, a fraction."""
+    """Accuracy of `a` minus accuracy of `b`, a fraction."""
     mcnemar: list[McNemar]
     """One per seed."""
     sign_flip_p: float | None
-    """Of the difference over seeds; None where they are too few to show anything."""
+    """p-value of the difference over seeds; None with fewer than six seeds."""
     relative: float
-    """Accuracy of a over accuracy of b, minus one."""
+    """Accuracy of `a` over accuracy of `b`, minus one."""
     image_p: float
-    """Of the split between images that favour a and images that favour b."""
+    """Exact p-value of the split between images that favour `a` and images that favour `b`."""
 
     @property
     def better(self) -> bool:
-        """Whether a is proven better than b: the interval says so, and neither images nor seeds contradict."""
+        """Whether `a` is proven better than `b`: the interval is above zero, and no test contradicts it."""
         return self.difference.low > 0 and not self.contradicted
 
     @property
     def worse(self) -> bool:
-        """Whether a is proven worse than b."""
+        """Whether `a` is proven worse than `b`."""
         return self.difference.high < 0 and not self.contradicted
 
     @property
@@ -73,7 +73,7 @@ class Comparison:
         resamples: int = 10_000,
         confidence: float = 0.95,
     ) -> Self:
-        """Compare by which images each arm answers correctly: arrays (seeds, images) of bool."""
+        """Compare two arms by arrays (seeds, images) of bool, True for a correct prediction."""
         return cls(
             a=a,
             b=b,
@@ -87,22 +87,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ClassGain:
-    """What explicit gains over the baseline on the images of one class."""
+    """Recall of `explicit` minus recall of the baseline for one class."""
 
     name: str
     trained: int
-    """Images to train on."""
+    """Number of training images of the class."""
     images: int
-    """Test images."""
+    """Number of test images of the class."""
     difference: Interval
-    """Of the recall, a fraction."""
+    """Difference in recall, a fraction."""
     holm_p: float | None
-    """Sign flips over seeds, adjusted by Holm over all classes; None where the seeds are too few."""
+    """p-value by sign flips over seeds, after Holm's correction over all classes; None with fewer than six seeds."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two arms give the same answer, right or wrong: a fraction of images, mean over seeds."""
+    """Fraction of images to which two arms assign the same class, right or wrong; mean over seeds."""
 
     a: str
     b: str
@@ -110,7 +110,10 @@ class Agreement:
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Which arms are compared: explicit with all, implicit with its rivals, and all with the baseline."""
+    """Compared pairs: `explicit` with all, `implicit` with the single passes, and all with the baseline.
+
+    Example: `pairs(["baseline", "explicit"])` is `[("explicit", "baseline")]`.
+    """
     found = [(EXPLICIT, arm) for arm in arms if arm not in (EXPLICIT, IMPLICIT)]
     found += [(IMPLICIT, arm) for arm in (EXPLICIT, BASELINE, *ONE_PASS)]
     found += [(arm, BASELINE) for arm in arms if arm not in (EXPLICIT, IMPLICIT, BASELINE)]
@@ -118,7 +121,7 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], bootstrap: Bootstrap) -> list[Comparison]:
-    """The comparisons of `pairs`, from which images each arm answers correctly, (S, N)."""
+    """The comparisons of `pairs`; `correct` has one array (S, N) of bool per arm."""
     return [Comparison.measure(a, b, correct[a], correct[b], **bootstrap) for a, b in pairs(list(correct))]
 
 
@@ -129,11 +132,11 @@ def class_gains(
     trained: Sequence[int],
     bootstrap: Bootstrap,
 ) -> list[ClassGain]:
-    """Explicit against the baseline, class by class, the rarest in training first; empty where one of them is missing.
+    """Gain of `explicit` over the baseline per class, the rarest class first; empty if one of the two is missing.
 
     Args:
-        labels: (N,).
-        trained: images of each class to train on.
+        labels: true classes, (N,).
+        trained: number of training images per class.
     """
     if EXPLICIT not in correct or BASELINE not in correct:
         return []
@@ -150,5 +153,5 @@ def class_gains(
 
 
 def agreements(predictions: Mapping[str, NDArray[np.int64]]) -> list[Agreement]:
-    """Every two arms, from the class that each gives each image, (S, N)."""
+    """Agreement of every two arms; `predictions` has one array (S, N) of classes per arm."""
     return [Agreement(a, b, float((predictions[a] == predictions[b]).mean())) for a, b in combinations(predictions, 2)]

@@ -1,4 +1,4 @@
-"""The label-efficiency curve: accuracy by number of labels, on validation, on a seed that no evaluation uses."""
+"""The label-efficiency curve: validation accuracy by number of labels, on a seed that no evaluation uses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ CURVE_ARMS = named("baseline", "direct", "explicit")
 
 @dataclass(frozen=True)
 class LabelPoint:
-    """One arm, trained on some of the labels.
+    """One arm, trained on a part of the labels.
 
     Attributes:
-        arm: its name.
-        labels: training images.
-        accuracy: on validation images, as many as for all labels.
+        arm: name of the arm.
+        labels: number of training images.
+        accuracy: validation accuracy, on the same number of images for every point.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -33,12 +33,15 @@ class LabelPoint:
 
 
 def passes(epochs: int, whole: int, some: int) -> int:
-    """Passes over `some` images where `whole` get `epochs`: more, but fewer steps in all, E √(N / n)."""
+    """Epochs over `some` images if `whole` images get `epochs`: E √(N / n), so more epochs but fewer steps.
+
+    Example: `passes(10, 400, 100)` is 20.
+    """
     return max(1, round(epochs * (whole / some) ** 0.5))
 
 
 def with_labels(task: Task, count: int) -> Task:
-    """The task with `count` images to train on, and more passes over them."""
+    """The task with `count` training images and more epochs."""
     whole = len(task.images) - task.n_val if task.n_train is None else task.n_train
     options = task.train
     epochs, patience = (passes(n, whole, count) for n in (options.epochs, options.patience))
@@ -46,13 +49,13 @@ def with_labels(task: Task, count: int) -> Task:
 
 
 def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[LabelPoint]:
-    """Train each arm with each number of labels; what is finished in `work` is not run again.
+    """Train each arm with each number of labels; points that are complete in `work` are not trained again.
 
     Args:
-        tasks: arm → the task as it is tuned for it; those of `CURVE_ARMS`.
+        tasks: arm → its tuned task; those of `CURVE_ARMS`.
 
     Raises:
-        DataError: a number that the pool does not hold, or that is too small for its classes.
+        DataError: more labels than there are, or too few for the number of classes.
     """
     found = []
     for count in counts:
@@ -68,12 +71,12 @@ def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: 
 
 
 def write_label_curve(path: Path, found: Sequence[LabelPoint]) -> None:
-    """Write what was found, for `read_label_curve` and the report."""
+    """Write the points, for `read_label_curve` and the report."""
     write_records(path, list(found))
 
 
 def read_label_curve(path: Path) -> list[LabelPoint]:
-    """What `write_label_curve` wrote.
+    """Read what `write_label_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.

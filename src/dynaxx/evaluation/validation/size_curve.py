@@ -1,4 +1,4 @@
-"""How explicit fares with other ranks and other numbers of taps, on validation, on a seed that no evaluation uses."""
+"""Validation accuracy of `explicit` by rank and by number of taps, on a seed that no evaluation uses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from dynaxx.training.distributed import barrier
 
 @dataclass(frozen=True)
 class SizePoint:
-    """Explicit with one thing changed.
+    """`explicit` with one option changed.
 
     Attributes:
-        what: is changed.
-        value: rank, or number of taps.
-        taps: that were coupled.
-        live_parameters: of couplings and head.
-        accuracy: on validation.
+        what: the option that is changed.
+        value: the rank, or the number of taps.
+        taps: module paths of the coupled layers.
+        live_parameters: number of parameters of couplings and head.
+        accuracy: validation accuracy.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -36,11 +36,11 @@ class SizePoint:
 def measure_size_curve(
     task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path
 ) -> list[SizePoint]:
-    """Train explicit once for each rank, and once for each set of taps; what is finished in `work` is not run again.
+    """Train `explicit` once per rank and once per set of taps; points complete in `work` are not trained again.
 
     Args:
-        ranks: with the task's taps.
-        taps: by number; with the task's rank.
+        ranks: trained with the task's taps.
+        taps: number of taps → module paths; trained with the task's rank.
 
     Raises:
         EvaluationError: a rank that is larger than all channels together, and the like; see `wrap_with_resonance`.
@@ -59,12 +59,12 @@ def measure_size_curve(
 
 
 def write_size_curve(path: Path, found: Sequence[SizePoint]) -> None:
-    """Write what was found, for `read_size_curve` and the report."""
+    """Write the points, for `read_size_curve` and the report."""
     write_records(path, list(found))
 
 
 def read_size_curve(path: Path) -> list[SizePoint]:
-    """What `write_size_curve` wrote.
+    """Read what `write_size_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.

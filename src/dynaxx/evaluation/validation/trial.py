@@ -1,4 +1,4 @@
-"""One setting of `explicit`, for a search: accuracy on validation, over seeds that no evaluation uses, and cost."""
+"""One trial of a search: train `explicit` with one setting and measure validation accuracy and cost."""
 
 import time
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from dynaxx.training.fit import TrainerFactory
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one setting gives.
+    """Result of one trial.
 
     Attributes:
-        accuracies: on validation, one a seed.
+        accuracies: validation accuracy per seed.
         curve: validation accuracy after each epoch of the first seed.
-        seconds: that training all seeds took.
+        seconds: training time of all seeds.
     """
 
     accuracies: list[float]
@@ -31,17 +31,17 @@ class TrialResult:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the seeds."""
+        """Mean validation accuracy over the seeds."""
         return sum(self.accuracies) / len(self.accuracies)
 
 
 def untrained(task: Task, seed: int) -> ResonantModel:
-    """The model that `run_trial` trains: with a fixed number of iterations it costs before what it costs after."""
+    """The model before `run_trial` trains it; training does not change its cost if T is fixed."""
     return resonant(task, seed, mode="explicit").eval()
 
 
 def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
-    """(10⁹ floating-point operations of one image, live parameters)."""
+    """(10⁹ floating-point operations per image, live parameters)."""
     return gflops(model, task.example()), live_parameters(model)
 
 
@@ -51,13 +51,13 @@ def run_trial(
     """Train `explicit` with each seed.
 
     Args:
-        seeds: that no evaluation uses.
-        work: folder for what training leaves; the caller's to remove.
-        first: trainer of the first seed, which may end the trial; the task's own by default.
-        name: of the subfolders.
+        seeds: seeds that no evaluation uses.
+        work: folder for the files of training; the caller removes it.
+        first: trainer of the first seed, which may end the trial early; by default the task's own.
+        name: name of the subfolder.
 
     Raises:
-        FloatingPointError: training ended in numbers that are not finite.
+        FloatingPointError: training diverged to numbers that are not finite.
         ResonanceError: the setting does not fit the backbone.
     """
     started, accuracies, curve = time.perf_counter(), [], Curve()
@@ -86,7 +86,7 @@ class Curve(Logger):
         return 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the search knows them."""
+        """Log nothing: the search records them itself."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if "val/accuracy" in metrics:

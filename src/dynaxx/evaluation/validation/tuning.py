@@ -1,4 +1,4 @@
-"""As much tuning for every arm: the same rates and epochs, judged on validation, on a seed that no evaluation uses."""
+"""Tuning of every arm with equal trials: learning rates and epochs, on validation, on a seed of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +16,22 @@ Train = Callable[[Task, Run], None]
 """Trains one arm with one seed, as `ARMS[name].train` does."""
 
 SETTINGS = ("lr", "epochs")
-"""What is tuned, in this order: the epochs with the learning rate that was chosen."""
+"""Tuned settings, in this order: the epochs are tuned with the chosen learning rate."""
 
 FLAT_WITHIN = 0.01
-"""A choice is flat where the values beside it lose no more validation accuracy than this."""
+"""A choice is flat if both neighbouring values lose at most this validation accuracy."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tried of one setting for one arm, and what was chosen.
+    """Values of one setting that were tried for one arm, and the chosen one.
 
     Attributes:
-        arm: its name.
+        arm: name of the arm.
         setting: one of `SETTINGS`.
-        values: ascending.
-        accuracies: on validation, one a value.
-        chosen: the value with the best; the smallest of equals.
+        values: tried values, ascending.
+        accuracies: validation accuracy per value.
+        chosen: the value with the best accuracy; the smallest if several are equal.
     """
 
     # nested in `_TunedFile` and forbids what it does not know; `int | float` keeps epochs whole when they are read
@@ -45,12 +45,12 @@ class Tuned:
 
     @classmethod
     def of(cls, arm: str, setting: str, values: Sequence[float], accuracies: Sequence[float]) -> Self:
-        """Choose."""
+        """Choose the best value: `Tuned.of("lora", "lr", [1, 2], [0.5, 0.7]).chosen` is 2."""
         return cls(arm, setting, list(values), list(accuracies), values[accuracies.index(max(accuracies))])
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether a value beyond those tried might do better."""
+        """Whether the chosen value is the smallest or the largest, so that one beyond might be better."""
         return self.chosen in (self.values[0], self.values[-1])
 
     @property
@@ -72,15 +72,15 @@ class _TunedFile:
 def tune(
     arm: str, train: Train, task: Task, options: Mapping[str, Sequence[float] | None], seed: int, work: Path
 ) -> list[Tuned]:
-    """Choose one setting after the other for one arm; a trial that is finished in `work` is not run again.
+    """Choose one setting after the other for one arm; trials that are complete in `work` do not run again.
 
-    Training that ends in numbers that are not finite counts as accuracy 0.
+    Training that diverges counts as accuracy 0.
 
     Args:
-        options: setting → values to try; none leaves it as the task has it.
+        options: setting → values to try; without values the setting of the task stays.
 
     Raises:
-        EvaluationError: a rate that is not above 0, or epochs that are no whole number from 1 on.
+        EvaluationError: a rate that is not above 0, or epochs that are not whole numbers from 1 on.
     """
     for setting in SETTINGS:
         _check(setting, options.get(setting) or ())
@@ -94,7 +94,7 @@ def tune(
 
 
 def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
-    """The task trained so; where its patience is longer than training, it stays so."""
+    """The task with other settings; patience stays at least as long as training if it was so before."""
     changed = replace(task.train, **settings)
     if "epochs" in settings and task.train.patience >= task.train.epochs:
         changed = replace(changed, patience=changed.epochs)
@@ -102,12 +102,12 @@ def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
 
 
 def chosen(found: Sequence[Tuned], arm: str) -> dict[str, float]:
-    """Setting → value that was chosen for the arm; of what was not tuned none."""
+    """Setting → chosen value of one arm, for the settings that were tuned."""
     return {tuned.setting: tuned.chosen for tuned in found if tuned.arm == arm}
 
 
 def trial_folder(arm: str, task: Task, work: Path) -> Path:
-    """Where a trial of the arm with these settings is kept."""
+    """Folder of the trial of `arm` with the settings of `task`."""
     return work / arm / f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
 
 
@@ -136,12 +136,12 @@ def _check(setting: str, values: Sequence[float]) -> None:
 
 
 def write_tuned(path: Path, found: Sequence[Tuned], seed: int) -> None:
-    """Write what was tried, for `read_tuned` and the report."""
+    """Write the tuning results, for `read_tuned` and the report."""
     write_records(path, _TunedFile(seed, list(found)))
 
 
 def read_tuned(path: Path) -> list[Tuned]:
-    """What `write_tuned` wrote.
+    """Read what `write_tuned` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
