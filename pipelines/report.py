@@ -62,7 +62,7 @@ def body(stage: Stage) -> str:
     write_environment(stage.out / "environment.txt")
     prepared = load_prepared(OUTPUTS / "prepare")
     uri, key, task = tracking_uri(params["tracking"]["uri"]), pipeline_key(text, lock), evaluation.task
-    told = f"{task.n_train} images to train on, {task.n_val} to validate, {task.n_test} to test"
+    description = f"{task.n_train} images to train on, {task.n_val} to validate, {task.n_test} to test"
     parent = reconcile(
         params["tracking"]["experiment"],
         uri=uri,
@@ -75,7 +75,7 @@ def body(stage: Stage) -> str:
             *(stage.out / "model" / mode for mode in (EXPLICIT, IMPLICIT)),
         ],
         tags={"dynaxx.data": task.data, "dynaxx.verdict": evaluation.decision.verdict},
-        data=(task.data, prepared.fingerprint(), told),
+        data=(task.data, prepared.fingerprint(), description),
     )
     number = _register(stage, evaluation, prepared, uri, key, parent)
     decision = evaluation.decision

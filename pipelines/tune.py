@@ -25,11 +25,13 @@ def body(stage: Stage) -> str:
     probe = task.probes / f"seed-{options.seed}"
     if not is_trained(probe):
         ARMS[BASELINE].train(task, Run(options.seed, probe, work))
-    found = [t for arm in arms for t in tune(arm, ARMS[arm].train, task, tried, options.seed, work)]
-    found += _student(stage, task, tried, trial_folder(EXPLICIT, with_settings(task, chosen(found, EXPLICIT)), work))
-    write_tuned(stage.out / TUNED.name, found, options.seed)
+    results = [t for arm in arms for t in tune(arm, ARMS[arm].train, task, tried, options.seed, work)]
+    results += _student(
+        stage, task, tried, trial_folder(EXPLICIT, with_settings(task, chosen(results, EXPLICIT)), work)
+    )
+    write_tuned(stage.out / TUNED.name, results, options.seed)
     return "; ".join(
-        f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in found
+        f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in results
     )
 
 

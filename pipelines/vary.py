@@ -30,9 +30,9 @@ def body(stage: Stage) -> str:
     ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
     sizes = _sizes(stage, whole, work, ranks, taps) if ranks or taps else []
     write_size_curve(stage.out / VARIED.name, sizes)
-    told = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
-    told += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
-    return "; ".join(told) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
+    lines = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
+    lines += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
+    return "; ".join(lines) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
 
 
 def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[SizePoint]:

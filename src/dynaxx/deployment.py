@@ -1,4 +1,4 @@
-"""One folder that holds all that answering images takes: backbone and arm as safetensors, the rest as JSON."""
+"""One folder with everything that prediction needs: backbone and arm as safetensors, the rest as JSON."""
 
 import json
 import shutil
@@ -17,19 +17,19 @@ from dynaxx.evaluation.arms import load_arm
 from dynaxx.files import write_text
 from dynaxx.training.pretrained import Backbone, blank
 
-FACTS, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
+METADATA, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known besides the weights.
+class Metadata:
+    """Everything besides the weights.
 
     Attributes:
-        model: section of params.yaml, which names the backbone's class.
-        num_classes: of a backbone that was trained here; None for one that the user brought.
-        image_shape: (C, H, W) of the images that are answered.
-        mean, std: of the normalisation, a channel.
-        classes: names of the answers, in the order of the logits.
+        model: section `model` of params.yaml, which names the class of the backbone.
+        num_classes: number of classes of a backbone that was trained here; None for the user's own.
+        image_shape: (C, H, W) of the images.
+        mean, std: normalisation per channel.
+        classes: class names, in the order of the logits.
     """
 
     model: dict[str, Any]
@@ -41,10 +41,10 @@ class Facts:
 
 
 class Deployed:
-    """A trained arm that answers images as they are, uint8.
+    """A trained arm that predicts from uint8 images.
 
     Args:
-        folder: that `write_deployment` wrote.
+        folder: folder that `write_deployment` wrote.
 
     Raises:
         EvaluationError: files missing or damaged.
@@ -52,9 +52,9 @@ class Deployed:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self.facts = Facts(**json.loads((folder / FACTS).read_text()))
-            config = OmegaConf.create(self.facts.model)
-            backbone = blank(config, self.facts.image_shape[0], self.facts.num_classes)
+            self.metadata = Metadata(**json.loads((folder / METADATA).read_text()))
+            config = OmegaConf.create(self.metadata.model)
+            backbone = blank(config, self.metadata.image_shape[0], self.metadata.num_classes)
             backbone.load_state_dict(load_file(folder / BACKBONE))
         except Exception as error:  # JSON, safetensors, torch and the network's own class each raise their own
             raise EvaluationError(f"{folder}: holds no deployed model ({' '.join(str(error).split())[:200]})") from None
@@ -62,7 +62,7 @@ class Deployed:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Of every class, (B, classes).
+        """Class probabilities, (B, classes).
 
         Args:
             images: uint8 (B, C, H, W).
@@ -70,29 +70,31 @@ class Deployed:
         Raises:
             EvaluationError: images of another shape or type.
         """
-        shape = tuple(self.facts.image_shape)
+        shape = tuple(self.metadata.image_shape)
         if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise EvaluationError(
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        return self.network(normalise(images, Normalisation(tuple(self.facts.mean), tuple(self.facts.std)))).softmax(1)
+        return self.network(
+            normalise(images, Normalisation(tuple(self.metadata.mean), tuple(self.metadata.std)))
+        ).softmax(1)
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
     """Write what `Deployed` reads; the folder must not exist.
 
     Args:
-        model: section of params.yaml.
-        backbone: trained or brought.
+        model: section `model` of params.yaml.
+        backbone: trained here or brought by the user.
         arm: folder of the trained arm.
-        manifest: of the prepared data, for the images' shape and the names of the classes.
+        manifest: manifest of the prepared data, with image shape and class names.
     """
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
     shape, classes = list(manifest.image_shape), list(manifest.classes)
     mean, std = map(list, backbone.normalisation)
-    facts = Facts(plain, backbone.num_classes, shape, mean, std, classes)
+    metadata = Metadata(plain, backbone.num_classes, shape, mean, std, classes)
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
-    write_text(folder / FACTS, json.dumps(asdict(facts), indent=2) + "\n")
+    write_text(folder / METADATA, json.dumps(asdict(metadata), indent=2) + "\n")

@@ -26,10 +26,10 @@ class Prices:
     """Images that the model classifies per day."""
 
     def __post_init__(self) -> None:
-        given = [self.value_per_error, self.requests_per_day]
-        if given != [None, None] and not all(_is_amount(number) for number in given):
+        amounts = [self.value_per_error, self.requests_per_day]
+        if amounts != [None, None] and not all(_is_amount(number) for number in amounts):
             raise EvaluationError(
-                f"value_per_error={given[0]!r}, requests_per_day={given[1]!r}: give both, finite and 0 or more, or "
+                f"value_per_error={amounts[0]!r}, requests_per_day={amounts[1]!r}: give both, finite and 0 or more, or "
                 "neither"
             )
 

@@ -128,9 +128,9 @@ def evaluate(
         rows = []
         for number, folder in enumerate(by_seed.values()):
             model = load_arm(folder, backbone())
-            answers = logits(model, images)
-            rows.append(answers.argmax(1))
-            calibration.setdefault(arm, []).append(calibration_error(answers.softmax(1).numpy(), labels))
+            class_logits = logits(model, images)
+            rows.append(class_logits.argmax(1))
+            calibration.setdefault(arm, []).append(calibration_error(class_logits.softmax(1).numpy(), labels))
             if number == 0:
                 models[arm] = model
         predictions[arm] = torch.stack(rows)
@@ -142,13 +142,13 @@ def evaluate(
     arms = []
     for arm, by_seed in folders.items():
         records = [ArmRecord.read(folder) for folder in by_seed.values()]
-        found = predictions[arm].numpy()
-        recalls = [per_class_recall(row, labels, test.classes) for row in found]
+        predicted = predictions[arm].numpy()
+        recalls = [per_class_recall(row, labels, test.classes) for row in predicted]
         arms.append(
             ArmResult(
                 name=arm,
-                accuracy_per_seed=[accuracy(row, labels) for row in found],
-                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in found],
+                accuracy_per_seed=[accuracy(row, labels) for row in predicted],
+                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in predicted],
                 recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
                 calibration_error_per_seed=calibration[arm],
                 trained_parameters=records[0].trained_parameters,

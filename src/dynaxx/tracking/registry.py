@@ -81,7 +81,7 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
     from dynaxx.deployment import Deployed
 
     deployed = Deployed(deployment)
-    answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.facts.classes)
+    answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.metadata.classes)
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(

@@ -23,7 +23,7 @@ class ServedModel(PythonModel):
         del context, params
         images = torch.from_numpy(np.ascontiguousarray(model_input))
         answers = self.deployed.probabilities(images).numpy()
-        return pd.DataFrame(answers, columns=self.deployed.facts.classes)
+        return pd.DataFrame(answers, columns=self.deployed.metadata.classes)
 
 
 mlflow.models.set_model(ServedModel())

@@ -89,7 +89,7 @@ def test_round_trip_and_damage(tmp_path):
 
 
 def test_plot_and_table_have_every_point_in_order():
-    direct, ours = plots.by_labels(FOUND, {"direct": "#123456"}).data
+    direct, ours = plots.label_curve_figure(FOUND, {"direct": "#123456"}).data
     assert (list(direct.x), list(direct.y), direct.line.color) == ([50, 600], [50.0, 90.0], "#123456")
     assert list(ours.x) == [600]
     assert label_curve_table(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]

@@ -26,6 +26,6 @@ def test_round_trip_and_damage(tmp_path: Path) -> None:
 
 
 def test_the_plot_has_both_and_in_order() -> None:
-    ranks, taps = plots.sizes(FOUND).data
+    ranks, taps = plots.size_curve_figure(FOUND).data
     assert (list(ranks.x), list(ranks.y)) == ([2, 8], [40.0, 50.0])
     assert list(taps.x) == [2]

@@ -41,7 +41,7 @@ def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None
     classifier = None if taps else find_classifier(backbone, None)[0]
 
     def read(index: Tensor, view: object) -> Tensor:
-        found = pooled_features(
+        features = pooled_features(
             backbone,
             list(taps),
             classifier,
@@ -49,7 +49,7 @@ def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None
             task.normalisation,
             view,  # type: ignore[arg-type]
         )
-        return torch.cat([found[name] for name in names], dim=1)
+        return torch.cat([features[name] for name in names], dim=1)
 
     augmentation = task.train.augmentation
     size = min(task.images.images.shape[-2:])

@@ -36,11 +36,11 @@ def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
     return rank
 
 
-def warn_of_another_size(found: int, target: int) -> None:
+def warn_of_another_size(size: int, target: int) -> None:
     """Warn if the size of a rival differs from that of `explicit` by more than `SIZE_TOLERANCE`."""
-    if abs(found - target) > SIZE_TOLERANCE * target:
+    if abs(size - target) > SIZE_TOLERANCE * target:
         warnings.warn(
-            f"a rival of explicit's {target:,} parameters comes no nearer than {found:,}: they are not of equal size",
+            f"a rival of explicit's {target:,} parameters comes no nearer than {size:,}: they are not of equal size",
             stacklevel=3,
         )
 

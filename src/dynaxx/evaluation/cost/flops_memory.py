@@ -74,14 +74,14 @@ def _peak_bytes_cpu(model: nn.Module, x: Tensor) -> int:
         events: list[dict[str, Any]] = json.loads(trace.read_text())["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]"]
     changes.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
-    held: dict[int, int] = {}
+    allocated: dict[int, int] = {}
     total = peak = 0
     for change in changes:
         address, size = change["args"]["Addr"], change["args"]["Bytes"]
         if size > 0:
-            held[address] = size
+            allocated[address] = size
             total += size
         else:
-            total -= held.pop(address, 0)  # freeing what was there before the pass lowers nothing
+            total -= allocated.pop(address, 0)  # freeing what was there before the pass lowers nothing
         peak = max(peak, total)
     return peak

@@ -38,10 +38,10 @@ def ablations(
         images: normalised, (N, C, H, W).
     """
     whole = _correct(loops, images, labels, [])
-    found = []
+    results = []
     for name, silenced in track(list(_cuts(loops[0]).items()), "silencing couplings"):
         correct = _correct(loops, images, labels, silenced)
-        found.append(
+        results.append(
             Ablation(
                 name,
                 len(silenced),
@@ -49,7 +49,7 @@ def ablations(
                 paired_bootstrap(correct, whole, **bootstrap),
             )
         )
-    return found
+    return results
 
 
 def _cuts(loop: ResonantModel) -> dict[str, list[int]]:

@@ -52,14 +52,14 @@ def attributions(
     Returns:
         (one `Attribution` per model, maps): maps are (N, H, W), summed over channels, on the CPU.
     """
-    found, maps = [], {}
+    results, maps = [], {}
     for name, model in models.items():
         named_NHW, gap_N = integrated_gradients(model, images)
         maps[name] = named_NHW
         shuffled = torch.rand(named_NHW.shape, generator=torch.Generator().manual_seed(seed))
         deletion, insertion = _curve(model, images, named_NHW, put=False), _curve(model, images, named_NHW, put=True)
         settings = {"resamples": bootstrap["resamples"], "confidence": bootstrap["confidence"], "seed": seed}
-        found.append(
+        results.append(
             Attribution(
                 name,
                 len(images),
@@ -70,7 +70,7 @@ def attributions(
                 mean_interval((insertion - deletion).numpy().astype(np.float64), **settings),  # type: ignore[arg-type]
             )
         )
-    return found, maps
+    return results, maps
 
 
 def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,12 +81,12 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
     from captum.attr import IntegratedGradients
 
     device = next(model.parameters()).device
-    answers = logits(model, images).argmax(1)
+    predicted = logits(model, images).argmax(1)
     explainer = IntegratedGradients(model)
     named, gaps = [], []
-    for batch, target in zip(images.split(16), answers.split(16), strict=True):
+    for batch, target in zip(images.split(16), predicted.split(16), strict=True):
         x, target = batch.to(device), target.to(device)
-        found, delta = explainer.attribute(
+        attributed, delta = explainer.attribute(
             x,
             torch.zeros_like(x),
             target,
@@ -97,7 +97,7 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
         with torch.no_grad():
             ends = model(x), model(torch.zeros_like(x))
         change = (ends[0] - ends[1]).gather(1, target[:, None])[:, 0]
-        named.append(found.detach().sum(1).float().cpu())
+        named.append(attributed.detach().sum(1).float().cpu())
         gaps.append((delta.detach() / change).abs().float().cpu())
     return torch.cat(named), torch.cat(gaps)
 
@@ -105,12 +105,12 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
 @torch.no_grad()
 def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) -> Tensor:
     """Area (N,) under the probability of the predicted class while pixels are deleted, or inserted with `put`."""
-    answers = logits(model, images).argmax(1)
+    predicted = logits(model, images).argmax(1)
     rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
     total = score_NHW[0].numel()
     probabilities = []
     for part in range(MASKING_STEPS + 1):
         first = (rank_NHW < round(total * part / MASKING_STEPS))[:, None]
         shown = torch.where(first if put else ~first, images, 0.0)
-        probabilities.append(logits(model, shown).softmax(1).gather(1, answers[:, None])[:, 0])
+        probabilities.append(logits(model, shown).softmax(1).gather(1, predicted[:, None])[:, 0])
     return torch.trapezoid(torch.stack(probabilities), dx=1 / MASKING_STEPS, dim=0)

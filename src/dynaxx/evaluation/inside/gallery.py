@@ -38,15 +38,15 @@ def disagreements(
         explicit_SN, baseline_SN: predicted class per seed and image.
     """
     margin = (explicit_SN == labels).mean(0) - (baseline_SN == labels).mean(0)
-    usual = [np.array([np.bincount(a).argmax() for a in answers.T]) for answers in (explicit_SN, baseline_SN)]
-    found = []
+    usual = [np.array([np.bincount(a).argmax() for a in predicted.T]) for predicted in (explicit_SN, baseline_SN)]
+    chosen = []
     for gained in (True, False):
         signed = margin if gained else -margin
         differ = np.flatnonzero((signed > 0) & (usual[0] != usual[1]))
         for image in _spread(differ, signed, labels)[:most]:
             truth, explicit, baseline = (classes[number[image]] for number in (labels, *usual))
-            found.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
-    return found
+            chosen.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
+    return chosen
 
 
 def _spread(images: NDArray[np.int64], margin: NDArray[np.float64], labels: NDArray[np.int64]) -> list[int]:

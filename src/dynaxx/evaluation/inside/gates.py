@@ -27,7 +27,7 @@ def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes:
         images: normalised, on the model's device.
         labels: (N,) on the CPU; classes without images are left out.
     """
-    found: list[Tensor] = []
+    openings: list[Tensor] = []
     pairs: tuple[tuple[str, str], ...] = ()
     with model.tracing():
         for batch in images.split(256):
@@ -35,9 +35,9 @@ def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes:
             assert model.trace is not None
             if model.trace.gates is None:
                 return []
-            found.append(model.trace.gates.float().cpu())
+            openings.append(model.trace.gates.float().cpu())
             pairs = model.trace.pairs
-    gates_BN = torch.cat(found)
+    gates_BN = torch.cat(openings)
     present = [(number, name) for number, name in enumerate(classes) if bool((labels == number).any())]
     return [
         GateOpening(target, source, {name: float(gates_BN[labels == number, n].mean()) for number, name in present})

@@ -105,7 +105,7 @@ def look_inside(
     if options.gallery and "baseline" in predictions:
         explicit, before = predictions["explicit"].numpy(), predictions["baseline"].numpy()
         gallery = disagreements(explicit, before, labels, test.classes, options.gallery)
-        pictures |= {gallery_name(found): photograph(test.images[found.image]) for found in gallery}
+        pictures |= {gallery_name(shown): photograph(test.images[shown.image]) for shown in gallery}
     engine = first.built()
     return Inside(
         residuals=residual_curves(first, images[some].to(device), options.residual_iterations),
@@ -119,6 +119,6 @@ def look_inside(
     ), pictures
 
 
-def gallery_name(found: Disagreement) -> str:
+def gallery_name(disagreement: Disagreement) -> str:
     """Name of the picture of one disagreement: `image_7` for test image 7."""
-    return f"image_{found.image}"
+    return f"image_{disagreement.image}"

@@ -77,13 +77,13 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
     return figure
 
 
-def sizes(found: Sequence[SizePoint]) -> Any:
+def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
     """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
     for column, what in enumerate(("rank", "taps"), start=1):
-        some = sorted((v for v in found if v.what == what), key=lambda v: v.value)
+        some = sorted((v for v in curve if v.what == what), key=lambda v: v.value)
         figure.add_scatter(
             x=[v.value for v in some],
             y=[100 * v.accuracy for v in some],
@@ -103,13 +103,13 @@ def sizes(found: Sequence[SizePoint]) -> Any:
     return figure
 
 
-def by_labels(found: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
+def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
     """Validation accuracy against the number of labels (log scale), one line per arm."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for arm in dict.fromkeys(point.arm for point in found):
-        some = sorted((point for point in found if point.arm == arm), key=lambda point: point.labels)
+    for arm in dict.fromkeys(point.arm for point in curve):
+        some = sorted((point for point in curve if point.arm == arm), key=lambda point: point.labels)
         figure.add_scatter(
             x=[point.labels for point in some],
             y=[100 * point.accuracy for point in some],
@@ -119,7 +119,7 @@ def by_labels(found: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
             hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.2f}} %<extra></extra>",
         )
     figure.update_layout(**layout())
-    ticks = sorted({point.labels for point in found})
+    ticks = sorted({point.labels for point in curve})
     figure.update_xaxes(title_text="labels", type="log", tickvals=ticks, gridcolor=GRID, linecolor=INK)
     figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
     return figure

@@ -38,10 +38,10 @@ def iterations(evaluation: Evaluation) -> Any:
     """Accuracy (mean and standard deviation over seeds) against the number of iterations of `explicit`."""
     import plotly.graph_objects as go
 
-    accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.inside.iterations]
+    accuracies = [100 * np.asarray(results.accuracy_per_seed) for results in evaluation.inside.iterations]
     figure = go.Figure()
     figure.add_scatter(
-        x=[found.T for found in evaluation.inside.iterations],
+        x=[results.T for results in evaluation.inside.iterations],
         y=[float(values.mean()) for values in accuracies],
         error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
         mode="lines+markers",
@@ -78,17 +78,17 @@ def ablations(evaluation: Evaluation) -> Any:
     """Accuracy difference of each ablation to the complete loop: points, with intervals."""
     import plotly.graph_objects as go
 
-    found = evaluation.inside.ablations[::-1]  # the first on top
-    points = [100 * a.difference.estimate for a in found]
+    results = evaluation.inside.ablations[::-1]  # the first on top
+    points = [100 * a.difference.estimate for a in results]
     figure = go.Figure(
         go.Bar(
             x=points,
-            y=[escape(a.name) for a in found],
+            y=[escape(a.name) for a in results],
             orientation="h",
-            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in found]},
+            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in results]},
             error_x={
-                "array": [100 * a.difference.high - p for a, p in zip(found, points, strict=True)],
-                "arrayminus": [p - 100 * a.difference.low for a, p in zip(found, points, strict=True)],
+                "array": [100 * a.difference.high - p for a, p in zip(results, points, strict=True)],
+                "arrayminus": [p - 100 * a.difference.low for a, p in zip(results, points, strict=True)],
             },
             hovertemplate="%{y}: %{x:.2f} points<extra></extra>",
         )
@@ -102,12 +102,12 @@ def information(evaluation: Evaluation) -> Any:
     """Mutual information of every two taps, before and after the loop."""
     import plotly.graph_objects as go
 
-    found = evaluation.inside.information
-    names = [escape(f"{i.a}, {i.b}") for i in found]
+    results = evaluation.inside.information
+    names = [escape(f"{i.a}, {i.b}") for i in results]
     figure = go.Figure()
     for label, values, colour in (
-        ("before", [i.before for i in found], PALETTE[6]),
-        ("after", [i.after for i in found], PALETTE[0]),
+        ("before", [i.before for i in results], PALETTE[6]),
+        ("after", [i.after for i in results], PALETTE[0]),
     ):
         figure.add_bar(
             x=names, y=values, name=label, marker={"color": colour}, hovertemplate="%{x}: %{y:.2f} nats<extra></extra>"

@@ -34,13 +34,13 @@ def iterations_table(evaluation: Evaluation) -> Table:
         headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
         rows=[
             [
-                str(found.T),
-                *(f"{100 * found.settled[solver]:.1f}" for solver in solvers),
-                spread(found.accuracy_per_seed),
-                points(found.difference.estimate),
-                f"{points(found.difference.low)} to {points(found.difference.high)}",
+                str(result.T),
+                *(f"{100 * result.settled[solver]:.1f}" for solver in solvers),
+                spread(result.accuracy_per_seed),
+                points(result.difference.estimate),
+                f"{points(result.difference.low)} to {points(result.difference.high)}",
             ]
-            for found in evaluation.inside.iterations
+            for result in evaluation.inside.iterations
         ],
         note=(
             "Explicit run for T iterations, whatever it was trained with. Settled: test images whose residual is "
@@ -70,13 +70,13 @@ def ablations_table(evaluation: Evaluation) -> Table:
         headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
         rows=[
             [
-                found.name,
-                str(found.silenced),
-                spread(found.accuracy_per_seed),
-                points(found.difference.estimate),
-                f"{points(found.difference.low)} to {points(found.difference.high)}",
+                result.name,
+                str(result.silenced),
+                spread(result.accuracy_per_seed),
+                points(result.difference.estimate),
+                f"{points(result.difference.low)} to {points(result.difference.high)}",
             ]
-            for found in evaluation.inside.ablations
+            for result in evaluation.inside.ablations
         ],
         note=(
             "The trained loop with couplings silenced and nothing trained again: without each in turn, and with those "

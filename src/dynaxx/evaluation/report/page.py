@@ -61,11 +61,11 @@ def write_report(
         "ablations": loop_tables.ablations_table(evaluation),
         "information": loop_tables.information_table(evaluation),
         "attributions": loop_tables.attributions_table(evaluation),
-        "varied": validation_tables.size_curve_table(choices.varied),
-        "labels": validation_tables.label_curve_table(choices.by_labels),
+        "varied": validation_tables.size_curve_table(choices.size_curve),
+        "labels": validation_tables.label_curve_table(choices.label_curve),
         "taps_drawn": evaluation.inside.taps,
-        "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
-        "attributed": [found.arm for found in evaluation.inside.attributions],
+        "gallery": [(image, gallery_name(image)) for image in evaluation.inside.disagreements],
+        "attributed": [attribution.arm for attribution in evaluation.inside.attributions],
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
         "gates": loop_tables.gates_table(evaluation) if evaluation.inside.gates else None,
         "selection": None if selection is None else validation_tables.selection_table(selection),
@@ -90,7 +90,7 @@ def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES
 def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
     """Name → figure, for the figures that have data."""
     inside = evaluation.inside
-    found = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
+    by_name = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
     for name, there, draw in (
         ("residual_curves", inside.residuals, loop_figures.residual_curves),
         ("iterations", inside.iterations, loop_figures.iterations),
@@ -99,12 +99,12 @@ def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
         ("information", inside.information, loop_figures.information),
     ):
         if there:
-            found[name] = draw(evaluation)
-    if choices.varied:
-        found["sizes"] = arm_figures.sizes(choices.varied)
-    if choices.by_labels:
-        found["labels"] = arm_figures.by_labels(choices.by_labels, arm_figures.arm_colours(evaluation))
-    return found
+            by_name[name] = draw(evaluation)
+    if choices.size_curve:
+        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve)
+    if choices.label_curve:
+        by_name["labels"] = arm_figures.label_curve_figure(choices.label_curve, arm_figures.arm_colours(evaluation))
+    return by_name
 
 
 def _figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:

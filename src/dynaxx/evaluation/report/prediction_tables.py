@@ -33,13 +33,13 @@ def corruptions_table(evaluation: Evaluation) -> Table:
     """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over it."""
     names = [arm.name for arm in evaluation.arms]
     rows = []
-    for found in evaluation.corruptions:
+    for result in evaluation.corruptions:
         rows.append(
-            [f"{found.name}: accuracy %", *(f"{100 * float(np.mean(found.accuracy[arm])):.1f}" for arm in names)]
+            [f"{result.name}: accuracy %", *(f"{100 * float(np.mean(result.accuracy[arm])):.1f}" for arm in names)]
         )
-        gains = [found.explicit_minus.get(arm) for arm in names]
+        gains = [result.explicit_minus.get(arm) for arm in names]
         cells = ["–" if g is None else f"{points(g.estimate)} [{points(g.low)}, {points(g.high)}]" for g in gains]
-        rows.append([f"{found.name}: explicit − arm", *cells])
+        rows.append([f"{result.name}: explicit − arm", *cells])
     return Table(
         headers=["corruption", *names],
         rows=rows,
@@ -53,7 +53,7 @@ def corruptions_table(evaluation: Evaluation) -> Table:
 def agreements_table(evaluation: Evaluation) -> Table:
     """Arms against arms: share of images to which both assign the same class."""
     names = [arm.name for arm in evaluation.arms]
-    share = {frozenset((found.a, found.b)): found.share for found in evaluation.agreements}
+    share = {frozenset((result.a, result.b)): result.share for result in evaluation.agreements}
     return Table(
         headers=["arm", *names],
         rows=[

@@ -15,11 +15,11 @@ class Choices:
     """Results of training on the seed that no evaluation uses."""
 
     tuned: Sequence[Tuned] = ()
-    varied: Sequence[SizePoint] = ()
-    by_labels: Sequence[LabelPoint] = ()
+    size_curve: Sequence[SizePoint] = ()
+    label_curve: Sequence[LabelPoint] = ()
 
 
-def tuning_table(found: Sequence[Tuned]) -> Table:
+def tuning_table(results: Sequence[Tuned]) -> Table:
     """One row per arm and setting: validation accuracy per value, and whether the choice is flat."""
     return Table(
         headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
@@ -31,7 +31,7 @@ def tuning_table(found: Sequence[Tuned]) -> Table:
                 f"{tuned.chosen:g}",
                 "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
             ]
-            for tuned in found
+            for tuned in results
         ],
         note=(
             "Validation accuracy on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
@@ -41,13 +41,13 @@ def tuning_table(found: Sequence[Tuned]) -> Table:
     )
 
 
-def size_curve_table(found: Sequence[SizePoint]) -> Table:
+def size_curve_table(results: Sequence[SizePoint]) -> Table:
     """One row per size: validation accuracy of `explicit`."""
     return Table(
         headers=["varied", "live parameters", "validation accuracy %", "taps"],
         rows=[
             [f"{v.what} {v.value}", f"{v.live_parameters:,}", f"{100 * v.accuracy:.1f}", ", ".join(v.taps)]
-            for v in found
+            for v in results
         ],
         note=(
             "Explicit trained with another rank, or with taps evenly over the depth, everything else as configured; "
@@ -56,15 +56,15 @@ def size_curve_table(found: Sequence[SizePoint]) -> Table:
     )
 
 
-def label_curve_table(found: Sequence[LabelPoint]) -> Table:
+def label_curve_table(results: Sequence[LabelPoint]) -> Table:
     """One row per number of labels: validation accuracy of each arm."""
-    arms = list(dict.fromkeys(point.arm for point in found))
-    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
+    arms = list(dict.fromkeys(point.arm for point in results))
+    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in results}
     return Table(
         headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
         rows=[
             [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
-            for labels in sorted({point.labels for point in found})
+            for labels in sorted({point.labels for point in results})
         ],
         note=(
             "Trained on so many images, with more passes over them the fewer they are, E √(N / n); everything else, "

@@ -31,21 +31,21 @@ def robustness(
         models: arm → one model per seed.
         test: images to corrupt.
     """
-    labels, found = test.labels.numpy(), []
+    labels, corruptions = test.labels.numpy(), []
     for name, corrupt in track(list(CORRUPTIONS.items()), "corrupting"):
         correct: dict[str, list[NDArray[np.bool_]]] = {arm: [] for arm in models}
         for strength in STRENGTHS:
             images = normalise(corrupt(test.images, strength), normalisation)
             for arm, by_seed in models.items():
-                answers = torch.stack([logits(model, images).argmax(1) for model in by_seed])
-                correct[arm].append(answers.numpy() == labels)
+                predicted = torch.stack([logits(model, images).argmax(1) for model in by_seed])
+                correct[arm].append(predicted.numpy() == labels)
         joined = {arm: np.concatenate(rows) for arm, rows in correct.items()}  # an image keeps its column throughout
         rivals = [arm for arm in models if arm != EXPLICIT] if EXPLICIT in models else []
-        found.append(
+        corruptions.append(
             Corruption(
                 name,
                 {arm: [float(rows.mean()) for rows in per_strength] for arm, per_strength in correct.items()},
                 {rival: paired_bootstrap(joined[EXPLICIT], joined[rival], **bootstrap) for rival in rivals},
             )
         )
-    return found
+    return corruptions

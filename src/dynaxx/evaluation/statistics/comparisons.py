@@ -114,10 +114,10 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
 
     Example: `pairs(["baseline", "explicit"])` is `[("explicit", "baseline")]`.
     """
-    found = [(EXPLICIT, arm) for arm in arms if arm not in (EXPLICIT, IMPLICIT)]
-    found += [(IMPLICIT, arm) for arm in (EXPLICIT, BASELINE, *ONE_PASS)]
-    found += [(arm, BASELINE) for arm in arms if arm not in (EXPLICIT, IMPLICIT, BASELINE)]
-    return [(a, b) for a, b in found if a in arms and b in arms]
+    candidates = [(EXPLICIT, arm) for arm in arms if arm not in (EXPLICIT, IMPLICIT)]
+    candidates += [(IMPLICIT, arm) for arm in (EXPLICIT, BASELINE, *ONE_PASS)]
+    candidates += [(arm, BASELINE) for arm in arms if arm not in (EXPLICIT, IMPLICIT, BASELINE)]
+    return [(a, b) for a, b in candidates if a in arms and b in arms]
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], bootstrap: Bootstrap) -> list[Comparison]:

@@ -57,8 +57,8 @@ def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.in
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     _check(labels, labels)
-    given, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
-    return float(multiclass_calibration_error(given, target, probabilities.shape[1], n_bins=bins, norm="l1"))
+    predicted, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    return float(multiclass_calibration_error(predicted, target, probabilities.shape[1], n_bins=bins, norm="l1"))
 
 
 def _check(predictions: Any, labels: Any) -> None:

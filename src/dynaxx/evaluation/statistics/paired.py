@@ -99,8 +99,8 @@ def paired_bootstrap(
     seeds, _ = correct_a.shape
     # Whole numbers in float64 add up exactly in any order; BCa counts ties with the estimate.
     wins_N = (correct_a.astype(np.int64) - correct_b.astype(np.int64)).sum(axis=0).astype(np.float64)
-    found = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
-    return Interval(found.estimate / seeds, found.low / seeds, found.high / seeds, confidence)
+    total = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
+    return Interval(total.estimate / seeds, total.low / seeds, total.high / seeds, confidence)
 
 
 def mean_interval(

@@ -57,7 +57,7 @@ def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: 
     Raises:
         DataError: more labels than there are, or too few for the number of classes.
     """
-    found = []
+    points = []
     for count in counts:
         folder = work / f"labels-{count}"
         for arm, whole in tasks.items():
@@ -66,13 +66,13 @@ def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: 
             if not is_trained(out):
                 ARMS[arm].train(task, Run(seed, out, work / "checkpoints" / f"labels-{count}-{arm}"))
                 barrier()
-            found.append(LabelPoint(arm, count, ArmRecord.read(out).val_accuracy))
-    return found
+            points.append(LabelPoint(arm, count, ArmRecord.read(out).val_accuracy))
+    return points
 
 
-def write_label_curve(path: Path, found: Sequence[LabelPoint]) -> None:
+def write_label_curve(path: Path, points: Sequence[LabelPoint]) -> None:
     """Write the points, for `read_label_curve` and the report."""
-    write_records(path, list(found))
+    write_records(path, list(points))
 
 
 def read_label_curve(path: Path) -> list[LabelPoint]:

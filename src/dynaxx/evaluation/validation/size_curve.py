@@ -47,20 +47,20 @@ def measure_size_curve(
     """
     trials = [("rank", rank, replace(task, resonance=task.resonance | {"rank": rank})) for rank in ranks]
     trials += [("taps", count, replace(task, taps=list(paths))) for count, paths in taps.items()]
-    found = []
+    points = []
     for what, value, trial in trials:
         out = work / f"{what}-{value}"
         if not is_trained(out):
             ARMS[EXPLICIT].train(trial, Run(seed, out, work / "checkpoints" / f"{what}-{value}"))
             barrier()
         record = ArmRecord.read(out)
-        found.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
-    return found
+        points.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
+    return points
 
 
-def write_size_curve(path: Path, found: Sequence[SizePoint]) -> None:
+def write_size_curve(path: Path, points: Sequence[SizePoint]) -> None:
     """Write the points, for `read_size_curve` and the report."""
-    write_records(path, list(found))
+    write_records(path, list(points))
 
 
 def read_size_curve(path: Path) -> list[SizePoint]:

@@ -85,12 +85,12 @@ def tune(
     for setting in SETTINGS:
         _check(setting, options.get(setting) or ())
     values = {setting: sorted(set(options.get(setting) or ())) for setting in SETTINGS}
-    found: list[Tuned] = []
+    results: list[Tuned] = []
     for setting in (setting for setting in SETTINGS if values[setting]):
         trials = [_trial(arm, train, with_settings(task, {setting: v}), seed, work) for v in values[setting]]
-        found.append(Tuned.of(arm, setting, values[setting], trials))
-        task = with_settings(task, {setting: found[-1].chosen})
-    return found
+        results.append(Tuned.of(arm, setting, values[setting], trials))
+        task = with_settings(task, {setting: results[-1].chosen})
+    return results
 
 
 def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
@@ -101,9 +101,9 @@ def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
     return replace(task, train=changed)
 
 
-def chosen(found: Sequence[Tuned], arm: str) -> dict[str, float]:
+def chosen(results: Sequence[Tuned], arm: str) -> dict[str, float]:
     """Setting → chosen value of one arm, for the settings that were tuned."""
-    return {tuned.setting: tuned.chosen for tuned in found if tuned.arm == arm}
+    return {tuned.setting: tuned.chosen for tuned in results if tuned.arm == arm}
 
 
 def trial_folder(arm: str, task: Task, work: Path) -> Path:
@@ -135,9 +135,9 @@ def _check(setting: str, values: Sequence[float]) -> None:
             raise EvaluationError(f"tune.{setting}={list(values)}: give numbers above 0")
 
 
-def write_tuned(path: Path, found: Sequence[Tuned], seed: int) -> None:
+def write_tuned(path: Path, results: Sequence[Tuned], seed: int) -> None:
     """Write the tuning results, for `read_tuned` and the report."""
-    write_records(path, _TunedFile(seed, list(found)))
+    write_records(path, _TunedFile(seed, list(results)))
 
 
 def read_tuned(path: Path) -> list[Tuned]:
