@@ -12,6 +12,7 @@ from support.staging import change, fails, folder_of_images, use_folder
 import pipelines.common.stage
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import ArmRecord, load_arm
+from dynaxx.evaluation.arms import explicit as explicit_arm
 from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers, tune
 from pipelines.common.stage import run
@@ -59,14 +60,14 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     ):
         run(name, body)
 
-    whole = explicit.explicit.train
+    whole = explicit_arm.train
 
-    def dies_on_the_second(task, seed, *rest):
-        if seed == 1:
+    def dies_on_the_second(task, run):
+        if run.seed == 1:
             raise KeyboardInterrupt
-        whole(task, seed, *rest)
+        whole(task, run)
 
-    monkeypatch.setattr(explicit.explicit, "train", dies_on_the_second)
+    monkeypatch.setattr(explicit_arm, "train", dies_on_the_second)
     with pytest.raises(SystemExit) as ended:
         run("explicit", explicit.body)
     assert ended.value.code == 130
@@ -74,11 +75,11 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     (kept,) = Path(".dynaxx/work").glob("explicit-*/out/explicit/seed-0/arm.json")
     stamp = kept.read_text()
 
-    def only_the_second(task, seed, *rest):
-        assert seed == 1, "a finished seed was trained again"
-        whole(task, seed, *rest)
+    def only_the_second(task, run):
+        assert run.seed == 1, "a finished seed was trained again"
+        whole(task, run)
 
-    monkeypatch.setattr(explicit.explicit, "train", only_the_second)
+    monkeypatch.setattr(explicit_arm, "train", only_the_second)
     run("explicit", explicit.body)
     assert Path("outputs/explicit/explicit/seed-0/arm.json").read_text() == stamp
     assert Path("outputs/explicit/explicit/seed-1/arm.json").exists()
