@@ -44,7 +44,7 @@ def statement_bomb() -> Callable[[], None]:
 
     def arm() -> None:
         from sqlalchemy import event
-        from sqlalchemy.resonator import Engine
+        from sqlalchemy.engine import Engine
 
         left = iter(range(300))
 
