@@ -10,8 +10,7 @@ from benchmarks.bars import Bar, Seconds, Spread, Verdict, inference_bars, judge
 from benchmarks.networks import Case
 from benchmarks.profile import Operation, top_operations
 from benchmarks.results import ArmResult, Section
-from dynaxx.evaluation.cost.flops_memory import MEGABYTE, peak_memory_mb
-from dynaxx.evaluation.cost.latency import interleaved_seconds
+from dynaxx.evaluation.cost import MEGABYTE, interleaved_seconds, peak_memory_mb
 
 PASSES = 3
 """Passes of an arm per round: two for warm-up and one that is timed (see `interleaved_seconds`)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.bars import Spread, Verdict
 from benchmarks.profile import Operation
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "peft", "jax", "jaxlib", "numpy")

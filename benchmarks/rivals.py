@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dynaxx import ResonantModel
 from dynaxx.backbone import Head, capture, find_classifier
+from dynaxx.evaluation.arms import TapProbe
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
-from dynaxx.evaluation.arms.models import TapProbe
 from dynaxx.resonance import Exchange, Grid, from_grid, grid_of, resonate, to_grid
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from benchmarks.bars import Spread
 from benchmarks.results import Section
-from dynaxx.evaluation.formatting import significant
+from dynaxx.evaluation import significant
 
 
 def table(sections: list[Section]) -> Table:

@@ -14,7 +14,7 @@ from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
 from benchmarks.rivals import lora
 from dynaxx import ResonantModel
-from dynaxx.evaluation.cost.flops_memory import peak_memory_mb
+from dynaxx.evaluation.cost import peak_memory_mb
 
 RESONANT = "resonance, from cached anchors"
 LORA = "LoRA, peft"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.arms import ArmRecord
+from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, beside, find, read, write
 from experiments.fit import corrupted_index
@@ -65,8 +65,8 @@ def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials
     rows: dict[tuple[str, str, str], list[float]] = {}
     for job in jobs:
         if job.condition and job.done(root):
-            facts = ArmFacts.read(job.folder(root))
-            score = facts.notes.get("iou", facts.val_accuracy)
+            record = ArmRecord.read(job.folder(root))
+            score = record.notes.get("iou", record.val_accuracy)
             rows.setdefault((job.setting, job.condition, job.arm), []).append(float(score))
     merged = {(row["setting"], row["condition"], row["arm"]): row for row in before}
     for (setting, condition, arm), scores in rows.items():

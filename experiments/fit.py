@@ -11,13 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, normalise
-from dynaxx.evaluation.arms import explicit, implicit
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.record import BACKBONE, ArmFacts, load_arm
-from dynaxx.evaluation.arms.registry import RIVALS
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
+from dynaxx.evaluation import logits
+from dynaxx.evaluation.arms import ARMS, BACKBONE, EXPLICIT, IMPLICIT, ArmRecord, Run, Task, implicit, load_arm
+from dynaxx.evaluation.robustness import CORRUPTIONS, STRENGTHS
 from dynaxx.files import write_text
 from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, PREDICTIONS, Job
 from experiments.setting import build_cache, build_setting, changed
@@ -56,14 +52,14 @@ def run_job(job: Job, params: DictConfig, root: Path) -> str:
 
 
 def _train(job: Job, task: Task, params: DictConfig, out: Path, checkpoints: Path) -> float:
-    if job.arm == "implicit":
+    run = Run(job.seed, out, checkpoints)
+    if job.arm == IMPLICIT:
         options = implicit.DistillOptions(**params.distill)
-        teacher = out.parents[1] / "explicit" / f"seed-{job.seed}"
-        implicit.train(task, job.seed, out, checkpoints, lambda: False, teacher=teacher, options=options)
+        teacher = out.parents[1] / EXPLICIT / f"seed-{job.seed}"
+        implicit.train(task, run, teacher=teacher, options=options)
     else:
-        known = RIVALS | {"explicit": explicit.train, "baseline": train_baseline}
-        known[job.arm](task, job.seed, out, checkpoints, lambda: False)
-    return ArmFacts.read(out).val_accuracy
+        ARMS[job.arm].train(task, run)
+    return ArmRecord.read(out).val_accuracy
 
 
 def _predict_test(job: Job, task: Task, params: DictConfig, folder: Path) -> None:
@@ -74,7 +70,7 @@ def _predict_test(job: Job, task: Task, params: DictConfig, folder: Path) -> Non
         model = model.cuda()
 
     def classes(images: Tensor) -> Tensor:
-        return logits(model, normalise(images, task.mean, task.std)).argmax(1).to(torch.uint8)
+        return logits(model, normalise(images, task.normalisation)).argmax(1).to(torch.uint8)
 
     found = {"clean": classes(test.images)}
     if job.corrupted:

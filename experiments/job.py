@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, IMPLICIT, is_trained
+
 BACKBONE_ARM, CACHE = "world", "cache"
 """Arms that build the backbone of a setting and its feature cache; complete fits on disk have these names."""
-UNCACHED = ("baseline", "concat_probe", "lora", "full_finetune")
-"""Arms that are not trained from cached features."""
 
 PREDICTIONS = "answers.safetensors"
 """File of a fit's predictions for the test images."""
@@ -60,13 +60,15 @@ class Job:
 
     def done(self, root: Path) -> bool:
         """Whether the fit is complete."""
-        return (self.folder(root) / f"{self.arm if self.arm in (BACKBONE_ARM, CACHE) else 'arm'}.json").exists()
+        if self.arm in (BACKBONE_ARM, CACHE):
+            return (self.folder(root) / f"{self.arm}.json").exists()
+        return is_trained(self.folder(root))
 
     def needs(self) -> list[str]:
         """Names of the jobs that must be complete first."""
         if self.arm in (BACKBONE_ARM, CACHE):
             return [f"{self.setting}/{BACKBONE_ARM}"] * (self.arm == CACHE)
-        probe = f"{self.setting}/{self.probes or self.condition}/baseline/seed-{self.seed}"
-        teacher = f"{self.setting}/{self.condition}/explicit/seed-{self.seed}"
-        made = BACKBONE_ARM if self.arm in UNCACHED or self.setting == MEMBRANE else CACHE
-        return [f"{self.setting}/{made}", *[probe] * (self.arm != "baseline"), *[teacher] * (self.arm == "implicit")]
+        probe = f"{self.setting}/{self.probes or self.condition}/{BASELINE}/seed-{self.seed}"
+        teacher = f"{self.setting}/{self.condition}/{EXPLICIT}/seed-{self.seed}"
+        made = CACHE if ARMS[self.arm].cached and self.setting != MEMBRANE else BACKBONE_ARM
+        return [f"{self.setting}/{made}", *[probe] * (self.arm != BASELINE), *[teacher] * (self.arm == IMPLICIT)]

@@ -58,8 +58,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
         selection = select_layers(
             task.backbone(),
             task.images.subset(train),
-            task.mean,
-            task.std,
+            task.normalisation,
             layers=params.select.layers,
             taps=params.select.taps,
             folds=params.select.folds,
@@ -82,4 +81,4 @@ def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
     if torch.cuda.is_available():
         model.cuda()
     key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
-    open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known)
+    open_cache(task.cache, key, model, task.images.images, task.normalisation, known)

@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from dynaxx.evaluation.arms.linear_probes import train_baseline
+from dynaxx.evaluation.arms import ARMS, BASELINE
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task, each_seed, summary
 
 
 def body(stage: Stage) -> str:
     task = build_task(stage.params, taps=[])
-    return summary(each_seed(stage, "baseline", partial(train_baseline, task)))
+    return summary(each_seed(stage, BASELINE, partial(ARMS[BASELINE].train, task)))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,20 @@
 """Stage `distill`: for each seed, train a student to predict the loop's fixed point in one pass."""
 
-from pathlib import Path
-
-from dynaxx.evaluation.arms import implicit
-from dynaxx.evaluation.arms.task import LoggerFactory
-from dynaxx.evaluation.validation.tuning import chosen, read_tuned
-from pipelines.common.stage import OUTPUTS, Stage, run
+from dynaxx.evaluation.arms import EXPLICIT, IMPLICIT, Run, implicit
+from dynaxx.evaluation.validation import chosen, read_tuned
+from pipelines.common.stage import Stage, run
 from pipelines.common.task import TUNED, build_task, each_seed, summary
+from pipelines.common.trained import trained_arm
 
 
 def body(stage: Stage) -> str:
     task = build_task(stage.params)
-    options = implicit.DistillOptions(**dict(stage.params.distill) | chosen(read_tuned(TUNED), "implicit"))
+    options = implicit.DistillOptions(**dict(stage.params.distill) | chosen(read_tuned(TUNED), IMPLICIT))
 
-    def train(seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-        teacher = OUTPUTS / "explicit" / "explicit" / f"seed-{seed}"
-        implicit.train(task, seed, out, checkpoints, logger, teacher=teacher, options=options)
+    def train(run: Run) -> None:
+        implicit.train(task, run, teacher=trained_arm(EXPLICIT, run.seed), options=options)
 
-    return summary(each_seed(stage, "implicit", train))
+    return summary(each_seed(stage, IMPLICIT, train))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from dynaxx.data import draw, load_prepared
-from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
-from dynaxx.evaluation.inside.pictures import png
-from dynaxx.evaluation.results import Task
+from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate
+from dynaxx.evaluation.inside import png
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.source import open_source
 from pipelines.common.stage import OUTPUTS, Stage, run
@@ -24,7 +23,7 @@ def body(stage: Stage) -> str:
     prepared.manifest.check(test)
     labels, seeds = prepared.task().labels, list(params.task.seeds)
     train, _ = draw(labels, params.task.n_train, params.task.n_val, seeds[0], params.task.imbalance)
-    task = Task(
+    task = TaskSummary(
         data=params.data.name,
         classes=list(test.classes),
         n_train=len(train),
@@ -38,8 +37,7 @@ def body(stage: Stage) -> str:
         folders,
         lambda: copy.deepcopy(backbone.network),
         test,
-        backbone.mean,
-        backbone.std,
+        backbone.normalisation,
         task,
         EvaluateOptions(**params.evaluate),
     )

@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from dynaxx.evaluation.arms import explicit
+from dynaxx.evaluation.arms import ARMS, EXPLICIT
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task, each_seed, summary, tuned
 
 
 def body(stage: Stage) -> str:
-    task = tuned(build_task(stage.params), "explicit")
-    return summary(each_seed(stage, "explicit", partial(explicit.train, task)))
+    task = tuned(build_task(stage.params), EXPLICIT)
+    return summary(each_seed(stage, EXPLICIT, partial(ARMS[EXPLICIT].train, task)))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,10 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import Prepared, load_prepared
 from dynaxx.deployment import write_deployment
-from dynaxx.evaluation.report.one_pager import write_brief
-from dynaxx.evaluation.report.page import write_plots, write_report
-from dynaxx.evaluation.report.validation_tables import Choices
-from dynaxx.evaluation.results import ArmResult, Evaluation
-from dynaxx.evaluation.validation.label_curve import read_by_labels
-from dynaxx.evaluation.validation.size_curve import read_varied
-from dynaxx.evaluation.validation.tuning import read_tuned
+from dynaxx.evaluation import ArmResult, Evaluation
+from dynaxx.evaluation.arms import ARMS, EXPLICIT, IMPLICIT
+from dynaxx.evaluation.report import Choices, write_one_pager, write_plots, write_report
+from dynaxx.evaluation.validation import read_label_curve, read_size_curve, read_tuned
 from dynaxx.tracking import (
     MODEL,
     ChildRecord,
@@ -30,7 +27,7 @@ from dynaxx.tracking import (
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run, stage_key
 from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED
-from pipelines.common.trained import STAGE
+from pipelines.common.trained import trained_arm
 
 PAGES = (
     "params.yaml",
@@ -49,23 +46,23 @@ def body(stage: Stage) -> str:
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)
     drawn = OUTPUTS / "evaluate" / "pictures"
-    choices = Choices(read_tuned(TUNED), read_varied(VARIED), read_by_labels(BY_LABELS))
+    choices = Choices(read_tuned(TUNED), read_size_curve(VARIED), read_label_curve(BY_LABELS))
     pictures = {file.stem: file.read_bytes() for file in sorted(drawn.glob("*.png"))}
     write_report(evaluation, selection, params, stage.out, choices, pictures)
     write_plots(evaluation, stage.out / "plots", choices)
     shutil.copytree(drawn, stage.out / "pictures", dirs_exist_ok=True)
-    write_brief(evaluation, stage.out)
+    write_one_pager(evaluation, stage.out)
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
     text = Path("params.yaml").read_text()
     lock = yaml.safe_load(Path("dvc.lock").read_text())
     first = evaluation.task.seeds[0]
-    for mode, trained in (("explicit", "explicit"), ("implicit", "distill")):
-        shutil.copytree(OUTPUTS / trained / mode / f"seed-{first}", stage.out / "model" / mode, dirs_exist_ok=True)
+    for mode in (EXPLICIT, IMPLICIT):
+        shutil.copytree(trained_arm(mode, first), stage.out / "model" / mode, dirs_exist_ok=True)
     write_environment(stage.out / "environment.txt")
     prepared = load_prepared(OUTPUTS / "prepare")
     uri, key, task = tracking_uri(params["tracking"]["uri"]), pipeline_key(text, lock), evaluation.task
-    told = f"{task.n_train} images to train on, {task.n_val} to validate, {task.n_test} to test"
+    description = f"{task.n_train} images to train on, {task.n_val} to validate, {task.n_test} to test"
     parent = reconcile(
         params["tracking"]["experiment"],
         uri=uri,
@@ -75,10 +72,10 @@ def body(stage: Stage) -> str:
         params=params,
         artifacts=[
             *(stage.out / name for name in (*PAGES, *FOLDERS)),
-            *(stage.out / "model" / mode for mode in ("explicit", "implicit")),
+            *(stage.out / "model" / mode for mode in (EXPLICIT, IMPLICIT)),
         ],
         tags={"dynaxx.data": task.data, "dynaxx.verdict": evaluation.decision.verdict},
-        data=(task.data, prepared.fingerprint(), told),
+        data=(task.data, prepared.fingerprint(), description),
     )
     number = _register(stage, evaluation, prepared, uri, key, parent)
     decision = evaluation.decision
@@ -88,8 +85,8 @@ def body(stage: Stage) -> str:
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
     """Register the winner, with the alias champion if it is to be adopted; without a winner register explicit."""
     decision, first = evaluation.decision, evaluation.task.seeds[0]
-    winner = decision.arm or "explicit"
-    trained = OUTPUTS / STAGE.get(winner, "train_arms") / winner / f"seed-{first}"
+    winner = decision.arm or EXPLICIT
+    trained = trained_arm(winner, first)
     folder = stage.out / "deployment"
     shutil.rmtree(folder, ignore_errors=True)
     backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
@@ -107,7 +104,7 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
 
 
 def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:
-    key = stage_key(STAGE.get(arm.name, "train_arms"))
+    key = stage_key(ARMS[arm.name].stage)
     return [
         ChildRecord(
             arm.name,
@@ -138,7 +135,7 @@ def _costs(arm: ArmResult) -> dict[str, float]:
 
 def _parent_metrics(evaluation: Evaluation) -> dict[str, float]:
     """Metrics of the parent run: mean accuracy and cost of explicit, so that MLflow's UI compares pipelines."""
-    arm = next(arm for arm in evaluation.arms if arm.name == "explicit")
+    arm = next(arm for arm in evaluation.arms if arm.name == EXPLICIT)
     seeds = len(arm.accuracy_per_seed)
     return {
         names.TEST_ACCURACY: sum(arm.accuracy_per_seed) / seeds,

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms import Task
 from dynaxx.selection import Selection, select_layers
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task
@@ -15,8 +15,7 @@ def chosen_layers(params: DictConfig, task: Task) -> Selection:
     return select_layers(
         task.backbone(),
         task.images.subset(train),
-        task.mean,
-        task.std,
+        task.normalisation,
         layers=options.layers,
         taps=options.taps,
         folds=options.folds,

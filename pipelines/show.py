@@ -5,9 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.report.terminal import arms_table
-from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation import Evaluation, EvaluationError
+from dynaxx.evaluation.report import terminal_table
 from pipelines.common.stage import OUTPUTS
 
 
@@ -19,7 +18,7 @@ def main() -> int:
         print(f"error: {error}; run `dvc repro` first", file=sys.stderr)
         return 1
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(arms_table(evaluation))
+    console.print(terminal_table(evaluation))
     for reason in evaluation.decision.reasons:
         console.print(f"- {reason}", highlight=False, markup=False)
     for name in ("report", "decision"):

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from dynaxx.evaluation.arms.registry import RIVALS
+from dynaxx.evaluation.arms import ARMS
 from pipelines.common.options import rivals
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task, each_seed, summary, tuned
@@ -10,7 +10,7 @@ from pipelines.common.task import build_task, each_seed, summary, tuned
 
 def body(stage: Stage) -> str:
     arms, task = rivals(stage.params), build_task(stage.params)
-    return "; ".join(summary(each_seed(stage, arm, partial(RIVALS[arm], tuned(task, arm)))) for arm in arms)
+    return "; ".join(summary(each_seed(stage, arm, partial(ARMS[arm].train, tuned(task, arm)))) for arm in arms)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms import explicit, implicit
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.registry import CONVERGED, RIVALS
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
-from dynaxx.evaluation.validation.tuning import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, IMPLICIT, Run, Task, implicit, is_trained
+from dynaxx.evaluation.validation import SETTINGS, Tuned, chosen, trial_folder, tune, with_settings, write_tuned
 from pipelines.common.options import listed, rivals
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import TUNED, build_task
@@ -17,7 +14,7 @@ def body(stage: Stage) -> str:
     options = stage.params.tune
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"tune.seed={options.seed}: is one of task.seeds; tune on a seed that is not evaluated")
-    arms = ["explicit", *(arm for arm in rivals(stage.params) if arm not in CONVERGED)]
+    arms = [EXPLICIT, *(arm for arm in rivals(stage.params) if not ARMS[arm].converged)]
     tried = {setting: listed(stage.params, f"tune.{setting}") for setting in SETTINGS}
     if not any(tried.values()):
         write_tuned(stage.out / TUNED.name, [], options.seed)
@@ -26,16 +23,15 @@ def body(stage: Stage) -> str:
     work = stage.checkpoints
     task = replace(build_task(stage.params), probes=work / "baseline")
     probe = task.probes / f"seed-{options.seed}"
-    if not (probe / "arm.json").exists():
-        train_baseline(task, options.seed, probe, work, lambda: False)
-    trained = RIVALS | {"explicit": explicit.train}
-    found = [t for arm in arms for t in tune(arm, trained[arm], task, tried, options.seed, work)]
-    found += _student(
-        stage, task, tried, trial_folder("explicit", with_settings(task, chosen(found, "explicit")), work)
+    if not is_trained(probe):
+        ARMS[BASELINE].train(task, Run(options.seed, probe, work))
+    results = [t for arm in arms for t in tune(arm, ARMS[arm].train, task, tried, options.seed, work)]
+    results += _student(
+        stage, task, tried, trial_folder(EXPLICIT, with_settings(task, chosen(results, EXPLICIT)), work)
     )
-    write_tuned(stage.out / TUNED.name, found, options.seed)
+    write_tuned(stage.out / TUNED.name, results, options.seed)
     return "; ".join(
-        f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in found
+        f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in results
     )
 
 
@@ -43,12 +39,12 @@ def _student(stage: Stage, task: Task, tried: dict[str, list[float]], teacher: P
     """Tune implicit, with the tuned explicit as teacher and the budget of the stage `distill`."""
     options = implicit.DistillOptions(**stage.params.distill)
 
-    def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+    def train(task: Task, run: Run) -> None:
         budget = replace(options, lr=task.train.lr, epochs=task.train.epochs)
-        implicit.train(task, seed, out, checkpoints, logger, teacher=teacher, options=budget)
+        implicit.train(task, run, teacher=teacher, options=budget)
 
     own = with_settings(task, {"lr": options.lr, "epochs": options.epochs})
-    return tune("implicit", train, own, tried, stage.params.tune.seed, stage.checkpoints)
+    return tune(IMPLICIT, train, own, tried, stage.params.tune.seed, stage.checkpoints)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.validation.label_curve import ARMS, label_curve, write_by_labels
-from dynaxx.evaluation.validation.size_curve import Varied, vary, write_varied
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, Run, Task, is_trained
+from dynaxx.evaluation.validation import (
+    CURVE_ARMS,
+    SizePoint,
+    measure_label_curve,
+    measure_size_curve,
+    write_label_curve,
+    write_size_curve,
+)
 from dynaxx.selection.spread import spread
 from pipelines.common.options import listed
 from pipelines.common.stage import Stage, run
@@ -18,27 +23,27 @@ def body(stage: Stage) -> str:
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"vary.seed={options.seed}: is one of task.seeds; take a seed that is not evaluated")
     work, whole = stage.checkpoints, build_task(stage.params)
-    curve = label_curve(
-        {arm: tuned(whole, arm) for arm in ARMS}, listed(stage.params, "vary.labels"), options.seed, work
+    curve = measure_label_curve(
+        {arm: tuned(whole, arm) for arm in CURVE_ARMS}, listed(stage.params, "vary.labels"), options.seed, work
     )
-    write_by_labels(stage.out / BY_LABELS.name, curve)
+    write_label_curve(stage.out / BY_LABELS.name, curve)
     ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
     sizes = _sizes(stage, whole, work, ranks, taps) if ranks or taps else []
-    write_varied(stage.out / VARIED.name, sizes)
-    told = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
-    told += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
-    return "; ".join(told) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
+    write_size_curve(stage.out / VARIED.name, sizes)
+    lines = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
+    lines += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
+    return "; ".join(lines) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
 
 
-def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[Varied]:
+def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[SizePoint]:
     options = stage.params.vary
-    task = tuned(replace(whole, probes=work / "baseline"), "explicit")
+    task = tuned(replace(whole, probes=work / "baseline"), EXPLICIT)
     probe = task.probes / f"seed-{options.seed}"
-    if not (probe / "arm.json").exists():
-        train_baseline(task, options.seed, probe, work, lambda: False)
+    if not is_trained(probe):
+        ARMS[BASELINE].train(task, Run(options.seed, probe, work))
     backbone = task.backbone()
     taps = {len(paths): paths for paths in (spread(backbone, task.example(), n) for n in counts)}
-    return vary(task, ranks, taps, options.seed, work)
+    return measure_size_curve(task, ranks, taps, options.seed, work)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from dynaxx.evaluation.statistics.paired import holm, mean_interval, sign_flip
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.statistics import holm, mean_interval, sign_flip
 from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.tables import markdown, points
 from experiments.predictions import FOLDER, LABELS, SUFFIX, read_scores
 from experiments.tasks.cifar10 import CIFAR10, TAIL
 
-RIVALS = ("baseline", "direct")
+COMPARED = named("baseline", "direct")
+"""Rivals of explicit in the table."""
 
 Predictions = Mapping[int, NDArray[np.float64]]
 """Seed → 1 for each correctly predicted image and 0 for the others, (N,)."""
@@ -26,10 +28,10 @@ def class_gain_table(condition: str) -> str:
     scores, labels = read_scores()[condition], load_file(FOLDER / f"{condition}{SUFFIX}")[LABELS].numpy()
     most, last = TAIL["task.imbalance"], len(CIFAR10) - 1
     rows = [[name, f"{100 * most ** (-k / last):.0f}"] for k, name in enumerate(CIFAR10)]
-    for rival in RIVALS:
+    for rival in COMPARED:
         for row, cells in zip(rows, class_gains(scores[EXPLICIT], scores[rival], labels), strict=True):
             row += cells
-    header = [cell for rival in RIVALS for cell in (f"explicit − {rival}", "p, Holm")]
+    header = [cell for rival in COMPARED for cell in (f"explicit − {rival}", "p, Holm")]
     return markdown(["class", "images to train on, % of the first's", *header], rows[::-1])
 
 

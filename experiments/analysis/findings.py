@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaxx.evaluation.statistics.paired import Interval, mean_interval, sign_flip
+from dynaxx.evaluation.arms import EXPLICIT
+from dynaxx.evaluation.statistics import Interval, mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.predictions import Scores
-
-EXPLICIT = "explicit"
 
 RESULTS = Path(__file__).parents[1] / "results"
 

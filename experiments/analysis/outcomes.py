@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynaxx.evaluation.statistics.paired import holm
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.statistics import holm, verdict_over_tasks
 from experiments.analysis.findings import EXPLICIT, Difference, Finding
 
-ONE_PASS = ("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
-"""Arms with a single pass. LoRA is one of them, because its weights can be merged into the backbone's."""
-LEVEL = 0.05
-"""Significance level."""
+ONE_PASS = named("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
+"""Single passes on a frozen backbone (`Arm.replaces_resonance`), in the order in which tables name missing ones.
+
+LoRA is one of them, because its weights can be merged into the backbone's.
+"""
 ITERATIONS = "/T-"
 """Mark in the names of conditions that evaluate trained arms with other numbers of iterations."""
 SHIFTED = ("corrupted", "noise", "blur", "contrast", "jpeg")
@@ -37,7 +39,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        return verdict(self.best, self.finding.scores[self.best.rival], self.p)
+        return verdict_over_tasks(self.best.interval, self.finding.scores[self.best.rival], self.p)
 
 
 def tasks(found: Sequence[Finding]) -> list[Outcome]:
@@ -51,22 +53,6 @@ def tasks(found: Sequence[Finding]) -> list[Outcome]:
 def variants(found: Sequence[Finding]) -> list[Outcome]:
     """Outcomes of the conditions that evaluate trained arms on other images or iterations, with uncorrected p."""
     return [_outcome(finding) for finding in found if _has_single_pass(finding) and not _trained(finding.condition)]
-
-
-def verdict(difference: Difference, rival_score: float, p: float | None) -> str:
-    """The verdict on the loop against one rival."""
-    interval = difference.interval
-    if interval.low <= 0 <= interval.high:
-        return "tie"
-    side = "ahead" if interval.low > 0 else "behind"
-    if p is None:
-        return f"{side}, on too few seeds"
-    if p >= LEVEL:
-        return f"{side}, uncertain over seeds"
-    if side == "behind":
-        return "lost"
-    large = interval.estimate >= 0.01 or interval.estimate >= 0.02 * rival_score
-    return "won" if large else "ahead by less than a point"
 
 
 def _outcome(finding: Finding) -> Outcome:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dynaxx.evaluation.statistics.paired import Interval
+from dynaxx.evaluation.statistics import Interval
 from experiments.analysis.findings import EXPLICIT, Finding, minus
 from experiments.analysis.outcomes import Outcome
 from experiments.predictions import Scores

@@ -3,7 +3,7 @@
 All functions raise KeyError if a result is missing.
 """
 
-from dynaxx.evaluation.statistics.paired import Interval
+from dynaxx.evaluation.statistics import Interval
 from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.measured import Results, against, ratios, span
 from experiments.analysis.outcomes import tasks

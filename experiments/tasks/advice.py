@@ -41,7 +41,7 @@ def measured(root: Path) -> list[MeasuredPair]:
             continue
         prepared = load_prepared(setting / "prepare")
         backbone = load_backbone(params.model, setting / "pretrain", prepared.manifest.image_shape[0])
-        seen = look_at(backbone.network, prepared.task(), backbone.mean, backbone.std, max_images=IMAGES)
+        seen = look_at(backbone.network, prepared.task(), backbone.normalisation, max_images=IMAGES)
         name = f"{params.data.name}, {setting.name.removeprefix('digits-')}"
         pairs.append(MeasuredPair(name, seen.share_left, seen.probe_gain, gains))
         print(pairs[-1], flush=True)
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = [pair for pair in found if not pair.name.endswith(f", {COARSE}")]  # held out for evaluation
     if len(pairs) < 6:
         print(
-            f"error: {len(pairs)} settings are complete, at least 6 are needed; run the studies first", file=sys.stderr
+            f"error: {len(pairs)} settings are complete, at least 6 are needed; run the experiments first",
+            file=sys.stderr,
         )
         return 1
     errors = [

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dynaxx.evaluation.validation.label_curve import passes
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.validation import passes
 from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, Job
 
 SEEDS = tuple(range(10))
@@ -20,13 +21,11 @@ AGAIN = "coarse-2"
 QUARTERS = "coarse-quarters"
 """Setting like `COARSE`, with a head that reads the concatenated means of the four quarters of the last map."""
 
-ONE_PASS = ("concat_probe", "concat_mlp", "explicit_T1", "direct")
-REST = ("lora", "full_finetune")
-EVERY = ("baseline", "full_finetune", "lora", "explicit", "direct", "explicit_T1", "concat_mlp", "implicit",
+EVERY = named("baseline", "full_finetune", "lora", "explicit", "direct", "explicit_T1", "concat_mlp", "implicit",
          "last_tap_only", "hybrid", "concat_probe")  # fmt: skip
 
 RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
-TUNED = ("explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "last_tap_only", "hybrid")
+TUNED = named("explicit", "direct", "explicit_T1", "concat_mlp", "lora", "full_finetune", "last_tap_only", "hybrid")
 
 LR: dict[str, float] = {"concat_mlp": 3e-3, "explicit_T1": 3e-3}
 """Learning rate of each arm, chosen by the experiment `tune`; all other arms use train.lr."""
@@ -51,7 +50,7 @@ def arms(
         for made in ((BACKBONE_ARM,) if setting == MEMBRANE else (BACKBONE_ARM, CACHE))
     ]
     for seed in seeds:
-        for arm in names:
+        for arm in named(*names):
             rate = {"train.lr": rates[arm]} if arm in rates else {}
             found.append(Job(setting, condition, arm, seed, dict(changes) | rate, **options))
     return found
@@ -81,7 +80,7 @@ TAIL = {"task.imbalance": 50.0}
 """Changes for a long tail: the rarest class has a 50th of the images of the most frequent one."""
 
 TAIL_RATES = (3e-3, 6e-3, 1.2e-2)
-TAIL_TUNED = ("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
+TAIL_TUNED = named("explicit", "direct", "concat_mlp", "lora", "explicit_T1")
 
 TAIL_LR: dict[str, float] = {"explicit": 1.2e-2, "concat_mlp": 1.2e-2, "lora": 3e-3}
 """Learning rate of each arm on the long tail, chosen by the experiment `tail_tune`."""

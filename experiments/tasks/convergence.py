@@ -13,8 +13,8 @@ import numpy as np
 
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.evaluation.inside.residuals import settled_shares
+from dynaxx.evaluation.arms import load_arm
+from dynaxx.evaluation.inside import settled_shares
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS
 from experiments.run import ROOT
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     params = read_params()
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
-    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.mean, task.std)
+    images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.normalisation)
     shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}
     for job in jobs:
         model = load_arm(job.folder(root), task.backbone())

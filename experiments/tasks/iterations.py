@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.evaluation.inside.residuals import traced
-from dynaxx.evaluation.predict import logits
+from dynaxx.evaluation import logits
+from dynaxx.evaluation.arms import load_arm, named
+from dynaxx.evaluation.inside import traced
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job
@@ -34,7 +34,7 @@ from pipelines.common.task import build_task
 
 ITERATIONS = (1, 2, 8, 20)
 TOLERANCE, MAX_ITERATIONS = 1e-3, 20
-ARMS = ("baseline", EXPLICIT, "direct")
+COMPARED = named("baseline", EXPLICIT, "direct")
 HARD = 0.25
 
 Predictions = tuple[Mapping[str, Tensor], Tensor]
@@ -59,7 +59,7 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[s
 
     Args:
         root: folder of the fits.
-        jobs: jobs of the arms `ARMS`; seeds on which not all of them are complete are skipped.
+        jobs: jobs of the arms `COMPARED`; seeds on which not all of them are complete are skipped.
 
     Returns:
         Condition → predictions of explicit and direct with the true classes, and a summary of the iterations needed.
@@ -69,18 +69,18 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[s
     """
     done: dict[int, dict[str, Job]] = {}
     for job in jobs:
-        if job.arm in ARMS and job.done(root):
+        if job.arm in COMPARED and job.done(root):
             done.setdefault(job.seed, {})[job.arm] = job
-    done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(ARMS)}
+    done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(COMPARED)}
     if not done:
-        raise ValueError(f"--root {root}: no seed of {', '.join(ARMS)} is complete; run the experiment main")
+        raise ValueError(f"--root {root}: no seed of {', '.join(COMPARED)} is complete; run the experiment main")
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
-    images, labels = normalise(test.images, task.mean, task.std), test.labels.to(torch.uint8)
+    images, labels = normalise(test.images, task.normalisation), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []
     predictions: dict[str, dict[str, Tensor]] = {}
     for seed, by_arm in track(list(done.items()), "evaluating the loops of each seed"):
-        baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in ARMS)
+        baseline, loop, direct = (load_arm(by_arm[arm].folder(root), task.backbone()) for arm in COMPARED)
         assert isinstance(loop, ResonantModel)
         sure += logits(baseline, images).softmax(1).amax(1)
         taken.append(until_settled(loop, images))

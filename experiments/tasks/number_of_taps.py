@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost import hardware
 from dynaxx.selection.spread import spread
 from experiments.analysis.findings import EXPLICIT, RESULTS, Finding, write
 from experiments.job import BACKBONE_ARM, CACHE, Job

@@ -22,9 +22,9 @@ from torch import Tensor
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics.paired import mean_interval
+from dynaxx.evaluation import logits
+from dynaxx.evaluation.arms import load_arm
+from dynaxx.evaluation.statistics import mean_interval
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import Job
@@ -81,7 +81,7 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, An
     task = build_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))
-    images, labels = normalise(test.images[every], task.mean, task.std), test.labels[every]
+    images, labels = normalise(test.images[every], task.normalisation), test.labels[every]
     right: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     heeds: dict[float, list[Tensor]] = {factor: [] for factor in FACTORS}
     for job in track(done, "amplifying the loop of each seed"):

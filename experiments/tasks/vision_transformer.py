@@ -13,7 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
 from experiments.analysis.findings import RESULTS, Finding, write
 from experiments.collect import validation_scores
@@ -40,8 +41,8 @@ PRETRAINED = {"model.pretrain.lr": 0.1, "model.pretrain.epochs": 150, "model.pre
 POOLED, PLACED = "pooled", "by-place"
 CHOSEN = {CLASS_TOKEN: POOLED, MEAN: PLACED}
 """Kind of messages of each backbone, chosen by validation on the tuning seeds."""
-EVERY = ("baseline", "explicit", "direct", "explicit_T1", "concat_probe", "concat_mlp", "lora")
-LOOPS = ("baseline", "explicit", "direct")
+EVERY = named("baseline", "explicit", "direct", "explicit_T1", "concat_probe", "concat_mlp", "lora")
+LOOPS = named("baseline", "explicit", "direct")
 
 
 def jobs(head: str, condition: str, names: Iterable[str], seeds: Iterable[int], **options: Any) -> list[Job]:

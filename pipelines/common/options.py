@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dynaxx.evaluation.arms.registry import RIVALS
+from dynaxx.evaluation.arms import arms_where
 
 
 def listed(params: DictConfig, key: str) -> list[Any]:
@@ -35,6 +35,7 @@ def rivals(params: DictConfig) -> Sequence[str]:
         ValueError: an arm that does not exist.
     """
     arms = listed(params, "train_arms.arms")
-    if unknown := sorted({str(arm) for arm in arms} - set(RIVALS)):
-        raise ValueError(f"train_arms.arms: no arm {unknown[0]!r}; known are {', '.join(RIVALS)}")
+    known = arms_where(lambda arm: arm.stage == "train_arms")
+    if unknown := sorted({str(arm) for arm in arms} - set(known)):
+        raise ValueError(f"train_arms.arms: no arm {unknown[0]!r}; known are {', '.join(known)}")
     return arms

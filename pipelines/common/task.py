@@ -11,9 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.data import load_prepared
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import LoggerFactory, Task, TrainOptions
-from dynaxx.evaluation.validation.tuning import chosen, read_tuned, with_settings
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_trained
+from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import FEATURES, OUTPUTS, Stage
@@ -45,10 +44,9 @@ def build_task(
     resonance: Any = OmegaConf.to_container(params.resonance)
     return Task(
         backbone=lambda: copy.deepcopy(backbone.network),
-        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.mean}-{backbone.std}",
+        fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.normalisation.mean}-{backbone.normalisation.std}",
         images=prepared.task(),
-        mean=backbone.mean,
-        std=backbone.std,
+        normalisation=backbone.normalisation,
         n_train=params.task.n_train,
         n_val=params.task.n_val,
         taps=taps,
@@ -68,29 +66,30 @@ def tuned(task: Task, arm: str) -> Task:
     return with_settings(task, chosen(read_tuned(TUNED), arm))
 
 
-def each_seed(stage: Stage, arm: str, train: Callable[[int, Path, Path, LoggerFactory], None]) -> list[ArmFacts]:
-    """Call `train(seed, out, checkpoints, logger)` for each seed that is not finished yet; the facts of all."""
-    facts = []
+def each_seed(stage: Stage, arm: str, train: Callable[[Run], None]) -> list[ArmRecord]:
+    """Call `train(run)` for each seed that is not finished yet; returns the records of all seeds."""
+    records = []
     for seed in stage.params.task.seeds:
         out = stage.out / arm / f"seed-{seed}"
-        if not (out / "arm.json").exists():
-            train(seed, out, stage.checkpoints / arm / f"seed-{seed}", partial(_logger, stage, arm, seed))
+        if not is_trained(out):
+            checkpoints = stage.checkpoints / arm / f"seed-{seed}"
+            train(Run(seed, out, checkpoints, partial(_logger, stage, arm, seed)))
             barrier()
         if rank_zero():
-            facts.append(ArmFacts.read(out))
-    return facts
+            records.append(ArmRecord.read(out))
+    return records
 
 
-def summary(facts: list[ArmFacts]) -> str:
+def summary(records: list[ArmRecord]) -> str:
     """The result of an arm in one line: validation accuracy over the seeds, parameters and time."""
-    if not facts:
+    if not records:
         return ""
-    accuracies = [fact.val_accuracy for fact in facts]
+    accuracies = [record.val_accuracy for record in records]
     mean = sum(accuracies) / len(accuracies)
-    seconds = sum(fact.train_seconds for fact in facts) / len(facts)
+    seconds = sum(record.train_seconds for record in records) / len(records)
     return (
-        f"{facts[0].arm} validation accuracy {mean:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}, "
-        f"{len(facts)} seeds), {facts[0].trained_parameters:,} parameters, {seconds:.1f} s a seed"
+        f"{records[0].arm} validation accuracy {mean:.3f} ({min(accuracies):.3f} to {max(accuracies):.3f}, "
+        f"{len(records)} seeds), {records[0].trained_parameters:,} parameters, {seconds:.1f} s a seed"
     )
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dynaxx.evaluation.cost.latency import latency
+from dynaxx.evaluation.cost import latency
 from dynaxx.evaluation.validation.trial import untrained
 from dynaxx.files import write_text
 from dynaxx.search import Point, best, cells, finished, hide_password, knee, write_page

@@ -16,10 +16,9 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx.evaluation.arms.linear_probes import train_baseline
-from dynaxx.evaluation.arms.task import Task, TrainOptions
-from dynaxx.evaluation.cost.flops_memory import gflops
-from dynaxx.evaluation.validation.trial import cost, try_explicit, untrained
+from dynaxx.evaluation.arms import ARMS, BASELINE, Run, Task, TrainOptions, is_trained
+from dynaxx.evaluation.cost import gflops
+from dynaxx.evaluation.validation.trial import cost, run_trial, untrained
 from dynaxx.search import (
     COST,
     FINITE,
@@ -96,8 +95,8 @@ class Trials:
         with FileLock(shared / ".prepared.lock"):  # one worker builds the shared files, the others wait
             for seed in self.plan.options.seeds:
                 out = task.probes / f"seed-{seed}"
-                if not (out / "arm.json").exists():
-                    train_baseline(task, seed, out, shared, lambda: False)
+                if not is_trained(out):
+                    ARMS[BASELINE].train(task, Run(seed, out, shared))
             if not taps.exists():
                 chosen_layers(params, replace(task, resonance=self.task.resonance)).write(taps)
         return replace(task, taps=list(json.loads(taps.read_text())["chosen"]))
@@ -106,7 +105,7 @@ class Trials:
         work = self.plan.folder / "trials" / f"{trial.number}"
         first = pruned_by(task.trainer, trial) if self.plan.options.pruner is not None else None
         try:
-            tried = try_explicit(task, seeds, work, first=first)
+            tried = run_trial(task, seeds, work, first=first)
         except optuna.TrialPruned:
             trial.set_user_attr(SECONDS, 0.0)
             self._record(trial, "PRUNED")

@@ -63,8 +63,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> "Advice"
     return advise(
         backbone.network,
         prepared.task(),
-        backbone.mean,
-        backbone.std,
+        backbone.normalisation,
         max_images=images,
         latency_budget=options.evaluate.latency_budget,
         minimum_relative_gain=options.evaluate.minimum_relative_gain,

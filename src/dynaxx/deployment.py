@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dynaxx.data import Manifest, normalise
-from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.data import Manifest, Normalisation, normalise
+from dynaxx.evaluation import EvaluationError
+from dynaxx.evaluation.arms import load_arm
 from dynaxx.files import write_text
 from dynaxx.training.pretrained import Backbone, untrained
 
@@ -85,7 +85,8 @@ class Deployed:
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        return self.network(normalise(images, self.metadata.mean, self.metadata.std)).softmax(1)
+        normalisation = Normalisation(tuple(self.metadata.mean), tuple(self.metadata.std))
+        return self.network(normalise(images, normalisation)).softmax(1)
 
 
 def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
@@ -103,7 +104,8 @@ def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, ma
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
     shape, classes = list(manifest.image_shape), list(manifest.classes)
-    metadata = Metadata(plain, backbone.num_classes, shape, list(backbone.mean), list(backbone.std), classes)
+    mean, std = map(list, backbone.normalisation)
+    metadata = Metadata(plain, backbone.num_classes, shape, mean, std, classes)
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
     write_text(folder / METADATA, json.dumps(asdict(metadata), indent=2) + "\n")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynaxx.data import DataError, ImageData, LabelledImages, apply_versions, normalise
+from dynaxx.data import DataError, ImageData, LabelledImages, Normalisation, apply_versions, normalise
 from dynaxx.data.augment import draw_versions
 
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.0)
+NORMALISATION = Normalisation((0.4, 0.5, 0.6), (0.2, 0.25, 0.0))
 
 
 def make(count: int) -> LabelledImages:
@@ -23,7 +23,7 @@ TRAIN, VAL = make(50), make(11)
 
 
 def data(augmentation: str = "crop_flip", **options) -> ImageData:
-    defaults = {"mean": MEAN, "std": STD, "batch_size": 16, "seed": 5}
+    defaults = {"normalisation": NORMALISATION, "batch_size": 16, "seed": 5}
     return ImageData(TRAIN, VAL, augmentation=augmentation, **(defaults | options))
 
 
@@ -41,21 +41,21 @@ def test_plain_batches() -> None:
     assert [len(y) for _, y in loader] == [16, 16, 16, 2]
     x, y = epoch(loader)
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
-    assert torch.equal(by_image(x, y), normalise(TRAIN.images, MEAN, STD))
+    assert torch.equal(by_image(x, y), normalise(TRAIN.images, NORMALISATION))
     assert y.tolist() != list(range(50))
 
 
 def test_validation_is_in_order_and_unaugmented() -> None:
     x, y = epoch(data().val_dataloader())
     assert y.tolist() == list(range(11))
-    assert torch.equal(x, normalise(VAL.images, MEAN, STD))
+    assert torch.equal(x, normalise(VAL.images, NORMALISATION))
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "crop_flip"])
 def test_augmented_batches_are_versions_of_the_images(augmentation: str) -> None:
     loader = data(augmentation).train_dataloader()
     possible = [
-        normalise(apply_versions(TRAIN.images, torch.tensor([[top, left, flip]]).repeat(50, 1), 16), MEAN, STD)
+        normalise(apply_versions(TRAIN.images, torch.tensor([[top, left, flip]]).repeat(50, 1), 16), NORMALISATION)
         for top in range(5)
         for left in range(5)
         for flip in range(2)
@@ -112,7 +112,9 @@ def test_versions_depend_neither_on_batch_size_nor_on_workers() -> None:
 
 def test_images_of_unequal_sides() -> None:
     wide = LabelledImages(torch.cat([TRAIN.images, TRAIN.images], dim=3), TRAIN.labels, TRAIN.classes)
-    x, _ = epoch(ImageData(wide, wide, mean=MEAN, std=STD, batch_size=9, augmentation="crop_flip").train_dataloader())
+    x, _ = epoch(
+        ImageData(wide, wide, normalisation=NORMALISATION, batch_size=9, augmentation="crop_flip").train_dataloader()
+    )
     assert x.shape == (50, 3, 16, 32)
     assert draw_versions("crop_flip", 500, 16)[:, :2].max() == 4
 
@@ -173,13 +175,13 @@ def test_under_lightning_a_resumed_run_goes_on_with_the_same_batches(tmp_path) -
         (TRAIN, VAL, {"num_workers": -1}, "num_workers and seed at least 0"),
         (TRAIN, VAL, {"seed": -1}, "num_workers and seed at least 0"),
         (TRAIN, VAL, {"augmentation": "mixup"}, "augmentation must be one of"),
-        (TRAIN, VAL, {"mean": (0.1,)}, "must have 3 channels"),
-        (TRAIN, VAL, {"std": (float("nan"), 1, 1)}, "must be finite"),
+        (TRAIN, VAL, {"normalisation": NORMALISATION._replace(mean=(0.1,))}, "must have 3 channels"),
+        (TRAIN, VAL, {"normalisation": NORMALISATION._replace(std=(float("nan"), 1, 1))}, "must be finite"),
     ],
 )
 def test_bad_input(train, val, options, message) -> None:
     with pytest.raises(DataError, match=message):
-        ImageData(train, val, **({"mean": MEAN, "std": STD, "batch_size": 4} | options))
+        ImageData(train, val, **({"normalisation": NORMALISATION, "batch_size": 4} | options))
 
 
 def test_other_files_are_free_of_lightning() -> None:

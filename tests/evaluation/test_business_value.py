@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.example_evaluation import make_evaluation
 
-from dynaxx.evaluation.business_value import Business, priced
+from dynaxx.evaluation.business_value import Prices, with_value
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.results import Decision
 
@@ -13,7 +13,7 @@ from dynaxx.evaluation.results import Decision
 def test_the_estimate_is_requests_times_gain_times_price_and_so_are_its_ends():
     evaluation = make_evaluation()
     decision = Decision("adopt_explicit", "explicit", ["because"])
-    found = priced(decision, evaluation.comparisons, Business(0.5, 1000))
+    found = with_value(decision, evaluation.comparisons, Prices(0.5, 1000))
     gain = next(c.difference for c in evaluation.comparisons if (c.a, c.b) == ("explicit", "baseline"))
     assert found.yearly_value is not None
     assert found.yearly_value.estimate == pytest.approx(365 * 1000 * 0.5 * gain.estimate)
@@ -25,9 +25,9 @@ def test_the_estimate_is_requests_times_gain_times_price_and_so_are_its_ends():
 def test_no_price_and_no_arm_leave_the_decision_as_it_is():
     comparisons = make_evaluation().comparisons
     decision = Decision("adopt_explicit", "explicit", [])
-    assert priced(decision, comparisons, Business(None, None)) == decision
+    assert with_value(decision, comparisons, Prices(None, None)) == decision
     nothing = replace(decision, verdict="do_not_adopt", arm=None)
-    assert priced(nothing, comparisons, Business(1.0, 1.0)) == nothing
+    assert with_value(nothing, comparisons, Prices(1.0, 1.0)) == nothing
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_no_price_and_no_arm_leave_the_decision_as_it_is():
 )
 def test_half_a_price_or_a_negative_one_is_refused(price, requests):
     with pytest.raises(EvaluationError, match="value_per_error.*requests_per_day.*give both"):
-        Business(price, requests)
+        Prices(price, requests)

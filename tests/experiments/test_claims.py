@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynaxx.evaluation.statistics.paired import Interval
+from dynaxx.evaluation.statistics import Interval
 from experiments.analysis.claims import CLAIMS, DOCS, found, ledger
 from experiments.analysis.measured import Results, read_results
 from experiments.analysis.verdicts import MORE, SINGLE_PASS

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynaxx.evaluation.statistics.paired import Interval
+from dynaxx.evaluation.statistics import Interval, verdict_over_tasks
 from experiments.analysis import findings, page, tables
 from experiments.analysis.class_gains import class_gains
 from experiments.analysis.findings import RESULTS, Difference, beside, find, read, write
 from experiments.analysis.learning_rates import best_rates
-from experiments.analysis.outcomes import tasks, variants, verdict
+from experiments.analysis.outcomes import tasks, variants
 from experiments.predictions import read_scores
 
 
@@ -74,12 +74,12 @@ def test_of_a_pair_what_rests_on_more_seeds_stays():
 )
 def test_verdicts(interval, p, expected):
     difference = Difference("direct", list(range(6)), Interval(*interval, 0.95), [0.0] * 6, p)
-    assert verdict(difference, 0.7, p) == expected
+    assert verdict_over_tasks(difference.interval, 0.7, p) == expected
 
 
 def test_a_small_score_is_judged_by_its_own_size():
     difference = Difference("direct", list(range(6)), Interval(0.008, 0.004, 0.012, 0.95), [0.0] * 6, 0.03)
-    assert verdict(difference, 0.3, 0.03) == "won"
+    assert verdict_over_tasks(difference.interval, 0.3, 0.03) == "won"
 
 
 def test_the_rival_that_counts_is_the_best_single_pass():

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torchvision.transforms.functional import rotate
 
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.models import TapProbe
+from dynaxx.evaluation.arms import TapProbe
 from dynaxx.training.pooled_features import pooled_features
 from experiments.job import BACKBONE_ARM, Job
 from experiments.tasks.digits import train
@@ -53,7 +53,7 @@ def test_a_probe_is_the_cross_validated_ridge_on_pooled_taps(task):
     _, task = task
     seen = RotatedImages.of(task.images.images[:120], seed=0)
     head = ridge(task, seen, task.taps)
-    read = pooled_features(task.backbone(), list(task.taps), None, seen.images, task.mean, task.std)
+    read = pooled_features(task.backbone(), list(task.taps), None, seen.images, task.normalisation)
     x = torch.cat([read[tap] for tap in task.taps], 1)
     naive = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15))).fit(x.numpy(), seen.angles.numpy())
     assert head(x)[:, 0].detach().numpy() == pytest.approx(naive.predict(x.numpy()), abs=1e-4)
@@ -102,6 +102,6 @@ def test_the_residual_penalty_teaches_the_loop_to_settle(task, monkeypatch):
     for penalty in (0.0, 10.0):
         model = trained(replace(angle, train=replace(task.train, residual_penalty=penalty)), "explicit", 0, seen, 1e-2)
         with model.observed() as agreements:
-            model(normalise(seen.images, task.mean, task.std))
+            model(normalise(seen.images, task.normalisation))
         left.append(agreements[0].residual(len(seen.images)).mean().item())
     assert left[1] < 0.8 * left[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynaxx.data import DataError
+from dynaxx.data import DataError, Normalisation
 from experiments.tasks.membrane.slices import SliceData, density, read_slices
 from experiments.tasks.membrane.task import intersection_over_union, slices
 
@@ -96,7 +96,9 @@ def test_crops_depend_on_the_seed_alone_and_keep_image_and_label_together():
     images = (labels * 200).to(torch.uint8)[:, None]
 
     def epochs(seed):
-        data = SliceData((images, labels), (images, labels), 0.0, 1.0, size=16, count=8, batch=4, seed=seed)
+        data = SliceData(
+            (images, labels), (images, labels), Normalisation((0.0,), (1.0,)), size=16, count=8, batch=4, seed=seed
+        )
         return [list(data.train_dataloader()) for _ in range(2)], list(data.val_dataloader())
 
     (first, second), whole = epochs(0)

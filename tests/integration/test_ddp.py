@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms import ArmRecord
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -25,7 +25,7 @@ def couplings(copy):
 
 def checked(copy, output) -> None:
     assert output.stdout.count("explicit: explicit validation accuracy") == 1
-    facts = ArmFacts.read(copy / "outputs/explicit/explicit/seed-1")
+    facts = ArmRecord.read(copy / "outputs/explicit/explicit/seed-1")
     assert facts.notes["processes"] == 2
     assert 0 <= facts.val_accuracy <= 1
     assert not list((copy / ".dynaxx/work").glob("explicit-*"))
@@ -72,13 +72,13 @@ def test_a_backbone_in_shards_trains_what_a_whole_one_does(ran, copy):
     live = ["experiment=smoke", "train.cache_limit_gb=0", "task.seeds=[0]"]
     command(sys.executable, "-m", "pipelines.compose", *live, "trainer=ddp_cpu", at=copy)
     command(sys.executable, "-m", "pipelines.explicit", at=copy)
-    whole = ArmFacts.read(copy / "outputs/explicit/explicit/seed-0")
+    whole = ArmRecord.read(copy / "outputs/explicit/explicit/seed-0")
     adapter = couplings(copy)
     shutil.rmtree(copy / "outputs/explicit")
     sharded = ["trainer=sharded", "trainer.accelerator=cpu", "trainer.devices=2"]
     command(sys.executable, "-m", "pipelines.compose", *live, *sharded, at=copy)
     command(sys.executable, "-m", "pipelines.explicit", at=copy)
-    facts = ArmFacts.read(copy / "outputs/explicit/explicit/seed-0")
+    facts = ArmRecord.read(copy / "outputs/explicit/explicit/seed-0")
     assert (facts.val_accuracy, facts.notes, facts.live_parameters) == (
         whole.val_accuracy,
         whole.notes,

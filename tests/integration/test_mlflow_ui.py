@@ -14,9 +14,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from support.servers import free_port
 
 from dynaxx.services import mlflow_server
-from dynaxx.services.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 

@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 from dynaxx import load_resonance
-from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.validation.tuning import read_tuned
+from dynaxx.evaluation import Evaluation
+from dynaxx.evaluation.validation import read_tuned
 from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]

@@ -13,10 +13,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from support.project import environment
+from support.servers import free_port
 
 from dynaxx.data import Digits, normalise
-from dynaxx.evaluation.arms.record import load_arm
-from dynaxx.services.ports import free_port, is_listening, wait_for
+from dynaxx.evaluation.arms import load_arm
+from dynaxx.services.ports import is_listening, wait_for
 from dynaxx.training.pretrained import load_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -92,7 +93,7 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
     backbone = load_backbone(params.model, project / "outputs/pretrain", 1)
     arm = load_arm(project / "outputs/explicit/explicit/seed-0", backbone.network)
     with torch.no_grad():
-        expected = arm(normalise(images, backbone.mean, backbone.std)).softmax(1).numpy()
+        expected = arm(normalise(images, backbone.normalisation)).softmax(1).numpy()
     assert list(rows[0]) == [str(digit) for digit in range(10)]
     assert np.allclose([[row[str(digit)] for digit in range(10)] for row in rows], expected, atol=1e-5)
 

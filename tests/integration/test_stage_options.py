@@ -7,9 +7,8 @@ from typing import Any, cast
 import pytest
 from omegaconf import OmegaConf
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
-from dynaxx.evaluation.validation.tuning import Tuned, write_tuned
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions
+from dynaxx.evaluation.validation import Tuned, write_tuned
 from pipelines import distill, tune as tune_stage
 from pipelines.common.options import listed, rivals
 
@@ -46,7 +45,7 @@ def test_the_student_is_trained_as_was_chosen_for_it(found, expected, tmp_path, 
     seen = []
     monkeypatch.setattr(distill, "TUNED", tmp_path / "tuned.json")
     monkeypatch.setattr(distill, "build_task", lambda params: None)
-    monkeypatch.setattr(distill, "each_seed", lambda stage, arm, train: [train(0, tmp_path, tmp_path, None)][:0])
+    monkeypatch.setattr(distill, "each_seed", lambda stage, arm, train: [train(Run(0, tmp_path, tmp_path))][:0])
     monkeypatch.setattr(distill.implicit, "train", lambda *args, options, **more: seen.append(options))
     budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}
     distill.body(SimpleNamespace(params=OmegaConf.create({"distill": budget})))
@@ -58,12 +57,12 @@ def test_the_student_is_tried_with_each_rate_and_otherwise_as_distill_says(tmp_p
     train = TrainOptions(epochs=9, lr=1.0, batch_size=8, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0,
                          label_smoothing=0.0, warmup=0.0, augmentation="none", patience=9, checkpoint_every=1,
                          cache_limit_gb=0.0)  # fmt: skip
-    task = Task(anything, "", anything, [], [], None, 0, [], {}, train, anything, anything, anything, "probe", [])
+    task = Task(anything, "", anything, anything, None, 0, [], {}, train, anything, anything, anything, "probe", [])
     seen = []
 
-    def distilled(task, seed, out, checkpoints, logger, *, teacher, options):
+    def distilled(task, run, *, teacher, options):
         seen.append((options, teacher))
-        ArmFacts("implicit", seed, "network", [], 1, 1, 0.0, options.lr, {}).write(out)
+        ArmRecord("implicit", run.seed, "network", [], 1, 1, 0.0, options.lr, {}).write(run.out)
 
     monkeypatch.setattr(tune_stage.implicit, "train", distilled)
     budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}

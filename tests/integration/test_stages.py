@@ -11,7 +11,7 @@ from support.staging import change, fails, folder_of_images, use_folder
 
 import pipelines.common.stage
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms.record import ArmFacts, load_arm
+from dynaxx.evaluation.arms import ArmRecord, explicit as explicit_arm, load_arm
 from dynaxx.training.small_resnet import SmallResNet
 from pipelines import baseline, distill, evaluate, explicit, prepare, pretrain, select_layers, tune
 from pipelines.common.stage import run
@@ -28,7 +28,7 @@ def test_a_network_that_is_given_sees_images_as_it_was_trained_to(empty_project,
     run("pretrain", pretrain.body)
     assert "data.pretrain_fraction=0" in capsys.readouterr().out  # half the labels would lie idle
     task = build_task(pipelines.common.stage.read_params(), taps=[])
-    assert (task.mean, task.std) == ((0.1,), (0.7,))
+    assert task.normalisation == ((0.1,), (0.7,))
 
 
 def test_another_split_of_the_same_images_is_another_task(empty_project):
@@ -59,14 +59,14 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     ):
         run(name, body)
 
-    whole = explicit.explicit.train
+    whole = explicit_arm.train
 
-    def dies_on_the_second(task, seed, *rest):
-        if seed == 1:
+    def dies_on_the_second(task, run):
+        if run.seed == 1:
             raise KeyboardInterrupt
-        whole(task, seed, *rest)
+        whole(task, run)
 
-    monkeypatch.setattr(explicit.explicit, "train", dies_on_the_second)
+    monkeypatch.setattr(explicit_arm, "train", dies_on_the_second)
     with pytest.raises(SystemExit) as ended:
         run("explicit", explicit.body)
     assert ended.value.code == 130
@@ -74,11 +74,11 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     (kept,) = Path(".dynaxx/work").glob("explicit-*/out/explicit/seed-0/arm.json")
     stamp = kept.read_text()
 
-    def only_the_second(task, seed, *rest):
-        assert seed == 1, "a finished seed was trained again"
-        whole(task, seed, *rest)
+    def only_the_second(task, run):
+        assert run.seed == 1, "a finished seed was trained again"
+        whole(task, run)
 
-    monkeypatch.setattr(explicit.explicit, "train", only_the_second)
+    monkeypatch.setattr(explicit_arm, "train", only_the_second)
     run("explicit", explicit.body)
     assert Path("outputs/explicit/explicit/seed-0/arm.json").read_text() == stamp
     assert Path("outputs/explicit/explicit/seed-1/arm.json").exists()
@@ -104,13 +104,13 @@ def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empt
     task = build_task(OmegaConf.load("params.yaml"))
     given = task.backbone().state_dict()
     index = task.split(0)[1]
-    x = normalise(task.images.images[index], task.mean, task.std)
+    x = normalise(task.images.images[index], task.normalisation)
     tuned = {}
     for arm, stage in (("explicit", "explicit"), ("implicit", "distill")):
         folder = Path("outputs") / stage / arm / "seed-0"
         model = load_arm(folder, task.backbone())
         hits = model(x).argmax(1) == task.images.labels[index]
-        assert float(hits.double().mean()) == pytest.approx(ArmFacts.read(folder).val_accuracy, abs=1e-6)
+        assert float(hits.double().mean()) == pytest.approx(ArmRecord.read(folder).val_accuracy, abs=1e-6)
         tuned[arm] = model.backbone.state_dict()
     assert any(not torch.equal(t, given[n]) for n, t in tuned["explicit"].items())
     assert all(torch.equal(t, tuned["explicit"][n]) for n, t in tuned["implicit"].items())

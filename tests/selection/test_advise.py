@@ -9,12 +9,13 @@ from torch import nn
 
 from dynaxx import ResonanceError
 from dynaxx.cli import main
+from dynaxx.data import Normalisation
 from dynaxx.selection import advise, gather
 from dynaxx.selection.advise import judge
 from dynaxx.selection.evidence import Evidence
 from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, expect, leave_one_out, read_pairs
 
-MEAN, STD = [0.5], [0.2]
+NORMALISATION = Normalisation((0.5,), (0.2,))
 
 
 class Remembering(Forgetful):
@@ -30,23 +31,23 @@ def evidence(share_left=0.3, probe_gain=0.05, accuracy=0.6):
 
 
 def test_what_the_last_layer_lost_is_seen_before_anything_is_trained():
-    found = gather(Forgetful().eval(), images(300), MEAN, STD)
+    found = gather(Forgetful().eval(), images(300), NORMALISATION)
     assert found.images == 300
     assert found.last_accuracy < 0.65
     assert found.probe_gain > 0.3
     assert found.share_left > 0.9
-    assert advise(Forgetful().eval(), images(300), MEAN, STD).verdict == "yes"
+    assert advise(Forgetful().eval(), images(300), NORMALISATION).verdict == "yes"
 
 
 def test_a_backbone_that_lost_nothing_is_told_no():
-    advice = advise(Remembering().eval(), images(300), MEAN, STD)
+    advice = advise(Remembering().eval(), images(300), NORMALISATION)
     assert advice.evidence.last_accuracy > 0.99
     assert advice.verdict == "no"
     assert advice.as_good == []
 
 
 def test_no_more_images_are_looked_at_than_asked_for_and_the_answer_repeats():
-    first, second = (gather(Forgetful().eval(), images(400), MEAN, STD, max_images=200) for _ in range(2))
+    first, second = (gather(Forgetful().eval(), images(400), NORMALISATION, max_images=200) for _ in range(2))
     assert first.images == 200
     assert first == second
 
@@ -54,7 +55,7 @@ def test_no_more_images_are_looked_at_than_asked_for_and_the_answer_repeats():
 @pytest.mark.parametrize("count", [10, 99])
 def test_too_few_images_are_one_line(count):
     with pytest.raises(ResonanceError, match=rf"images: {count} of 2 classes, .* of the rarest; give at least 100"):
-        gather(Forgetful().eval(), images(count), MEAN, STD)
+        gather(Forgetful().eval(), images(count), NORMALISATION)
 
 
 @given(st.floats(0.05, 0.9), st.floats(-0.02, 0.1))

@@ -8,6 +8,7 @@ import torch
 from support.selection_nets import Forgetful, images
 
 from dynaxx import ResonanceError
+from dynaxx.data import Normalisation
 from dynaxx.selection import Score, candidates, choose, select_layers
 from dynaxx.selection.scores import mutual_information
 from dynaxx.training.small_resnet import SmallResNet
@@ -56,8 +57,7 @@ def test_an_early_layer_that_knows_the_label_gains_and_is_chosen(tmp_path):
     selection = select_layers(
         Forgetful().eval(),
         data,
-        [0.5],
-        [0.25],
+        Normalisation((0.5,), (0.25,)),
         layers="auto",
         taps=2,
         folds=3,
@@ -79,8 +79,7 @@ def test_given_layers_are_taken_and_scored_all_the_same():
     selection = select_layers(
         SmallResNet(3, 1, (4, 6, 8), 1).eval(),
         images(60),
-        [0.5],
-        [0.25],
+        Normalisation((0.5,), (0.25,)),
         layers=[1, 3],
         taps=3,
         folds=3,

@@ -2,25 +2,19 @@
 
 import numpy as np
 
-from dynaxx.evaluation.decision import decide
-from dynaxx.evaluation.inside.ablation import Ablation
-from dynaxx.evaluation.inside.attribution import Attribution
-from dynaxx.evaluation.inside.gallery import Disagreement
-from dynaxx.evaluation.inside.gates import GateOpening
-from dynaxx.evaluation.inside.information import Information
-from dynaxx.evaluation.inside.iterations import Iterations
-from dynaxx.evaluation.inside.look import Inside
-from dynaxx.evaluation.inside.residuals import ResidualCurve
-from dynaxx.evaluation.results import (
-    ArmResult,
-    Comparison,
-    Corruption,
-    Evaluation,
-    Latency,
-    Task,
+from dynaxx.evaluation import ArmResult, Corruption, Evaluation, TaskSummary, decide
+from dynaxx.evaluation.cost import Latency
+from dynaxx.evaluation.inside import (
+    Ablation,
+    Attribution,
+    Disagreement,
+    GateOpening,
+    Information,
+    Inside,
+    Iterations,
+    ResidualCurve,
 )
-from dynaxx.evaluation.statistics.comparisons import agreements, class_gains
-from dynaxx.evaluation.statistics.paired import Bootstrap, Interval
+from dynaxx.evaluation.statistics import Bootstrap, Comparison, Interval, agreements, class_gains
 
 HOSTILE = [
     "<script>alert('x')</script>",
@@ -61,7 +55,7 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
     pairs = [("explicit", other) for other in RATES if other != "explicit"] + [("implicit", "baseline")]
     comparisons = [Comparison.measure(a, b, correct[a], correct[b]) for a, b in pairs]
     return Evaluation(
-        task=Task(
+        task=TaskSummary(
             "photos & <b>more</b>", HOSTILE, 9000, 1000, 200, list(range(seeds)), [4500 // len(HOSTILE)] * len(HOSTILE)
         ),
         hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},

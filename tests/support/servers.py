@@ -1,5 +1,7 @@
-"""Real servers for tests: a PostgreSQL of the test run's own."""
+"""Real servers for tests: a PostgreSQL of the test run's own, and free ports for them."""
 
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from dynaxx.services import Postgres, ServicesError, postgres
-from dynaxx.services.ports import free_port
-from dynaxx.services.postgres import programs, remove_cluster
+from dynaxx.services.postgres import _data_folder, programs
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -22,4 +30,4 @@ def real_postgres(folder: Path, *databases: str, port: int = 0) -> Iterator[Post
         with postgres(folder, port or free_port(), databases) as server:
             yield server
     finally:
-        remove_cluster(folder)
+        shutil.rmtree(_data_folder(folder), ignore_errors=True)

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dynaxx import wrap_with_resonance
-from dynaxx.data import ImageData, LabelledImages
+from dynaxx.data import ImageData, LabelledImages, Normalisation
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
@@ -26,7 +26,14 @@ def images(count: int) -> LabelledImages:
 
 
 def data() -> ImageData:
-    return ImageData(images(48), images(24), mean=[0.4], std=[0.2], batch_size=16, augmentation="crop_flip", seed=3)
+    return ImageData(
+        images(48),
+        images(24),
+        normalisation=Normalisation((0.4,), (0.2,)),
+        batch_size=16,
+        augmentation="crop_flip",
+        seed=3,
+    )
 
 
 def model():

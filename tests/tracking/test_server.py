@@ -7,11 +7,10 @@ from functools import partial
 import psutil
 import psycopg
 import pytest
-from support.servers import real_postgres
+from support.servers import free_port, real_postgres
 from support.stores import in_process
 
 from dynaxx.services import ServicesError, mlflow_server, postgres
-from dynaxx.services.ports import free_port
 from dynaxx.tracking import TrialRecord, record_sweep, record_trial
 from dynaxx.tracking.client import connect
 

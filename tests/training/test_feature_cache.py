@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
-from dynaxx.data import ImageData, LabelledImages, views
+from dynaxx.data import ImageData, LabelledImages, Normalisation, views
 from dynaxx.training.cache import build as feature_build, features as feature_cache
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.cache.features import cache_key, open_cache
 from dynaxx.training.small_resnet import SmallResNet
 
-MEAN, STD = [0.4], [0.2]
+NORMALISATION = Normalisation((0.4,), (0.2,))
 
 
 @pytest.fixture
@@ -45,14 +45,13 @@ def model_of(taps=("layer1", "layer2", "layer3"), **options):
 def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, grid):
     model = model_of(grid=grid)
     train, val = torch.arange(20), torch.arange(20, 30)
-    cache = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views(augmentation, 8))
+    cache = open_cache(tmp_path, "k", model, images.images, NORMALISATION, views(augmentation, 8))
     labels = images.labels
     cached = CachedData(lambda device: cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
     live = ImageData(
         images.subset(train),
         images.subset(val),
-        mean=MEAN,
-        std=STD,
+        normalisation=NORMALISATION,
         batch_size=7,
         augmentation=augmentation,
         seed=5,
@@ -83,9 +82,9 @@ def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_fol
 
 def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):
     model = model_of()
-    first = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none", 8))
+    first = open_cache(tmp_path, "k", model, images.images, NORMALISATION, views("none", 8))
     monkeypatch.setattr(model, "read", lambda *_: pytest.fail("read the backbone again"))
-    again = open_cache(tmp_path, "k", model, images.images, MEAN, STD, views("none", 8))
+    again = open_cache(tmp_path, "k", model, images.images, NORMALISATION, views("none", 8))
     assert all(torch.equal(a, b) for a, b in zip(first.pooled, again.pooled, strict=True))
     assert again.seconds == first.seconds > 0
 
@@ -93,7 +92,7 @@ def test_it_is_built_once_and_never_half(tmp_path, images, monkeypatch):
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatch):
     monkeypatch.setattr(feature_build.shutil, "disk_usage", lambda _: feature_build.shutil._ntuple_diskusage(9, 9, 0))
     with pytest.raises(OSError, match="feature cache needs"):
-        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
+        open_cache(tmp_path, "k", model_of(), images.images, NORMALISATION, views("none", 8))
     monkeypatch.undo()
 
     def fails(*_):
@@ -101,7 +100,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, images, monkeypatc
 
     monkeypatch.setattr(feature_build.os, "posix_fallocate", fails)
     with pytest.raises(OSError, match="No space"):
-        open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("none", 8))
+        open_cache(tmp_path, "k", model_of(), images.images, NORMALISATION, views("none", 8))
     assert [path.name for path in tmp_path.iterdir()] in ([], [".k.lock"])  # an empty file that says who builds
 
 
@@ -143,7 +142,7 @@ def test_all_that_need_a_cache_build_it_together_each_its_share(tmp_path, monkey
 
     def ask(model):
         started.wait()
-        return open_cache(tmp_path, "k", model, pixels, MEAN, STD, views("flip", 8))
+        return open_cache(tmp_path, "k", model, pixels, NORMALISATION, views("flip", 8))
 
     with ThreadPoolExecutor(3) as pool:
         caches = list(pool.map(ask, models))
@@ -151,7 +150,7 @@ def test_all_that_need_a_cache_build_it_together_each_its_share(tmp_path, monkey
     read = [sum(count) for count in counts]
     assert sum(read) == 2 * 30 + 1  # in two views, and one image to see the shapes
     assert all(own >= 2 * 2 for own in read)  # everybody had a block, the last of which has two images
-    alone = open_cache(tmp_path, "alone", model_of(), pixels, MEAN, STD, views("flip", 8))
+    alone = open_cache(tmp_path, "alone", model_of(), pixels, NORMALISATION, views("flip", 8))
     for cache in caches:
         assert all(torch.equal(a, b) for a, b in zip(cache.pooled, alone.pooled, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == ["alone", "k"]
@@ -171,19 +170,19 @@ def test_what_a_killed_builder_had_finished_is_not_read_again(tmp_path, monkeypa
 
     model.read = dies
     with pytest.raises(KeyboardInterrupt):
-        open_cache(tmp_path, "k", model, pixels, MEAN, STD, views("none", 8))
+        open_cache(tmp_path, "k", model, pixels, NORMALISATION, views("none", 8))
     assert not (tmp_path / "k").exists()
     again = model_of()
     counts = reads_of(again)
-    cache = open_cache(tmp_path, "k", again, pixels, MEAN, STD, views("none", 8))
+    cache = open_cache(tmp_path, "k", again, pixels, NORMALISATION, views("none", 8))
     assert counts == [10]
-    alone = open_cache(tmp_path, "alone", model_of(), pixels, MEAN, STD, views("none", 8))
+    alone = open_cache(tmp_path, "alone", model_of(), pixels, NORMALISATION, views("none", 8))
     assert all(torch.equal(a, b) for a, b in zip(cache.pooled, alone.pooled, strict=True))
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "cut", "no facts", "no array"])
 def test_a_damaged_cache_is_noticed_and_built_anew(tmp_path, images, monkeypatch, capsys, damage):
-    whole = open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("flip", 8))
+    whole = open_cache(tmp_path, "k", model_of(), images.images, NORMALISATION, views("flip", 8))
     kept = [tap.clone() for tap in whole.pooled]
     file = tmp_path / "k" / "pooled_1.npy"
     if damage == "flip a bit":
@@ -197,14 +196,14 @@ def test_a_damaged_cache_is_noticed_and_built_anew(tmp_path, images, monkeypatch
     else:
         file.unlink()
     monkeypatch.setattr(feature_cache, "_verified", set())  # as in another process
-    again = open_cache(tmp_path, "k", model_of(), images.images, MEAN, STD, views("flip", 8))
+    again = open_cache(tmp_path, "k", model_of(), images.images, NORMALISATION, views("flip", 8))
     assert all(torch.equal(a, b) for a, b in zip(again.pooled, kept, strict=True))
     assert capsys.readouterr().err.count("is damaged and will be built again") == 1
 
 
 def test_the_caches_of_a_folder_have_a_limit_together(tmp_path, images):
     def ask(key, limit):
-        return open_cache(tmp_path, key, model_of(), images.images, MEAN, STD, views("flip", 8), limit)
+        return open_cache(tmp_path, key, model_of(), images.images, NORMALISATION, views("flip", 8), limit)
 
     ask("a", 1.0)
     size = sum(file.stat().st_size for file in (tmp_path / "a").glob("*.npy")) / 1e9

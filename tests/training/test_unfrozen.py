@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceError, wrap_with_resonance
-from dynaxx.data import LabelledImages
+from dynaxx.data import LabelledImages, Normalisation
 from dynaxx.data.module import ImageData
 from dynaxx.training.fit import LAST, fit
 from dynaxx.training.resonance_module import ResonanceModule
@@ -24,7 +24,9 @@ def data(classes: int = 3) -> ImageData:
     pixels = torch.randint(120, (48, 1, 8, 8), dtype=torch.uint8, generator=generator)
     pixels[torch.arange(48), 0, labels + 1] += 100
     images = LabelledImages(pixels, labels, tuple("abcd"[:classes]))
-    return ImageData(images, images, mean=[0.4], std=[0.2], batch_size=16, augmentation="none", seed=0)
+    return ImageData(
+        images, images, normalisation=Normalisation((0.4,), (0.2,)), batch_size=16, augmentation="none", seed=0
+    )
 
 
 def model(classes: int = 3, **options):

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from dynaxx import ResonanceOutput, ResonantModel
 from dynaxx.backbone import Head
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms import Task, direct, load_probe, save_probe
 from dynaxx.evaluation.arms.lora import adapt
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.record import load_probe, save_probe
-from dynaxx.evaluation.arms.resonant import ONE_PASS, live_parameters, resonant
-from dynaxx.evaluation.arms.task import Task
+from dynaxx.evaluation.arms.resonant import ANCHORED, live_parameters, resonant
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.finetune_module import FinetuneModule
 from dynaxx.training.fit import fit
@@ -58,7 +56,7 @@ def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
     for images, labels in (train, val):
         read.clear()
         with torch.no_grad():
-            network(normalise(images, task.mean, task.std))
+            network(normalise(images, task.normalisation))
         chosen = torch.randperm(len(read[0]), generator=generator)[:PIXELS]
         parts += [read[0][chosen], labels[:, ::2, ::2].flatten()[chosen]]
     handle.remove()
@@ -84,7 +82,7 @@ def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: P
             model.requires_grad_(True)
         count = sum(p.numel() for p in model.parameters() if p.requires_grad)
         module: pl.LightningModule = FinetuneModule(
-            Enlarged(model), 2, budget.lr, budget.weight_decay, still=arm == "lora"
+            Enlarged(model), 2, budget.lr, budget.weight_decay, freeze_norm=arm == "lora"
         )
     else:
         resonantly = _build(arm, task, seed)
@@ -116,8 +114,8 @@ def _build(arm: str, task: Task, seed: int) -> ResonantModel:
     if arm == "direct":
         return direct.build(task, seed, matched_rank(lambda rank: direct.build(task, seed, rank), target))
     if arm == "explicit_T1":
-        rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ONE_PASS), target)
-        return resonant(task, seed, mode="explicit", T=1, rank=rank, **ONE_PASS)
+        rank = matched_rank(lambda rank: resonant(task, seed, T=1, rank=rank, **ANCHORED), target)
+        return resonant(task, seed, mode="explicit", T=1, rank=rank, **ANCHORED)
     raise ValueError(f"{arm}: no such arm in the dense task")
 
 

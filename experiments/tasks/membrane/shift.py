@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx import load_resonance
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS
+from dynaxx.evaluation.arms import named
+from dynaxx.evaluation.cost import hardware
+from dynaxx.evaluation.robustness import CORRUPTIONS
 from experiments.analysis.findings import RESULTS, Finding, find, write
 from experiments.job import MEMBRANE, Job
 from experiments.run import ROOT
@@ -25,7 +26,7 @@ from pipelines.common.stage import read_params
 STRENGTHS = (2, 4)
 ITERATIONS = (2, 4, 8, 12, 16)
 """Numbers of iterations to evaluate; training used 8."""
-ARMS = ("explicit", "direct")
+COMPARED = named("explicit", "direct")
 
 
 def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str], None]) -> list[Finding]:
@@ -41,20 +42,19 @@ def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str],
     images, labels = slices(path)
     test = list(TEST)
     images, labels = images[test], labels[test]
-    jobs = [j for j in dense() if j.condition == "labels-8" and j.arm in ARMS and j.seed in seeds and j.done(root)]
-    if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in ARMS)):
-        raise ValueError(f"--root {root}: no seed of {' and '.join(ARMS)} is complete; run the experiment dense")
+    jobs = [j for j in dense() if j.condition == "labels-8" and j.arm in COMPARED and j.seed in seeds and j.done(root)]
+    if not set.intersection(*({j.seed for j in jobs if j.arm == arm} for arm in COMPARED)):
+        raise ValueError(f"--root {root}: no seed of {' and '.join(COMPARED)} is complete; run the experiment dense")
 
     def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
         task = dense_task(params, x, root / MEMBRANE, root)
         model = load_resonance(task.backbone(), job.folder(root))
-        if T is not None:
-            model.T = T
-        return intersection_over_union(predict(model, x, task), labels).double().numpy()
+        with model.override(T=model.T if T is None else T):
+            return intersection_over_union(predict(model, x, task), labels).double().numpy()
 
     found = []
     for name, corrupt in CORRUPTIONS.items():
-        rows: dict[str, dict[int, NDArray[np.float64]]] = {arm: {} for arm in ARMS}
+        rows: dict[str, dict[int, NDArray[np.float64]]] = {arm: {} for arm in COMPARED}
         worse = [corrupt(images, strength) for strength in STRENGTHS]
         for job in jobs:
             rows[job.arm][job.seed] = np.mean([iou(job, x) for x in worse], axis=0)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from dynaxx.data import DataError, epoch_generator, normalise
+from dynaxx.data import DataError, Normalisation, epoch_generator, normalise
 
 Batch = tuple[Tensor, Tensor]
 
@@ -90,11 +90,11 @@ class SliceData(pl.LightningDataModule):
     """Batches (x float32 (B, 1, H, W), y int64 (B, H, W)): crops for training, whole slices for validation."""
 
     def __init__(
-        self, train: Batch, val: Batch, mean: float, std: float, *, size: int, count: int, batch: int, seed: int
+        self, train: Batch, val: Batch, normalisation: Normalisation, *, size: int, count: int, batch: int, seed: int
     ) -> None:
         super().__init__()
         self.crops, self.val = Crops(*train, size, count, seed), val
-        self.mean, self.std, self.batch = [mean], [std], batch
+        self.normalisation, self.batch = normalisation, batch
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return DataLoader(self.crops, self.batch, shuffle=False, collate_fn=self._collate)
@@ -104,4 +104,4 @@ class SliceData(pl.LightningDataModule):
 
     def _collate(self, samples: list[Batch]) -> Batch:
         x, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
-        return normalise(x, self.mean, self.std), y
+        return normalise(x, self.normalisation), y

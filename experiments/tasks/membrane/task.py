@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.data import DataError, LabelledImages, normalise
+from dynaxx.data import DataError, LabelledImages, Normalisation, normalise
 from dynaxx.data.normalise import pixel_statistics
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.arms import ArmRecord, Task, TrainOptions
 from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule
 from dynaxx.training.fit import fit
@@ -49,7 +48,7 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
     order = torch.randperm(len(POOL), generator=torch.Generator().manual_seed(seed)) + POOL[0]
     train, val = order[VAL:][:kept], order[:VAL]
     parts = [(images[index], labels[index]) for index in (train, val)]
-    data = SliceData(parts[0], parts[1], task.mean[0], task.std[0], size=CROP, count=CROPS, batch=BATCH, seed=seed)
+    data = SliceData(parts[0], parts[1], task.normalisation, size=CROP, count=CROPS, batch=BATCH, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
     if job.arm == "baseline":
@@ -64,7 +63,7 @@ def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
     found = predict(model, images[chosen], task)
     save_file({"membrane": found}, folder / PREDICTIONS)
     score = intersection_over_union(found, labels[chosen]).mean()
-    ArmFacts(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
+    ArmRecord(job.arm, seed, "network", list(TAPS), count, count, 0.0, accuracy, {"iou": float(score)}).write(folder)
     return f"{job.name}: validation accuracy {accuracy:.4f}, IoU {float(score):.4f}" + " (test)" * job.tested
 
 
@@ -73,7 +72,7 @@ def predict(model: nn.Module, images: Tensor, task: Task) -> Tensor:
     """Predicted masks: 1 for membrane, uint8 (N, H, W)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Enlarged(model).to(device).eval()
-    return torch.cat([model(normalise(x[None], task.mean, task.std).to(device)).argmax(1).byte().cpu() for x in images])
+    return torch.cat([model(normalise(x[None], task.normalisation).to(device)).argmax(1).byte().cpu() for x in images])
 
 
 def intersection_over_union(found: Tensor, labels: Tensor) -> Tensor:
@@ -112,8 +111,7 @@ def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) 
         backbone=backbone,
         fingerprint="",
         images=LabelledImages(images[:1, :, :64, :64], torch.zeros(1, dtype=torch.int64), CLASSES),
-        mean=facts["mean"],
-        std=facts["std"],
+        normalisation=Normalisation(tuple(facts["mean"]), tuple(facts["std"])),
         n_train=None,
         n_val=VAL,
         taps=TAPS,
@@ -129,13 +127,12 @@ def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) 
 
 def _train_backbone(params: DictConfig, images: Tensor, labels: Tensor, folder: Path) -> str:
     index = torch.tensor(list(PRETRAIN))
-    mean, std = pixel_statistics(images[index])
+    normalisation = pixel_statistics(images[index])
     coarse = density(labels)
     data = SliceData(
         (images[index[:8]], coarse[index[:8]]),
         (images[index[8:]], coarse[index[8:]]),
-        mean[0],
-        std[0],
+        normalisation,
         size=CROP,
         count=CROPS,
         batch=BATCH,
@@ -155,5 +152,5 @@ def _train_backbone(params: DictConfig, images: Tensor, labels: Tensor, folder: 
     )
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.contiguous() for name, t in network.state_dict().items()}, folder / "backbone.safetensors")
-    write_text(folder / "world.json", json.dumps({"mean": mean, "std": std, "accuracy": accuracy}) + "\n")
+    write_text(folder / "world.json", json.dumps(normalisation._asdict() | {"accuracy": accuracy}) + "\n")
     return f"membrane: backbone trained on thirds of density, validation accuracy {accuracy:.3f}"

@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from dynaxx.backbone import Head
 from dynaxx.data import LabelledImages
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.record import save_probe
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.statistics.paired import mean_interval, sign_flip
+from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
+from dynaxx.evaluation.cost import hardware
+from dynaxx.evaluation.statistics import mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.analysis.findings import EXPLICIT, RESULTS
 from experiments.job import BACKBONE_ARM, Job
@@ -36,7 +34,7 @@ from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
 RATES = (1.5e-3, 5e-3, 1.5e-2)
-LOOPS = (EXPLICIT, "direct")
+LOOPS = named(EXPLICIT, "direct")
 
 
 def with_one_output(task: Task, seed: int, head: Head) -> Task:

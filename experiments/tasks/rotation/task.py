@@ -19,10 +19,9 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 from dynaxx import ResonantModel
 from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms import direct
+from dynaxx.evaluation.arms import Task, direct
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import resonant
-from dynaxx.evaluation.arms.task import Task
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
 from experiments.analysis.findings import EXPLICIT
@@ -55,7 +54,7 @@ def ridge(task: Task, seen: RotatedImages, taps: Sequence[str]) -> Head:
     """A ridge probe on the mean activations of `taps`, or without taps on the classifier's input."""
     backbone = task.backbone()
     classifier = None if taps else find_classifier(backbone, None)[0]
-    read = pooled_features(backbone, list(taps), classifier, seen.images, task.mean, task.std)
+    read = pooled_features(backbone, list(taps), classifier, seen.images, task.normalisation)
     x_NF = torch.cat([read[name] for name in taps or [PENULTIMATE]], 1)
     fitted: Any = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15))).fit(
         x_NF.numpy(), seen.angles.numpy()
@@ -74,7 +73,7 @@ def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> 
     else:
         rank = matched_rank(lambda rank: direct.build(task, seed, rank), explicit_parameters(task, seed))
         model = direct.build(task, seed, rank)
-    x_NCHW, budget = normalise(seen.images, task.mean, task.std), task.train
+    x_NCHW, budget = normalise(seen.images, task.normalisation), task.train
     model.fit_statistics(x_NCHW.split(budget.batch_size))
     optimizer = torch.optim.AdamW(model.trainable_parameters(), lr, weight_decay=budget.weight_decay)
     batches = len(x_NCHW) // budget.batch_size
@@ -100,4 +99,4 @@ def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> 
 def errors(model: nn.Module, held_out: RotatedImages, task: Task) -> Tensor:
     """Absolute errors in degrees, (N,)."""
     model.eval()
-    return MAX_DEGREES * (model(normalise(held_out.images, task.mean, task.std))[:, 0] - held_out.angles).abs()
+    return MAX_DEGREES * (model(normalise(held_out.images, task.normalisation))[:, 0] - held_out.angles).abs()

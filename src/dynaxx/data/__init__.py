@@ -16,7 +16,7 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.image_folder import ImageFolder
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
-from dynaxx.data.normalise import normalise
+from dynaxx.data.normalise import Normalisation, normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import Prepared, load_prepared, prepare
 from dynaxx.data.source import Source
@@ -35,6 +35,7 @@ __all__ = [
     "ImageFolder",
     "LabelledImages",
     "Manifest",
+    "Normalisation",
     "Prepared",
     "Source",
     "TorchvisionSet",

@@ -8,6 +8,7 @@ from typing import Any
 
 from dynaxx.data.errors import DataError, one_line
 from dynaxx.data.images import LabelledImages
+from dynaxx.data.normalise import Normalisation
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Manifest:
             raise DataError(f"manifest: mean and std must be finite, got {self.mean} and {self.std}")
         if tuple(self.counts) != self.classes:
             raise DataError("manifest: counts must name the classes in their order")
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """`mean` and `std` together."""
+        return Normalisation(self.mean, self.std)
 
     def check(self, images: LabelledImages) -> None:
         """Raise DataError unless `images` (such as the test images) have the prepared classes and shape."""

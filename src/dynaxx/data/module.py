@@ -1,6 +1,5 @@
 """The LightningDataModule over labelled images."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from dynaxx.data.augment import apply_versions, check_augmentation, draw_versions
 from dynaxx.data.errors import DataError
 from dynaxx.data.images import LabelledImages
-from dynaxx.data.normalise import normalise
+from dynaxx.data.normalise import Normalisation, normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 
@@ -26,7 +25,7 @@ class ImageData(pl.LightningDataModule):
     of the training loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
     process takes its share of every batch, see `dynaxx.data.shares`.
 
-    >>> data = ImageData(train, val, mean=(0.5,), std=(0.25,), batch_size=64, augmentation="flip")
+    >>> data = ImageData(train, val, normalisation=Normalisation((0.5,), (0.25,)), batch_size=64, augmentation="flip")
     >>> x_BCHW, y_B = next(iter(data.train_dataloader()))
 
     Raises:
@@ -38,8 +37,7 @@ class ImageData(pl.LightningDataModule):
         train: LabelledImages,
         val: LabelledImages,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
+        normalisation: Normalisation,
         batch_size: int,
         augmentation: str = "none",
         seed: int = 0,
@@ -57,9 +55,9 @@ class ImageData(pl.LightningDataModule):
                 f"got {batch_size}, {num_workers} and {seed}"
             )
         check_augmentation(augmentation)
-        normalise(train.images[:1], mean, std)  # a wrong mean or std raises here, not in a worker
-        self._train = _Augmented(train, mean, std, augmentation, seed)
-        self._val = _Augmented(val, mean, std, "none", seed)
+        normalise(train.images[:1], normalisation)  # a wrong normalisation raises here, not in a worker
+        self._train = _Augmented(train, normalisation, augmentation, seed)
+        self._val = _Augmented(val, normalisation, "none", seed)
         self._seed = seed
         self._batch_size = batch_size
         self._options: dict[str, Any] = {"num_workers": num_workers, "collate_fn": _as_is}
@@ -81,12 +79,11 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         data: LabelledImages,
-        mean: Sequence[float],
-        std: Sequence[float],
+        normalisation: Normalisation,
         augmentation: str,
         seed: int,
     ) -> None:
-        self.data, self.mean, self.std = data, list(mean), list(std)
+        self.data, self.normalisation = data, normalisation
         self.augmentation, self.seed = augmentation, seed
         self.image_size = min(data.images.shape[-2:])
         self.versions: tuple[int, Tensor] | None = None
@@ -100,7 +97,7 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
         if self.augmentation != "none":
             epoch = draws[0] // len(self)
             images = apply_versions(images, self._versions(epoch)[index], self.image_size)
-        return normalise(images, self.mean, self.std), self.data.labels[index]
+        return normalise(images, self.normalisation), self.data.labels[index]
 
     def _versions(self, epoch: int) -> Tensor:
         if self.versions is None or self.versions[0] != epoch:

@@ -1,6 +1,6 @@
 """Conversion of stored pixels to a network's input."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,15 +8,26 @@ from torch import Tensor
 from dynaxx.data.errors import DataError
 
 
-def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+class Normalisation(NamedTuple):
+    """Mean and standard deviation per channel, in units of [0, 1].
+
+    >>> Normalisation(mean=(0.5,), std=(0.25,))
+    Normalisation(mean=(0.5,), std=(0.25,))
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def normalise(images_uint8: Tensor, normalisation: Normalisation) -> Tensor:
     """(x / 255 - mean) / std per channel; a std of 0 (a constant channel) counts as 1.
 
-    >>> normalise(torch.full((1, 1, 1), 255, dtype=torch.uint8), mean=[0.5], std=[0.25])
+    >>> normalise(torch.full((1, 1, 1), 255, dtype=torch.uint8), Normalisation(mean=(0.5,), std=(0.25,)))
     tensor([[[2.]]])
 
     Args:
         images_uint8: pixels, uint8 (C, H, W) or (B, C, H, W).
-        mean, std: one number per channel, in units of [0, 1].
+        normalisation: one mean and one standard deviation per channel.
 
     Returns:
         Normalised images, float32, of the same shape.
@@ -30,6 +41,7 @@ def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float])
             f"images must be uint8 of shape (C, H, W) or (B, C, H, W), "
             f"got {images_uint8.dtype} of shape {tuple(images_uint8.shape)}"
         )
+    mean, std = normalisation
     shift = torch.tensor(list(mean), dtype=torch.float32, device=images_uint8.device)
     scale = torch.tensor(list(std), dtype=torch.float32, device=images_uint8.device)
     channels = images_uint8.shape[-3]
@@ -41,7 +53,7 @@ def normalise(images_uint8: Tensor, mean: Sequence[float], std: Sequence[float])
     return images_uint8.to(torch.float32).div_(255).sub_(shift[:, None, None]).div_(scale[:, None, None])
 
 
-def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(images_uint8: Tensor) -> Normalisation:
     """Mean and population standard deviation per channel of uint8 (N, C, H, W), in units of [0, 1].
 
     Both follow from the counts of the 256 values: exact in float64, without a float copy of the images.
@@ -56,4 +68,4 @@ def pixel_statistics(images_uint8: Tensor) -> tuple[tuple[float, ...], tuple[flo
         mean = share @ value
         means.append(float(mean))
         deviations.append(float((share @ (value - mean).square()).sqrt()))
-    return tuple(means), tuple(deviations)
+    return Normalisation(tuple(means), tuple(deviations))

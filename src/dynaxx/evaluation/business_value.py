@@ -1,4 +1,4 @@
-"""What the errors that an arm avoids are worth in a year."""
+"""Yearly value of the errors that an arm avoids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,27 +7,29 @@ from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.results import Comparison, Decision
 from dynaxx.evaluation.statistics.paired import Interval
 
-DAYS = 365
+DAYS_PER_YEAR = 365
 
 
 @dataclass(frozen=True)
-class Business:
-    """What an answer is worth and how many are given.
+class Prices:
+    """Value of an avoided error and number of predictions per day.
+
+    Example: `Prices(value_per_error=2.0, requests_per_day=1000)`.
 
     Raises:
-        EvaluationError: one without the other, or one that is no finite number or negative.
+        EvaluationError: one without the other, or a number that is negative or not finite.
     """
 
     value_per_error: float | None
-    """Of an error that is avoided, in any currency; None leaves the estimate out."""
+    """Value of one avoided error, in any currency; None skips the estimate."""
     requests_per_day: float | None
-    """Images that the model answers."""
+    """Images that the model classifies per day."""
 
     def __post_init__(self) -> None:
-        given = [self.value_per_error, self.requests_per_day]
-        if given != [None, None] and not all(_is_amount(number) for number in given):
+        amounts = [self.value_per_error, self.requests_per_day]
+        if amounts != [None, None] and not all(_is_amount(number) for number in amounts):
             raise EvaluationError(
-                f"value_per_error={given[0]!r}, requests_per_day={given[1]!r}: give both, finite and 0 or more, or "
+                f"value_per_error={amounts[0]!r}, requests_per_day={amounts[1]!r}: give both, finite and 0 or more, or "
                 "neither"
             )
 
@@ -36,20 +38,20 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def priced(decision: Decision, comparisons: Sequence[Comparison], business: Business) -> Decision:
-    """The decision with `yearly_value` and the sentence that says it, where an arm is recommended and prices are given.
+def with_value(decision: Decision, comparisons: Sequence[Comparison], prices: Prices) -> Decision:
+    """The decision with its `yearly_value` and one more reason, if an arm is recommended and prices are given.
 
-        value = 365 · requests a day · (accuracy of the arm - accuracy of the baseline) · value of an error
+        value = 365 · requests per day · (accuracy of the arm - accuracy of the baseline) · value of an error
 
-    Its interval is that of the difference: prices and requests are taken as exact, and compute is not counted.
+    The interval is that of the accuracy difference. Prices and requests are taken as exact; compute is not counted.
     """
     gains = {comparison.a: comparison.difference for comparison in comparisons if comparison.b == "baseline"}
-    if decision.arm not in gains or business.value_per_error is None or business.requests_per_day is None:
+    if decision.arm not in gains or prices.value_per_error is None or prices.requests_per_day is None:
         return decision
-    gain, unit = gains[decision.arm], business.value_per_error * business.requests_per_day * DAYS
+    gain, unit = gains[decision.arm], prices.value_per_error * prices.requests_per_day * DAYS_PER_YEAR
     yearly = Interval(gain.estimate * unit, gain.low * unit, gain.high * unit, gain.confidence)
     sentence = (
-        f"At {business.requests_per_day:,g} requests a day and {business.value_per_error:g} an error, what "
+        f"At {prices.requests_per_day:,g} requests a day and {prices.value_per_error:g} an error, what "
         f"{decision.arm} avoids is worth {yearly.estimate:,.0f} a year ({yearly.low:,.0f} to {yearly.high:,.0f}); what "
         "it costs to run is not counted."
     )

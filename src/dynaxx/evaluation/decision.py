@@ -1,23 +1,21 @@
-"""Is resonance worth adopting? Accuracy gained, latency paid, and whether something cheaper does as well."""
+"""Is resonance worth adopting? The rules weigh accuracy gained, latency added, and cheaper rivals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dynaxx.evaluation.arms.registry import ARMS, BASELINE, EXPLICIT, IMPLICIT, arms_where
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import percent, points
 from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 
-RESONANT: dict[str, Verdict] = {"explicit": "adopt_explicit", "implicit": "adopt_implicit"}
-"""The resonant arms, in the order in which they are tried."""
-RIVALS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1")
+RESONANT: dict[str, Verdict] = {EXPLICIT: "adopt_explicit", IMPLICIT: "adopt_implicit"}
+"""The resonant arms and their verdicts, in the order in which the rules consider them."""
+RIVALS = arms_where(lambda arm: arm.replaces_resonance)
 """Single-pass arms that need neither loop nor distillation, the simplest first."""
-EXPECTED = ("concat_probe", "direct")
-"""Of these, those whose absence from an evaluation is worth a word."""
-UNFROZEN = "full_finetune"
-"""Gives up the frozen backbone, so it is told of and not weighed."""
-SMALL_GAIN = 0.01
-"""A smaller relative gain, at a latency over the budget, gets a plain no."""
+UNFROZEN = arms_where(lambda arm: not arm.frozen)
+"""Arms that give up the frozen backbone: they are reported and never recommended."""
+NEGLIGIBLE_RELATIVE_GAIN = 0.01
+"""A relative gain below this is rejected outright if the latency exceeds the budget."""
 
 
 def decide(
@@ -27,19 +25,25 @@ def decide(
     latency_budget: float = 0.20,
     minimum_relative_gain: float = 0.02,
 ) -> Decision:
-    """What to adopt, with the numbers that decided; `latency_budget` is a fraction over the backbone's.
+    """The recommendation, with its reasons; `latency_budget` is a fraction of the backbone's latency.
 
-    An arm qualifies if its gain over `baseline` is proven (the interval's lower end is above zero, and neither the
-    exact test over images nor sign flips over six seeds or more contradict), at least
-    `minimum_relative_gain` of the baseline's accuracy, and its latency ratio at most `1 + latency_budget`.
-    Explicit is tried first, implicit where latency alone rules explicit out, then fewer taps are advised. A
-    resonant arm with such a gain gives way to a rival with such a gain, within the budget, that it does not provably
-    beat and that is no slower than it (beyond the spread of its ratio). Where no resonant arm qualifies, a rival that
-    does so by itself is recommended. Fine-tuning the whole backbone is told of and never recommended: it is not frozen
-    any more.
+    An arm qualifies if three conditions hold. Its gain over `baseline` is proven (see `statistics/proof.py`). The gain
+    is at least `minimum_relative_gain` of the baseline's accuracy. The latency ratio is at most `1 + latency_budget`.
 
-    Raises `EvaluationError` if `baseline` or both resonant arms are missing, or the comparison of a resonant
-    arm with `baseline` is.
+    The rules apply in this order:
+
+    1. `explicit` is considered first, and `implicit` only if latency alone excludes `explicit`.
+    2. A rival replaces a resonant arm if it (1) has a proven gain itself, (2) is within the latency budget, (3) is not
+       slower than the 75th percentile of the arm's ratio, and (4) is not proven worse.
+    3. If no resonant arm qualifies, the best rival that qualifies by itself is recommended.
+    4. Full fine-tuning is reported and never recommended, because it gives up the frozen backbone.
+
+    Example: `decide(arms, comparisons).verdict` is one of `adopt_explicit`, `adopt_implicit`, `adopt_cheaper` and
+    `do_not_adopt`.
+
+    Raises:
+        EvaluationError: `baseline` or both resonant arms are missing, or the comparison of a resonant arm with
+            `baseline` is.
     """
     rules = _Rules(
         {arm.name: arm for arm in arms},
@@ -79,7 +83,7 @@ def decide(
 
 @dataclass(frozen=True)
 class _Rules:
-    """Each rule answers whether it holds, with the sentence that says so."""
+    """Each rule returns whether it holds, and a sentence with the reason."""
 
     arms: dict[str, ArmResult]
     comparisons: dict[tuple[str, str], Comparison]
@@ -103,15 +107,19 @@ class _Rules:
         return self.comparisons[name, BASELINE].difference.estimate
 
     def concerns(self, rival: str) -> bool:
-        return rival in self.arms or rival in EXPECTED
+        return rival in self.arms or ARMS[rival].expected
 
     def unfrozen(self, name: str) -> list[str]:
-        """What is to be said of fine-tuning the backbone itself."""
-        comparison = self.comparisons.get((name, UNFROZEN))
-        if comparison is None:
-            return []
-        verb = "is better" if comparison.worse else "does not do as well" if comparison.better else "does as well"
-        return [f"{_difference(comparison)}; {UNFROZEN} {verb}, but gives up the frozen backbone."]
+        """Sentences about the rivals that give up the frozen backbone."""
+        sentences = []
+        for rival in UNFROZEN:
+            comparison = self.comparisons.get((name, rival))
+            if comparison is not None:
+                verb = (
+                    "is better" if comparison.worse else "does not do as well" if comparison.better else "does as well"
+                )
+                sentences.append(f"{_difference(comparison)}; {rival} {verb}, but gives up the frozen backbone.")
+        return sentences
 
     def gain(self, name: str) -> tuple[bool, str]:
         comparison = self.comparisons[name, BASELINE]
@@ -125,7 +133,7 @@ class _Rules:
         relative, asked = percent(comparison.relative), percent(self.minimum_relative_gain)
         small = f"{numbers}, {relative} relative; less than the {asked} asked for"
         ratio = self.arms[name].latency.ratio
-        if comparison.relative < SMALL_GAIN and not ratio <= self.budget:
+        if comparison.relative < NEGLIGIBLE_RELATIVE_GAIN and not ratio <= self.budget:
             return (
                 False,
                 f"{small}, and a gain under 1 % is not worth {ratio:.2f} times the backbone's latency.",

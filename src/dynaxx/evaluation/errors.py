@@ -2,4 +2,4 @@
 
 
 class EvaluationError(ValueError):
-    """An evaluation was asked for something that its data cannot answer. The message names the argument."""
+    """Data or an argument does not fit the evaluation. The message names the argument."""

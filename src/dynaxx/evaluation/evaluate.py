@@ -1,4 +1,4 @@
-"""The A/B: every trained arm on the test images, and what each costs. Trains nothing."""
+"""From trained arms to results: every arm predicts the test images, and its cost is measured. Nothing is trained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.record import ArmFacts, load_arm
-from dynaxx.evaluation.business_value import Business, priced
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT, ArmRecord, load_arm
+from dynaxx.evaluation.business_value import Prices, with_value
 from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
 from dynaxx.evaluation.cost.latency import interleaved_seconds, latency
@@ -19,56 +19,56 @@ from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.inside.look import LookOptions, look_inside
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, Task as TaskSummary
+from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, TaskSummary
 from dynaxx.evaluation.robustness.accuracy import robustness
 from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare
 from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
 from dynaxx.evaluation.statistics.paired import Bootstrap
 
 BACKBONE = "backbone"
-"""The bare backbone among the timed models: what ratios are to."""
+"""Name of the bare backbone among the timed models; latency ratios are relative to it."""
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How the evaluation measures."""
+    """Options of the evaluation; the section `evaluate` of params.yaml."""
 
     confidence: float
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     resamples: int
-    """Of each bootstrap."""
+    """Resamples per bootstrap."""
     seed: int
-    """Of the bootstrap and of the order of timing."""
+    """Seed of the bootstrap and of the order of timing."""
     latency_batch: int
-    """Images a pass when latency is measured."""
+    """Images per pass when latency is measured."""
     throughput_batch: int
-    """Images a pass when throughput is measured."""
+    """Images per pass when throughput is measured."""
     rounds: int
     """Timed rounds; each times every arm once."""
     latency_budget: float
-    """Largest slowdown over the backbone that the decision accepts."""
+    """Largest relative slowdown over the backbone that the decision accepts."""
     minimum_relative_gain: float
-    """Smallest relative gain worth having."""
+    """Smallest relative gain that the decision accepts."""
     residual_iterations: int
-    """Iterations up to which residuals are followed."""
+    """Number of iterations over which residuals are recorded."""
     T: list[int]
-    """Numbers of iterations that explicit is run with, besides its own."""
+    """Numbers of iterations that `explicit` also runs with."""
     settled_at: float
-    """Relative residual at which an image counts as settled."""
+    """Relative residual at or below which an image counts as converged."""
     attributed_images: int = 0
     """See `LookOptions`."""
     gallery: int = 0
     """See `LookOptions`."""
     corrupted_images: int = 0
-    """Of the test images, that are corrupted in every way and strength; 0 leaves that out."""
+    """Number of test images to corrupt in every way and strength; 0 skips this part."""
     value_per_error: float | None = None
-    """See `Business`."""
+    """See `Prices`."""
     requests_per_day: float | None = None
-    """See `Business`."""
+    """See `Prices`."""
 
     def __post_init__(self) -> None:
-        # what is wrong is said before all the work
-        Business(self.value_per_error, self.requests_per_day)
+        # check before any work is done
+        Prices(self.value_per_error, self.requests_per_day)
         for name, least in (
             ("residual_iterations", 1),
             ("attributed_images", 0),
@@ -82,12 +82,12 @@ class EvaluateOptions:
 
     @property
     def bootstrap(self) -> Bootstrap:
-        """Keywords of every bootstrap."""
+        """Keyword arguments of every bootstrap."""
         return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
     @property
     def look(self) -> LookOptions:
-        """What is looked at inside the loop."""
+        """Options of `look_inside`."""
         return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
 
 
@@ -99,17 +99,16 @@ def evaluate(
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     summary: TaskSummary,
     options: EvaluateOptions,
 ) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
-    """Judge the arms.
+    """Evaluate the arms on the test images and decide.
 
     Args:
         folders: arm → seed → folder of the trained arm; the same seeds for all.
         backbone: makes a fresh copy of the frozen backbone.
-        test: labelled test images, opened here and nowhere before.
+        test: labelled test images; no earlier stage opens them.
 
     Returns:
         (evaluation, predictions, pictures): predictions are (seeds, N) int64 by arm, pictures uint8 (H, W, 3) by name.
@@ -120,7 +119,7 @@ def evaluate(
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
     device = next(backbone().parameters()).device
-    images = normalise(test.images, mean, std)
+    images = normalise(test.images, normalisation)
     labels = test.labels.numpy()
     predictions: dict[str, Tensor] = {}
     calibration: dict[str, list[float]] = {}
@@ -129,9 +128,9 @@ def evaluate(
         rows = []
         for number, folder in enumerate(by_seed.values()):
             model = load_arm(folder, backbone())
-            answers = logits(model, images)
-            rows.append(answers.argmax(1))
-            calibration.setdefault(arm, []).append(calibration_error(answers.softmax(1).numpy(), labels))
+            class_logits = logits(model, images)
+            rows.append(class_logits.argmax(1))
+            calibration.setdefault(arm, []).append(calibration_error(class_logits.softmax(1).numpy(), labels))
             if number == 0:
                 models[arm] = model
         predictions[arm] = torch.stack(rows)
@@ -142,20 +141,20 @@ def evaluate(
     rates = interleaved_seconds(models, many, rounds=max(3, options.rounds // 5), seed=options.seed)
     arms = []
     for arm, by_seed in folders.items():
-        facts = [ArmFacts.read(folder) for folder in by_seed.values()]
-        found = predictions[arm].numpy()
-        recalls = [per_class_recall(row, labels, test.classes) for row in found]
+        records = [ArmRecord.read(folder) for folder in by_seed.values()]
+        predicted = predictions[arm].numpy()
+        recalls = [per_class_recall(row, labels, test.classes) for row in predicted]
         arms.append(
             ArmResult(
                 name=arm,
-                accuracy_per_seed=[accuracy(row, labels) for row in found],
-                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in found],
+                accuracy_per_seed=[accuracy(row, labels) for row in predicted],
+                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in predicted],
                 recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
                 calibration_error_per_seed=calibration[arm],
-                trained_parameters=facts[0].trained_parameters,
-                live_parameters=facts[0].live_parameters,
-                train_seconds=float(np.mean([fact.train_seconds for fact in facts])),
-                train_seconds_per_seed=[fact.train_seconds for fact in facts],
+                trained_parameters=records[0].trained_parameters,
+                live_parameters=records[0].live_parameters,
+                train_seconds=float(np.mean([record.train_seconds for record in records])),
+                train_seconds_per_seed=[record.train_seconds for record in records],
                 gflops=gflops(models[arm], one),
                 latency=times[arm],
                 throughput_per_s=len(many) / float(np.median(rates[arm])),
@@ -164,9 +163,9 @@ def evaluate(
         )
     correct = {arm: rows.numpy() == labels for arm, rows in predictions.items()}
     comparisons = compare(correct, options.bootstrap)
-    loops = [load_arm(folder, backbone()) for folder in folders.get("explicit", {}).values()]
+    loops = [load_arm(folder, backbone()) for folder in folders.get(EXPLICIT, {}).values()]
     inside, pictures = look_inside(
-        loops, models.get("baseline"), test, predictions, mean, std, options.look, options.bootstrap
+        loops, models.get(BASELINE), test, predictions, normalisation, options.look, options.bootstrap
     )
     decision = decide(
         arms,
@@ -174,7 +173,7 @@ def evaluate(
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    decision = priced(decision, comparisons, Business(options.value_per_error, options.requests_per_day))
+    decision = with_value(decision, comparisons, Prices(options.value_per_error, options.requests_per_day))
     return (
         Evaluation(
             task=summary,
@@ -183,7 +182,7 @@ def evaluate(
             comparisons=comparisons,
             class_gains=class_gains(correct, labels, test.classes, summary.train_per_class, options.bootstrap),
             agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
-            corruptions=corrupted(folders, backbone, test, mean, std, options),
+            corruptions=corrupted(folders, backbone, test, normalisation, options),
             inside=inside,
             decision=decision,
         ),
@@ -196,14 +195,13 @@ def corrupted(
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     options: EvaluateOptions,
 ) -> list[Corruption]:
-    """All arms on some corrupted images; nothing where none are asked for, or the images are of no kind JPEG knows."""
+    """Accuracy of all arms on corrupted images; empty if none are requested or the images have not 1 or 3 channels."""
     if options.corrupted_images == 0 or test.images.shape[1] not in (1, 3):
         return []
     # the test images come class by class
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
-    return robustness(models, test.subset(drawn[: options.corrupted_images]), mean, std, options.bootstrap)
+    return robustness(models, test.subset(drawn[: options.corrupted_images]), normalisation, options.bootstrap)

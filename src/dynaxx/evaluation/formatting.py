@@ -1,4 +1,4 @@
-"""Numbers as people read them; shared by the report, its Markdown twin and the terminal."""
+"""Numbers as text, for the report, its Markdown version and the terminal."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a model answers."""
+"""Predictions of a model."""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +6,6 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Of each normalised image, float32 (N, classes), on the CPU; worked out where the model's parameters are."""
+    """Logits of normalised images, float32 (N, classes), on the CPU; computed on the device of the model."""
     device = next(model.parameters()).device
     return torch.cat([model(batch.to(device)).float().cpu() for batch in images.split(256)])

@@ -1,28 +1,20 @@
-"""What an evaluation found, as data: written by the stage `evaluate`, read by `report` and by tracking.
+"""Results of an evaluation as data: written by the stage `evaluate`, read by `report` and by tracking.
 
 Fractions are in [0, 1]; times in the unit that the name ends with.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dynaxx.evaluation.cost.latency import Latency
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.inside.look import Inside
-from dynaxx.evaluation.statistics.paired import (
-    Interval,
-    McNemar,
-    image_sign_test,
-    mcnemar,
-    paired_bootstrap,
-    relative_gain,
-    sign_flip,
-)
+from dynaxx.evaluation.records import first_fault
+from dynaxx.evaluation.statistics.comparisons import Agreement, ClassGain, Comparison
+from dynaxx.evaluation.statistics.paired import Interval
 from dynaxx.files import write_text
 
 Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_adopt"]
@@ -30,7 +22,7 @@ Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_a
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One competitor: how well it answers the test images and what it costs."""
+    """Accuracy and cost of one arm."""
 
     name: str
     accuracy_per_seed: list[float]
@@ -38,10 +30,10 @@ class ArmResult:
     recall_per_class: dict[str, float]
     """Mean over seeds."""
     calibration_error_per_seed: list[float]
-    """Expected distance of confidence from accuracy, a fraction."""
+    """Expected calibration error, a fraction."""
     trained_parameters: int
     live_parameters: int
-    """Those of the trained parameters that can change the output."""
+    """Number of trained parameters that the output depends on."""
     train_seconds: float
     """Mean over the seeds."""
     train_seconds_per_seed: list[float]
@@ -50,95 +42,7 @@ class ArmResult:
     latency: Latency
     throughput_per_s: float
     peak_memory_mb: float
-    """Held by one forward pass beside weights and input."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Arm `a` against arm `b` on the same test images."""
-
-    a: str
-    b: str
-    difference: Interval
-    """Accuracy of a minus accuracy of b, a fraction."""
-    mcnemar: list[McNemar]
-    """One per seed."""
-    sign_flip_p: float | None
-    """Of the difference over seeds; None where they are too few to show anything."""
-    relative: float
-    """Accuracy of a over accuracy of b, minus one."""
-    image_p: float
-    """Of the split between images that favour a and images that favour b."""
-
-    @property
-    def better(self) -> bool:
-        """Whether a is proven better than b: the interval says so, and neither images nor seeds contradict."""
-        return self.difference.low > 0 and not self.contradicted
-
-    @property
-    def worse(self) -> bool:
-        """Whether a is proven worse than b."""
-        return self.difference.high < 0 and not self.contradicted
-
-    @property
-    def contradicted(self) -> str:
-        """Why an interval that excludes zero proves nothing; empty where it does.
-
-        The interval is about other images, not about other trainings, and it is too narrow where few images differ.
-        """
-        level = 1 - self.difference.confidence
-        if not self.image_p < level:
-            return f"too few images tell them apart (exact p = {self.image_p:.2g})"
-        if self.sign_flip_p is not None and not self.sign_flip_p < level:
-            return f"the seeds disagree (p = {self.sign_flip_p:.2g} by sign flips)"
-        return ""
-
-    @classmethod
-    def measure(
-        cls,
-        a: str,
-        b: str,
-        correct_a: NDArray[np.bool_],
-        correct_b: NDArray[np.bool_],
-        *,
-        seed: int = 0,
-        resamples: int = 10_000,
-        confidence: float = 0.95,
-    ) -> Self:
-        """Compare by which images each arm answers correctly: arrays (seeds, images) of bool."""
-        return cls(
-            a=a,
-            b=b,
-            difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
-            mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
-            sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
-            relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
-            image_p=image_sign_test(correct_a, correct_b),
-        )
-
-
-@dataclass(frozen=True)
-class ClassGain:
-    """What explicit gains over the baseline on the images of one class."""
-
-    name: str
-    trained: int
-    """Images to train on."""
-    images: int
-    """Test images."""
-    difference: Interval
-    """Of the recall, a fraction."""
-    holm_p: float | None
-    """Sign flips over seeds, adjusted by Holm over all classes; None where the seeds are too few."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often two arms give the same answer, right or wrong: a fraction of images, mean over seeds."""
-
-    a: str
-    b: str
-    share: float
+    """Peak memory of one forward pass, without weights and input."""
 
 
 @dataclass(frozen=True)
@@ -147,25 +51,25 @@ class Corruption:
 
     name: str
     accuracy: dict[str, list[float]]
-    """By arm: one a strength, mean over seeds."""
+    """Arm → accuracy per strength, mean over seeds."""
     explicit_minus: dict[str, Interval]
-    """By rival: explicit's accuracy minus the rival's over all strengths, a fraction; paired."""
+    """Rival → accuracy of `explicit` minus that of the rival, over all strengths, a fraction; paired."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, which arm to do it with, and why, one plain sentence a reason."""
+    """The verdict, the recommended arm, and the reasons, one sentence each."""
 
     verdict: Verdict
     arm: str | None
     reasons: list[str]
     yearly_value: Interval | None = None
-    """Of the errors that the arm avoids, in the currency of `value_per_error`; None where no price was given."""
+    """Yearly value of the avoided errors, in the currency of `value_per_error`; None without prices."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """The data that every arm was judged on."""
+class TaskSummary:
+    """The data of the evaluation."""
 
     data: str
     classes: list[str]
@@ -174,24 +78,24 @@ class Task:
     n_test: int
     seeds: list[int]
     train_per_class: list[int]
-    """Images to train on of each of `classes`, of the first seed."""
+    """Training images per class, in the order of `classes`, for the first seed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that the report needs to say what was found."""
+    """All results of an evaluation: everything that the report shows."""
 
     # Nested dataclasses inherit it: a key too many, one missing, a wrong type or a NaN is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    task: Task
+    task: TaskSummary
     hardware: dict[str, Any]
     arms: list[ArmResult]
     comparisons: list[Comparison]
     class_gains: list[ClassGain]
     agreements: list[Agreement]
     corruptions: list[Corruption]
-    """Empty where none were asked for."""
+    """Empty if none were requested."""
     inside: Inside
     decision: Decision
 
@@ -215,6 +119,4 @@ def _parse(text: str, source: str) -> Evaluation:
     try:
         return TypeAdapter(Evaluation).validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise EvaluationError(f"{source}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise EvaluationError(f"{source}: {first_fault(error)}") from error

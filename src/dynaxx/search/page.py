@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.report import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
 from dynaxx.templates import render
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dynaxx import ResonanceConfig
-from dynaxx.data import LabelledImages
+from dynaxx.data import LabelledImages, Normalisation
 from dynaxx.selection.evidence import Evidence, gather
 from dynaxx.selection.expected_gain import Expectation, MeasuredPair, expect, read_pairs
 from dynaxx.selection.overhead import overhead
@@ -22,7 +22,7 @@ FINE_ABOVE = 0.1
 class Advice:
     """A recommendation, with its reasons.
 
-    >>> advise(backbone, images, mean, std).expected
+    >>> advise(backbone, images, normalisation).expected
     Expectation(estimate=1.2, low=-0.9, high=3.3)
 
     Attributes:
@@ -47,8 +47,7 @@ class Advice:
 def advise(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str] = "auto",
     max_images: int = 500,
@@ -58,13 +57,13 @@ def advise(
 ) -> Advice:
     """Advise whether to try resonance on `backbone`. Only linear probes are trained.
 
-    >>> advise(backbone, images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).verdict
+    >>> advise(backbone, images, Normalisation(mean=(0.5,), std=(0.25,))).verdict
     'unclear'
 
     Args:
         backbone: trained network in eval mode.
         images: a few hundred labelled images of the task, on which the backbone was not trained.
-        mean, std: mean and standard deviation per channel, for normalisation.
+        normalisation: normalisation with which the backbone was trained.
         layers: candidate layers, see `gather`.
         max_images: largest number of images that are evaluated.
         latency_budget: allowed extra cost of explicit, as a share of the backbone's cost.
@@ -73,7 +72,7 @@ def advise(
     Raises:
         ResonanceError: see `gather`.
     """
-    evidence = gather(backbone, images, mean, std, layers=layers, max_images=max_images, seed=seed)
+    evidence = gather(backbone, images, normalisation, layers=layers, max_images=max_images, seed=seed)
     example = torch.zeros(1, *images.images.shape[1:])
     count = len(evidence.taps)
     three = sorted({0, count // 2, count - 1})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError
 from dynaxx.backbone import find_classifier, resolve
-from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_information
@@ -23,7 +23,7 @@ MIN_IMAGES = 100
 class Evidence:
     """Measurements of a backbone on labelled images.
 
-    >>> gather(backbone, images, mean, std).probe_gain
+    >>> gather(backbone, images, normalisation).probe_gain
     0.034
 
     Attributes:
@@ -59,8 +59,7 @@ class Evidence:
 def gather(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str] = "auto",
     max_images: int = 500,
@@ -69,13 +68,13 @@ def gather(
 ) -> Evidence:
     """Measure a trained backbone on at most `max_images` labelled images of the task.
 
-    >>> gather(backbone, images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).taps
+    >>> gather(backbone, images, Normalisation(mean=(0.5,), std=(0.25,))).taps
     ['layer1', 'layer2', 'layer3', 'layer4']
 
     Args:
         backbone: trained network in eval mode.
         images: labelled images on which the backbone was not trained.
-        mean, std: mean and standard deviation per channel, for normalisation.
+        normalisation: normalisation with which the backbone was trained.
         layers: "auto" for all layers that can be coupled, else stage numbers or module paths.
         max_images: largest number of images that are evaluated, drawn stratified.
         folds: number of folds of the cross-validation.
@@ -97,7 +96,7 @@ def gather(
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
-    features = pooled_features(backbone, paths, classifier, images.images, mean, std)
+    features = pooled_features(backbone, paths, classifier, images.images, normalisation)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
     alone = cross_validated(last, y, folds, seed)
     joined = cross_validated(torch.cat([*(features[path] for path in paths), last], dim=1), y, folds, seed)

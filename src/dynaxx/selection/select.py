@@ -11,7 +11,7 @@ from torch import nn
 
 from dynaxx import ResonanceConfig
 from dynaxx.backbone import find_classifier, resolve
-from dynaxx.data import LabelledImages, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, stratified_halves
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import choose
 from dynaxx.selection.overhead import overhead
@@ -36,8 +36,7 @@ class Selection:
 def select_layers(
     backbone: nn.Module,
     images: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     *,
     layers: str | Sequence[int | str],
     taps: int,
@@ -48,13 +47,13 @@ def select_layers(
 ) -> Selection:
     """Score every candidate on labelled training images; choose taps, or take the given layers.
 
-    >>> select_layers(backbone, images, mean, std, layers="auto", taps=3, folds=5,
+    >>> select_layers(backbone, images, normalisation, layers="auto", taps=3, folds=5,
     ...               max_images=2000, seed=0, options={"T": 4, "rank": 31}).chosen
     ['layer1', 'layer3', 'layer4']
 
     Args:
         images: training images only; at most `max_images` of them are used, drawn stratified.
-        mean, std: mean and standard deviation per channel, for normalisation.
+        normalisation: normalisation with which the backbone was trained.
         layers: "auto" to choose, else stage numbers or module paths; given layers are scored, too.
         taps: number of taps to choose if `layers` is "auto".
         folds: number of folds of the cross-validation.
@@ -69,7 +68,7 @@ def select_layers(
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     classifier, _ = find_classifier(backbone, None)
-    features = pooled_features(backbone, paths, classifier, images.images, mean, std)
+    features = pooled_features(backbone, paths, classifier, images.images, normalisation)
     last = paths[-1]
 
     def pair_options(path: str) -> dict[str, Any]:

@@ -8,13 +8,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ALL_INTERFACES = ("0.0.0.0", "::")
 
 
-def free_port() -> int:
-    """A port of the loopback interface on which no process listens at present."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def is_listening(host: str, port: int) -> bool:
     """Whether a process listens on this port."""
     try:

@@ -80,11 +80,6 @@ def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str =
         _pg("pg_ctl", "-D", str(data), "-w", "-m", "fast", "stop", check=False)
 
 
-def remove_cluster(folder: Path) -> None:
-    """Delete all data of the cluster of `folder`."""
-    shutil.rmtree(_data_folder(folder), ignore_errors=True)
-
-
 def programs() -> Path:
     """The folder of PostgreSQL's programs; ServicesError if it is not installed."""
     if found := shutil.which("pg_ctl"):

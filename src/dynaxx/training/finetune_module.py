@@ -20,7 +20,7 @@ class FinetuneModule(ClassifierModule):
         lr: peak learning rate.
         weight_decay: weight decay of trained parameters with more than one axis, so not of biases and norms.
         label_smoothing: label smoothing of the cross-entropy.
-        still: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
+        freeze_norm: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class FinetuneModule(ClassifierModule):
         weight_decay: float,
         label_smoothing: float = 0.0,
         *,
-        still: bool = False,
+        freeze_norm: bool = False,
     ) -> None:
         super().__init__(network, classes, lr, weight_decay, label_smoothing)
-        self.still = still
+        self.freeze_norm = freeze_norm
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; with frozen norms the network itself stays in eval mode."""
         super().train(mode)
-        if self.still:
+        if self.freeze_norm:
             self.network.eval()
         return self
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone import capture
-from dynaxx.data import normalise
+from dynaxx.data import Normalisation, normalise
 from dynaxx.data.progress import track
 
 PENULTIMATE = "penultimate"
@@ -22,13 +22,12 @@ def pooled_features(
     paths: Sequence[str],
     classifier: str | None,
     images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     view: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> dict[str, Tensor]:
     """Mean over positions of the activation at each path, (N, C), and the classifier's input under "penultimate".
 
-    >>> features = pooled_features(backbone, ["layer3", "layer4"], "fc", images, mean, std)
+    >>> features = pooled_features(backbone, ["layer3", "layer4"], "fc", images, normalisation)
     >>> features["layer3"].shape
     torch.Size([1000, 256])
 
@@ -50,7 +49,7 @@ def pooled_features(
     try:
         for start in track(range(0, len(images), BATCH), "reading features"):
             with capture(backbone, paths, copy=[True] * len(paths)) as seen:
-                backbone(normalise(view(images[start : start + BATCH]), mean, std).to(device))
+                backbone(normalise(view(images[start : start + BATCH]), normalisation).to(device))
             for path in paths:
                 found[path].append(mean_over_positions(seen[path]).float().cpu())
     finally:

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dynaxx.data import Prepared, normalise, stratified_halves
+from dynaxx.data import Normalisation, Prepared, normalise, stratified_halves
 from dynaxx.training.distributed import rank_zero
 
 POINTER = "backbone.json"
@@ -26,14 +26,13 @@ class Backbone(NamedTuple):
     Attributes:
         network: network in eval mode, with all parameters frozen.
         checksum: SHA-256 of its weights.
-        mean, std: mean and standard deviation per channel of its normalisation, in units of [0, 1].
+        normalisation: normalisation with which it was trained.
         num_classes: number of classes of a stand-in that was trained here; None for a user's network.
     """
 
     network: nn.Module
     checksum: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalisation: Normalisation
     num_classes: int | None
 
 
@@ -54,13 +53,12 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
     torch.manual_seed(params.data.split_seed)
     classes, channels = len(images.classes), prepared.manifest.image_shape[0]
     network = instantiate(params.model.network, num_classes=classes, **_inputs(params.model, channels))
-    mean, std = prepared.manifest.mean, prepared.manifest.std
-    _check(network, prepared, mean, std, "model.network")  # before time is spent on training
+    normalisation = prepared.manifest.normalisation
+    _check(network, prepared, normalisation, "model.network")  # before time is spent on training
     data = ImageData(
         images.subset(training),
         images.subset(validation),
-        mean=mean,
-        std=std,
+        normalisation=normalisation,
         batch_size=options.batch_size,
         augmentation=options.augmentation,
         seed=params.data.split_seed,
@@ -76,9 +74,9 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
         seed=params.data.split_seed,
     )
     if rank_zero():
-        _check(network, prepared, mean, std, "model.network")
+        _check(network, prepared, normalisation, "model.network")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
-        _write_pointer(out, str(WEIGHTS), checksum(out / WEIGHTS), mean, std, classes)
+        _write_pointer(out, str(WEIGHTS), checksum(out / WEIGHTS), normalisation, classes)
     return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
 
 
@@ -86,11 +84,11 @@ def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
     """Check the user's trained model, and write a pointer with its checksum; nothing is trained or copied."""
     channels = prepared.manifest.image_shape[0]
     network = build(model, channels)
-    mean, std = _normalisation(model, network, prepared)
-    _check(network, prepared, mean, std, f"model.weights={model.weights}")
+    normalisation = _normalisation(model, network, prepared)
+    _check(network, prepared, normalisation, f"model.weights={model.weights}")
     given = Path(model.weights)
     digest = checksum(given) if given.is_file() else _state_checksum(network)
-    _write_pointer(out, model.weights, digest, mean, std, None)
+    _write_pointer(out, model.weights, digest, normalisation, None)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     unused = len(prepared.pretrain_index)
     hint = f"; {unused} labelled images are unused; data.pretrain_fraction=0 gives them to the task" if unused else ""
@@ -122,7 +120,8 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
     if digest != pointer["sha256"]:
         raise BackboneError(f"{path}: changed since it was checked; run `dvc repro -f pretrain`")
     network.eval().requires_grad_(False)
-    return Backbone(network, digest, tuple(pointer["mean"]), tuple(pointer["std"]), pointer["num_classes"])
+    normalisation = Normalisation(tuple(pointer["mean"]), tuple(pointer["std"]))
+    return Backbone(network, digest, normalisation, pointer["num_classes"])
 
 
 def build(model: Any, channels: int) -> nn.Module:
@@ -202,7 +201,7 @@ def _inputs(model: Any, channels: int) -> dict[str, int]:
     return {"in_channels": channels} if model.network.get("in_channels", channels) is None else {}
 
 
-def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> Normalisation:
     """Mean and standard deviation for the user's network: configured, else those of a timm model, else the data's.
 
     Raises:
@@ -214,14 +213,14 @@ def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> tuple[
     if mean is None and std is None:
         mean, std = stated.get("mean"), stated.get("std")
         if mean is None or std is None or len(mean) != channels:
-            return prepared.manifest.mean, prepared.manifest.std
+            return prepared.manifest.normalisation
     if mean is None or std is None or len(mean) != channels or len(std) != channels:
         raise BackboneError(f"model.mean={mean}, model.std={std}: give both, a number for each of {channels} channels")
-    return tuple(map(float, mean)), tuple(map(float, std))
+    return Normalisation(tuple(map(float, mean)), tuple(map(float, std)))
 
 
 @torch.no_grad()
-def _check(network: nn.Module, prepared: Prepared, mean: tuple[float, ...], std: tuple[float, ...], what: str) -> None:
+def _check(network: nn.Module, prepared: Prepared, normalisation: Normalisation, what: str) -> None:
     broken = next(
         (n for n, t in network.state_dict().items() if t.is_floating_point() and not t.isfinite().all()), None
     )
@@ -231,7 +230,7 @@ def _check(network: nn.Module, prepared: Prepared, mean: tuple[float, ...], std:
     device = next(network.parameters()).device
     network.eval()
     try:
-        output = network(normalise(prepared.task().images[:2], mean, std).to(device))
+        output = network(normalise(prepared.task().images[:2], normalisation).to(device))
     except Exception as error:  # a network may raise any error on images of another kind
         raise BackboneError(
             f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size or model.network"
@@ -252,9 +251,8 @@ def _write_pointer(
     out: Path,
     weights: str,
     digest: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    normalisation: Normalisation,
     num_classes: int | None,
 ) -> None:
-    pointer = {"weights": weights, "sha256": digest, "num_classes": num_classes, "mean": mean, "std": std}
+    pointer = {"weights": weights, "sha256": digest, "num_classes": num_classes, **normalisation._asdict()}
     (out / POINTER).write_text(json.dumps(pointer, indent=2) + "\n")

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from dynaxx.data import LabelledImages
-from dynaxx.evaluation.arms import last_tap_only
+from dynaxx.data import LabelledImages, Normalisation
+from dynaxx.evaluation.arms import Run, Task, last_tap_only
 from dynaxx.evaluation.arms.lora import adapt, dense_layers
 from dynaxx.evaluation.arms.matching import warn_of_another_size
-from dynaxx.evaluation.arms.task import Task
 from dynaxx.training.small_resnet import SmallResNet
 
 
@@ -67,16 +66,17 @@ def test_a_rival_of_another_size_is_said_to_be_one():
 
 
 def test_last_tap_only_keeps_features_of_its_own(monkeypatch, tmp_path):
-    """Features are kept by fingerprint and paths, and the echoes' paths may be those of a block's own layers."""
+    """Features are kept by fingerprint and paths, and the repeated taps' paths may be those of a block's own layers."""
     backbone = SmallResNet(5, 3, (4, 8, 8), 2).eval().requires_grad_(False)
     images = LabelledImages(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.arange(5), tuple("abcde"))
     anything = cast("Any", None)
     taps = ["layer2", "layer3"]
-    task = Task(lambda: copy.deepcopy(backbone), "f", images, [0.0] * 3, [1.0] * 3, None, 0, taps, {"rank": 3, "T": 2},
+    normalisation = Normalisation((0.0,) * 3, (1.0,) * 3)
+    task = Task(lambda: copy.deepcopy(backbone), "f", images, normalisation, None, 0, taps, {"rank": 3, "T": 2},
                 anything, anything, tmp_path, tmp_path, "own", [])  # fmt: skip
     seen: list[Task] = []
     monkeypatch.setattr(last_tap_only, "train_on_labels", lambda task, *args, **options: seen.append(task))
-    last_tap_only.train(task, 0, tmp_path, tmp_path, anything)
-    (echo,) = seen
-    assert set(echo.taps) <= {path for path, _ in backbone.named_modules()}
-    assert echo.fingerprint != task.fingerprint
+    last_tap_only.train(task, Run(0, tmp_path, tmp_path))
+    (repeated,) = seen
+    assert set(repeated.taps) <= {path for path, _ in backbone.named_modules()}
+    assert repeated.fingerprint != task.fingerprint

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.tap_mlp import TapMLP
+from dynaxx.data import Normalisation
+from dynaxx.evaluation.arms import TapMLP, TapProbe
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 
@@ -17,7 +17,7 @@ def overwriting_backbone() -> nn.Module:
 
 def test_it_reads_the_taps_as_they_were_when_they_were_reached():
     backbone, images = overwriting_backbone(), torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
-    features = pooled_features(backbone, ["0", "2"], "6", images, [0.5], [0.2])
+    features = pooled_features(backbone, ["0", "2"], "6", images, Normalisation((0.5,), (0.2,)))
     x = (images / 255 - 0.5) / 0.2
     for taps, names in ((["0", "2"], ["0", "2"]), ([], [PENULTIMATE])):
         inputs = torch.cat([features[name] for name in names], dim=1)

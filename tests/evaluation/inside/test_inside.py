@@ -15,7 +15,7 @@ from dynaxx.evaluation.inside.attribution import attributions, integrated_gradie
 from dynaxx.evaluation.inside.gallery import disagreements
 from dynaxx.evaluation.inside.information import gaussian_information, information
 from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
-from dynaxx.evaluation.inside.pictures import GAP, SIDE, heat, photograph, png, tiled
+from dynaxx.evaluation.inside.pictures import TILE_GAP, TILE_SIDE, heat, photograph, png, tiled
 from dynaxx.evaluation.statistics.paired import Bootstrap
 
 BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95, seed=0)
@@ -164,14 +164,14 @@ def test_the_gallery_shows_the_clearest_first_and_classes_in_turn() -> None:
 
 def test_pictures_are_as_they_say() -> None:
     white_red_blue = heat(torch.tensor([[0.0, 2.0, -9.0]]), 2.0)
-    assert white_red_blue.shape == (-(-SIDE // 3), 3 * -(-SIDE // 3), 3)
+    assert white_red_blue.shape == (-(-TILE_SIDE // 3), 3 * -(-TILE_SIDE // 3), 3)
     columns = white_red_blue[0, :: white_red_blue.shape[0]]
     assert columns.tolist() == [[255, 255, 255], [165, 15, 21], [8, 69, 148]]
     grey = photograph(torch.full((1, 8, 8), 7, dtype=torch.uint8))
     assert grey.unique().tolist() == [7]
     assert photograph(torch.tensor([10, 20, 30, 40, 50], dtype=torch.uint8).view(5, 1, 1)).unique().tolist() == [30]
     picture = tiled([[grey, white_red_blue], [white_red_blue, grey]])
-    assert picture.shape == (2 * 64 + GAP, 2 * 66 + GAP, 3)
+    assert picture.shape == (2 * 64 + TILE_GAP, 2 * 66 + TILE_GAP, 3)
     assert picture[64:68].unique().tolist() == [255]
     read = np.asarray(Image.open(io.BytesIO(png(picture))))
     assert (read == picture.numpy()).all()
@@ -181,5 +181,5 @@ def test_maps_have_a_row_an_image_and_columns_for_every_tap() -> None:
     model, originals = loop(), torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     picture = feature_maps(model, originals.float() / 255, originals)
     assert picture is not None
-    assert picture.shape[1] == 64 + 6 * (64 + GAP)  # the image, and two taps of three tiles each
-    assert attribution_maps({"a": torch.randn(2, 8, 8)}, originals).shape == (2 * 64 + GAP, 2 * 64 + GAP, 3)
+    assert picture.shape[1] == 64 + 6 * (64 + TILE_GAP)  # the image, and two taps of three tiles each
+    assert attribution_maps({"a": torch.randn(2, 8, 8)}, originals).shape == (2 * 64 + TILE_GAP, 2 * 64 + TILE_GAP, 3)

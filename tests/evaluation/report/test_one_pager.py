@@ -8,14 +8,14 @@ import pytest
 from markupsafe import escape
 from support.example_evaluation import HOSTILE, make_evaluation
 
-from dynaxx.evaluation.business_value import Business, priced
-from dynaxx.evaluation.report.one_pager import write_brief
+from dynaxx.evaluation.business_value import Prices, with_value
+from dynaxx.evaluation.report.one_pager import write_one_pager
 from dynaxx.evaluation.results import Decision
 
 
 def test_the_page_says_what_to_do_why_and_how_every_arm_did(tmp_path):
     evaluation = make_evaluation()
-    write_brief(evaluation, tmp_path)
+    write_one_pager(evaluation, tmp_path)
     page = (tmp_path / "decision.html").read_text(encoding="utf-8")
     assert "<h1>Adopt resonance, and run its loop" in page
     for arm in evaluation.arms:
@@ -31,7 +31,7 @@ def test_names_of_strangers_stay_text_and_nothing_is_fetched(tmp_path):
     evaluation = make_evaluation()
     strange = replace(evaluation.arms[0], name=HOSTILE[0])
     decision = Decision("adopt_cheaper", HOSTILE[0], [HOSTILE[1]])
-    write_brief(replace(evaluation, arms=[*evaluation.arms, strange], decision=decision), tmp_path)
+    write_one_pager(replace(evaluation, arms=[*evaluation.arms, strange], decision=decision), tmp_path)
     page = (tmp_path / "decision.html").read_text(encoding="utf-8")
     assert not re.search(r"<script|<b>|<i>|<link|<img|src=|href=", page)
     assert "photos &amp; &lt;b&gt;more&lt;/b&gt;" in page
@@ -39,8 +39,8 @@ def test_names_of_strangers_stay_text_and_nothing_is_fetched(tmp_path):
 
 def test_the_data_carry_the_numbers_that_decided(tmp_path):
     evaluation = make_evaluation()
-    decision = priced(evaluation.decision, evaluation.comparisons, Business(0.5, 1000))
-    write_brief(replace(evaluation, decision=decision), tmp_path)
+    decision = with_value(evaluation.decision, evaluation.comparisons, Prices(0.5, 1000))
+    write_one_pager(replace(evaluation, decision=decision), tmp_path)
     data = json.loads((tmp_path / "decision.json").read_text(encoding="utf-8"))
     assert (data["verdict"], data["arm"], data["reasons"]) == (decision.verdict, decision.arm, decision.reasons)
     assert decision.yearly_value is not None
@@ -55,12 +55,12 @@ def test_a_number_that_json_cannot_hold_leaves_the_folder_as_it_was(tmp_path):
     evaluation = make_evaluation()
     broken = replace(evaluation.arms[0], gflops=float("nan"))
     with pytest.raises(ValueError, match="JSON"):
-        write_brief(replace(evaluation, arms=[broken]), tmp_path)
+        write_one_pager(replace(evaluation, arms=[broken]), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_an_arm_to_adopt_nothing_is_marked(tmp_path):
-    write_brief(replace(make_evaluation(), decision=Decision("do_not_adopt", None, ["No gain."])), tmp_path)
+    write_one_pager(replace(make_evaluation(), decision=Decision("do_not_adopt", None, ["No gain."])), tmp_path)
     page = (tmp_path / "decision.html").read_text(encoding="utf-8")
     assert "Do not adopt" in page
     assert 'class="chosen"' not in page

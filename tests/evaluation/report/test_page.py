@@ -18,11 +18,11 @@ from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots
 from dynaxx.evaluation.report.page import write_report
-from dynaxx.evaluation.report.terminal import arms_table
+from dynaxx.evaluation.report.terminal import terminal_table
 from dynaxx.evaluation.report.validation_tables import Choices
 from dynaxx.evaluation.results import Decision
-from dynaxx.evaluation.validation.label_curve import ByLabels
-from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.validation.label_curve import LabelPoint
+from dynaxx.evaluation.validation.size_curve import SizePoint
 from dynaxx.evaluation.validation.tuning import Tuned
 
 SELECTION = {
@@ -37,8 +37,8 @@ PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script
 
 
 TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
-VARIED = [Varied("rank", 4, ["layer2"], 1_234, 0.7), Varied("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
-BY_LABELS = [ByLabels(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
+VARIED = [SizePoint("rank", 4, ["layer2"], 1_234, 0.7), SizePoint("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
+BY_LABELS = [LabelPoint(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
 CHOICES = Choices(TUNED, VARIED, BY_LABELS)
 PICTURES = {name: png(torch.zeros(2, 2, 3, dtype=torch.uint8)) for name in ("feature_maps", "attributions", "image_7")}
 
@@ -198,7 +198,7 @@ def test_terminal_table_shows_accuracy_beside_cost_and_reads_no_markup() -> None
     evaluation = make_evaluation()
     strange = replace(evaluation.arms[2], name="[red]x[/red]")
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(arms_table(replace(evaluation, arms=[*evaluation.arms, strange])))
+    console.print(terminal_table(replace(evaluation, arms=[*evaluation.arms, strange])))
     text = console.export_text()
     assert "[red]x[/red]" in text
     for arm in evaluation.arms:

@@ -8,24 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from dynaxx.data import Digits
-from dynaxx.evaluation.arms import explicit, linear_probes as probes, registry as rivals
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.data import Digits, Normalisation
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, direct, explicit, linear_probes as probes
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.report import arm_figures as plots
-from dynaxx.evaluation.report.validation_tables import labels_grid
+from dynaxx.evaluation.report.validation_tables import label_curve_table
 from dynaxx.evaluation.validation.label_curve import (
-    ARMS,
-    ByLabels,
-    label_curve,
+    CURVE_ARMS,
+    LabelPoint,
+    measure_label_curve,
     passes,
-    read_by_labels,
+    read_label_curve,
     with_labels,
-    write_by_labels,
+    write_label_curve,
 )
 
-FOUND = [ByLabels("direct", 600, 0.9), ByLabels("direct", 50, 0.5), ByLabels("explicit", 600, 0.8)]
+FOUND = [LabelPoint("direct", 600, 0.9), LabelPoint("direct", 50, 0.5), LabelPoint("explicit", 600, 0.8)]
 
 
 @pytest.fixture
@@ -34,7 +32,8 @@ def task(tmp_path: Path) -> Task:
     options = TrainOptions(15, 5e-3, 128, 1e-4, 1.0, 0.25, 0.0, 0.2, "none", 15, 10, 64.0)
     images = Digits().train()
     return Task(
-        backbone=torch.nn.Identity, fingerprint="", images=images, mean=[0.0], std=[1.0], n_train=None, n_val=100,
+        backbone=torch.nn.Identity, fingerprint="", images=images, normalisation=Normalisation((0.0,), (1.0,)),
+        n_train=None, n_val=100,
         taps=[], resonance={}, train=options, trainer=None, probes=tmp_path, cache=tmp_path, head="probe", penalties=[],
     )  # fmt: skip
 
@@ -61,33 +60,35 @@ def test_each_arm_is_trained_with_each_number_on_the_probe_of_that_number(task, 
     seen: list[tuple[str, int, str]] = []
 
     def note(arm: str) -> Callable[..., None]:
-        def train(task: Any, seed: int, out: Path, checkpoints: Path, logger: Any) -> None:
-            seen.append((arm, len(task.split(seed)[0]), str(task.probes.relative_to(tmp_path))))
-            ArmFacts(arm, seed, "explicit", [], 0, 0, 0.0, 0.5, {}).write(out)
+        def train(task: Any, run: Run) -> None:
+            seen.append((arm, len(task.split(run.seed)[0]), str(task.probes.relative_to(tmp_path))))
+            ArmRecord(arm, run.seed, "explicit", [], 0, 0, 0.0, 0.5, {}).write(run.out)
 
         return train
 
     monkeypatch.setattr(explicit, "train", note("explicit"))
     monkeypatch.setattr(probes, "train_baseline", note("baseline"))
-    monkeypatch.setitem(rivals.RIVALS, "direct", note("direct"))
-    found = label_curve(dict.fromkeys(ARMS, task), [50, 100], 100, tmp_path)
-    expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in ARMS]
+    monkeypatch.setattr(direct, "train", note("direct"))
+    found = measure_label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100], 100, tmp_path)
+    expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in CURVE_ARMS]
     assert seen == expected
     assert [(p.arm, p.labels) for p in found] == [(arm, n) for arm, n, _ in expected]
-    label_curve(dict.fromkeys(ARMS, task), [50, 100, 200], 100, tmp_path)  # what is finished is not run again
-    assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in ARMS]
+    measure_label_curve(
+        dict.fromkeys(CURVE_ARMS, task), [50, 100, 200], 100, tmp_path
+    )  # what is finished is not run again
+    assert seen[6:] == [(arm, 200, "labels-200/baseline") for arm in CURVE_ARMS]
 
 
 def test_round_trip_and_damage(tmp_path):
-    write_by_labels(tmp_path / "labels.json", FOUND)
-    assert read_by_labels(tmp_path / "labels.json") == FOUND
+    write_label_curve(tmp_path / "labels.json", FOUND)
+    assert read_label_curve(tmp_path / "labels.json") == FOUND
     (tmp_path / "labels.json").write_text('[{"arm": "x"}]')
     with pytest.raises(EvaluationError, match="dvc repro -f vary"):
-        read_by_labels(tmp_path / "labels.json")
+        read_label_curve(tmp_path / "labels.json")
 
 
 def test_plot_and_table_have_every_point_in_order():
-    direct, ours = plots.by_labels(FOUND, {"direct": "#123456"}).data
+    direct, ours = plots.label_curve_figure(FOUND, {"direct": "#123456"}).data
     assert (list(direct.x), list(direct.y), direct.line.color) == ([50, 600], [50.0, 90.0], "#123456")
     assert list(ours.x) == [600]
-    assert labels_grid(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]
+    assert label_curve_table(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]

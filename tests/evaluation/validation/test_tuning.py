@@ -5,8 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task, TrainOptions
+from dynaxx.evaluation.arms import ArmRecord, Task, TrainOptions
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.validation.tuning import Tuned, chosen, read_tuned, tune, with_settings, write_tuned
 
@@ -18,7 +17,7 @@ BUDGET = TrainOptions(epochs=10, lr=1.0, batch_size=8, weight_decay=0.0, residua
 def task_of(train: TrainOptions) -> Task:
     """Of a task's parts tuning looks at the budget alone."""
     anything = cast("Any", None)
-    return Task(anything, "", anything, [], [], None, 0, [], {}, train, anything, anything, anything, "probe", [])
+    return Task(anything, "", anything, anything, None, 0, [], {}, train, anything, anything, anything, "probe", [])
 
 
 def test_the_best_on_validation_is_chosen_and_the_smallest_of_equals():
@@ -47,13 +46,13 @@ def test_what_is_written_is_read_again_and_damage_is_named(tmp_path):
 def counted(trials):
     """An arm that does best with a rate of 2 in 20 epochs, overflows with 4, and counts how often it is trained."""
 
-    def train(task, seed, out, checkpoints, logger):
+    def train(task, run):
         lr, epochs = task.train.lr, task.train.epochs
         trials.append((lr, epochs))
         if lr == 4:
             raise FloatingPointError("the loss is not finite")
         accuracy = 1 - 0.1 * abs(lr - 2) - 0.01 * abs(epochs - 20)
-        ArmFacts("a", seed, "probe", [], 1, 1, 0.0, accuracy, {}).write(out)
+        ArmRecord("a", run.seed, "probe", [], 1, 1, 0.0, accuracy, {}).write(run.out)
 
     return train
 

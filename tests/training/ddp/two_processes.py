@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.core.module import LightningModule
 
 from dynaxx import wrap_with_resonance
-from dynaxx.data import ImageData, LabelledImages
+from dynaxx.data import ImageData, LabelledImages, Normalisation
 from dynaxx.data.shares import processes
 from dynaxx.training.callbacks import BestWeights
 from dynaxx.training.fit import quiet
@@ -38,7 +38,14 @@ def main(out: Path, what: str, count: int) -> None:
     for parameter in model.trainable_parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     # 37 to judge on: neither a multiple of 8, the batch, nor of the processes
-    data = ImageData(images(48, 0), images(37, 1), mean=[0.5], std=[0.3], batch_size=8, augmentation="flip", seed=5)
+    data = ImageData(
+        images(48, 0),
+        images(37, 1),
+        normalisation=Normalisation((0.5,), (0.3,)),
+        batch_size=8,
+        augmentation="flip",
+        seed=5,
+    )
     model.fit_statistics(data.train_dataloader())
     module = ResonanceModule(
         model, classes=2, lr=0.02, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0, label_smoothing=0.0

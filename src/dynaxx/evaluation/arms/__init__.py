@@ -1,5 +1,40 @@
-"""The competitors of an A/B evaluation, each its own small file behind one call (docs/pipeline.md#arms).
+"""The competitors of the comparison, one small file per arm.
 
-`train(task, seed, out, checkpoints, logger)` trains one arm of one seed into the folder `out`; `facts.load_arm` makes a
-model of it again. What training needs is imported where it is needed: judging arms does not load Lightning.
+Read `registry.py` first: it lists all arms. `train(task, run)` trains one arm with one seed into the folder `run.out`,
+and `load_arm` makes a model of that folder again. Nothing here imports Lightning until `Arm.train` is used.
 """
+
+from dynaxx.evaluation.arms.models import TapMLP, TapProbe
+from dynaxx.evaluation.arms.record import (
+    BACKBONE,
+    ArmRecord,
+    is_trained,
+    load_arm,
+    load_probe,
+    save_probe,
+)
+from dynaxx.evaluation.arms.registry import ARMS, BASELINE, EXPLICIT, IMPLICIT, Arm, arms_where, named
+from dynaxx.evaluation.arms.task import LoggerFactory, Run, Task, TrainOptions, no_logger
+
+__all__ = [
+    "ARMS",
+    "BACKBONE",
+    "BASELINE",
+    "EXPLICIT",
+    "IMPLICIT",
+    "Arm",
+    "ArmRecord",
+    "LoggerFactory",
+    "Run",
+    "TapMLP",
+    "TapProbe",
+    "Task",
+    "TrainOptions",
+    "arms_where",
+    "is_trained",
+    "load_arm",
+    "load_probe",
+    "named",
+    "no_logger",
+    "save_probe",
+]

@@ -1,24 +1,24 @@
-"""The arm `concat_mlp`: an MLP on all taps' mean activations, with as many parameters as explicit has."""
+"""The arm `concat_mlp`: an MLP on the mean activations of all taps, of the same size as `explicit`."""
 
 import time
-from pathlib import Path
 
 import lightning.pytorch as pl
 
 from dynaxx.backbone import moments
 from dynaxx.evaluation.arms.matching import explicit_parameters
+from dynaxx.evaluation.arms.models import TapMLP
 from dynaxx.evaluation.arms.recipe import fit_arm
-from dynaxx.evaluation.arms.record import ArmFacts, save_mlp
+from dynaxx.evaluation.arms.record import ArmRecord, save_mlp
 from dynaxx.evaluation.arms.resonant import resonant, source
-from dynaxx.evaluation.arms.tap_mlp import TapMLP
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """Train it on the batches that explicit trains on."""
+def train(task: Task, run: Run) -> None:
+    """Train the MLP on the batches that `explicit` trains on."""
+    seed = run.seed
     reader = resonant(task, seed, mode="explicit", dynamics="anchored", order="gauss_seidel")
     features = sum(reader.require_built().exchange.channels)
     hidden = max(1, round((explicit_parameters(task, seed) - task.classes) / (features + 1 + task.classes)))
@@ -28,8 +28,8 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
     if isinstance(batches.data, CachedData):
         batches.data.setup("fit")  # building the cache is counted once, below
         started = time.perf_counter()
-    seen = ([mlp.features(x)[:, None]] for x, _ in batches.data.train_dataloader())
-    ((mean, std),) = moments(seen)
+    batches_of_features = ([mlp.features(x)[:, None]] for x, _ in batches.data.train_dataloader())
+    ((mean, std),) = moments(batches_of_features)
     mlp.inner.standardise(mean, std)
     pl.seed_everything(seed, verbose=False)
     mlp.inner.reset_parameters()  # as if it had been made for standardised features
@@ -37,16 +37,14 @@ def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFac
     budget = task.train
     accuracy, seconds = fit_arm(
         task,
+        run,
         FinetuneModule(mlp, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing),
         batches.data,
-        seed,
-        checkpoints,
-        logger,
     )
     if not rank_zero():
         return
-    save_mlp(out, mlp)
+    save_mlp(run.out, mlp)
     count = sum(parameter.numel() for parameter in mlp.parameters())
     seconds += batches.seconds + read_seconds
-    notes: dict[str, float | int | str] = {"hidden": hidden}
-    ArmFacts("concat_mlp", seed, "mlp", list(reader.paths), count, count, seconds, accuracy, notes).write(out)
+    notes: Notes = {"hidden": hidden}
+    ArmRecord("concat_mlp", seed, "mlp", list(reader.paths), count, count, seconds, accuracy, notes).write(run.out)

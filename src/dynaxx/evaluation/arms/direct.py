@@ -1,27 +1,25 @@
-"""The arm `direct`: the implicit network trained on labels from the start, without ever seeing a loop."""
-
-from pathlib import Path
+"""The arm `direct`: the network of `implicit`, trained on the labels from the start, without a loop or a teacher."""
 
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 
-HIDDEN = 2
-"""Hidden channels for each channel of the rank: the student's inner layer is then as wide as its output."""
+HIDDEN_PER_RANK = 2
+"""Hidden channels per channel of the rank; the inner layer of the student is then as wide as its output."""
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """Train it as `explicit` is trained, at the rank that gives it as many live parameters."""
-    target = explicit_parameters(task, seed)
-    rank = matched_rank(lambda rank: build(task, seed, rank), target)
-    notes: dict[str, float | int | str] = {"rank": rank, "hidden": HIDDEN * rank}
-    train_on_labels(task, seed, build(task, seed, rank), out, checkpoints, logger, arm="direct", notes=notes)
+def train(task: Task, run: Run) -> None:
+    """Train it with the recipe of `explicit`, at the rank that gives it as many live parameters."""
+    target = explicit_parameters(task, run.seed)
+    rank = matched_rank(lambda rank: build(task, run.seed, rank), target)
+    notes: Notes = {"rank": rank, "hidden": HIDDEN_PER_RANK * rank}
+    train_on_labels(task, run, build(task, run.seed, rank), arm="direct", notes=notes)
 
 
 def build(task: Task, seed: int, rank: int) -> ResonantModel:
-    """A model in implicit mode of which all that its one pass uses is trainable, and nothing else."""
+    """A model in implicit mode whose trainable parameters are those that its single pass uses."""
     # all projections exist from T = 2 on, so the one pass reads every tap, the last one included
     model = resonant(
         task,
@@ -29,8 +27,8 @@ def build(task: Task, seed: int, rank: int) -> ResonantModel:
         mode="implicit",
         T=max(2, task.resonance["T"]),
         rank=rank,
-        student_hidden=HIDDEN * rank,
-        **ONE_PASS,
+        student_hidden=HIDDEN_PER_RANK * rank,
+        **ANCHORED,
     )
     exchange = model.require_built().exchange
     exchange.phi.requires_grad_(False)

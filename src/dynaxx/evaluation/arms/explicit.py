@@ -1,39 +1,53 @@
-"""The arm `explicit`: the loop, trained on labels."""
+"""The arm `explicit`, its control `explicit_T1` and its variants: the loop, trained on labels.
 
-from pathlib import Path
+- `explicit` trains couplings, gates and head with the options of the task.
+- `explicit_T1` runs the same couplings once. Its rank is raised until the parameter counts match.
+- A variant differs from `explicit` in one option (`Arm.options` in the registry): `explicit_monitored`,
+  `explicit_certified`, `hybrid` and `reentrant`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms.resonant import resonant, train_resonant
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.resonant import ANCHORED, resonant, train_resonant
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.resonance_module import ResonanceModule
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """Train couplings, gates and head with the task's options."""
-    model = resonant(task, seed, mode="explicit")
-    notes: dict[str, float | int | str] = {"rank": model.config.rank, "T": model.T}
+def train(task: Task, run: Run) -> None:
+    """Train `explicit` with the options of the task."""
+    model = resonant(task, run.seed, mode="explicit")
+    notes: Notes = {"rank": model.config.rank, "T": model.T}
     if task.train.pretrained is not None:
         model.start_from(task.train.pretrained)
         notes["pretrained"] = task.train.pretrained
-    train_on_labels(task, seed, model, out, checkpoints, logger, arm="explicit", notes=notes)
+    train_on_labels(task, run, model, arm="explicit", notes=notes)
+
+
+def train_single_pass(task: Task, run: Run) -> None:
+    """Train `explicit_T1` at the rank that gives it as many live parameters as `explicit`."""
+    target = explicit_parameters(task, run.seed)
+    rank = matched_rank(lambda rank: resonant(task, run.seed, T=1, rank=rank, **ANCHORED), target)
+    model = resonant(task, run.seed, mode="explicit", T=1, rank=rank, **ANCHORED)
+    # nothing feeds back into what the only messages read: the residual is 1 - λ whatever is trained
+    train_on_labels(task, run, model, arm="explicit_T1", notes={"rank": rank, "T": 1}, residual_penalty=0.0)
+
+
+def train_variant(arm: str, options: Mapping[str, Any], task: Task, run: Run) -> None:
+    """Train `explicit` with other `options`; everything else is unchanged."""
+    model = resonant(task, run.seed, **({"mode": "explicit"} | dict(options)))
+    train_on_labels(task, run, model, arm=arm, notes={"rank": model.config.rank, "T": model.T, **options})
 
 
 def train_on_labels(
-    task: Task,
-    seed: int,
-    model: ResonantModel,
-    out: Path,
-    checkpoints: Path,
-    logger: LoggerFactory,
-    *,
-    arm: str,
-    notes: dict[str, float | int | str],
-    residual_penalty: float | None = None,
+    task: Task, run: Run, model: ResonantModel, *, arm: str, notes: Notes, residual_penalty: float | None = None
 ) -> None:
-    """Train all that is trainable in `model`, in its mode, on the labels; the recipe of every arm but `implicit`."""
+    """Train all trainable parameters of `model` on the labels, in its mode; every arm but `implicit` does so."""
     budget = task.train
 
     def module(tail: nn.Module | None) -> ResonanceModule:
@@ -49,18 +63,14 @@ def train_on_labels(
             backbone_lr=budget.backbone_lr,
         )
 
-    callbacks = [ResidualGuard(), StrengthWarmup(budget.warmup)]
     train_resonant(
         task,
-        seed,
+        run,
         model,
         module,
-        out,
-        checkpoints,
         arm=arm,
-        logger=logger,
         epochs=budget.epochs,
-        callbacks=list(callbacks),
+        callbacks=[ResidualGuard(), StrengthWarmup(budget.warmup)],
         keep_statistics="pretrained" in notes,
         notes=notes,
     )

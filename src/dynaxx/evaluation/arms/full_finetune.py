@@ -1,12 +1,10 @@
-"""The arm `full_finetune`: every weight of the backbone is trained, its batch norms learn on."""
+"""The arm `full_finetune`: all weights of the backbone train, and its batch norms update their statistics."""
 
-from pathlib import Path
-
-from dynaxx.evaluation.arms.network import starting, train_network
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.network import initial_network, train_network
+from dynaxx.evaluation.arms.task import Run, Task
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
+def train(task: Task, run: Run) -> None:
     """Train the whole network on the labels."""
-    network = starting(task, seed).requires_grad_(True)
-    train_network(task, seed, network, out, checkpoints, logger, arm="full_finetune", still=False)
+    network = initial_network(task, run.seed).requires_grad_(True)
+    train_network(task, run, network, arm="full_finetune", freeze_norm=False)

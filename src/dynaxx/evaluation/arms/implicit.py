@@ -6,9 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms.record import ArmFacts, load_arm
+from dynaxx.evaluation.arms.record import ArmRecord, load_arm
 from dynaxx.evaluation.arms.resonant import train_resonant
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.distill_module import DistillModule
 from dynaxx.training.resonance_module import ResonanceModule
 
@@ -18,26 +18,17 @@ class DistillOptions:
     """The budget of distillation."""
 
     epochs: int
-    """Passes over the training images."""
+    """Number of epochs."""
     lr: float
     """Peak learning rate."""
     kl_weight: float
-    """Weight of the divergence between the logits."""
+    """Weight of the Kullback-Leibler divergence between the logits."""
     states_weight: float
-    """Weight of the loop's later states, from which the student then learns to find the end, too."""
+    """Weight of the later states of the loop, from which the student also learns to predict its end."""
 
 
-def train(
-    task: Task,
-    seed: int,
-    out: Path,
-    checkpoints: Path,
-    logger: LoggerFactory,
-    *,
-    teacher: Path,
-    options: DistillOptions,
-) -> None:
-    """Distil the explicit model in `teacher`, with its own splits and views; only the student is trained."""
+def train(task: Task, run: Run, *, teacher: Path, options: DistillOptions) -> None:
+    """Distil the explicit model in the folder `teacher`, on its own splits and views; only the student is trained."""
     model = load_arm(teacher, task.backbone())
     assert isinstance(model, ResonantModel)
     model.add_student()
@@ -56,14 +47,11 @@ def train(
     model.mode = "implicit"
     train_resonant(
         task,
-        seed,
+        run,
         model,
         module,
-        out,
-        checkpoints,
         arm="implicit",
-        logger=logger,
         epochs=options.epochs,
         callbacks=[],
-        rests_on=ArmFacts.read(teacher),
+        teacher=ArmRecord.read(teacher),
     )

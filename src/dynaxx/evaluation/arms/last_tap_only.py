@@ -1,30 +1,30 @@
-"""The control `last_tap_only`: the same loop, but all its messages come from the last tap.
+"""The control `last_tap_only`: the same loop, with messages from the last tap only.
 
-What explicit gains over it is owed to what the earlier layers know, and not to a deeper head.
+The gain of `explicit` over it comes from the earlier layers, not from a deeper head.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.repeated_tap import ECHOES, echoed
-from dynaxx.evaluation.arms.resonant import ONE_PASS, resonant
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
+from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """Train it as `explicit` is trained, at the rank that gives it as many parameters."""
-    target, last, times = explicit_parameters(task, seed), task.taps[-1], len(task.taps)
-    _, paths = echoed(task.backbone(), last, times)
-    echo = replace(
+def train(task: Task, run: Run) -> None:
+    """Train it with the recipe of `explicit`, at the rank that gives it as many parameters."""
+    target, last, times = explicit_parameters(task, run.seed), task.taps[-1], len(task.taps)
+    _, paths = repeat_tap(task.backbone(), last, times)
+    repeated = replace(
         task,
-        backbone=lambda: echoed(task.backbone(), last, times)[0],
+        backbone=lambda: repeat_tap(task.backbone(), last, times)[0],
         taps=paths,
-        fingerprint=f"{task.fingerprint}, {times} times {last}",  # a block's own layers may have the echoes' paths
+        # the layers of a block may have the same paths as the repeated taps
+        fingerprint=f"{task.fingerprint}, {times} times {last}",
     )
     # nothing of the backbone lies between these taps that could be run again
-    rank = matched_rank(lambda rank: resonant(echo, seed, mode="explicit", rank=rank, **ONE_PASS), target)
-    model = resonant(echo, seed, mode="explicit", rank=rank, **ONE_PASS)
-    notes: dict[str, float | int | str] = {"rank": rank, "T": model.T, ECHOES: last}
-    train_on_labels(echo, seed, model, out, checkpoints, logger, arm="last_tap_only", notes=notes)
+    rank = matched_rank(lambda rank: resonant(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)
+    model = resonant(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED)
+    notes: Notes = {"rank": rank, "T": model.T, REPEATED_TAP: last}
+    train_on_labels(repeated, run, model, arm="last_tap_only", notes=notes)

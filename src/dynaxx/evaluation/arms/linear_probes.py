@@ -1,80 +1,76 @@
-"""The two arms that only read: `baseline` on the last layer, `concat_probe` on all taps."""
+"""The two linear probes: `baseline` reads the last layer, `concat_probe` reads all taps."""
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise, random_view, views
-from dynaxx.evaluation.arms.record import ArmFacts, save_probe
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.record import ArmRecord, save_probe
+from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
-DRAWS = 4
-"""Versions of each training image that a probe reads where the augmentation has too many to read all."""
+AUGMENTED_VERSIONS = 4
+"""Random versions per training image that a probe reads if the augmentation has more versions than this."""
 
 
-def train_baseline(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """The backbone's own head where it answers the task, else a converged probe on the classifier's input."""
-    del checkpoints, logger  # a converged fit of a convex loss has nothing to resume or to draw
+def train_baseline(task: Task, run: Run) -> None:
+    """Record the backbone's own head if it predicts the classes of the task, else fit a probe on its input."""
     if task.head == "probe":
-        _train_probe(task, seed, out, arm="baseline", taps=())
+        _train_probe(task, run, arm="baseline", taps=())
     else:
-        accuracy = _own_accuracy(task, task.split(seed)[1])
-        ArmFacts("baseline", seed, "own", [], 0, 0, 0.0, accuracy, {}).write(out)
+        accuracy = _own_accuracy(task, task.split(run.seed)[1])
+        ArmRecord("baseline", run.seed, "own", [], 0, 0, 0.0, accuracy, {}).write(run.out)
 
 
-def train_concat_probe(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """A converged probe on the mean activations of all taps, concatenated."""
-    del checkpoints, logger
-    _train_probe(task, seed, out, arm="concat_probe", taps=task.taps)
+def train_concat_probe(task: Task, run: Run) -> None:
+    """Fit a converged probe on the mean activations of all taps, concatenated."""
+    _train_probe(task, run, arm="concat_probe", taps=task.taps)
 
 
-def _train_probe(task: Task, seed: int, out: Path, *, arm: str, taps: Sequence[str]) -> None:
-    """Fit a converged probe and write it: the same images and the same views that the other arms train on."""
+def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None:
+    """Fit a converged probe on the images and views that the other arms train on, and write it."""
     start = time.perf_counter()
-    train, val = task.split(seed)
+    train, val = task.split(run.seed)
     backbone = task.backbone()
     names = list(taps) or [PENULTIMATE]
     classifier = None if taps else find_classifier(backbone, None)[0]
 
     def read(index: Tensor, view: object) -> Tensor:
-        found = pooled_features(
+        features = pooled_features(
             backbone,
             list(taps),
             classifier,
             task.images.images[index],
-            task.mean,
-            task.std,
+            task.normalisation,
             view,  # type: ignore[arg-type]
         )
-        return torch.cat([found[name] for name in names], dim=1)
+        return torch.cat([features[name] for name in names], dim=1)
 
     augmentation = task.train.augmentation
     size = min(task.images.images.shape[-2:])
     seen = views(augmentation, size)
-    if seen is None or len(seen) > DRAWS:
-        seen = [random_view(augmentation, size, torch.Generator().manual_seed(seed))] * DRAWS
+    if seen is None or len(seen) > AUGMENTED_VERSIONS:
+        seen = [random_view(augmentation, size, torch.Generator().manual_seed(run.seed))] * AUGMENTED_VERSIONS
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]
     probe = fit_probe(train_x, train_y, val_x, val_y, task.classes, task.penalties)
     head = Head(train_x.shape[1], task.classes)
     head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
-    save_probe(out, head)
+    save_probe(run.out, head)
     count = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.perf_counter() - start
-    ArmFacts(arm, seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(out)
+    ArmRecord(arm, run.seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(run.out)
 
 
 @torch.no_grad()
 def _own_accuracy(task: Task, index: Tensor) -> float:
     backbone, hits = task.backbone(), 0
     for part in index.split(256):
-        logits = backbone(normalise(task.images.images[part], task.mean, task.std))
+        logits = backbone(normalise(task.images.images[part], task.normalisation))
         hits += int((logits.argmax(1).cpu() == task.images.labels[part]).sum())
     return hits / len(index)

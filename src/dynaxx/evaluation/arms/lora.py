@@ -1,41 +1,40 @@
-"""The arm `lora`: low-rank updates of the backbone's own layers (peft), as many parameters as explicit has."""
+"""The arm `lora`: low-rank updates of the backbone's layers (peft), of the same size as `explicit`."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from dynaxx.backbone import find_classifier
 from dynaxx.evaluation.arms.matching import explicit_parameters, warn_of_another_size
-from dynaxx.evaluation.arms.network import starting, train_network
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.network import initial_network, train_network
+from dynaxx.evaluation.arms.task import Run, Task
 
 
-def train(task: Task, seed: int, out: Path, checkpoints: Path, logger: LoggerFactory) -> None:
-    """Train adapters and head; the network is kept with its adapters merged, where they cost nothing."""
-    network = starting(task, seed)
-    adapted, rank = adapt(network, explicit_parameters(task, seed), with_head=task.head == "probe")
+def train(task: Task, run: Run) -> None:
+    """Train adapters and head; the saved network has its adapters merged, so they add no latency."""
+    network = initial_network(task, run.seed)
+    adapted, rank = adapt(network, explicit_parameters(task, run.seed), with_head=task.head == "probe")
     train_network(
         task,
-        seed,
+        run,
         adapted,
-        out,
-        checkpoints,
-        logger,
         arm="lora",
-        still=True,
+        freeze_norm=True,
         finish=lambda trained: trained.merge_and_unload(),  # type: ignore[operator]
         notes={"rank": rank},
     )
 
 
 def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any, int]:
-    """The network with adapters on all its dense layers, and their rank: that of about as many trained parameters.
+    """Add adapters to all dense layers, at the rank with about `parameters` trainable parameters.
 
     Args:
-        network: it is changed; its own weights are frozen.
-        parameters: to be trained.
-        with_head: whether its classifier is trained, too, as a part of these.
+        network: changed in place; its own weights are frozen.
+        parameters: number of parameters to train.
+        with_head: whether the classifier is trained and counted, too.
+
+    Returns:
+        (network with adapters, rank)
     """
     from peft import LoraConfig, get_peft_model
 
@@ -51,9 +50,9 @@ def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any,
 
 
 def dense_layers(network: nn.Module) -> list[str]:
-    """Paths of all dense convolutions, attentions and linear layers but the classifier.
+    """Paths of all dense convolutions, attentions and linear layers, except the classifier.
 
-    peft's LoRA has no rank below the number of groups, so depthwise convolutions have none to match. Torch's attention
+    LoRA in peft has no rank below the number of groups, so depthwise convolutions are left out. Torch's attention
     reads the weights of its own linear layers without calling them, so it is adapted as a whole.
     """
     classifier, _ = find_classifier(network, None)
@@ -71,12 +70,12 @@ def dense_layers(network: nn.Module) -> list[str]:
 
 
 def nearest_rank(network: nn.Module, layers: list[str], parameters: int) -> int:
-    """The rank whose adapters on `layers` come nearest to as many parameters, at least 1; they grow in proportion."""
+    """The rank, at least 1, whose adapters on `layers` come nearest to `parameters`; size is proportional to rank."""
     return max(1, round(parameters / sum(adapter_size(network.get_submodule(path)) for path in layers)))
 
 
 def adapter_size(module: nn.Module) -> int:
-    """Parameters that LoRA of rank 1 adds: inputs (times kernel) and outputs of a layer, or of both in an attention."""
+    """Number of parameters that rank 1 adds: inputs (times kernel) plus outputs, of both layers of an attention."""
     if isinstance(module, nn.MultiheadAttention):
         weights = [module.get_parameter("in_proj_weight"), module.out_proj.weight]
     else:

@@ -1,21 +1,25 @@
-"""A linear probe on a frozen backbone, as a model that can be deployed and timed."""
+"""Models on the mean activations of some taps of a frozen backbone: a linear probe and an MLP."""
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynaxx.backbone import capture, find_classifier, replaced_head
+from dynaxx import Anchors
+from dynaxx.backbone import Head, capture, find_classifier, replaced_head
+from dynaxx.resonance import grid_of, to_grid
 from dynaxx.training.pooled_features import mean_over_positions
 
 
 class TapProbe(nn.Module):
-    """Images to logits by a linear layer on the mean activations of some taps, concatenated.
+    """A linear layer on the concatenated mean activations of some taps: images to logits.
 
     Args:
         backbone: frozen.
-        taps: module paths; empty reads the input of the backbone's own classifier.
-        linear: the probe.
+        taps: module paths; if empty, the input of the backbone's own classifier is read.
+        linear: the trained probe.
     """
 
     def __init__(self, backbone: nn.Module, taps: Sequence[str], linear: nn.Linear) -> None:
@@ -31,3 +35,41 @@ class TapProbe(nn.Module):
         with capture(self.backbone, self.taps, copy=[True] * len(self.taps)) as seen:
             self.backbone(x)
         return self.linear(torch.cat([mean_over_positions(seen[tap]) for tap in self.taps], dim=1))
+
+
+class TapMLP(nn.Module):
+    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f: anchors averaged over the grid, concatenated.
+
+    Args:
+        backbone: frozen.
+        taps: module paths in depth order.
+        features: channels of all taps together.
+        hidden: width of the inner layer.
+        classes: number of classes.
+    """
+
+    def __init__(self, backbone: nn.Module, taps: Sequence[str], features: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        # kept in a tuple, the backbone is not registered: it is neither trained nor saved with the MLP
+        self._backbone, self.taps = (backbone,), list(taps)
+        self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move the backbone, too, when the module changes its device or type."""
+        self._backbone[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(self, x: Tensor | Anchors) -> Tensor:
+        """Images (B, C, H, W), or cached anchors, to logits (B, classes)."""
+        logits: Tensor = self.outer(F.gelu(self.inner(self.features(x))))
+        return logits
+
+    def features(self, x: Tensor | Anchors) -> Tensor:
+        """Features f of shape (B, features)."""
+        if isinstance(x, Anchors):
+            return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
+        (backbone,) = self._backbone
+        with torch.no_grad(), capture(backbone, self.taps, copy=[True] * len(self.taps)) as seen:
+            backbone(x)
+        grid = grid_of(seen[self.taps[-1]], None)
+        return torch.cat([to_grid(seen[tap], grid).mean(1) for tap in self.taps], dim=1)

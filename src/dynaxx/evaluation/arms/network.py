@@ -1,21 +1,19 @@
-"""What arms share that change the backbone itself: LoRA and full fine-tuning."""
+"""Training of the arms that change the backbone itself: LoRA and full fine-tuning."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import nn
 
 from dynaxx.backbone import find_classifier
-from dynaxx.evaluation.arms.images import image_data
-from dynaxx.evaluation.arms.recipe import fit_arm
-from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.recipe import fit_arm, image_data
+from dynaxx.evaluation.arms.record import ArmRecord, load_probe, save_backbone
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
 
 
-def starting(task: Task, seed: int) -> nn.Module:
-    """The task's backbone; where the task is new to it, the baseline's converged probe answers in its head's place."""
+def initial_network(task: Task, seed: int) -> nn.Module:
+    """The task's backbone; if the task is new to it, the probe of the baseline replaces its head."""
     backbone = task.backbone()
     if task.head == "probe":
         backbone.set_submodule(find_classifier(backbone, None)[0], load_probe(task.probes / f"seed-{seed}"))
@@ -24,31 +22,30 @@ def starting(task: Task, seed: int) -> nn.Module:
 
 def train_network(
     task: Task,
-    seed: int,
+    run: Run,
     network: nn.Module,
-    out: Path,
-    checkpoints: Path,
-    logger: LoggerFactory,
     *,
     arm: str,
-    still: bool,
+    freeze_norm: bool,
     finish: Callable[[nn.Module], nn.Module] = lambda network: network,
-    notes: dict[str, float | int | str] | None = None,
+    notes: Notes | None = None,
 ) -> None:
-    """Train all of `network` that requires gradients, and write it whole.
+    """Train all parameters of `network` that require gradients, and save the whole network.
 
     Args:
-        still: whether its batch norms stand still.
-        finish: makes of the trained network the plain one that is kept.
+        freeze_norm: whether its batch norms keep their statistics.
+        finish: turns the trained network into the plain one that is saved.
     """
     budget = task.train
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    module = FinetuneModule(network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, still=still)
-    accuracy, seconds = fit_arm(task, module, image_data(task, seed), seed, checkpoints, logger)
+    module = FinetuneModule(
+        network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, freeze_norm=freeze_norm
+    )
+    accuracy, seconds = fit_arm(task, run, module, image_data(task, run.seed))
     if not rank_zero():
         return
-    out.mkdir(parents=True, exist_ok=True)
-    save_backbone(out, finish(module.network))
+    run.out.mkdir(parents=True, exist_ok=True)
+    save_backbone(run.out, finish(module.network))
     if task.head == "probe":
-        seconds += ArmFacts.read(task.probes / f"seed-{seed}").train_seconds  # its head started from that probe
-    ArmFacts(arm, seed, "network", [], trained, trained, seconds, accuracy, notes or {}).write(out)
+        seconds += ArmRecord.read(task.probes / f"seed-{run.seed}").train_seconds  # its head started from that probe
+    ArmRecord(arm, run.seed, "network", [], trained, trained, seconds, accuracy, notes or {}).write(run.out)

@@ -1,36 +1,51 @@
-"""The budget that all arms trained in epochs have in common, applied."""
+"""The training recipe of all arms that train in epochs: one budget, one loop, one set of image batches."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import lightning.pytorch as pl
 
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.data import ImageData
+from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.fit import fit
 
 
 def fit_arm(
     task: Task,
+    run: Run,
     module: pl.LightningModule,
     data: pl.LightningDataModule,
-    seed: int,
-    checkpoints: Path,
-    logger: LoggerFactory,
     *,
     epochs: int | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> tuple[float, float]:
-    """Train `module` as `task.train` says, for `epochs` in place of its own if given; what `fit` returns and raises."""
+    """Train `module` within the budget `task.train`; returns and raises what `fit` does.
+
+    Args:
+        epochs: in place of those of the budget.
+    """
     budget = task.train
     return fit(
         module,
         data,
         trainer=task.trainer,
-        checkpoints=checkpoints,
+        checkpoints=run.checkpoints,
         epochs=budget.epochs if epochs is None else epochs,
         patience=budget.patience,
-        seed=seed,
-        logger=logger(),
+        seed=run.seed,
+        logger=run.logger(),
         callbacks=callbacks,
         checkpoint_every=budget.checkpoint_every,
+    )
+
+
+def image_data(task: Task, seed: int) -> ImageData:
+    """Training and validation images of one seed, for arms that run the whole network in every step."""
+    train, val = task.split(seed)
+    return ImageData(
+        task.images.subset(train),
+        task.images.subset(val),
+        normalisation=task.normalisation,
+        batch_size=task.train.batch_size,
+        augmentation=task.train.augmentation,
+        seed=seed,
     )

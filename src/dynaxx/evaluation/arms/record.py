@@ -1,4 +1,4 @@
-"""What is written down of each trained arm, and how one is found again."""
+"""The record of a trained arm (`arm.json`), its files, and `load_arm`, which makes a model of them."""
 
 import json
 from collections.abc import Sequence
@@ -11,34 +11,34 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance
 from dynaxx.backbone import Head, find_classifier
-from dynaxx.evaluation.arms.models import TapProbe
-from dynaxx.evaluation.arms.repeated_tap import ECHOES, echoed
-from dynaxx.evaluation.arms.tap_mlp import TapMLP
+from dynaxx.evaluation.arms.models import TapMLP, TapProbe
+from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
+from dynaxx.evaluation.arms.task import Notes
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 
-FACTS = "arm.json"
+RECORD = "arm.json"
 PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
 KINDS = ("own", "probe", "mlp", "network", "resonance")
-"""The backbone as it is, a linear probe or an MLP on some taps, a backbone with other weights, an adapter."""
+"""Unchanged backbone, linear probe on some taps, MLP on some taps, backbone with other weights, resonance adapter."""
 
 
 @dataclass(frozen=True)
-class ArmFacts:
+class ArmRecord:
     """One trained arm of one seed.
 
     Attributes:
-        arm: its name.
-        seed: what it was trained with.
-        kind: one of `KINDS`; says how its files are read.
-        taps: what a probe reads; empty for the classifier's own input.
-        trained_parameters: that training moved.
-        live_parameters: of them those that the output depends on.
-        train_seconds: all the training it takes to have this arm, reading features included.
-        val_accuracy: on the seed's validation images.
-        notes: anything worth knowing, for example the rank that was matched.
+        arm: name of the arm.
+        seed: seed of its training.
+        kind: one of `KINDS`; decides how its files are read.
+        taps: module paths that it reads; empty for the input of the classifier.
+        trained_parameters: number of parameters that were trained.
+        live_parameters: number of these that the output depends on.
+        train_seconds: total training time, including its teacher and the reading of features.
+        val_accuracy: accuracy on the validation images of the seed.
+        notes: additional facts, for example the matched rank.
     """
 
     arm: str
@@ -49,23 +49,28 @@ class ArmFacts:
     live_parameters: int
     train_seconds: float
     val_accuracy: float
-    notes: dict[str, float | int | str]
+    notes: Notes
 
     def write(self, folder: Path) -> None:
-        """Write `arm.json`, last of an arm's files: where it stands, the arm is complete."""
-        write_text(folder / FACTS, json.dumps(asdict(self), indent=2) + "\n")
+        """Write `arm.json`, the last file of an arm; an arm that has it is complete."""
+        write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
-    def read(cls, folder: Path) -> "ArmFacts":
+    def read(cls, folder: Path) -> "ArmRecord":
         """Read `arm.json`.
 
         Raises:
             EvaluationError: missing or damaged.
         """
         try:
-            return cls(**json.loads((folder / FACTS).read_text()))
+            return cls(**json.loads((folder / RECORD).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise EvaluationError(f"{folder / FACTS}: cannot be read ({error}); train the arm again") from None
+            raise EvaluationError(f"{folder / RECORD}: cannot be read ({error}); train the arm again") from None
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the arm in `folder` is complete: `arm.json` is the last file that training writes."""
+    return (folder / RECORD).exists()
 
 
 def save_probe(folder: Path, probe: Head) -> None:
@@ -90,7 +95,7 @@ def load_probe(folder: Path) -> Head:
 
 
 def save_mlp(folder: Path, mlp: TapMLP) -> None:
-    """Write an MLP on taps, without the backbone that it reads."""
+    """Write an MLP on taps, without its backbone."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in mlp.state_dict().items()}, folder / MLP)
 
@@ -104,8 +109,8 @@ def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
     return mlp
 
 
-def take_over(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """`backbone` with other weights, and with the head among them where that is a new one."""
+def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """Load weights into `backbone`; its head is replaced first if the weights contain a new one."""
     path, _ = find_classifier(backbone, None)
     if f"{path}.mean" in tensors:
         classes, features = tensors[f"{path}.weight"].shape
@@ -115,7 +120,7 @@ def take_over(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def save_backbone(folder: Path, backbone: nn.Module) -> None:
-    """Write a backbone that was trained with its arm, beside it."""
+    """Write the weights of a backbone that was trained with its arm."""
     save_file({name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}, folder / BACKBONE)
 
 
@@ -125,19 +130,19 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     Raises:
         EvaluationError: files missing or damaged, or an unknown kind.
     """
-    facts = ArmFacts.read(folder)
-    if facts.kind not in KINDS:
-        raise EvaluationError(f"{folder / FACTS}: unknown kind {facts.kind!r}; known are {', '.join(KINDS)}")
-    if facts.kind == "probe":
-        return TapProbe(backbone, facts.taps, load_probe(folder)).eval()
+    record = ArmRecord.read(folder)
+    if record.kind not in KINDS:
+        raise EvaluationError(f"{folder / RECORD}: unknown kind {record.kind!r}; known are {', '.join(KINDS)}")
+    if record.kind == "probe":
+        return TapProbe(backbone, record.taps, load_probe(folder)).eval()
     try:
-        if facts.kind == "mlp":
-            return load_mlp(folder, backbone, facts.taps).eval()
-        if facts.kind == "network":
-            return take_over(backbone, load_file(folder / BACKBONE)).eval()
-        if facts.kind == "resonance":
-            if ECHOES in facts.notes:
-                backbone, _ = echoed(backbone, str(facts.notes[ECHOES]), len(facts.taps))
+        if record.kind == "mlp":
+            return load_mlp(folder, backbone, record.taps).eval()
+        if record.kind == "network":
+            return load_weights(backbone, load_file(folder / BACKBONE)).eval()
+        if record.kind == "resonance":
+            if REPEATED_TAP in record.notes:
+                backbone, _ = repeat_tap(backbone, str(record.notes[REPEATED_TAP]), len(record.taps))
             if (folder / BACKBONE).exists():
                 backbone.load_state_dict(load_file(folder / BACKBONE))
             return load_resonance(backbone, folder).eval()

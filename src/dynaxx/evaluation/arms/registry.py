@@ -1,21 +1,95 @@
-"""The arms that the stage `train_arms` can train, by name."""
+"""All arms by name: the only list of arm names in the project.
 
-from collections.abc import Callable
+Importing this module does not load Lightning. `Arm.train` imports the training code of one arm on first use.
 
-from dynaxx.evaluation.arms import concat_mlp, direct, explicit_t1, full_finetune, last_tap_only, lora
-from dynaxx.evaluation.arms.linear_probes import train_concat_probe
-from dynaxx.evaluation.arms.variants import VARIANTS
+To add an arm, write `train(task, run)` in a file of this folder and add one line to `_ALL`.
+"""
 
-CONVERGED = ("concat_probe",)
-"""Those that are fitted until they converge, and have no learning rate."""
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any
 
-RIVALS: dict[str, Callable[..., None]] = {
-    "concat_probe": train_concat_probe,
-    "concat_mlp": concat_mlp.train,
-    "lora": lora.train,
-    "full_finetune": full_finetune.train,
-    "last_tap_only": last_tap_only.train,
-    "explicit_T1": explicit_t1.train,
-    "direct": direct.train,
-} | VARIANTS
-"""Each takes (task, seed, out, checkpoints, logger)."""
+BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
+"""The kept probe, the loop, and the loop distilled into one pass."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One competitor of the comparison.
+
+    Example: `ARMS["direct"].train(task, Run(seed=0, out=folder, checkpoints=work))` trains `direct`.
+    """
+
+    name: str
+    trainer: str
+    """Module and function that train it, as `direct:train`; the module lies in this folder."""
+    stage: str = "train_arms"
+    """Name of the DVC stage that trains it."""
+    one_pass: bool = False
+    """Whether it predicts in a single pass without loop and without distillation, so that it rivals `implicit`."""
+    converged: bool = False
+    """Whether it is fitted until it converges, without a learning rate and without epochs."""
+    sized: bool = False
+    """Whether its parameter count is matched to that of `explicit`."""
+    frozen: bool = True
+    """Whether the weights of the backbone stay as they are, or can be merged back."""
+    cached: bool = True
+    """Whether it trains from cached features where the augmentation allows a cache."""
+    expected: bool = False
+    """Whether the decision mentions that this arm was not evaluated."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `wrap_with_resonance` in which a variant differs from `explicit`."""
+
+    @property
+    def train(self) -> Callable[..., None]:
+        """The function `train(task, run)`; that of `implicit` also needs its teacher and its options."""
+        module, function = self.trainer.split(":")
+        train: Callable[..., None] = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
+        return partial(train, self.name, self.options) if self.options else train
+
+    @property
+    def replaces_resonance(self) -> bool:
+        """Whether the decision may recommend it in place of a resonant arm."""
+        return self.one_pass and self.frozen
+
+
+_ALL = (
+    Arm(BASELINE, "linear_probes:train_baseline", stage="baseline", converged=True, cached=False),
+    Arm(EXPLICIT, "explicit:train", stage="explicit"),
+    Arm(IMPLICIT, "implicit:train", stage="distill"),
+    # single passes, the simplest first: in this order the decision considers them
+    Arm("concat_probe", "linear_probes:train_concat_probe", one_pass=True, converged=True, cached=False, expected=True),
+    Arm("concat_mlp", "concat_mlp:train", one_pass=True, sized=True),
+    Arm("lora", "lora:train", one_pass=True, sized=True, cached=False),
+    Arm("direct", "direct:train", one_pass=True, sized=True, expected=True),
+    Arm("explicit_T1", "explicit:train_single_pass", one_pass=True, sized=True),
+    Arm("full_finetune", "full_finetune:train", one_pass=True, frozen=False, cached=False),
+    Arm("last_tap_only", "last_tap_only:train", sized=True),
+    Arm("explicit_monitored", "explicit:train_variant", options={"stability": "monitored"}),
+    Arm("explicit_certified", "explicit:train_variant", options={"stability": "certified"}),
+    Arm("hybrid", "explicit:train_variant", options={"mode": "hybrid"}),
+    Arm("reentrant", "explicit:train_variant", options={"dynamics": "reentrant"}),
+)
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
+"""Name → arm."""
+
+
+def named(*names: str) -> tuple[str, ...]:
+    """The same names, each checked: `named("direct", "lora")` is `("direct", "lora")`.
+
+    An experiment chooses its arms with it, so that a misspelt name fails at import.
+
+    Raises:
+        KeyError: a name that is no arm.
+    """
+    if unknown := [name for name in names if name not in ARMS]:
+        raise KeyError(f"no arm {unknown[0]!r}; known are {', '.join(ARMS)}")
+    return names
+
+
+def arms_where(condition: Callable[[Arm], bool]) -> tuple[str, ...]:
+    """Names of the arms that satisfy a condition: `arms_where(lambda arm: not arm.frozen)` is `("full_finetune",)`."""
+    return tuple(arm.name for arm in _ALL if condition(arm))

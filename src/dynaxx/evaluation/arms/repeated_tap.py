@@ -1,15 +1,16 @@
-"""One layer that is tapped as often as there are taps: what makes every message one from the last tap."""
+"""One layer, tapped several times: every message then comes from the last tap."""
 
 from torch import nn
 
-ECHOES = "echoes"
-"""Note in an arm's facts: path of the layer that its taps repeat."""
+REPEATED_TAP = "echoes"
+"""Key in an arm's notes: path of the layer that its taps repeat."""
 
 
-def echoed(backbone: nn.Module, path: str, times: int) -> tuple[nn.Module, list[str]]:
-    """`backbone` with identities behind the module at `path`, and the `times` paths that all hold what it gives.
+def repeat_tap(backbone: nn.Module, path: str, times: int) -> tuple[nn.Module, list[str]]:
+    """`backbone` with identities behind the module at `path`, and `times` paths that all have its activation.
 
-    The answer is the same; the taps differ in their place, not in what they know.
+    Example: `repeat_tap(network, "layer4", 3)` returns the paths layer4.0, layer4.1 and layer4.2.
+    The prediction does not change. The taps differ in their position and have the same content.
     """
     module = backbone.get_submodule(path)
     backbone.set_submodule(path, nn.Sequential(module, *(nn.Identity() for _ in range(times - 1))))

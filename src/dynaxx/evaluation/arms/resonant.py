@@ -1,9 +1,8 @@
-"""How every resonant arm is trained: from cached anchors where the augmentation allows it, live otherwise."""
+"""Training of all resonant arms: from cached anchors if the augmentation allows it, else from live activations."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,27 +14,26 @@ from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
 from dynaxx.backbone import moments
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
-from dynaxx.evaluation.arms.images import image_data
-from dynaxx.evaluation.arms.recipe import fit_arm
-from dynaxx.evaluation.arms.record import ArmFacts, load_probe, save_backbone
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from dynaxx.evaluation.arms.recipe import fit_arm, image_data
+from dynaxx.evaluation.arms.record import ArmRecord, load_probe, save_backbone
+from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.cache.features import FeatureCache, cache_key, open_cache
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
-ONE_PASS = {"dynamics": "anchored", "order": "gauss_seidel"}
-"""What a rival in one pass is, whatever dynamics `explicit` has: nothing of the backbone is run again."""
+ANCHORED = {"dynamics": "anchored", "order": "gauss_seidel"}
+"""Options of every single-pass rival, whatever dynamics `explicit` has: no part of the backbone runs again."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Batches for one seed, and what goes with them.
+    """Training batches of one seed.
 
     Attributes:
         data: yields (Anchors, labels) or (images, labels).
-        tail: what lies behind the taps; None where batches are images.
-        read_seconds: that reading live activations for the statistics took.
+        tail: the part of the backbone behind the taps; None if the batches are images.
+        read_seconds: time to read live activations for the anchor statistics.
     """
 
     data: CachedData | ImageData
@@ -44,15 +42,15 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """That reading the backbone took, for the cache (in whichever arm it was built) and the statistics.
+        """Time to run the backbone for the cache (whichever arm built it) and for the statistics.
 
-        It is part of every arm's training time, and known when training has begun.
+        It counts as training time of every arm, and is known only once training has begun.
         """
         return self.read_seconds + (self.data.seconds if isinstance(self.data, CachedData) else 0.0)
 
 
 def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
-    """The task's backbone wrapped at its taps, its new head starting from the baseline's converged probe."""
+    """Wrap the task's backbone at its taps; a new head starts from the probe of the baseline."""
     pl.seed_everything(seed, verbose=False)
     options = task.resonance | changes
     classes = task.classes if task.head == "probe" else None
@@ -65,7 +63,7 @@ def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
 
 
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
-    """Batches to train `model` with, its anchors' statistics set from the training images."""
+    """Batches to train `model` on; the anchor statistics are fitted to the training images."""
     train, val = task.split(seed)
     labels = task.images.labels
     started = time.perf_counter()
@@ -92,7 +90,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         model.to(device)  # where it is not built yet, it is built there
         limit = task.train.cache_limit_gb
         try:
-            return open_cache(task.cache, key, model, task.images.images, task.mean, task.std, known, limit)
+            return open_cache(task.cache, key, model, task.images.images, task.normalisation, known, limit)
         finally:
             model.to(home)  # Lightning moves it in its own time
 
@@ -106,54 +104,49 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
 
 def train_resonant(
     task: Task,
-    seed: int,
+    run: Run,
     model: ResonantModel,
     module: Callable[[nn.Module | None], ResonanceModule],
-    out: Path,
-    checkpoints: Path,
     *,
     arm: str,
-    logger: LoggerFactory,
     epochs: int,
     callbacks: list[Callback],
-    rests_on: ArmFacts | None = None,
+    teacher: ArmRecord | None = None,
     keep_statistics: bool = False,
-    notes: dict[str, float | int | str] | None = None,
+    notes: Notes | None = None,
 ) -> None:
-    """Train what `module` leaves trainable in `model`, and write the arm.
+    """Train `model` with a LightningModule and save the arm.
 
     Args:
-        module: makes the LightningModule, given the tail.
-        rests_on: the trained arm that `model` comes from, whose statistics it keeps.
-        keep_statistics: whether the anchors' statistics of `model` are those that its couplings were learned in.
+        module: makes the LightningModule from the tail.
+        teacher: record of the trained arm that `model` starts from; its anchor statistics are kept.
+        keep_statistics: whether the couplings of `model` were trained with its present anchor statistics.
     """
-    batches = source(task, seed, model, fit_statistics=rests_on is None and not keep_statistics)
+    batches = source(task, run.seed, model, fit_statistics=teacher is None and not keep_statistics)
     lightning_module = module(batches.tail)
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
-    accuracy, seconds = fit_arm(
-        task, lightning_module, batches.data, seed, checkpoints, logger, epochs=epochs, callbacks=callbacks
-    )
+    accuracy, seconds = fit_arm(task, run, lightning_module, batches.data, epochs=epochs, callbacks=callbacks)
     model.eval()
     if not rank_zero():
         return
     spoilt = next((n for n, p in model.named_parameters() if not torch.isfinite(p).all()), None)
     if spoilt is not None:
-        raise FloatingPointError(f"{arm}, seed {seed}: {spoilt} is not finite after training; lower train.lr")
-    model.save_pretrained(out)
+        raise FloatingPointError(f"{arm}, seed {run.seed}: {spoilt} is not finite after training; lower train.lr")
+    model.save_pretrained(run.out)
     if task.train.backbone_lr is not None:
-        save_backbone(out, model.backbone)
-    # an arm that rests on another was trained by both, and found the cache that the other paid for
-    total = seconds + (batches.seconds if rests_on is None else rests_on.train_seconds)
-    if rests_on is None and model.head is not None:
-        total += ArmFacts.read(task.probes / f"seed-{seed}").train_seconds  # its head started from that probe
-    trained += 0 if rests_on is None else rests_on.trained_parameters
-    told = (notes or {}) | {"processes": processes()}
+        save_backbone(run.out, model.backbone)
+    # `implicit` starts from a trained `explicit`: add the teacher's training time, but not the feature cache again
+    total = seconds + (batches.seconds if teacher is None else teacher.train_seconds)
+    if teacher is None and model.head is not None:
+        total += ArmRecord.read(task.probes / f"seed-{run.seed}").train_seconds  # its head started from that probe
+    trained += 0 if teacher is None else teacher.trained_parameters
+    all_notes = (notes or {}) | {"processes": processes()}
     live = live_parameters(model)
-    ArmFacts(arm, seed, "resonance", list(model.paths), trained, live, total, accuracy, told).write(out)
+    ArmRecord(arm, run.seed, "resonance", list(model.paths), trained, live, total, accuracy, all_notes).write(run.out)
 
 
 def live_parameters(model: ResonantModel) -> int:
-    """Number of resonant parameters that the output depends on in the model's mode."""
+    """Number of resonant parameters that the output depends on in the mode of the model."""
     resonator = model.require_built()
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
     everything = sum(p.numel() for p in resonator.parameters())

@@ -1,1 +1,10 @@
-"""What an arm costs: latency, floating-point operations, memory."""
+"""Cost of an arm: latency, floating-point operations, memory, and the machine they were measured on.
+
+Read `latency.py` first: all models are timed in turn, so that a slow moment of the machine affects all of them.
+"""
+
+from dynaxx.evaluation.cost.flops_memory import MEGABYTE, gflops, peak_memory_mb
+from dynaxx.evaluation.cost.hardware import hardware
+from dynaxx.evaluation.cost.latency import Latency, interleaved_seconds, latency
+
+__all__ = ["MEGABYTE", "Latency", "gflops", "hardware", "interleaved_seconds", "latency", "peak_memory_mb"]

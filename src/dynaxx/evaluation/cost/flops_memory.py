@@ -1,4 +1,4 @@
-"""What a model costs to run: FLOPs, memory, latency and throughput, each measured and none estimated.
+"""Cost of a forward pass: floating-point operations and peak memory, both measured.
 
 Every function takes models in `eval()` mode and a batch `x` on their device, samples along its first axis.
 """
@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.cost.latency import Latency, check_measurable, latency, throughput
-
-__all__ = ["Latency", "gflops", "hardware", "latency", "peak_memory_mb", "throughput"]
+from dynaxx.evaluation.cost.latency import check_measurable
 
 MEGABYTE = 1e6
 
@@ -24,7 +21,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def gflops(model: nn.Module, x: Tensor) -> float:
-    """10⁹ floating-point operations per SAMPLE of one forward pass, a multiply-add counted as two.
+    """10⁹ floating-point operations per sample of one forward pass; a multiply-add counts as two.
 
     As `torch.utils.flop_counter` counts: matrix products, convolutions and attention; element-wise work,
     pooling, normalisation and recurrent layers (`nn.LSTM` and its like) count nothing.
@@ -45,10 +42,10 @@ def gflops(model: nn.Module, x: Tensor) -> float:
 
 
 def peak_memory_mb(model: nn.Module, x: Tensor) -> float:
-    """10⁶ bytes that one forward pass of `x` holds at its peak, without what was there before (weights, `x`).
+    """Peak memory of one forward pass of `x` in 10⁶ bytes, without weights and `x`.
 
-    Counts tensors: on CPU as `torch.profiler` sees them allocated (a kernel library's own scratch space is
-    not seen), on CUDA as the caching allocator does.
+    Only tensors count: on CPU as recorded by `torch.profiler` (without the scratch space of kernel libraries), on CUDA
+    as recorded by the caching allocator.
     """
     check_measurable(model, x)
     with torch.no_grad():
@@ -77,14 +74,14 @@ def _peak_bytes_cpu(model: nn.Module, x: Tensor) -> int:
         events: list[dict[str, Any]] = json.loads(trace.read_text())["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]"]
     changes.sort(key=lambda event: (event["ts"], event["args"]["Ev Idx"]))
-    held: dict[int, int] = {}
+    allocated: dict[int, int] = {}
     total = peak = 0
     for change in changes:
         address, size = change["args"]["Addr"], change["args"]["Bytes"]
         if size > 0:
-            held[address] = size
+            allocated[address] = size
             total += size
         else:
-            total -= held.pop(address, 0)  # freeing what was there before the pass lowers nothing
+            total -= allocated.pop(address, 0)  # freeing what was there before the pass lowers nothing
         peak = max(peak, total)
     return peak

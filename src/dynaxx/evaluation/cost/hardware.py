@@ -1,4 +1,4 @@
-"""What machine the numbers come from."""
+"""Description of the machine on which costs were measured."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import torch
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, torch's threads and version, GPU name (or None) and platform, all fit for JSON."""
+    """Processor, cores, torch's threads and version, GPU name (or None) and platform, ready for JSON."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""How long models take, measured in turn in one process: a slow moment of the machine hits all of them."""
+"""Latency of several models, timed in turn in one process: a slow moment of the machine affects all of them."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dynaxx.evaluation.errors import EvaluationError
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per forward pass, and its ratio to the reference model's in the same round."""
+    """Milliseconds per forward pass, and the ratio to the reference model in the same round."""
 
     p50_ms: float
     p90_ms: float
@@ -30,8 +30,8 @@ def latency(
 ) -> dict[str, Latency]:
     """Percentiles of the time of one forward pass of `x`, and its ratio to `models[reference]`.
 
-    Times come from `interleaved_seconds`. The ratio is taken round by round before its median is: a machine
-    that slows down for a while slows both.
+    Times come from `interleaved_seconds`. The ratio is computed per round before the median is taken, because a machine
+    that slows down for a while slows both models.
     Raises `EvaluationError` for an unknown `reference`.
     """
     if reference not in models:
@@ -46,20 +46,13 @@ def latency(
     return {name: summarise(times) for name, times in seconds.items()}
 
 
-def throughput(models: Mapping[str, nn.Module], x: Tensor, *, rounds: int = 20, seed: int = 0) -> dict[str, float]:
-    """Samples per second at the batch size of `x`: its length over the median of `interleaved_seconds`."""
-    seconds = interleaved_seconds(models, x, rounds=rounds, seed=seed)
-    return {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
-
-
 def interleaved_seconds(
     models: Mapping[str, nn.Module], x: Tensor, *, rounds: int, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each forward pass, (rounds,) per model: a round times every model once, in shuffled order.
+    """Seconds per forward pass, (rounds,) per model; each round times every model once, in shuffled order.
 
-    Timed by `torch.utils.benchmark.Timer`, which waits for the device and, before each timed pass, runs two
-    untimed ones, so that no model pays for what the one before it left in the caches. Uses as many threads as
-    torch does now.
+    `torch.utils.benchmark.Timer` waits for the device. It runs two untimed passes before each timed pass, so that no
+    model is charged for the cache misses that its predecessor caused. It uses the present number of torch threads.
     """
     # on a machine with a CUDA toolkit and no GPU, what the timer imports warns of that
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -86,7 +79,7 @@ def interleaved_seconds(
 
 
 def check_measurable(model: nn.Module, x: Tensor) -> None:
-    """Raise `EvaluationError` for a model in training mode (a pass may change it) or an empty batch."""
+    """Raise `EvaluationError` for a model in training mode, which a pass may change, or for an empty batch."""
     if model.training:
         raise EvaluationError(f"{type(model).__name__} is in training mode; call .eval() before measuring its cost")
     if x.ndim == 0 or len(x) == 0:

@@ -1,1 +1,31 @@
-"""What goes on inside the resonant model: which couplings matter, what the taps tell each other, where it looks."""
+"""What happens inside the trained loop: residuals, gates, ablated couplings, attributions, pictures.
+
+Read `look.py` first: `look_inside` calls all other files and lists what they measure.
+"""
+
+from dynaxx.evaluation.inside.ablation import Ablation
+from dynaxx.evaluation.inside.attribution import Attribution
+from dynaxx.evaluation.inside.gallery import Disagreement
+from dynaxx.evaluation.inside.gates import GateOpening
+from dynaxx.evaluation.inside.information import Information
+from dynaxx.evaluation.inside.iterations import Iterations
+from dynaxx.evaluation.inside.look import Inside, LookOptions, gallery_name, look_inside
+from dynaxx.evaluation.inside.pictures import png
+from dynaxx.evaluation.inside.residuals import ResidualCurve, settled_shares, traced
+
+__all__ = [
+    "Ablation",
+    "Attribution",
+    "Disagreement",
+    "GateOpening",
+    "Information",
+    "Inside",
+    "Iterations",
+    "LookOptions",
+    "ResidualCurve",
+    "gallery_name",
+    "look_inside",
+    "png",
+    "settled_shares",
+    "traced",
+]

@@ -1,4 +1,4 @@
-"""Which couplings matter: the trained loop without each of them, without all into one tap, and with those alone.
+"""Ablated couplings: the trained loop without each one, without all into one tap, and with those alone.
 
 Shape legend: S seeds, N test images.
 """
@@ -18,30 +18,30 @@ from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, paired_boot
 
 @dataclass(frozen=True)
 class Ablation:
-    """The trained loop, nothing retrained, with some of its couplings silenced."""
+    """Accuracy of the trained loop with some couplings set to zero; nothing is trained again."""
 
     name: str
     silenced: int
-    """How many couplings."""
+    """Number of couplings set to zero."""
     accuracy_per_seed: list[float]
     difference: Interval
-    """Accuracy minus that of the whole loop, a fraction."""
+    """Accuracy minus that of the complete loop, a fraction."""
 
 
 def ablations(
     loops: Sequence[ResonantModel], images: Tensor, labels: NDArray[np.int64], bootstrap: Bootstrap
 ) -> list[Ablation]:
-    """Without each coupling in turn, without all into one tap, and with those alone where the output reads the tap.
+    """Ablate each coupling in turn, all couplings into one tap, and all but those into an output tap.
 
     Args:
-        loops: explicit, one a seed, all with the same couplings.
+        loops: models of `explicit`, one per seed, with the same couplings.
         images: normalised, (N, C, H, W).
     """
     whole = _correct(loops, images, labels, [])
-    found = []
+    results = []
     for name, silenced in track(list(_cuts(loops[0]).items()), "silencing couplings"):
         correct = _correct(loops, images, labels, silenced)
-        found.append(
+        results.append(
             Ablation(
                 name,
                 len(silenced),
@@ -49,11 +49,11 @@ def ablations(
                 paired_bootstrap(correct, whole, **bootstrap),
             )
         )
-    return found
+    return results
 
 
 def _cuts(loop: ResonantModel) -> dict[str, list[int]]:
-    """What to silence, by name."""
+    """Name of the ablation → indices of the couplings to set to zero."""
     exchange = loop.require_built().exchange
     pairs = exchange.couplings.pairs
     cuts = {f"without {exchange.names[p.source]} → {exchange.names[p.target]}": [n] for n, p in enumerate(pairs)}

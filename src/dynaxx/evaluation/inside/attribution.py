@@ -1,4 +1,4 @@
-"""Where two models look: Integrated Gradients of both, and whether the pixels they name do decide.
+"""Attribution to pixels by Integrated Gradients, and its faithfulness by deletion and insertion.
 
 Shape legend: N images, C channels, H and W their size.
 """
@@ -13,35 +13,34 @@ from torch import Tensor, nn
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, mean_interval
 
-STEPS = 50
-"""Points of the integral, by Gauss-Legendre."""
-PARTS = 10
-"""Steps in which pixels are deleted or inserted."""
+INTEGRATION_POINTS = 50
+"""Points of the integral, by the Gauss-Legendre rule."""
+MASKING_STEPS = 10
+"""Number of steps in which pixels are deleted or inserted."""
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Integrated Gradients of one arm's own answers, and how well they hold."""
+    """Faithfulness of the Integrated Gradients of one arm's predictions."""
 
     arm: str
     images: int
     completeness_gap: float | None
-    """Median of |Σ attributions - c| / |c|, c the logit's change from the mean image, over the images on which it does
-    change; None where there are none."""
+    """Median of |Σ attributions - c| / |c|, c: change of the logit from the mean image; None if c is always 0."""
     deletion: float
-    """Mean probability of the answer while pixels are put to the mean, those that count most first; less is better."""
+    """Mean probability of the predicted class while the most relevant pixels are set to the mean; less is better."""
     insertion: float
-    """The same while they are put first onto the mean image; more is better."""
+    """Mean probability while the most relevant pixels are added to the mean image; more is better."""
     random_deletion: float
-    """Deletion in random order: what a score must be below to mean anything."""
+    """Deletion in random order; a meaningful deletion score is below it."""
     gain: Interval
-    """Insertion minus deletion, mean over images."""
+    """Insertion minus deletion, mean over images, with its interval."""
 
 
 def attributions(
     models: Mapping[str, nn.Module], images: Tensor, bootstrap: Bootstrap, seed: int = 0
 ) -> tuple[list[Attribution], dict[str, Tensor]]:
-    """Attribute every model's answers to the pixels.
+    """Attribute the predictions of every model to the pixels.
 
     Integrated Gradients as captum computes them (Sundararajan et al., ICML 2017), from the mean image, which is zero
     once normalised; deletion and insertion after Petsiuk et al., BMVC 2018.
@@ -51,16 +50,16 @@ def attributions(
         images: normalised, (N, C, H, W).
 
     Returns:
-        (one of each model, maps): maps are (N, H, W), summed over channels, on the CPU.
+        (one `Attribution` per model, maps): maps are (N, H, W), summed over channels, on the CPU.
     """
-    found, maps = [], {}
+    results, maps = [], {}
     for name, model in models.items():
         named_NHW, gap_N = integrated_gradients(model, images)
         maps[name] = named_NHW
         shuffled = torch.rand(named_NHW.shape, generator=torch.Generator().manual_seed(seed))
         deletion, insertion = _curve(model, images, named_NHW, put=False), _curve(model, images, named_NHW, put=True)
         settings = {"resamples": bootstrap["resamples"], "confidence": bootstrap["confidence"], "seed": seed}
-        found.append(
+        results.append(
             Attribution(
                 name,
                 len(images),
@@ -71,42 +70,47 @@ def attributions(
                 mean_interval((insertion - deletion).numpy().astype(np.float64), **settings),  # type: ignore[arg-type]
             )
         )
-    return found, maps
+    return results, maps
 
 
 def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Attributions (N, H, W) of the model's own answers, and the relative completeness gap (N,).
+    """Attributions (N, H, W) of the model's predictions, and the relative completeness gap (N,).
 
-    It is infinite or NaN on an image on which the logit is that of the mean image.
+    The gap is infinite or NaN for an image whose logit equals that of the mean image.
     """
     from captum.attr import IntegratedGradients
 
     device = next(model.parameters()).device
-    answers = logits(model, images).argmax(1)
+    predicted = logits(model, images).argmax(1)
     explainer = IntegratedGradients(model)
     named, gaps = [], []
-    for batch, target in zip(images.split(16), answers.split(16), strict=True):
+    for batch, target in zip(images.split(16), predicted.split(16), strict=True):
         x, target = batch.to(device), target.to(device)
-        found, delta = explainer.attribute(
-            x, torch.zeros_like(x), target, n_steps=STEPS, internal_batch_size=256, return_convergence_delta=True
+        attributed, delta = explainer.attribute(
+            x,
+            torch.zeros_like(x),
+            target,
+            n_steps=INTEGRATION_POINTS,
+            internal_batch_size=256,
+            return_convergence_delta=True,
         )
         with torch.no_grad():
             ends = model(x), model(torch.zeros_like(x))
         change = (ends[0] - ends[1]).gather(1, target[:, None])[:, 0]
-        named.append(found.detach().sum(1).float().cpu())
+        named.append(attributed.detach().sum(1).float().cpu())
         gaps.append((delta.detach() / change).abs().float().cpu())
     return torch.cat(named), torch.cat(gaps)
 
 
 @torch.no_grad()
 def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) -> Tensor:
-    """Area (N,) under the answer's probability while pixels are taken away, or `put`, the highest scores first."""
-    answers = logits(model, images).argmax(1)
+    """Area (N,) under the probability of the predicted class while pixels are deleted, or inserted with `put`."""
+    predicted = logits(model, images).argmax(1)
     rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
     total = score_NHW[0].numel()
     probabilities = []
-    for part in range(PARTS + 1):
-        first = (rank_NHW < round(total * part / PARTS))[:, None]
+    for part in range(MASKING_STEPS + 1):
+        first = (rank_NHW < round(total * part / MASKING_STEPS))[:, None]
         shown = torch.where(first if put else ~first, images, 0.0)
-        probabilities.append(logits(model, shown).softmax(1).gather(1, answers[:, None])[:, 0])
-    return torch.trapezoid(torch.stack(probabilities), dx=1 / PARTS, dim=0)
+        probabilities.append(logits(model, shown).softmax(1).gather(1, predicted[:, None])[:, 0])
+    return torch.trapezoid(torch.stack(probabilities), dx=1 / MASKING_STEPS, dim=0)

@@ -1,4 +1,4 @@
-"""Where two arms disagree: the test images that show it most clearly.
+"""Test images on which two arms disagree, the clearest first.
 
 Shape legend: S seeds, N test images.
 """
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One test image that explicit and the baseline answer differently."""
+    """One test image that `explicit` and the baseline classify differently."""
 
     image: int
-    """Its number among the test images."""
+    """Index among the test images."""
     gained: bool
-    """Whether explicit is right and the baseline wrong, or the other way round."""
+    """True if `explicit` is right and the baseline wrong; False for the reverse."""
     truth: str
     explicit: str
-    """What it answers in most seeds."""
+    """Class that `explicit` predicts with most seeds."""
     baseline: str
     share: float
-    """Of the seeds, how many more go the way that `gained` says than the other."""
+    """Share of the seeds in the direction of `gained`, minus the share in the other direction."""
 
 
 def disagreements(
@@ -32,25 +32,25 @@ def disagreements(
     classes: tuple[str, ...],
     most: int,
 ) -> list[Disagreement]:
-    """Up to `most` images that explicit gains, and as many that it loses; the clearest first, classes in turn.
+    """Up to `most` images that `explicit` gains and as many that it loses; the clearest first, classes in turn.
 
     Args:
-        explicit_SN, baseline_SN: the class that each arm gives each image.
+        explicit_SN, baseline_SN: predicted class per seed and image.
     """
     margin = (explicit_SN == labels).mean(0) - (baseline_SN == labels).mean(0)
-    usual = [np.array([np.bincount(a).argmax() for a in answers.T]) for answers in (explicit_SN, baseline_SN)]
-    found = []
+    usual = [np.array([np.bincount(a).argmax() for a in predicted.T]) for predicted in (explicit_SN, baseline_SN)]
+    chosen = []
     for gained in (True, False):
         signed = margin if gained else -margin
         differ = np.flatnonzero((signed > 0) & (usual[0] != usual[1]))
         for image in _spread(differ, signed, labels)[:most]:
             truth, explicit, baseline = (classes[number[image]] for number in (labels, *usual))
-            found.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
-    return found
+            chosen.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
+    return chosen
 
 
 def _spread(images: NDArray[np.int64], margin: NDArray[np.float64], labels: NDArray[np.int64]) -> list[int]:
-    """The clearest first, and among those that are alike one of each class before a second one of any."""
+    """Sort by margin; among equal margins, one image of each class comes before a second one of any class."""
     seen: dict[tuple[float, int], int] = {}
     keyed = []
     for image in images[np.argsort(-margin[images], kind="stable")]:

@@ -1,4 +1,4 @@
-"""What the gates let through, class by class."""
+"""Opening of the gates per class."""
 
 from dataclasses import dataclass
 
@@ -10,24 +10,24 @@ from dynaxx import ResonantModel
 
 @dataclass(frozen=True)
 class GateOpening:
-    """How far explicit's gate of one coupling opens, in (0, 2), for the images of each class."""
+    """Mean gate of one coupling per class, in (0, 2)."""
 
     target: str
     source: str
     per_class: dict[str, float]
-    """Mean over images."""
+    """Class → mean gate over its images."""
 
 
 @torch.no_grad()
 def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> list[GateOpening]:
-    """The mean gate of every coupling over the images of each class; empty for a model without gates.
+    """Mean gate of every coupling per class; empty for a model without gates.
 
     Args:
-        model: explicit.
+        model: trained model of `explicit`.
         images: normalised, on the model's device.
-        labels: (N,) on the CPU; a class without images is left out.
+        labels: (N,) on the CPU; classes without images are left out.
     """
-    found: list[Tensor] = []
+    openings: list[Tensor] = []
     pairs: tuple[tuple[str, str], ...] = ()
     with model.tracing():
         for batch in images.split(256):
@@ -35,9 +35,9 @@ def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes:
             assert model.trace is not None
             if model.trace.gates is None:
                 return []
-            found.append(model.trace.gates.float().cpu())
+            openings.append(model.trace.gates.float().cpu())
             pairs = model.trace.pairs
-    gates_BN = torch.cat(found)
+    gates_BN = torch.cat(openings)
     present = [(number, name) for number, name in enumerate(classes) if bool((labels == number).any())]
     return [
         GateOpening(target, source, {name: float(gates_BN[labels == number, n].mean()) for number, name in present})

@@ -1,4 +1,4 @@
-"""What two taps tell about each other, before the loop and after it."""
+"""Mutual information between two taps, before and after the loop."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +11,7 @@ from torch import Tensor
 from dynaxx import ResonantModel, tap_states
 
 COMPONENTS = 16
-"""Principal components of each tap that are compared; a tenth of a thousand images could not bear many more."""
+"""Principal components per tap; more would need more images for a reliable estimate."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Information:
 
 
 def information(model: ResonantModel, images: Tensor) -> list[Information]:
-    """Every two taps that receive messages; see `gaussian_information`.
+    """Mutual information of every two taps that receive messages; see `gaussian_information`.
 
     Args:
-        model: explicit.
-        images: normalised, (N, C, H, W), N well above `COMPONENTS`; fewer than four times as many give nothing.
+        model: trained model of `explicit`.
+        images: normalised, (N, C, H, W); the result is empty if N is below four times `COMPONENTS`.
     """
     if len(images) < 4 * COMPONENTS:
         return []
@@ -48,11 +48,11 @@ def information(model: ResonantModel, images: Tensor) -> list[Information]:
 
 
 def gaussian_information(x_NC: NDArray[np.float64], y_NC: NDArray[np.float64], seed: int = 0) -> float:
-    """Mutual information of two Gaussian variables with the correlations of `x` and `y`, nats.
+    """Mutual information in nats of two Gaussian variables with the correlations of `x` and `y`.
 
     I = -½ Σ log(1 - ρ²) over the canonical correlations ρ of their first principal components (Gelfand and Yaglom,
-    1957), minus what the same estimate gives for pairs that were shuffled, whose true value is 0; never below 0. Of
-    variables that are not Gaussian it sees what is linear.
+    1957). The estimate for shuffled pairs, whose true value is 0, is subtracted; the result is at least 0. For
+    variables that are not Gaussian it measures linear dependence only.
     """
     order = np.random.default_rng(seed).permutation(len(x_NC))
     u, v = _whitened(x_NC), _whitened(y_NC)
@@ -60,7 +60,7 @@ def gaussian_information(x_NC: NDArray[np.float64], y_NC: NDArray[np.float64], s
 
 
 def _whitened(x_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """An orthonormal basis (N, K) of the first principal components; constant directions are left out."""
+    """Orthonormal basis (N, K) of the first principal components, without constant directions."""
     u, s, _ = np.linalg.svd(x_NC - x_NC.mean(0), full_matrices=False)
     return u[:, :COMPONENTS][:, s[:COMPONENTS] > 1e-9 * max(s[0], 1e-300)]
 

@@ -1,4 +1,4 @@
-"""Explicit run for longer and shorter than it was trained with."""
+"""Accuracy of `explicit` with more and fewer iterations than in training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, paired_boot
 
 @dataclass(frozen=True)
 class Iterations:
-    """Explicit, run for T iterations instead of those that it was trained with."""
+    """Result of `explicit` with T iterations instead of the trained number."""
 
     T: int
     settled: dict[str, float]
-    """By solver: share of the images whose residual is within the tolerance at every tap by then; of the first seed."""
+    """Solver → share of images whose residual is within the tolerance at every tap after T iterations; first seed."""
     accuracy_per_seed: list[float]
     difference: Interval
-    """Accuracy minus that with the T of training, a fraction."""
+    """Accuracy minus the accuracy with the trained T, a fraction."""
 
 
 def iterations(
@@ -33,20 +33,19 @@ def iterations(
     settled: Mapping[str, Sequence[float]],
     bootstrap: Bootstrap,
 ) -> list[Iterations]:
-    """Each of `T`, against the number that the loops were trained with.
+    """Accuracy with each number in `T`, compared with the trained number of iterations.
 
     Args:
-        loops: explicit, one a seed.
+        loops: models of `explicit`, one per seed.
         images: normalised.
-        settled: by solver, the share of images that has settled after 1, 2, … iterations.
+        settled: solver → share of converged images after 1, 2, … iterations.
     """
     correct: dict[int | None, NDArray[np.bool_]] = {}
     for steps in track([None, *T], "running longer and shorter"):
         rows = []
         for loop in loops:
-            trained, loop.T = loop.T, loop.T if steps is None else steps
-            rows.append(logits(loop, images).argmax(1).numpy() == labels)
-            loop.T = trained
+            with loop.override(T=loop.T if steps is None else steps):
+                rows.append(logits(loop, images).argmax(1).numpy() == labels)
         correct[steps] = np.stack(rows)
     own = correct.pop(None)
     return [

@@ -1,4 +1,4 @@
-"""All that is looked at inside the resonant model, and the pictures of it."""
+"""All measurements inside the resonant model, and their pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.evaluation.inside.ablation import Ablation, ablations
 from dynaxx.evaluation.inside.attribution import Attribution, attributions
 from dynaxx.evaluation.inside.gallery import Disagreement, disagreements
@@ -20,17 +20,17 @@ from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, s
 from dynaxx.evaluation.statistics.paired import Bootstrap
 from dynaxx.fixed_point import STEPS
 
-SOME = 1000
-"""Test images of which residuals, gates and mutual information are measured, class by class alike."""
-SHOWN = 6
-"""Rows of the pictures of feature maps and attributions."""
+MEASURED_IMAGES = 1000
+"""Number of test images for residuals, gates and mutual information, drawn at random."""
+PICTURED_IMAGES = 6
+"""Number of test images in the pictures of feature maps and attributions."""
 
 FEATURE_MAPS, ATTRIBUTIONS = "feature_maps", "attributions"
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What was seen; a list is empty where there was nothing to see, or it was not asked for."""
+    """Measurements inside the loop; a list is empty if it does not apply or was not requested."""
 
     residuals: list[ResidualCurve] = field(default_factory=list)
     iterations: list[Iterations] = field(default_factory=list)
@@ -40,23 +40,23 @@ class Inside:
     attributions: list[Attribution] = field(default_factory=list)
     disagreements: list[Disagreement] = field(default_factory=list)
     taps: list[str] = field(default_factory=list)
-    """Those whose feature maps are drawn, in the order of the columns."""
+    """Taps in the picture of feature maps, in the order of its columns."""
 
 
 @dataclass(frozen=True)
 class LookOptions:
-    """What is looked at."""
+    """Options of `look_inside`."""
 
     residual_iterations: int
-    """Iterations up to which residuals are followed."""
+    """Number of iterations over which residuals are recorded."""
     T: Sequence[int]
-    """Numbers of iterations that explicit is run with, besides its own."""
+    """Numbers of iterations that `explicit` also runs with."""
     settled_at: float
-    """Relative residual at which an image counts as settled."""
+    """Relative residual at or below which an image counts as converged."""
     attributed_images: int
-    """Test images whose answers are traced back to pixels; 0 leaves that out."""
+    """Number of test images whose predictions are attributed to pixels; 0 skips this part."""
     gallery: int
-    """Images that explicit gains, and as many that it loses, to be shown; 0 leaves that out."""
+    """Number of images that `explicit` gains, and of images that it loses, in the gallery; 0 skips it."""
 
 
 def look_inside(
@@ -64,17 +64,16 @@ def look_inside(
     baseline: nn.Module | None,
     test: LabelledImages,
     predictions: Mapping[str, Tensor],
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     options: LookOptions,
     bootstrap: Bootstrap,
 ) -> tuple[Inside, dict[str, Tensor]]:
-    """Look into the trained loops.
+    """Measure what happens inside the trained loops.
 
     Args:
-        loops: the arm explicit, one a seed.
-        baseline: what attributions stand beside; of the first seed.
-        predictions: (S, N) by arm.
+        loops: models of `explicit`, one per seed.
+        baseline: model of the first seed, whose attributions are computed as well.
+        predictions: arm → predicted classes (S, N).
 
     Returns:
         (inside, pictures): pictures are uint8 (H, W, 3) by name.
@@ -84,13 +83,13 @@ def look_inside(
         return Inside(), {}
     first, labels = resonant[0], test.labels.numpy()
     device = next(first.parameters()).device
-    images = normalise(test.images, mean, std)
+    images = normalise(test.images, normalisation)
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
-    some = drawn[:SOME]
+    some = drawn[:MEASURED_IMAGES]
     solvers = STEPS if not first.require_built().causal else ["picard"]
     settled = {solver: settled_shares(first, images, max(options.T), options.settled_at, solver) for solver in solvers}
     pictures: dict[str, Tensor] = {}
-    shown = drawn[:SHOWN]
+    shown = drawn[:PICTURED_IMAGES]
     maps = feature_maps(first, images[shown], test.images[shown])
     if maps is not None:
         pictures[FEATURE_MAPS] = maps
@@ -99,13 +98,14 @@ def look_inside(
         models = ({} if baseline is None else {"baseline": baseline}) | {"explicit": first}
         attributed, where = attributions(models, images[drawn[: options.attributed_images]], bootstrap)
         pictures[ATTRIBUTIONS] = attribution_maps(
-            {name: of[:SHOWN] for name, of in where.items()}, test.images[drawn[: options.attributed_images][:SHOWN]]
+            {name: of[:PICTURED_IMAGES] for name, of in where.items()},
+            test.images[drawn[: options.attributed_images][:PICTURED_IMAGES]],
         )
     gallery: list[Disagreement] = []
     if options.gallery and "baseline" in predictions:
         explicit, before = predictions["explicit"].numpy(), predictions["baseline"].numpy()
         gallery = disagreements(explicit, before, labels, test.classes, options.gallery)
-        pictures |= {gallery_name(found): photograph(test.images[found.image]) for found in gallery}
+        pictures |= {gallery_name(shown): photograph(test.images[shown.image]) for shown in gallery}
     exchange = first.require_built().exchange
     return Inside(
         residuals=residual_curves(first, images[some].to(device), options.residual_iterations),
@@ -119,6 +119,6 @@ def look_inside(
     ), pictures
 
 
-def gallery_name(found: Disagreement) -> str:
-    """Of its picture."""
-    return f"image_{found.image}"
+def gallery_name(disagreement: Disagreement) -> str:
+    """Name of the picture of one disagreement: `image_7` for test image 7."""
+    return f"image_{disagreement.image}"

@@ -1,4 +1,4 @@
-"""What the taps hold and where models look, side by side as pictures."""
+"""Pictures of feature maps and attributions, side by side."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,14 @@ from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
 
 
 def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:
-    """A row an image: the image; then for each tap that receives messages its activation before, after, and the change.
+    """One row per image: the image, then the activation of each target tap before and after, and the change.
 
-    An activation is drawn as its norm over channels, before and after on one scale; the change on its own. None for
-    models whose taps are no maps.
+    An activation is drawn as its norm over channels. Before and after share one scale; the change has its own. None if
+    the taps are not maps.
 
     Args:
         images: normalised, (N, C, H, W).
-        originals: the same as uint8.
+        originals: the same images as uint8.
     """
     states = tap_states(model, images.to(next(model.parameters()).device))
     if any(len(state.grid) != 2 for state in states):
@@ -36,10 +36,10 @@ def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Ten
 
 
 def attribution_maps(maps: Mapping[str, Tensor], originals: Tensor) -> Tensor:
-    """A row an image: the image, and each model's attributions, red for, blue against, each on its own scale.
+    """One row per image: the image and the attributions of each model, red for, blue against the prediction.
 
     Args:
-        maps: (N, H, W) by model.
+        maps: model → attributions (N, H, W).
         originals: uint8, (N, C, H, W).
     """
     return tiled(

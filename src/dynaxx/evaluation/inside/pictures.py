@@ -1,4 +1,4 @@
-"""Pictures for the report, as PNG.
+"""Tiles and pictures of the report, and their PNG files.
 
 Shape legend: H and W of a picture in pixels; colours are uint8.
 """
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-GAP = 4
-"""White pixels between tiles."""
-SIDE = 64
-"""Pixels that a tile's longer side has at least."""
+TILE_GAP = 4
+"""White pixels between two tiles."""
+TILE_SIDE = 64
+"""Minimum length of the longer side of a tile, in pixels."""
 
 
 def photograph(image_CHW: Tensor) -> Tensor:
-    """A uint8 image of 1 or 3 channels as a tile (H, W, 3); of others the mean over channels."""
+    """A uint8 image as a tile (H, W, 3); the mean over channels if they are not 1 or 3."""
     if image_CHW.shape[0] not in (1, 3):
         image_CHW = image_CHW.float().mean(0, keepdim=True).round().to(torch.uint8)
     return enlarged(image_CHW.expand(3, -1, -1).permute(1, 2, 0))
@@ -31,21 +31,23 @@ def heat(values_HW: Tensor, scale: float) -> Tensor:
 
 
 def enlarged(tile: Tensor) -> Tensor:
-    """Each pixel repeated until the longer side has `SIDE`."""
-    times = -(-SIDE // max(tile.shape[:2]))
+    """Repeat each pixel until the longer side has at least `TILE_SIDE` pixels."""
+    times = -(-TILE_SIDE // max(tile.shape[:2]))
     return tile.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def tiled(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Rows of tiles as one picture, `GAP` apart; rows and columns fit their largest tile."""
+    """Arrange rows of tiles in one picture, `TILE_GAP` apart; rows and columns fit their largest tile."""
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(row[n].shape[1] for row in rows) for n in range(len(rows[0]))]
     picture = torch.full(
-        (sum(heights) + GAP * (len(rows) - 1), sum(widths) + GAP * (len(widths) - 1), 3), 255, dtype=torch.uint8
+        (sum(heights) + TILE_GAP * (len(rows) - 1), sum(widths) + TILE_GAP * (len(widths) - 1), 3),
+        255,
+        dtype=torch.uint8,
     )
     for i, row in enumerate(rows):
         for j, tile in enumerate(row):
-            top, left = sum(heights[:i]) + GAP * i, sum(widths[:j]) + GAP * j
+            top, left = sum(heights[:i]) + TILE_GAP * i, sum(widths[:j]) + TILE_GAP * j
             picture[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return picture
 

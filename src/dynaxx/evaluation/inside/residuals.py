@@ -1,4 +1,4 @@
-"""How the loop settles on real images."""
+"""Convergence of the loop on real images."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dynaxx import ResonantModel
 
 @dataclass(frozen=True)
 class ResidualCurve:
-    """How far one tap is from settled after each iteration: quantiles over samples of its residual."""
+    """Relative residual of one tap after each iteration: median and 90th percentile over images."""
 
     tap: str
     iterations: list[int]
@@ -34,7 +34,7 @@ def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tenso
 
 
 def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float, solver: str) -> list[float]:
-    """Share of the images that are within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
+    """Share of images within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
     with model.override(solver=solver):
         residual, _ = traced(model, images, iterations)
     return [float(share) for share in (residual <= tolerance).all(1).double().mean(1)]
@@ -43,10 +43,10 @@ def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolera
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
     """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
 
-    The curves of a loop that diverges end where its numbers overflow.
+    The curves of a diverging loop end at the first overflow.
 
     Args:
-        model: explicit.
+        model: trained model of `explicit`.
         images: normalised.
     """
     joined, taps = traced(model, images, iterations)

@@ -1,4 +1,4 @@
-"""The report's figures, from Plotly; colours belong to arms and stay the same wherever an arm appears."""
+"""Figures of the report about the arms, by Plotly. An arm has the same colour in every figure."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,8 +8,8 @@ import numpy as np
 
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.validation.label_curve import ByLabels
-from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.validation.label_curve import LabelPoint
+from dynaxx.evaluation.validation.size_curve import SizePoint
 
 BUTTON_STYLE = {
     "x": 0,
@@ -22,12 +22,12 @@ BUTTON_STYLE = {
 
 
 def arm_colours(evaluation: Evaluation) -> dict[str, str]:
-    """Arm name to hex colour, by place in `evaluation.arms`."""
+    """Arm → hex colour, by its position in `evaluation.arms`."""
     return {arm.name: PALETTE[i % len(PALETTE)] for i, arm in enumerate(evaluation.arms)}
 
 
 def accuracy_against_cost(evaluation: Evaluation) -> Any:
-    """One labelled point an arm: mean test accuracy, ± its standard deviation over seeds, against cost."""
+    """One labelled point per arm: mean test accuracy ± standard deviation over seeds, against cost."""
     import plotly.graph_objects as go
 
     colours = arm_colours(evaluation)
@@ -77,13 +77,13 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
     return figure
 
 
-def sizes(found: Sequence[Varied]) -> Any:
+def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
     """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
     for column, what in enumerate(("rank", "taps"), start=1):
-        some = sorted((v for v in found if v.what == what), key=lambda v: v.value)
+        some = sorted((v for v in curve if v.what == what), key=lambda v: v.value)
         figure.add_scatter(
             x=[v.value for v in some],
             y=[100 * v.accuracy for v in some],
@@ -103,13 +103,13 @@ def sizes(found: Sequence[Varied]) -> Any:
     return figure
 
 
-def by_labels(found: Sequence[ByLabels], colours: Mapping[str, str]) -> Any:
-    """Validation accuracy against the number of labels (log scale), a line an arm."""
+def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
+    """Validation accuracy against the number of labels (log scale), one line per arm."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for arm in dict.fromkeys(point.arm for point in found):
-        some = sorted((point for point in found if point.arm == arm), key=lambda point: point.labels)
+    for arm in dict.fromkeys(point.arm for point in curve):
+        some = sorted((point for point in curve if point.arm == arm), key=lambda point: point.labels)
         figure.add_scatter(
             x=[point.labels for point in some],
             y=[100 * point.accuracy for point in some],
@@ -119,14 +119,14 @@ def by_labels(found: Sequence[ByLabels], colours: Mapping[str, str]) -> Any:
             hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.2f}} %<extra></extra>",
         )
     figure.update_layout(**layout())
-    ticks = sorted({point.labels for point in found})
+    ticks = sorted({point.labels for point in curve})
     figure.update_xaxes(title_text="labels", type="log", tickvals=ticks, gridcolor=GRID, linecolor=INK)
     figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
     return figure
 
 
 def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
-    """Labels on the side away from the nearest neighbour, so that close pairs do not overwrite each other."""
+    """Text positions away from the nearest neighbour, so that the labels of close points do not overlap."""
     points = np.column_stack([xs, ys])
     points = (points - points.mean(axis=0)) / np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -138,6 +138,6 @@ def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
 
 
 def _padded(xs: list[float]) -> list[float]:
-    """Room for labels on both sides, also when all arms cost alike."""
+    """Axis range with room for labels on both sides, also if all costs are equal."""
     margin = 0.3 * (max(xs) - min(xs)) or 0.1 * max(xs) or 1.0
     return [min(xs) - margin, max(xs) + margin]

@@ -1,18 +1,18 @@
-"""The report's tables of how the arms do, what they cost, and how they differ."""
+"""Tables of the report: accuracy and cost of the arms, their differences, and their efficiency."""
 
 import numpy as np
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import p_value, percent, points, significant, spread
-from dynaxx.evaluation.report.table import Grid, p_or_dash
+from dynaxx.evaluation.report.table import Table, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 from dynaxx.evaluation.statistics.pareto import front
 
 
-def arms_grid(evaluation: Evaluation) -> Grid:
-    """One row an arm: how well it does, then what it costs."""
+def arms_table(evaluation: Evaluation) -> Table:
+    """One row per arm: accuracy, then cost."""
     several = len(evaluation.task.seeds) > 1
-    return Grid(
+    return Table(
         headers=[
             "arm",
             "accuracy %",
@@ -61,9 +61,9 @@ def _arm_row(arm: ArmResult) -> list[str]:
     ]
 
 
-def comparisons_grid(evaluation: Evaluation) -> Grid:
-    """One row a pair of arms: the difference, its interval, and McNemar's test of each seed."""
-    return Grid(
+def comparisons_table(evaluation: Evaluation) -> Table:
+    """One row per pair of arms: the difference, its interval, and McNemar's test per seed."""
+    return Table(
         headers=[
             "pair",
             "difference, points",
@@ -96,8 +96,8 @@ def _comparison_row(comparison: Comparison) -> list[str]:
     ]
 
 
-def efficiency_grid(evaluation: Evaluation) -> Grid:
-    """One row an arm: what its accuracy costs in training and in inference, and whether another has more for less."""
+def efficiency_table(evaluation: Evaluation) -> Table:
+    """One row per arm: its accuracy per cost, and the costs for which it lies on the Pareto front."""
     accuracies = {arm.name: float(np.mean(arm.accuracy_per_seed)) for arm in evaluation.arms}
     base = accuracies.get(BASELINE)
     fronts = {
@@ -116,7 +116,7 @@ def efficiency_grid(evaluation: Evaluation) -> Grid:
                 _per(accuracies[arm.name], arm.gflops),
             ]
         )
-    return Grid(
+    return Table(
         headers=["arm", "on the front of", "points gained per minute of training", "points of accuracy per GFLOP"],
         rows=rows,
         note="On the front of a cost: no other arm is as accurate at that cost or less.",

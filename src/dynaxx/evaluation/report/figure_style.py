@@ -1,4 +1,4 @@
-"""How the report's figures look."""
+"""Colours and layout of the figures of the report."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ INK, GRID = "#1f2933", "#e4e7eb"
 
 
 def layout() -> dict[str, Any]:
-    """Of every figure."""
+    """Plotly layout that all figures share."""
     return {
         "template": "none",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},

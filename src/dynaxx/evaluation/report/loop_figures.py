@@ -1,4 +1,4 @@
-"""The report's figures of what goes on inside explicit, from Plotly."""
+"""Figures of the report about the inside of `explicit`, by Plotly."""
 
 from html import escape
 from typing import Any
@@ -10,7 +10,7 @@ from dynaxx.evaluation.results import Evaluation
 
 
 def residual_curves(evaluation: Evaluation) -> Any:
-    """Relative residual after each iteration, log scale: a tap's median, its 90th percentile dotted."""
+    """Relative residual after each iteration, log scale: median per tap, 90th percentile dotted."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -35,13 +35,13 @@ def residual_curves(evaluation: Evaluation) -> Any:
 
 
 def iterations(evaluation: Evaluation) -> Any:
-    """Accuracy, mean and standard deviation over seeds, against the number of iterations that explicit is run for."""
+    """Accuracy (mean and standard deviation over seeds) against the number of iterations of `explicit`."""
     import plotly.graph_objects as go
 
-    accuracies = [100 * np.asarray(found.accuracy_per_seed) for found in evaluation.inside.iterations]
+    accuracies = [100 * np.asarray(results.accuracy_per_seed) for results in evaluation.inside.iterations]
     figure = go.Figure()
     figure.add_scatter(
-        x=[found.T for found in evaluation.inside.iterations],
+        x=[results.T for results in evaluation.inside.iterations],
         y=[float(values.mean()) for values in accuracies],
         error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
         mode="lines+markers",
@@ -55,7 +55,7 @@ def iterations(evaluation: Evaluation) -> Any:
 
 
 def gate_openings(evaluation: Evaluation) -> Any:
-    """How far each coupling's gate opens for each class: white at 1, where a gate changes nothing."""
+    """Mean gate per coupling and class; white at 1, the value without effect."""
     import plotly.graph_objects as go
 
     gates, classes = evaluation.inside.gates, evaluation.task.classes
@@ -75,20 +75,20 @@ def gate_openings(evaluation: Evaluation) -> Any:
 
 
 def ablations(evaluation: Evaluation) -> Any:
-    """What the trained loop loses without each coupling, and with those alone into one tap: points, with intervals."""
+    """Accuracy difference of each ablation to the complete loop: points, with intervals."""
     import plotly.graph_objects as go
 
-    found = evaluation.inside.ablations[::-1]  # the first on top
-    points = [100 * a.difference.estimate for a in found]
+    results = evaluation.inside.ablations[::-1]  # the first on top
+    points = [100 * a.difference.estimate for a in results]
     figure = go.Figure(
         go.Bar(
             x=points,
-            y=[escape(a.name) for a in found],
+            y=[escape(a.name) for a in results],
             orientation="h",
-            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in found]},
+            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in results]},
             error_x={
-                "array": [100 * a.difference.high - p for a, p in zip(found, points, strict=True)],
-                "arrayminus": [p - 100 * a.difference.low for a, p in zip(found, points, strict=True)],
+                "array": [100 * a.difference.high - p for a, p in zip(results, points, strict=True)],
+                "arrayminus": [p - 100 * a.difference.low for a, p in zip(results, points, strict=True)],
             },
             hovertemplate="%{y}: %{x:.2f} points<extra></extra>",
         )
@@ -99,15 +99,15 @@ def ablations(evaluation: Evaluation) -> Any:
 
 
 def information(evaluation: Evaluation) -> Any:
-    """Mutual information of every two taps before and after the loop."""
+    """Mutual information of every two taps, before and after the loop."""
     import plotly.graph_objects as go
 
-    found = evaluation.inside.information
-    names = [escape(f"{i.a}, {i.b}") for i in found]
+    results = evaluation.inside.information
+    names = [escape(f"{i.a}, {i.b}") for i in results]
     figure = go.Figure()
     for label, values, colour in (
-        ("before", [i.before for i in found], PALETTE[6]),
-        ("after", [i.after for i in found], PALETTE[0]),
+        ("before", [i.before for i in results], PALETTE[6]),
+        ("after", [i.after for i in results], PALETTE[0]),
     ):
         figure.add_bar(
             x=names, y=values, name=label, marker={"color": colour}, hovertemplate="%{x}: %{y:.2f} nats<extra></extra>"

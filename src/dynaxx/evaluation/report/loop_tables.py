@@ -1,7 +1,7 @@
-"""The report's tables of what goes on within explicit: residuals, iterations, gates."""
+"""Tables of the report about the inside of `explicit`: residuals, iterations, gates, ablations, attributions."""
 
 from dynaxx.evaluation.formatting import percent, points, significant, spread
-from dynaxx.evaluation.report.table import Grid
+from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.results import Evaluation
 
 RESIDUAL_NOTE = (
@@ -10,8 +10,8 @@ RESIDUAL_NOTE = (
 )
 
 
-def residuals_grid(evaluation: Evaluation) -> Grid:
-    """One row a tap, one column an iteration: median and 90th percentile of the relative residual."""
+def residuals_table(evaluation: Evaluation) -> Table:
+    """One row per tap, one column per iteration: median and 90th percentile of the relative residual."""
     iterations = sorted({iteration for curve in evaluation.inside.residuals for iteration in curve.iterations})
     rows = []
     for curve in evaluation.inside.residuals:
@@ -20,27 +20,27 @@ def residuals_grid(evaluation: Evaluation) -> Grid:
             for iteration, median, p90 in zip(curve.iterations, curve.median, curve.p90, strict=True)
         }
         rows.append([curve.tap, *(cells.get(iteration, "–") for iteration in iterations)])
-    return Grid(
+    return Table(
         headers=["tap", *(f"iteration {iteration}" for iteration in iterations)],
         rows=rows,
         note=RESIDUAL_NOTE,
     )
 
 
-def iterations_grid(evaluation: Evaluation) -> Grid:
-    """One row a number of iterations: who has settled by then, and what it does to accuracy."""
+def iterations_table(evaluation: Evaluation) -> Table:
+    """One row per number of iterations: the share of converged images, and the accuracy."""
     solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
-    return Grid(
+    return Table(
         headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
         rows=[
             [
-                str(found.T),
-                *(f"{100 * found.settled[solver]:.1f}" for solver in solvers),
-                spread(found.accuracy_per_seed),
-                points(found.difference.estimate),
-                f"{points(found.difference.low)} to {points(found.difference.high)}",
+                str(result.T),
+                *(f"{100 * result.settled[solver]:.1f}" for solver in solvers),
+                spread(result.accuracy_per_seed),
+                points(result.difference.estimate),
+                f"{points(result.difference.low)} to {points(result.difference.high)}",
             ]
-            for found in evaluation.inside.iterations
+            for result in evaluation.inside.iterations
         ],
         note=(
             "Explicit run for T iterations, whatever it was trained with. Settled: test images whose residual is "
@@ -49,9 +49,9 @@ def iterations_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def gates_grid(evaluation: Evaluation) -> Grid:
-    """One row a coupling, one column a class: how far its gate opens."""
-    return Grid(
+def gates_table(evaluation: Evaluation) -> Table:
+    """One row per coupling, one column per class: the mean gate."""
+    return Table(
         headers=["coupling", *evaluation.task.classes],
         rows=[
             [
@@ -64,19 +64,19 @@ def gates_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def ablations_grid(evaluation: Evaluation) -> Grid:
-    """One row a cut: what the trained loop is worth with some couplings silenced."""
-    return Grid(
+def ablations_table(evaluation: Evaluation) -> Table:
+    """One row per ablation: accuracy of the trained loop with some couplings set to zero."""
+    return Table(
         headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
         rows=[
             [
-                found.name,
-                str(found.silenced),
-                spread(found.accuracy_per_seed),
-                points(found.difference.estimate),
-                f"{points(found.difference.low)} to {points(found.difference.high)}",
+                result.name,
+                str(result.silenced),
+                spread(result.accuracy_per_seed),
+                points(result.difference.estimate),
+                f"{points(result.difference.low)} to {points(result.difference.high)}",
             ]
-            for found in evaluation.inside.ablations
+            for result in evaluation.inside.ablations
         ],
         note=(
             "The trained loop with couplings silenced and nothing trained again: without each in turn, and with those "
@@ -85,9 +85,9 @@ def ablations_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def information_grid(evaluation: Evaluation) -> Grid:
-    """One row a pair of taps: what they tell about each other."""
-    return Grid(
+def information_table(evaluation: Evaluation) -> Table:
+    """One row per pair of taps: their mutual information."""
+    return Table(
         headers=["taps", "before, nats", "after, nats"],
         rows=[[f"{i.a}, {i.b}", f"{i.before:.2f}", f"{i.after:.2f}"] for i in evaluation.inside.information],
         note=(
@@ -98,9 +98,9 @@ def information_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def attributions_grid(evaluation: Evaluation) -> Grid:
-    """One row a model: whether the pixels that Integrated Gradients name do decide."""
-    return Grid(
+def attributions_table(evaluation: Evaluation) -> Table:
+    """One row per model: faithfulness of its attributions."""
+    return Table(
         headers=[
             "arm",
             "images",

@@ -1,4 +1,4 @@
-"""The decision by itself: one printable page for who will not open the report, and the same as data."""
+"""The decision on one printable page, and the same as JSON."""
 
 import json
 from dataclasses import asdict
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import percent, points, significant, spread
 from dynaxx.evaluation.results import Decision, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 from dynaxx.files import write_text
 from dynaxx.templates import render
 
@@ -23,12 +23,12 @@ HEADLINES = {
 }
 
 
-def write_brief(evaluation: Evaluation, out: Path) -> None:
+def write_one_pager(evaluation: Evaluation, out: Path) -> None:
     """Write `out/decision.html`, one page without scripts, and `out/decision.json`.
 
     The JSON holds `verdict`, `arm`, `headline`, `reasons`, `yearly_value` (an interval, or null where no price was
     given), `task`, `hardware`, `arms` (by name: accuracy as a fraction, latency as a multiple of the backbone's,
-    GFLOPs, parameters, training seconds a seed) and `differences` (of accuracy, fractions, with their intervals).
+    GFLOPs, parameters, training seconds per seed) and `differences` (of accuracy, fractions, with their intervals).
     """
     decision = evaluation.decision
     data = {
@@ -69,12 +69,12 @@ def write_brief(evaluation: Evaluation, out: Path) -> None:
 
 
 def headline(decision: Decision) -> str:
-    """What to do, in one line."""
+    """The recommendation in one line."""
     return HEADLINES[decision.verdict].format(arm=decision.arm)
 
 
 def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """(what, number, detail) of the arm decided on, or of explicit where none is, beside the baseline."""
+    """(what, number, detail) for the recommended arm, or for `explicit` without one, compared with the baseline."""
     arms = {arm.name: arm for arm in evaluation.arms}
     name = evaluation.decision.arm or "explicit"
     if name not in arms or BASELINE not in arms:
@@ -90,7 +90,7 @@ def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One an arm: what a page has room for."""
+    """One table row per arm."""
     gains = {c.a: c.difference for c in evaluation.comparisons if c.b == BASELINE}
     return [
         {

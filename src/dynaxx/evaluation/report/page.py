@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, and its twin in Markdown."""
+"""The report: one self-contained HTML page, and the same in Markdown."""
 
 import base64
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from dynaxx.evaluation.results import Evaluation
 from dynaxx.files import write_text
 from dynaxx.templates import render
 
-NOTHING = Choices()
+NO_CHOICES = Choices()
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -30,14 +30,14 @@ def write_report(
     selection: dict[str, Any] | None,
     params: dict[str, Any],
     out: Path,
-    choices: Choices = NOTHING,
+    choices: Choices = NO_CHOICES,
     pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None where the taps were given; `params` the configuration, fit for YAML; `choices` what was looked at on
-    validation, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
+    None if the taps were given; `params` is the configuration, ready for YAML; `choices` are the results on
+    validation data, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
     `pictures/` beside itself.
     Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
     """
@@ -49,27 +49,27 @@ def write_report(
         "headline": headline(evaluation.decision),
         "decision": evaluation.decision,
         "highlights": highlights(evaluation),
-        "arms": arm_tables.arms_grid(evaluation),
-        "comparisons": arm_tables.comparisons_grid(evaluation),
-        "efficiency": arm_tables.efficiency_grid(evaluation),
-        "class_gains": prediction_tables.class_gains_grid(evaluation),
-        "corruptions": prediction_tables.corruptions_grid(evaluation),
-        "agreements": prediction_tables.agreements_grid(evaluation),
-        "recall": prediction_tables.recall_grid(evaluation),
-        "residuals": loop_tables.residuals_grid(evaluation),
-        "iterations": loop_tables.iterations_grid(evaluation),
-        "ablations": loop_tables.ablations_grid(evaluation),
-        "information": loop_tables.information_grid(evaluation),
-        "attributions": loop_tables.attributions_grid(evaluation),
-        "varied": validation_tables.varied_grid(choices.varied),
-        "labels": validation_tables.labels_grid(choices.by_labels),
+        "arms": arm_tables.arms_table(evaluation),
+        "comparisons": arm_tables.comparisons_table(evaluation),
+        "efficiency": arm_tables.efficiency_table(evaluation),
+        "class_gains": prediction_tables.class_gains_table(evaluation),
+        "corruptions": prediction_tables.corruptions_table(evaluation),
+        "agreements": prediction_tables.agreements_table(evaluation),
+        "recall": prediction_tables.recall_table(evaluation),
+        "residuals": loop_tables.residuals_table(evaluation),
+        "iterations": loop_tables.iterations_table(evaluation),
+        "ablations": loop_tables.ablations_table(evaluation),
+        "information": loop_tables.information_table(evaluation),
+        "attributions": loop_tables.attributions_table(evaluation),
+        "varied": validation_tables.size_curve_table(choices.size_curve),
+        "labels": validation_tables.label_curve_table(choices.label_curve),
         "taps_drawn": evaluation.inside.taps,
-        "gallery": [(found, gallery_name(found)) for found in evaluation.inside.disagreements],
-        "attributed": [found.arm for found in evaluation.inside.attributions],
+        "gallery": [(image, gallery_name(image)) for image in evaluation.inside.disagreements],
+        "attributed": [attribution.arm for attribution in evaluation.inside.attributions],
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
-        "gates": loop_tables.gates_grid(evaluation) if evaluation.inside.gates else None,
-        "selection": None if selection is None else validation_tables.selection_grid(selection),
-        "tuning": validation_tables.tuning_grid(choices.tuned),
+        "gates": loop_tables.gates_table(evaluation) if evaluation.inside.gates else None,
+        "selection": None if selection is None else validation_tables.selection_table(selection),
+        "tuning": validation_tables.tuning_table(choices.tuned),
         "configuration": _yaml(params),
     }
     html, markdown = (
@@ -80,17 +80,17 @@ def write_report(
     write_text(out / "report.md", markdown)
 
 
-def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NOTHING) -> None:
-    """Write each figure as a page of its own, all beside one copy of Plotly's JavaScript."""
+def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES) -> None:
+    """Write each figure as its own page, next to one shared copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(evaluation, choices).items():
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
 def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
-    """The figures that there is something to show in, by name."""
+    """Name → figure, for the figures that have data."""
     inside = evaluation.inside
-    found = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
+    by_name = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
     for name, there, draw in (
         ("residual_curves", inside.residuals, loop_figures.residual_curves),
         ("iterations", inside.iterations, loop_figures.iterations),
@@ -99,12 +99,12 @@ def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
         ("information", inside.information, loop_figures.information),
     ):
         if there:
-            found[name] = draw(evaluation)
-    if choices.varied:
-        found["sizes"] = arm_figures.sizes(choices.varied)
-    if choices.by_labels:
-        found["labels"] = arm_figures.by_labels(choices.by_labels, arm_figures.arm_colours(evaluation))
-    return found
+            by_name[name] = draw(evaluation)
+    if choices.size_curve:
+        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve)
+    if choices.label_curve:
+        by_name["labels"] = arm_figures.label_curve_figure(choices.label_curve, arm_figures.arm_colours(evaluation))
+    return by_name
 
 
 def _figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:

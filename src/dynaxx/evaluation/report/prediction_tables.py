@@ -1,15 +1,15 @@
-"""The report's tables of which images are answered: by class, under corruption, and alike by two arms."""
+"""Tables of the report about predictions: per class, under corruption, and agreement of two arms."""
 
 import numpy as np
 
 from dynaxx.evaluation.formatting import points
-from dynaxx.evaluation.report.table import Grid, p_or_dash
+from dynaxx.evaluation.report.table import Table, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
-def class_gains_grid(evaluation: Evaluation) -> Grid:
-    """One row a class, the rarest first: what explicit gains over the baseline there."""
-    return Grid(
+def class_gains_table(evaluation: Evaluation) -> Table:
+    """One row per class, the rarest first: gain in recall of `explicit` over the baseline."""
+    return Table(
         headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
             [
@@ -29,18 +29,18 @@ def class_gains_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def corruptions_grid(evaluation: Evaluation) -> Grid:
-    """Two rows' worth a corruption: every arm's accuracy over the strengths, and what explicit gains over it."""
+def corruptions_table(evaluation: Evaluation) -> Table:
+    """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over it."""
     names = [arm.name for arm in evaluation.arms]
     rows = []
-    for found in evaluation.corruptions:
+    for result in evaluation.corruptions:
         rows.append(
-            [f"{found.name}: accuracy %", *(f"{100 * float(np.mean(found.accuracy[arm])):.1f}" for arm in names)]
+            [f"{result.name}: accuracy %", *(f"{100 * float(np.mean(result.accuracy[arm])):.1f}" for arm in names)]
         )
-        gains = [found.explicit_minus.get(arm) for arm in names]
+        gains = [result.explicit_minus.get(arm) for arm in names]
         cells = ["–" if g is None else f"{points(g.estimate)} [{points(g.low)}, {points(g.high)}]" for g in gains]
-        rows.append([f"{found.name}: explicit − arm", *cells])
-    return Grid(
+        rows.append([f"{result.name}: explicit − arm", *cells])
+    return Table(
         headers=["corruption", *names],
         rows=rows,
         note=(
@@ -50,11 +50,11 @@ def corruptions_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def agreements_grid(evaluation: Evaluation) -> Grid:
-    """Arms against arms: how often they give the same answer."""
+def agreements_table(evaluation: Evaluation) -> Table:
+    """Arms against arms: share of images to which both assign the same class."""
     names = [arm.name for arm in evaluation.arms]
-    share = {frozenset((found.a, found.b)): found.share for found in evaluation.agreements}
-    return Grid(
+    share = {frozenset((result.a, result.b)): result.share for result in evaluation.agreements}
+    return Table(
         headers=["arm", *names],
         rows=[
             [a, *("–" if a == b else f"{100 * share[frozenset((a, b))]:.1f}" for b in names)]
@@ -65,9 +65,9 @@ def agreements_grid(evaluation: Evaluation) -> Grid:
     )
 
 
-def recall_grid(evaluation: Evaluation) -> Grid:
-    """One row a class, one column an arm: mean recall over seeds."""
-    return Grid(
+def recall_table(evaluation: Evaluation) -> Table:
+    """One row per class, one column per arm: mean recall over seeds."""
+    return Table(
         headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
         rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],
         note="The fraction of each class's test images that was recognised, mean over seeds.",

@@ -1,4 +1,4 @@
-"""A table of the report as text, and how its cells are written."""
+"""A table of the report as text."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from dynaxx.evaluation.formatting import p_value
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Cells as a reader sees them, not yet escaped for any markup; the first column names the row."""
+class Table:
+    """Cells as plain text, not escaped for any markup; the first column names the row."""
 
     headers: list[str]
     rows: list[list[str]]
     note: str = ""
     marked: tuple[str, ...] = ()
-    """First cells of the rows to stress."""
+    """First cells of the highlighted rows."""
 
 
 def p_or_dash(p: float | None) -> str:
-    """A dash where there were too few seeds for a test."""
+    """The p-value as text, or a dash with too few seeds for a test."""
     return "–" if p is None else p_value(p)

@@ -1,15 +1,15 @@
-"""The arms on a terminal: accuracy beside cost."""
+"""The table of the arms on a terminal: accuracy and cost."""
 
 from rich.table import Table
 from rich.text import Text
 
+from dynaxx.evaluation.arms.registry import BASELINE
 from dynaxx.evaluation.formatting import points, significant, spread
 from dynaxx.evaluation.results import ArmResult, Evaluation
-from dynaxx.evaluation.statistics.comparisons import BASELINE
 
 
-def arms_table(evaluation: Evaluation) -> Table:
-    """One row an arm, the one decided on in bold; fits 110 columns."""
+def terminal_table(evaluation: Evaluation) -> Table:
+    """One row per arm, the recommended one in bold; fits 110 columns."""
     task = evaluation.task
     table = Table(
         title=Text(f"{task.data}: {task.n_test:,} test images, seeds {', '.join(map(str, task.seeds))}"),

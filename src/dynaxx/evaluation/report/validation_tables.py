@@ -1,27 +1,27 @@
-"""The report's tables of what was looked at on validation: rates, epochs, taps, other sizes, and fewer labels."""
+"""Tables of the report about validation data: rates, epochs, taps, other sizes, and fewer labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaxx.evaluation.report.table import Grid
-from dynaxx.evaluation.validation.label_curve import ByLabels
-from dynaxx.evaluation.validation.size_curve import Varied
+from dynaxx.evaluation.report.table import Table
+from dynaxx.evaluation.validation.label_curve import LabelPoint
+from dynaxx.evaluation.validation.size_curve import SizePoint
 from dynaxx.evaluation.validation.tuning import Tuned
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What was trained on the seed that no evaluation uses."""
+    """Results of training on the seed that no evaluation uses."""
 
     tuned: Sequence[Tuned] = ()
-    varied: Sequence[Varied] = ()
-    by_labels: Sequence[ByLabels] = ()
+    size_curve: Sequence[SizePoint] = ()
+    label_curve: Sequence[LabelPoint] = ()
 
 
-def tuning_grid(found: Sequence[Tuned]) -> Grid:
-    """One row an arm and setting: its validation accuracy with every value, and whether the choice is a safe one."""
-    return Grid(
+def tuning_table(results: Sequence[Tuned]) -> Table:
+    """One row per arm and setting: validation accuracy per value, and whether the choice is flat."""
+    return Table(
         headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
         rows=[
             [
@@ -31,7 +31,7 @@ def tuning_grid(found: Sequence[Tuned]) -> Grid:
                 f"{tuned.chosen:g}",
                 "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
             ]
-            for tuned in found
+            for tuned in results
         ],
         note=(
             "Validation accuracy on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
@@ -41,13 +41,13 @@ def tuning_grid(found: Sequence[Tuned]) -> Grid:
     )
 
 
-def varied_grid(found: Sequence[Varied]) -> Grid:
-    """One row a size: what explicit reaches with it on validation."""
-    return Grid(
+def size_curve_table(results: Sequence[SizePoint]) -> Table:
+    """One row per size: validation accuracy of `explicit`."""
+    return Table(
         headers=["varied", "live parameters", "validation accuracy %", "taps"],
         rows=[
             [f"{v.what} {v.value}", f"{v.live_parameters:,}", f"{100 * v.accuracy:.1f}", ", ".join(v.taps)]
-            for v in found
+            for v in results
         ],
         note=(
             "Explicit trained with another rank, or with taps evenly over the depth, everything else as configured; "
@@ -56,15 +56,15 @@ def varied_grid(found: Sequence[Varied]) -> Grid:
     )
 
 
-def labels_grid(found: Sequence[ByLabels]) -> Grid:
-    """One row a number of labels: what each arm reaches with them on validation."""
-    arms = list(dict.fromkeys(point.arm for point in found))
-    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in found}
-    return Grid(
+def label_curve_table(results: Sequence[LabelPoint]) -> Table:
+    """One row per number of labels: validation accuracy of each arm."""
+    arms = list(dict.fromkeys(point.arm for point in results))
+    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in results}
+    return Table(
         headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
         rows=[
             [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
-            for labels in sorted({point.labels for point in found})
+            for labels in sorted({point.labels for point in results})
         ],
         note=(
             "Trained on so many images, with more passes over them the fewer they are, E √(N / n); everything else, "
@@ -73,11 +73,11 @@ def labels_grid(found: Sequence[ByLabels]) -> Grid:
     )
 
 
-def selection_grid(selection: dict[str, Any]) -> Grid:
-    """One row a candidate tap, whatever columns the selection wrote; the chosen ones marked."""
+def selection_table(selection: dict[str, Any]) -> Table:
+    """One row per candidate tap, with the columns of the selection; the chosen taps are highlighted."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
-    return Grid(
+    return Table(
         headers=[column.replace("_", " ") for column in columns],
         rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
         note=str(selection["reason"]),

@@ -1,4 +1,4 @@
-"""The arms on corrupted test images.
+"""Accuracy of the arms on corrupted test images.
 
 Shape legend: S seeds, N test images.
 """
@@ -10,43 +10,42 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dynaxx.data import LabelledImages, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
+from dynaxx.evaluation.arms.registry import EXPLICIT
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import Corruption
 from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
-from dynaxx.evaluation.statistics.comparisons import EXPLICIT
 from dynaxx.evaluation.statistics.paired import Bootstrap, paired_bootstrap
 
 
 def robustness(
     models: Mapping[str, Sequence[nn.Module]],
     test: LabelledImages,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     bootstrap: Bootstrap,
 ) -> list[Corruption]:
-    """Accuracy of every arm under every corruption and strength, and explicit against the others over all strengths.
+    """Accuracy of every arm per corruption and strength, and the difference of `explicit` to the others.
 
     Args:
-        models: of every arm, one a seed.
-        test: the images to corrupt.
+        models: arm → one model per seed.
+        test: images to corrupt.
     """
-    labels, found = test.labels.numpy(), []
+    labels, corruptions = test.labels.numpy(), []
     for name, corrupt in track(list(CORRUPTIONS.items()), "corrupting"):
         correct: dict[str, list[NDArray[np.bool_]]] = {arm: [] for arm in models}
         for strength in STRENGTHS:
-            images = normalise(corrupt(test.images, strength), mean, std)
+            images = normalise(corrupt(test.images, strength), normalisation)
             for arm, by_seed in models.items():
-                answers = torch.stack([logits(model, images).argmax(1) for model in by_seed])
-                correct[arm].append(answers.numpy() == labels)
+                predicted = torch.stack([logits(model, images).argmax(1) for model in by_seed])
+                correct[arm].append(predicted.numpy() == labels)
         joined = {arm: np.concatenate(rows) for arm, rows in correct.items()}  # an image keeps its column throughout
         rivals = [arm for arm in models if arm != EXPLICIT] if EXPLICIT in models else []
-        found.append(
+        corruptions.append(
             Corruption(
                 name,
                 {arm: [float(rows.mean()) for rows in per_strength] for arm, per_strength in correct.items()},
                 {rival: paired_bootstrap(joined[EXPLICIT], joined[rival], **bootstrap) for rival in rivals},
             )
         )
-    return found
+    return corruptions

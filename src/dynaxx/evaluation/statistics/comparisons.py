@@ -1,32 +1,127 @@
-"""Arms against each other: who is right more often, where, and how often they say the same.
+"""Comparisons of arms: accuracy differences, gains per class, and how often two arms predict the same class.
 
 Shape legend: S seeds, N test images.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaxx.evaluation.results import Agreement, ClassGain, Comparison
-from dynaxx.evaluation.statistics.paired import Bootstrap, holm, paired_bootstrap, sign_flip
+from dynaxx.evaluation.arms.registry import BASELINE, EXPLICIT, IMPLICIT, arms_where
+from dynaxx.evaluation.statistics.paired import (
+    Bootstrap,
+    Interval,
+    McNemar,
+    holm,
+    image_sign_test,
+    mcnemar,
+    paired_bootstrap,
+    relative_gain,
+    sign_flip,
+)
+from dynaxx.evaluation.statistics.proof import contradiction
 
-BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
-ONE_PASS = ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1", "full_finetune")
-"""Rivals that implicit, which is one pass as they are, is compared with besides."""
+ONE_PASS = arms_where(lambda arm: arm.one_pass)
+"""Single-pass rivals, with which `implicit` is compared as well: it is a single pass, too."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` against arm `b` on the same test images."""
+
+    a: str
+    b: str
+    difference: Interval
+    """Accuracy of `a` minus accuracy of `b`, a fraction."""
+    mcnemar: list[McNemar]
+    """One per seed."""
+    sign_flip_p: float | None
+    """p-value of the difference over seeds; None with fewer than six seeds."""
+    relative: float
+    """Accuracy of `a` over accuracy of `b`, minus one."""
+    image_p: float
+    """Exact p-value of the split between images that favour `a` and images that favour `b`."""
+
+    @property
+    def better(self) -> bool:
+        """Whether `a` is proven better than `b`: the interval is above zero, and no test contradicts it."""
+        return self.difference.low > 0 and not self.contradicted
+
+    @property
+    def worse(self) -> bool:
+        """Whether `a` is proven worse than `b`."""
+        return self.difference.high < 0 and not self.contradicted
+
+    @property
+    def contradicted(self) -> str:
+        """Reason why an interval that excludes zero proves nothing, or empty; see `statistics/proof.py`."""
+        return contradiction(self.difference, self.image_p, self.sign_flip_p)
+
+    @classmethod
+    def measure(
+        cls,
+        a: str,
+        b: str,
+        correct_a: NDArray[np.bool_],
+        correct_b: NDArray[np.bool_],
+        *,
+        seed: int = 0,
+        resamples: int = 10_000,
+        confidence: float = 0.95,
+    ) -> Self:
+        """Compare two arms by arrays (seeds, images) of bool, True for a correct prediction."""
+        return cls(
+            a=a,
+            b=b,
+            difference=paired_bootstrap(correct_a, correct_b, resamples=resamples, confidence=confidence, seed=seed),
+            mcnemar=[mcnemar(x, y) for x, y in zip(correct_a, correct_b, strict=True)],
+            sign_flip_p=sign_flip(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+            relative=relative_gain(correct_a.mean(axis=1).tolist(), correct_b.mean(axis=1).tolist()),
+            image_p=image_sign_test(correct_a, correct_b),
+        )
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """Recall of `explicit` minus recall of the baseline for one class."""
+
+    name: str
+    trained: int
+    """Number of training images of the class."""
+    images: int
+    """Number of test images of the class."""
+    difference: Interval
+    """Difference in recall, a fraction."""
+    holm_p: float | None
+    """p-value by sign flips over seeds, after Holm's correction over all classes; None with fewer than six seeds."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Fraction of images to which two arms assign the same class, right or wrong; mean over seeds."""
+
+    a: str
+    b: str
+    share: float
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Which arms are compared: explicit with all, implicit with its rivals, and all with the baseline."""
-    found = [(EXPLICIT, arm) for arm in arms if arm not in (EXPLICIT, IMPLICIT)]
-    found += [(IMPLICIT, arm) for arm in (EXPLICIT, BASELINE, *ONE_PASS)]
-    found += [(arm, BASELINE) for arm in arms if arm not in (EXPLICIT, IMPLICIT, BASELINE)]
-    return [(a, b) for a, b in found if a in arms and b in arms]
+    """Compared pairs: `explicit` with all, `implicit` with the single passes, and all with the baseline.
+
+    Example: `pairs(["baseline", "explicit"])` is `[("explicit", "baseline")]`.
+    """
+    candidates = [(EXPLICIT, arm) for arm in arms if arm not in (EXPLICIT, IMPLICIT)]
+    candidates += [(IMPLICIT, arm) for arm in (EXPLICIT, BASELINE, *ONE_PASS)]
+    candidates += [(arm, BASELINE) for arm in arms if arm not in (EXPLICIT, IMPLICIT, BASELINE)]
+    return [(a, b) for a, b in candidates if a in arms and b in arms]
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], bootstrap: Bootstrap) -> list[Comparison]:
-    """The comparisons of `pairs`, from which images each arm answers correctly, (S, N)."""
+    """The comparisons of `pairs`; `correct` has one array (S, N) of bool per arm."""
     return [Comparison.measure(a, b, correct[a], correct[b], **bootstrap) for a, b in pairs(list(correct))]
 
 
@@ -37,11 +132,11 @@ def class_gains(
     trained: Sequence[int],
     bootstrap: Bootstrap,
 ) -> list[ClassGain]:
-    """Explicit against the baseline, class by class, the rarest in training first; empty where one of them is missing.
+    """Gain of `explicit` over the baseline per class, the rarest class first; empty if one of the two is missing.
 
     Args:
-        labels: (N,).
-        trained: images of each class to train on.
+        labels: true classes, (N,).
+        trained: number of training images per class.
     """
     if EXPLICIT not in correct or BASELINE not in correct:
         return []
@@ -58,5 +153,5 @@ def class_gains(
 
 
 def agreements(predictions: Mapping[str, NDArray[np.int64]]) -> list[Agreement]:
-    """Every two arms, from the class that each gives each image, (S, N)."""
+    """Agreement of every two arms; `predictions` has one array (S, N) of classes per arm."""
     return [Agreement(a, b, float((predictions[a] == predictions[b]).mean())) for a, b in combinations(predictions, 2)]

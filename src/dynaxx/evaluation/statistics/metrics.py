@@ -1,4 +1,4 @@
-"""What a set of predictions is worth: accuracy, and recall per class. Shape legend: N images."""
+"""Scores of one arm's predictions: accuracy, recall per class, calibration error. Shape legend: N images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +20,9 @@ def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> f
 def per_class_recall(
     predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]
 ) -> dict[str, float]:
-    """For each class, in the order of `classes`, the fraction of its images recognised; arrays (N,).
+    """Recall per class, in the order of `classes`; arrays (N,), class indices.
 
-    Raises `EvaluationError` for a class without images, whose recall is undefined, and for an index of none.
+    Raises `EvaluationError` for a class without images, whose recall is undefined, and for an index without a class.
     """
     from sklearn.metrics import recall_score
 
@@ -41,12 +41,12 @@ def per_class_recall(
 
 
 def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]) -> float:
-    """The mean of `per_class_recall`: every class counts alike, however many images it has."""
+    """Mean of `per_class_recall`: every class has the same weight."""
     return float(np.mean(list(per_class_recall(predictions, labels, classes).values())))
 
 
 def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15) -> float:
-    """How far confidence is from accuracy: Σ over bins of confidence of their share · |accuracy - mean confidence|.
+    """Expected calibration error: Σ over confidence bins of (share of images) · |accuracy - mean confidence|.
 
     Args:
         probabilities: (N, classes).
@@ -57,8 +57,8 @@ def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.in
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     _check(labels, labels)
-    given, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
-    return float(multiclass_calibration_error(given, target, probabilities.shape[1], n_bins=bins, norm="l1"))
+    predicted, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    return float(multiclass_calibration_error(predicted, target, probabilities.shape[1], n_bins=bins, norm="l1"))
 
 
 def _check(predictions: Any, labels: Any) -> None:

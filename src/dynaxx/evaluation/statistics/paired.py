@@ -1,4 +1,4 @@
-"""Paired statistics: did arm `a` answer more of the same test images correctly than arm `b`?
+"""Paired statistics: is arm `a` correct on more of the same test images than arm `b`?
 
 Shape legend: S seeds, N test images.
 """
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from dynaxx.evaluation.errors import EvaluationError
 
 BATCH_BYTES = 64 * 2**20
-"""How much memory one batch of resamples may take; the result does not depend on it."""
+"""Memory limit per batch of resamples; the result does not depend on it."""
 
 
 class Bootstrap(TypedDict):
-    """Keywords of `paired_bootstrap`."""
+    """Keyword arguments of `paired_bootstrap`."""
 
     resamples: int
     confidence: float
@@ -26,7 +26,7 @@ class Bootstrap(TypedDict):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval, all in the estimate's own unit."""
+    """An estimate with its confidence interval, in the unit of the estimate."""
 
     estimate: float
     low: float
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Images that only one of two arms answers correctly, and the p-value of so uneven a split by chance."""
+    """Number of images on which only one of two arms is correct, and the exact p-value of this split."""
 
     only_a: int
     only_b: int
@@ -60,11 +60,11 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
 
 
 def image_sign_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value of how many images favour a, and how many b; arrays (S, N), bool.
+    """Exact two-sided p-value of the number of images that favour `a` or `b`; arrays (S, N), bool.
 
-    An image favours the arm that answers it correctly with more of the seeds; with one seed it is McNemar's test. Where
-    few images tell the arms apart a bootstrap's interval is too narrow; this is not. Fisher's sign test, as
-    `scipy.stats.binomtest` has it.
+    An image favours the arm that is correct on it with more seeds. With one seed it is McNemar's test. If few images
+    differ, the interval of a bootstrap is too narrow; this test stays exact. Fisher's sign test, as
+    `scipy.stats.binomtest` computes it.
     Raises `EvaluationError` for arrays of another type or shape, or empty ones.
     """
     from scipy.stats import binomtest
@@ -85,10 +85,9 @@ def paired_bootstrap(
 ) -> Interval:
     """BCa interval of `mean(correct_a) - mean(correct_b)`, a fraction; arrays (S, N), bool.
 
-    An image is drawn with the answers of all its seeds and both arms: seeds share the test set, so to
-    resample them apart would count the same image S times. The interval is thus about new images, for these S
-    trainings. Efron, JASA 82 (1987), as `scipy.stats.bootstrap` computes it. Where the arms differ alike on
-    every image, resampling changes nothing and the interval has no width.
+    An image is drawn with the predictions of all seeds and both arms. Seeds share the test set, so resampling them
+    separately would count an image S times. The interval therefore covers new images, for these S trainings. It has
+    no width if the arms differ equally on every image. Efron, JASA 82 (1987), as `scipy.stats.bootstrap` computes it.
     Raises `EvaluationError` for arrays of another type or shape, empty ones, or too few `resamples`.
     """
     _check_pair(correct_a, correct_b, ndim=2)
@@ -100,16 +99,16 @@ def paired_bootstrap(
     seeds, _ = correct_a.shape
     # Whole numbers in float64 add up exactly in any order; BCa counts ties with the estimate.
     wins_N = (correct_a.astype(np.int64) - correct_b.astype(np.int64)).sum(axis=0).astype(np.float64)
-    found = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
-    return Interval(found.estimate / seeds, found.low / seeds, found.high / seeds, confidence)
+    total = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
+    return Interval(total.estimate / seeds, total.low / seeds, total.high / seeds, confidence)
 
 
 def mean_interval(
     values_N: NDArray[np.float64], *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """BCa interval of the mean of one number an image; where all are alike it has no width.
+    """BCa interval of the mean of one number per image; it has no width if all numbers are equal.
 
-    Raises `EvaluationError` where so few resamples give no finite interval.
+    Raises `EvaluationError` if so few resamples give no finite interval.
     """
     estimate = float(values_N.mean())
     if np.all(values_N == values_N[0]):
@@ -138,15 +137,15 @@ def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, se
 
 
 FEWEST_SEEDS = 6
-"""Below, the smallest p-value that sign flips can give, 2 / 2 ** seeds, is above 0.05: nothing could be shown."""
+"""With fewer seeds the smallest possible p-value of sign flips, 2 / 2 ** seeds, is above 0.05."""
 
 
 def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | None:
-    """Two-sided p-value that a's mean differs from b's by chance, one value a seed; None below `FEWEST_SEEDS` seeds.
+    """Two-sided p-value of a difference in means, one value per seed; None below `FEWEST_SEEDS` seeds.
 
-    If a and b were alike, each seed's difference could as well have had the other sign: all signs are tried (100,000 of
-    them drawn where they are more). Fisher, The Design of Experiments (1935), as `scipy.stats.permutation_test` has it.
-    Raises `EvaluationError` where the seeds are not as many.
+    If `a` and `b` were equal, the difference of each seed could have either sign. All signs are enumerated, or 100,000
+    of them drawn. Fisher, The Design of Experiments (1935), as `scipy.stats.permutation_test` computes it.
+    Raises `EvaluationError` if `a` and `b` have different numbers of seeds.
     """
     from scipy.stats import permutation_test
 
@@ -166,14 +165,14 @@ def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | N
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values that may be held against one level together. Holm, Scand. J. Statist. 6 (1979); by statsmodels."""
+    """p-values after Holm's correction for multiple tests. Holm, Scand. J. Statist. 6 (1979); by statsmodels."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
 def relative_gain(accuracies_a: Sequence[float], accuracies_b: Sequence[float]) -> float:
-    """`mean(a) / mean(b) - 1`. Raises `EvaluationError` where b's mean is not above zero."""
+    """`mean(a) / mean(b) - 1`. Raises `EvaluationError` if the mean of `b` is not above zero."""
     base = float(np.mean(accuracies_b))
     if not base > 0:
         raise EvaluationError(f"relative_gain: accuracies_b has mean {base}; a gain needs one above zero")

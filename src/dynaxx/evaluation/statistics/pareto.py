@@ -1,10 +1,10 @@
-"""Which arms nobody beats on both counts."""
+"""The Pareto front of cost and value."""
 
 from collections.abc import Sequence
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of each (cost, value) whether no other has as much value at no more cost, and is better in one of the two.
+    """Whether each (cost, value) is on the Pareto front: no other point is as good in both and better in one.
 
     Example: `front([(1, 0.5), (2, 0.7), (2, 0.6)])` is `[True, True, False]`.
     """

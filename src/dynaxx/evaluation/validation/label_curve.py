@@ -1,29 +1,31 @@
-"""The label-efficiency curve: accuracy by number of labels, on validation, on a seed that no evaluation uses."""
+"""The label-efficiency curve: validation accuracy by number of labels, on a seed that no evaluation uses."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from pydantic import ConfigDict
+
+from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, is_trained, named
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier
 
-ARMS = ("baseline", "direct", "explicit")
-"""The probe that is kept otherwise, the single pass that explicit has to beat, and explicit."""
+CURVE_ARMS = named("baseline", "direct", "explicit")
+"""Arms of the curve: the probe that is kept otherwise, the single pass that explicit has to beat, and explicit."""
 
 
 @dataclass(frozen=True)
-class ByLabels:
-    """One arm, trained on some of the labels.
+class LabelPoint:
+    """One arm, trained on a part of the labels.
 
     Attributes:
-        arm: its name.
-        labels: training images.
-        accuracy: on validation images, as many as for all labels.
+        arm: name of the arm.
+        labels: number of training images.
+        accuracy: validation accuracy, on the same number of images for every point.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     arm: str
     labels: int
@@ -31,57 +33,52 @@ class ByLabels:
 
 
 def passes(epochs: int, whole: int, some: int) -> int:
-    """Passes over `some` images where `whole` get `epochs`: more, but fewer steps in all, E √(N / n)."""
+    """Epochs over `some` images if `whole` images get `epochs`: E √(N / n), so more epochs but fewer steps.
+
+    Example: `passes(10, 400, 100)` is 20.
+    """
     return max(1, round(epochs * (whole / some) ** 0.5))
 
 
 def with_labels(task: Task, count: int) -> Task:
-    """The task with `count` images to train on, and more passes over them."""
+    """The task with `count` training images and more epochs."""
     whole = len(task.images) - task.n_val if task.n_train is None else task.n_train
     options = task.train
     epochs, patience = (passes(n, whole, count) for n in (options.epochs, options.patience))
     return replace(task, n_train=count, train=replace(options, epochs=epochs, patience=patience))
 
 
-def label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[ByLabels]:
-    """Train each arm with each number of labels; what is finished in `work` is not run again.
+def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[LabelPoint]:
+    """Train each arm with each number of labels; points that are complete in `work` are not trained again.
 
     Args:
-        tasks: arm → the task as it is tuned for it; `ARMS`.
+        tasks: arm → its tuned task; those of `CURVE_ARMS`.
 
     Raises:
-        DataError: a number that the pool does not hold, or that is too small for its classes.
+        DataError: more labels than there are, or too few for the number of classes.
     """
-    from dynaxx.evaluation.arms import explicit  # Lightning: seconds, and who reads what was written needs none of it
-    from dynaxx.evaluation.arms.linear_probes import train_baseline
-    from dynaxx.evaluation.arms.registry import RIVALS
-
-    known = RIVALS | {"baseline": train_baseline, "explicit": explicit.train}
-    found = []
+    points = []
     for count in counts:
         folder = work / f"labels-{count}"
         for arm, whole in tasks.items():
             task = replace(with_labels(whole, count), probes=folder / "baseline")
             out = folder / arm / f"seed-{seed}"
-            if not (out / "arm.json").exists():
-                known[arm](task, seed, out, work / "checkpoints" / f"labels-{count}-{arm}", lambda: False)
+            if not is_trained(out):
+                ARMS[arm].train(task, Run(seed, out, work / "checkpoints" / f"labels-{count}-{arm}"))
                 barrier()
-            found.append(ByLabels(arm, count, ArmFacts.read(out).val_accuracy))
-    return found
+            points.append(LabelPoint(arm, count, ArmRecord.read(out).val_accuracy))
+    return points
 
 
-def write_by_labels(path: Path, found: Sequence[ByLabels]) -> None:
-    """Write what was found, for `read_by_labels` and the report."""
-    write_text(path, json.dumps([asdict(point) for point in found], indent=2) + "\n")
+def write_label_curve(path: Path, points: Sequence[LabelPoint]) -> None:
+    """Write the points, for `read_label_curve` and the report."""
+    write_records(path, list(points))
 
 
-def read_by_labels(path: Path) -> list[ByLabels]:
-    """What `write_by_labels` wrote.
+def read_label_curve(path: Path) -> list[LabelPoint]:
+    """Read what `write_label_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        return [ByLabels(**point) for point in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f vary`") from None
+    return read_records(path, list[LabelPoint], "vary")

@@ -1,29 +1,30 @@
-"""How explicit fares with other ranks and other numbers of taps, on validation, on a seed that no evaluation uses."""
+"""Validation accuracy of `explicit` by rank and by number of taps, on a seed that no evaluation uses."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import Task
-from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from pydantic import ConfigDict
+
+from dynaxx.evaluation.arms import ARMS, EXPLICIT, ArmRecord, Run, Task, is_trained
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier
 
 
 @dataclass(frozen=True)
-class Varied:
-    """Explicit with one thing changed.
+class SizePoint:
+    """`explicit` with one option changed.
 
     Attributes:
-        what: is changed.
-        value: rank, or number of taps.
-        taps: that were coupled.
-        live_parameters: of couplings and head.
-        accuracy: on validation.
+        what: the option that is changed.
+        value: the rank, or the number of taps.
+        taps: module paths of the coupled layers.
+        live_parameters: number of parameters of couplings and head.
+        accuracy: validation accuracy.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     what: Literal["rank", "taps"]
     value: int
@@ -32,43 +33,40 @@ class Varied:
     accuracy: float
 
 
-def vary(task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path) -> list[Varied]:
-    """Train explicit once for each rank, and once for each set of taps; what is finished in `work` is not run again.
+def measure_size_curve(
+    task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path
+) -> list[SizePoint]:
+    """Train `explicit` once per rank and once per set of taps; points complete in `work` are not trained again.
 
     Args:
-        ranks: with the task's taps.
-        taps: by number; with the task's rank.
+        ranks: trained with the task's taps.
+        taps: number of taps → module paths; trained with the task's rank.
 
     Raises:
         EvaluationError: a rank that is larger than all channels together, and the like; see `wrap_with_resonance`.
     """
-    from dynaxx.evaluation.arms import explicit  # Lightning: seconds, and who reads what was written needs none of it
-
     trials = [("rank", rank, replace(task, resonance=task.resonance | {"rank": rank})) for rank in ranks]
     trials += [("taps", count, replace(task, taps=list(paths))) for count, paths in taps.items()]
-    found = []
+    points = []
     for what, value, trial in trials:
         out = work / f"{what}-{value}"
-        if not (out / "arm.json").exists():
-            explicit.train(trial, seed, out, work / "checkpoints" / f"{what}-{value}", lambda: False)
+        if not is_trained(out):
+            ARMS[EXPLICIT].train(trial, Run(seed, out, work / "checkpoints" / f"{what}-{value}"))
             barrier()
-        facts = ArmFacts.read(out)
-        found.append(Varied(what, value, facts.taps, facts.live_parameters, facts.val_accuracy))  # type: ignore[arg-type]
-    return found
+        record = ArmRecord.read(out)
+        points.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
+    return points
 
 
-def write_varied(path: Path, found: Sequence[Varied]) -> None:
-    """Write what was found, for `read_varied` and the report."""
-    write_text(path, json.dumps([asdict(varied) for varied in found], indent=2) + "\n")
+def write_size_curve(path: Path, points: Sequence[SizePoint]) -> None:
+    """Write the points, for `read_size_curve` and the report."""
+    write_records(path, list(points))
 
 
-def read_varied(path: Path) -> list[Varied]:
-    """What `write_varied` wrote.
+def read_size_curve(path: Path) -> list[SizePoint]:
+    """Read what `write_size_curve` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        return [Varied(**varied) for varied in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f vary`") from None
+    return read_records(path, list[SizePoint], "vary")

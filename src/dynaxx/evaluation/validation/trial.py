@@ -1,4 +1,4 @@
-"""One setting of `explicit`, for a search: accuracy on validation, over seeds that no evaluation uses, and cost."""
+"""One trial of a search: train `explicit` with one setting and measure validation accuracy and cost."""
 
 import time
 from collections.abc import Sequence
@@ -9,22 +9,20 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms import explicit
-from dynaxx.evaluation.arms.record import ArmFacts
+from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
 from dynaxx.evaluation.arms.resonant import live_parameters, resonant
-from dynaxx.evaluation.arms.task import Task
 from dynaxx.evaluation.cost.flops_memory import gflops
 from dynaxx.training.fit import TrainerFactory
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What one setting gives.
+class TrialResult:
+    """Result of one trial.
 
     Attributes:
-        accuracies: on validation, one a seed.
+        accuracies: validation accuracy per seed.
         curve: validation accuracy after each epoch of the first seed.
-        seconds: that training all seeds took.
+        seconds: training time of all seeds.
     """
 
     accuracies: list[float]
@@ -33,43 +31,43 @@ class Tried:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the seeds."""
+        """Mean validation accuracy over the seeds."""
         return sum(self.accuracies) / len(self.accuracies)
 
 
 def untrained(task: Task, seed: int) -> ResonantModel:
-    """The model that `try_explicit` trains: with a fixed number of iterations it costs before what it costs after."""
+    """The model before `run_trial` trains it; training does not change its cost if T is fixed."""
     return resonant(task, seed, mode="explicit").eval()
 
 
 def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
-    """(10⁹ floating-point operations of one image, live parameters)."""
+    """(10⁹ floating-point operations per image, live parameters)."""
     return gflops(model, task.example()), live_parameters(model)
 
 
-def try_explicit(
+def run_trial(
     task: Task, seeds: Sequence[int], work: Path, *, first: TrainerFactory | None = None, name: str = "explicit"
-) -> Tried:
+) -> TrialResult:
     """Train `explicit` with each seed.
 
     Args:
-        seeds: that no evaluation uses.
-        work: folder for what training leaves; the caller's to remove.
-        first: trainer of the first seed, which may end the trial; the task's own by default.
-        name: of the subfolders.
+        seeds: seeds that no evaluation uses.
+        work: folder for the files of training; the caller removes it.
+        first: trainer of the first seed, which may end the trial early; by default the task's own.
+        name: name of the subfolder.
 
     Raises:
-        FloatingPointError: training ended in numbers that are not finite.
+        FloatingPointError: training diverged to numbers that are not finite.
         ResonanceError: the setting does not fit the backbone.
     """
     started, accuracies, curve = time.perf_counter(), [], Curve()
     for number, seed in enumerate(seeds):
         own = replace(task, trainer=first) if first is not None and number == 0 else task
         out = work / name / f"seed-{seed}"
-        logger: Any = (lambda: curve) if number == 0 else (lambda: False)
-        explicit.train(own, seed, out, work / "checkpoints" / f"seed-{seed}", logger)
-        accuracies.append(ArmFacts.read(out).val_accuracy)
-    return Tried(accuracies, curve.values, time.perf_counter() - started)
+        logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
+        explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
+        accuracies.append(ArmRecord.read(out).val_accuracy)
+    return TrialResult(accuracies, curve.values, time.perf_counter() - started)
 
 
 class Curve(Logger):
@@ -88,7 +86,7 @@ class Curve(Logger):
         return 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the search knows them."""
+        """Log nothing: the search records them itself."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if "val/accuracy" in metrics:

@@ -1,117 +1,128 @@
-"""As much tuning for every arm: the same rates and epochs, judged on validation, on a seed that no evaluation uses."""
+"""Tuning of every arm with equal trials: learning rates and epochs, on validation, on a seed of its own."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from dynaxx.evaluation.arms.record import ArmFacts
-from dynaxx.evaluation.arms.task import LoggerFactory, Task
+from pydantic import ConfigDict
+
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, is_trained
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.files import write_text
+from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier, rank_zero
 
-Train = Callable[[Task, int, Path, Path, LoggerFactory], None]
-"""An arm's training, as in `RIVALS`."""
+Train = Callable[[Task, Run], None]
+"""Trains one arm with one seed, as `ARMS[name].train` does."""
 
 SETTINGS = ("lr", "epochs")
-"""What is tuned, in this order: the epochs with the learning rate that was chosen."""
+"""Tuned settings, in this order: the epochs are tuned with the chosen learning rate."""
 
-FLAT = 0.01
-"""A choice is flat where the values beside it lose no more validation accuracy than this."""
+FLAT_WITHIN = 0.01
+"""A choice is flat if both neighbouring values lose at most this validation accuracy."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tried of one setting for one arm, and what was chosen.
+    """Values of one setting that were tried for one arm, and the chosen one.
 
     Attributes:
-        arm: its name.
+        arm: name of the arm.
         setting: one of `SETTINGS`.
-        values: ascending.
-        accuracies: on validation, one a value.
-        chosen: the value with the best; the smallest of equals.
+        values: tried values, ascending.
+        accuracies: validation accuracy per value.
+        chosen: the value with the best accuracy; the smallest if several are equal.
     """
+
+    # nested in `_TunedFile` and forbids what it does not know; `int | float` keeps epochs whole when they are read
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     arm: str
     setting: str
-    values: list[float]
+    values: list[int | float]
     accuracies: list[float]
-    chosen: float
+    chosen: int | float
 
     @classmethod
     def of(cls, arm: str, setting: str, values: Sequence[float], accuracies: Sequence[float]) -> Self:
-        """Choose."""
+        """Choose the best value: `Tuned.of("lora", "lr", [1, 2], [0.5, 0.7]).chosen` is 2."""
         return cls(arm, setting, list(values), list(accuracies), values[accuracies.index(max(accuracies))])
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether a value beyond those tried might do better."""
+        """Whether the chosen value is the smallest or the largest, so that one beyond might be better."""
         return self.chosen in (self.values[0], self.values[-1])
 
     @property
     def flat(self) -> bool:
-        """Whether the choice lies inside, and neither value beside it loses more than `FLAT`."""
+        """Whether the choice lies inside, and neither value beside it loses more than `FLAT_WITHIN`."""
         number = self.values.index(self.chosen)
         beside = self.accuracies[max(0, number - 1) : number + 2]
-        return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT
+        return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT_WITHIN
+
+
+@dataclass(frozen=True)
+class _TunedFile:
+    """Content of tuned.json."""
+
+    seed: int
+    arms: list[Tuned]
 
 
 def tune(
     arm: str, train: Train, task: Task, options: Mapping[str, Sequence[float] | None], seed: int, work: Path
 ) -> list[Tuned]:
-    """Choose one setting after the other for one arm; a trial that is finished in `work` is not run again.
+    """Choose one setting after the other for one arm; trials that are complete in `work` do not run again.
 
-    Training that ends in numbers that are not finite counts as accuracy 0.
+    Training that diverges counts as accuracy 0.
 
     Args:
-        options: setting → values to try; none leaves it as the task has it.
+        options: setting → values to try; without values the setting of the task stays.
 
     Raises:
-        EvaluationError: a rate that is not above 0, or epochs that are no whole number from 1 on.
+        EvaluationError: a rate that is not above 0, or epochs that are not whole numbers from 1 on.
     """
     for setting in SETTINGS:
         _check(setting, options.get(setting) or ())
     values = {setting: sorted(set(options.get(setting) or ())) for setting in SETTINGS}
-    found: list[Tuned] = []
+    results: list[Tuned] = []
     for setting in (setting for setting in SETTINGS if values[setting]):
         trials = [_trial(arm, train, with_settings(task, {setting: v}), seed, work) for v in values[setting]]
-        found.append(Tuned.of(arm, setting, values[setting], trials))
-        task = with_settings(task, {setting: found[-1].chosen})
-    return found
+        results.append(Tuned.of(arm, setting, values[setting], trials))
+        task = with_settings(task, {setting: results[-1].chosen})
+    return results
 
 
 def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
-    """The task trained so; where its patience is longer than training, it stays so."""
+    """The task with other settings; patience stays at least as long as training if it was so before."""
     changed = replace(task.train, **settings)
     if "epochs" in settings and task.train.patience >= task.train.epochs:
         changed = replace(changed, patience=changed.epochs)
     return replace(task, train=changed)
 
 
-def chosen(found: Sequence[Tuned], arm: str) -> dict[str, float]:
-    """Setting → value that was chosen for the arm; of what was not tuned none."""
-    return {tuned.setting: tuned.chosen for tuned in found if tuned.arm == arm}
+def chosen(results: Sequence[Tuned], arm: str) -> dict[str, float]:
+    """Setting → chosen value of one arm, for the settings that were tuned."""
+    return {tuned.setting: tuned.chosen for tuned in results if tuned.arm == arm}
 
 
 def trial_folder(arm: str, task: Task, work: Path) -> Path:
-    """Where a trial of the arm with these settings is kept."""
+    """Folder of the trial of `arm` with the settings of `task`."""
     return work / arm / f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
 
 
 def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
     out = trial_folder(arm, task, work)
     name = out.name
-    if not (out / "arm.json").exists():
+    if not is_trained(out):
         try:
-            train(task, seed, out, work / "checkpoints" / arm / name, lambda: False)
+            train(task, Run(seed, out, work / "checkpoints" / arm / name))
         except FloatingPointError as error:
             print(f"{arm}, {name}: {error}")
             if rank_zero():
-                ArmFacts(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
+                ArmRecord(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
         barrier()
-    return ArmFacts.read(out).val_accuracy
+    return ArmRecord.read(out).val_accuracy
 
 
 def _check(setting: str, values: Sequence[float]) -> None:
@@ -124,19 +135,15 @@ def _check(setting: str, values: Sequence[float]) -> None:
             raise EvaluationError(f"tune.{setting}={list(values)}: give numbers above 0")
 
 
-def write_tuned(path: Path, found: Sequence[Tuned], seed: int) -> None:
-    """Write what was tried, for `read_tuned` and the report."""
-    write_text(path, json.dumps({"seed": seed, "arms": [asdict(tuned) for tuned in found]}, indent=2) + "\n")
+def write_tuned(path: Path, results: Sequence[Tuned], seed: int) -> None:
+    """Write the tuning results, for `read_tuned` and the report."""
+    write_records(path, _TunedFile(seed, list(results)))
 
 
 def read_tuned(path: Path) -> list[Tuned]:
-    """What `write_tuned` wrote.
+    """Read what `write_tuned` wrote.
 
     Raises:
         EvaluationError: missing or damaged.
     """
-    try:
-        arms: list[dict[str, Any]] = json.loads(path.read_text())["arms"]
-        return [Tuned(**arm) for arm in arms]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); run `dvc repro -f tune`") from None
+    return read_records(path, _TunedFile, "tune").arms

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx import ResonantModel
-from dynaxx.data import normalise
+from dynaxx.data import Normalisation, normalise
 from dynaxx.data.progress import track
 
 BLOCK = 256
@@ -70,8 +70,7 @@ def build(
     path: Path,
     model: ResonantModel,
     images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float,
 ) -> None:
@@ -80,7 +79,7 @@ def build(
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
     def read(view: Callable[[Tensor], Tensor], some: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-        return _read(model, normalise(view(some), mean, std))
+        return _read(model, normalise(view(some), normalisation))
 
     with FileLock(lock):  # the first process allocates the files
         if path.exists():

@@ -17,6 +17,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel
+from dynaxx.data import Normalisation
 from dynaxx.training.cache.build import METADATA, Metadata, build, digest
 
 LIMIT_GB = 64.0
@@ -75,8 +76,7 @@ def open_cache(
     key: str,
     model: ResonantModel,
     images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float = LIMIT_GB,
 ) -> FeatureCache:
@@ -84,7 +84,7 @@ def open_cache(
 
     The cache is built under another name and renamed when complete. A cache with wrong checksums is built again.
 
-    >>> cache = open_cache(folder, cache_key(model, views="flip"), model, images, mean, std, views("flip", 32))
+    >>> cache = open_cache(folder, cache_key(model, views="flip"), model, images, normalisation, views("flip", 32))
 
     Args:
         folder: folder of all caches.
@@ -104,7 +104,7 @@ def open_cache(
                 print(f"{path}: is damaged and will be built again", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
-        build(path, model, images, mean, std, views, limit_gb)
+        build(path, model, images, normalisation, views, limit_gb)
         _verified.add(_name(path))
     return _read(path)
 

@@ -1,0 +1,43 @@
+"""JSON files of dataclasses: written whole, and checked key by key when they are read."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.files import write_text
+
+T = TypeVar("T")
+
+
+def write_records(path: Path, value: Any) -> None:
+    """Write dataclasses, or lists of them, as JSON: `write_records(path, [LabelPoint("direct", 50, 0.5)])`."""
+    write_text(path, json.dumps(value, indent=2, default=asdict) + "\n")
+
+
+def read_records(path: Path, kind: type[T], stage: str) -> T:
+    """Read what `write_records` wrote: `read_records(path, list[LabelPoint], "vary")`.
+
+    Args:
+        stage: the DVC stage that writes the file again.
+
+    Raises:
+        EvaluationError: missing or damaged.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except ValidationError as error:
+        what = first_fault(error)
+    except OSError as error:
+        what = str(error)
+    raise EvaluationError(f"{path}: cannot be read ({what}); run `dvc repro -f {stage}`")
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first key that is wrong and why, as "arms.0.gflops: field required"."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the file"
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
