@@ -75,7 +75,7 @@ def certified_scales(
         Gt_RR: Gᵀ. If an entry is not finite, both scales are 0.
         lipschitz_R: Lipschitz constant of each channel, g_max included.
         depends_2L: (coupling j that is read, coupling i that depends on it); all have the same number of channels.
-        returns_NN: as in `Certificate`.
+        returns_NN: the dependences of the return leg, see `Certificate`.
         kappa_max: limit of κ.
     """
     At_RR = Gt_RR * lipschitz_R

@@ -165,7 +165,7 @@ class Adapter(nn.Module):
             anchors: anchors of the batch; `outputs` holds the activations of `taps`.
             config: the options of this pass.
             segments: the backbone between the taps, for the reentrant dynamics.
-            trace, ablated, taps: as in `Resonator.forward`.
+            trace, ablated, taps: arguments of `Resonator.forward`.
         """
         resonator = self.require_built()
         taps = resonator.exchange.outputs if taps is None else taps
@@ -239,7 +239,7 @@ class Adapter(nn.Module):
         """Build the adapter that `description` describes, and load the tensors.
 
         Args:
-            description, tensors: as `description()` returned them.
+            description, tensors: the two results of `description()`.
             like: a tensor on the device for the parameters.
             where: start of error messages.
 

@@ -359,7 +359,7 @@ class ResonantModel(nn.Module):
 
         Args:
             name: a name that is not taken, without dots.
-            layers, example_input, **options: as in `wrap_with_resonance`.
+            layers, example_input, **options: arguments of `wrap_with_resonance`.
 
         Raises:
             ResonanceError: a name that is taken, or anything that wrapping would refuse.

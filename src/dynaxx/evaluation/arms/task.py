@@ -33,7 +33,7 @@ class Run:
     Example: `Run(seed=0, out=Path("arm/seed-0"), checkpoints=Path("work"))` trains without a log.
 
     Attributes:
-        seed: of the initialisation, the order and the split.
+        seed: seed of the initialisation, the order and the split.
         out: folder for the trained arm.
         checkpoints: folder for the checkpoints of this run alone; training resumes from them.
         logger: opens the live log; called only by arms that train in epochs.

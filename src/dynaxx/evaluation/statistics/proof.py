@@ -35,8 +35,8 @@ def verdict_over_tasks(interval: Interval, rival_score: float, p: float | None) 
     Example: an interval of 0.02 to 0.04 with `p=0.01` is "won", with `p=0.3` "ahead, uncertain over seeds".
 
     Args:
-        interval: of explicit's score minus the rival's.
-        p: over seeds, adjusted for all tasks that are judged together; None with fewer than six seeds.
+        interval: interval of explicit's score minus the rival's.
+        p: p-value over seeds, adjusted for all tasks that are judged together; None with fewer than six seeds.
     """
     if interval.low <= 0 <= interval.high:
         return "tie"
