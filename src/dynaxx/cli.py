@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dynaxx.selection.advise import Advice
+from dynaxx.selection import Advice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> Advice:
     from yaml import YAMLError
 
     from dynaxx.data import load_prepared
-    from dynaxx.selection.advise import advise
+    from dynaxx.selection import advise
     from dynaxx.training.pretrained import load_backbone
 
     for path, command in ((params, "python -m pipelines.compose"), (outputs / "pretrain", "dvc repro pretrain")):
