@@ -20,6 +20,7 @@ lint: .venv/ready
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 ui: .venv/ready
 	python -m pipelines.ui

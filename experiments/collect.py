@@ -7,21 +7,17 @@ again from both.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from dynaxx.evaluation.arms import ArmRecord
 from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
-from experiments.analysis.findings import RESULTS, beside, find, read, write
+from experiments.findings import RESULTS, beside, find, read, write
 from experiments.fit import corrupted_index
-from experiments.job import MEMBRANE, Job
+from experiments.job import MEMBRANE, ROOT
 from experiments.predictions import gather, read_predictions, read_scores
-from experiments.run import ROOT
 from experiments.tasks.cifar10 import (
     again,
     dense,
@@ -35,10 +31,9 @@ from experiments.tasks.cifar10 import (
     tune,
 )
 from experiments.tasks.membrane.task import TEST, intersection_over_union, slices
+from experiments.trials import validation_scores
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
-
-Trials = list[dict[str, Any]]
 
 
 def gather_classes(root: Path) -> None:
@@ -58,27 +53,6 @@ def gather_slices(root: Path, path: str) -> None:
     """Gather the IoU of the fits on microscope slices, per slice."""
     pixels, masks = slices(path)[1][list(TEST)], read_predictions(root, "membrane")
     gather(dense(), root, lambda job: intersection_over_union(masks(job), pixels).float())
-
-
-def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials:
-    """Validation scores of the tuning seeds, their mean per condition and arm, merged into those of `before`."""
-    rows: dict[tuple[str, str, str], list[float]] = {}
-    for job in jobs:
-        if job.condition and job.done(root):
-            record = ArmRecord.read(job.folder(root))
-            score = record.notes.get("iou", record.val_accuracy)
-            rows.setdefault((job.setting, job.condition, job.arm), []).append(float(score))
-    merged = {(row["setting"], row["condition"], row["arm"]): row for row in before}
-    for (setting, condition, arm), scores in rows.items():
-        mean = float(np.mean(scores))
-        merged[setting, condition, arm] = {
-            "setting": setting,
-            "condition": condition,
-            "arm": arm,
-            "seeds": len(scores),
-            "score": mean,
-        }
-    return list(merged.values())
 
 
 def write_findings() -> None:

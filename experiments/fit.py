@@ -15,9 +15,8 @@ from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import ARMS, BACKBONE, EXPLICIT, IMPLICIT, ArmRecord, Run, Task, implicit, load_arm
 from dynaxx.evaluation.robustness import CORRUPTIONS, STRENGTHS
 from dynaxx.files import write_text
-from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, PREDICTIONS, Job
+from experiments.job import BACKBONE_ARM, CACHE, PREDICTIONS, Job
 from experiments.setting import build_cache, build_setting, changed
-from experiments.tasks.membrane.task import run_membrane
 from pipelines.common.source import open_source
 from pipelines.common.task import build_task
 
@@ -26,9 +25,7 @@ CORRUPTED = 1000
 
 
 def run_job(job: Job, params: DictConfig, root: Path) -> str:
-    """Run the job and return its result in one line."""
-    if job.setting == MEMBRANE:
-        return run_membrane(job, params, root)
+    """Run a job of the classification tasks and return its result in one line."""
     params, features = changed(params, job.changes), root / "features"
     folder = job.folder(root)
     if job.arm in (BACKBONE_ARM, CACHE):

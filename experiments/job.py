@@ -7,6 +7,8 @@ from typing import Any
 
 from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, IMPLICIT, is_trained
 
+ROOT = Path(".dynaxx/experiments")
+"""Default folder of the fits."""
 BACKBONE_ARM, CACHE = "world", "cache"
 """Arms that build the backbone of a setting and its feature cache; complete fits on disk have these names."""
 

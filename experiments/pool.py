@@ -21,7 +21,7 @@ def run_all(
 ) -> list[str]:
     """Run all jobs that are not complete, in the order of the list.
 
-    >>> missed = run_all(jobs, run_job, params, root, workers=4, threads=1, until=time.time() + 3600)
+    >>> missed = run_all(jobs, dispatch, params, root, workers=4, threads=1, until=time.time() + 3600)
 
     Args:
         run: function that runs one job; it must be importable by name.

@@ -10,13 +10,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from experiments.fit import run_job
-from experiments.job import BACKBONE_ARM, CACHE, Job
+from experiments.job import BACKBONE_ARM, CACHE, MEMBRANE, ROOT, Job
 from experiments.pool import run_all
 from experiments.tasks.cifar10 import EXPERIMENTS
+from experiments.tasks.membrane.task import run_membrane
 from pipelines.common.stage import read_params
 
-ROOT = Path(".dynaxx/experiments")
+
+def dispatch(job: Job, params: DictConfig, root: Path) -> str:
+    """Run the job and return its result in one line: the dense task has its own fits."""
+    return (run_membrane if job.setting == MEMBRANE else run_job)(job, params, root)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = [job for job in jobs if job.arm in (BACKBONE_ARM, CACHE) or str(job.seed) in options.seeds.split(",")]
     params = read_params()
     params.slices = options.slices
-    missed = run_all(jobs, run_job, params, options.root, workers=options.workers, threads=options.threads, until=until)
+    missed = run_all(
+        jobs, dispatch, params, options.root, workers=options.workers, threads=options.threads, until=until
+    )
     print(
         f"{len(jobs) - len(missed)} of {len(jobs)} jobs are complete"
         + "".join(f"\n  missing: {m}" for m in missed[:20])

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from dynaxx.files import write_text
 from experiments.analysis import verdicts
-from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.measured import Results, read_results
 from experiments.analysis.page import DOCS
 from experiments.analysis.tables import markdown
+from experiments.findings import EXPLICIT
 
 
 @dataclass(frozen=True)

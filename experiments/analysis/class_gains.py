@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.statistics import holm, mean_interval, sign_flip
-from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.tables import markdown, points
+from experiments.findings import EXPLICIT
 from experiments.predictions import FOLDER, LABELS, SUFFIX, read_scores
 from experiments.tasks.cifar10 import CIFAR10, TAIL
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.findings import RESULTS, Difference, Finding, read
+from experiments.findings import RESULTS, Difference, Finding, read
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.statistics import holm, verdict_over_tasks
-from experiments.analysis.findings import EXPLICIT, Difference, Finding
+from experiments.findings import EXPLICIT, Difference, Finding
 
 ONE_PASS = named("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
 """Single passes on a frozen backbone (`Arm.replaces_resonance`), in the order in which tables name missing ones.

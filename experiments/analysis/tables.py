@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dynaxx.evaluation.statistics import Interval
-from experiments.analysis.findings import EXPLICIT, Finding, minus
 from experiments.analysis.outcomes import Outcome
+from experiments.findings import EXPLICIT, Finding, minus
 from experiments.predictions import Scores
 
 BASELINE = "baseline"

@@ -4,10 +4,10 @@ All functions raise KeyError if a result is missing.
 """
 
 from dynaxx.evaluation.statistics import Interval
-from experiments.analysis.findings import EXPLICIT
 from experiments.analysis.measured import Results, against, ratios, span
 from experiments.analysis.outcomes import tasks
 from experiments.analysis.tables import points
+from experiments.findings import EXPLICIT
 from experiments.tasks.number_of_taps import REFERENCE
 from experiments.tasks.vision_transformer import CHOSEN
 

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import load_prepared
 from dynaxx.files import write_text
-from dynaxx.selection.evidence import gather as look_at
+from dynaxx.selection import gather as look_at
 from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
 from dynaxx.training.pretrained import load_backbone
-from experiments.analysis.findings import find
+from experiments.findings import find
 from experiments.predictions import gather, read_predictions, read_scores
 from experiments.tasks.cifar10 import COARSE, advice, advice_digits
 from pipelines.common.source import open_source

@@ -16,8 +16,8 @@ from dynaxx.data import normalise
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.inside import settled_shares
 from dynaxx.files import write_text
-from experiments.analysis.findings import RESULTS
-from experiments.run import ROOT
+from experiments.findings import RESULTS
+from experiments.job import ROOT
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.data.progress import track
-from experiments.analysis.findings import Finding, find
+from experiments.findings import Finding, find
 from experiments.fit import run_job
 from experiments.job import Job
 from experiments.predictions import read_predictions

@@ -23,10 +23,9 @@ from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm, named
 from dynaxx.evaluation.inside import traced
 from dynaxx.files import write_text
-from experiments.analysis.findings import EXPLICIT, RESULTS
-from experiments.job import Job
+from experiments.findings import EXPLICIT, RESULTS
+from experiments.job import ROOT, Job
 from experiments.predictions import save
-from experiments.run import ROOT
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params

@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 
 from dynaxx.evaluation.cost import hardware
 from dynaxx.selection.spread import spread
-from experiments.analysis.findings import EXPLICIT, RESULTS, Finding, write
-from experiments.job import BACKBONE_ARM, CACHE, Job
-from experiments.run import ROOT
+from experiments.findings import EXPLICIT, RESULTS, Finding, write
+from experiments.job import BACKBONE_ARM, CACHE, ROOT, Job
 from experiments.tasks.cifar10 import SEEDS
 from experiments.tasks.digits import compared, default_params, train
 from pipelines.common.task import build_task

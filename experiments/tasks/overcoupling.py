@@ -26,9 +26,8 @@ from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.statistics import mean_interval
 from dynaxx.files import write_text
-from experiments.analysis.findings import EXPLICIT, RESULTS
-from experiments.job import Job
-from experiments.run import ROOT
+from experiments.findings import EXPLICIT, RESULTS
+from experiments.job import ROOT, Job
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params

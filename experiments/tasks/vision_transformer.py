@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.cost import hardware
 from dynaxx.files import write_text
-from experiments.analysis.findings import RESULTS, Finding, write
-from experiments.collect import validation_scores
-from experiments.job import Job
-from experiments.run import ROOT
+from experiments.findings import RESULTS, Finding, write
+from experiments.job import ROOT, Job
 from experiments.tasks.cifar10 import SEEDS, TUNING, arms
 from experiments.tasks.digits import compared, default_params, train
+from experiments.trials import validation_scores
 
 NETWORK: dict[str, Any] = {
     "_target_": "timm.models.vision_transformer.VisionTransformer",

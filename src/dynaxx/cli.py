@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynaxx.selection.advise import Advice
+    from dynaxx.selection import Advice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> "Advice"
     from yaml import YAMLError
 
     from dynaxx.data import load_prepared
-    from dynaxx.selection.advise import advise
+    from dynaxx.selection import advise
     from dynaxx.training.pretrained import load_backbone
 
     for path, command in ((params, "python -m pipelines.compose"), (outputs / "pretrain", "dvc repro pretrain")):

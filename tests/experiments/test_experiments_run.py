@@ -12,10 +12,10 @@ from test_slices import write_zip
 
 from dynaxx.data import Digits
 from experiments import collect
-from experiments.analysis.findings import find
-from experiments.fit import run_job
+from experiments.findings import find
 from experiments.job import Job
 from experiments.predictions import gather, read_predictions, read_scores
+from experiments.run import dispatch
 from experiments.tasks import (
     advice,
     cifar10 as conditions,
@@ -38,7 +38,7 @@ def params(tmp_path, monkeypatch):
 
 
 def run(jobs, params, root):
-    return [run_job(job, params, root) for job in jobs if not job.done(root)]
+    return [dispatch(job, params, root) for job in jobs if not job.done(root)]
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_the_dense_task_from_nothing_to_findings(params, tmp_path, monkeypatch):
     monkeypatch.setattr(membrane, "predict", lambda model, images, task: seen.append(images) or torch.zeros(2, 1, 1))
     monkeypatch.setattr(membrane, "intersection_over_union", lambda found, labels: torch.zeros(2))
     seen = []
-    run_job(tuning, params, tmp_path)
+    dispatch(tuning, params, tmp_path)
     images, _ = membrane.slices(params.slices)
     test = {tuple(images[index].flatten()[:99].tolist()) for index in membrane.TEST}
     assert len(seen[0]) == membrane.VAL

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from dynaxx.evaluation.statistics import Interval, verdict_over_tasks
-from experiments.analysis import findings, page, tables
+from experiments import findings
+from experiments.analysis import page, tables
 from experiments.analysis.class_gains import class_gains
-from experiments.analysis.findings import RESULTS, Difference, beside, find, read, write
 from experiments.analysis.learning_rates import best_rates
 from experiments.analysis.outcomes import tasks, variants
+from experiments.findings import RESULTS, Difference, beside, find, read, write
 from experiments.predictions import read_scores
 
 
@@ -164,13 +165,18 @@ def test_the_committed_pages_are_what_the_committed_results_say():
     assert (page.DOCS / "experiments.md").read_text() == page.experiments(looked_at)
 
 
-def test_the_readme_says_what_the_pages_say():
-    readme = (page.DOCS.parents[1] / "README.md").read_text()
-    said = readme[readme.index("## When does the loop pay?") : readme.index("## What does it cost?")]
+def test_the_evidence_says_what_the_pages_say():
+    docs = page.DOCS.parent
+    evidence = (docs / "evidence.md").read_text()
+    said = evidence[evidence.index("## When the loop pays") : evidence.index("### Trials on validation images")]
     figures = re.findall(r"[+-]\d+\.\d+ \[[^\]]+\]", said)
     assert len(figures) >= 5
     pages = (page.DOCS / "when-it-pays.md").read_text() + (page.DOCS / "claims.md").read_text()
     assert not [figure for figure in figures if figure not in pages]
+    readme = (docs.parent / "README.md").read_text()
+    gains = re.findall(r"[+-]\d+\.\d+", readme[readme.index("## When it pays") : readme.index("## Two commands")])
+    assert gains
+    assert not [gain for gain in gains if gain not in evidence]
 
 
 def test_the_best_rate_is_named_and_whether_it_lies_at_an_edge():

@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.analysis.findings import RESULTS, find, read
-from experiments.collect import validation_scores
+from experiments.findings import RESULTS, find, read
 from experiments.job import Job
 from experiments.predictions import gather, read_scores
+from experiments.trials import validation_scores
 
 LABELS = torch.tensor([0, 1, 2, 3], dtype=torch.uint8)
 

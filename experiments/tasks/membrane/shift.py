@@ -16,9 +16,8 @@ from dynaxx import load_resonance
 from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.cost import hardware
 from dynaxx.evaluation.robustness import CORRUPTIONS
-from experiments.analysis.findings import RESULTS, Finding, find, write
-from experiments.job import MEMBRANE, Job
-from experiments.run import ROOT
+from experiments.findings import RESULTS, Finding, find, write
+from experiments.job import MEMBRANE, ROOT, Job
 from experiments.tasks.cifar10 import dense
 from experiments.tasks.membrane.task import TEST, dense_task, intersection_over_union, predict, slices
 from pipelines.common.stage import read_params

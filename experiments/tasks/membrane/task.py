@@ -34,7 +34,7 @@ CROP, CROPS, BATCH = 128, 256, 16
 
 
 def run_membrane(job: Job, params: DictConfig, root: Path) -> str:
-    """Run one job of the dense task; see `experiments.fit.run_job`."""
+    """Run one job of the dense task; see `experiments.run.dispatch`."""
     changes = {key: value for key, value in job.changes.items() if key != "labels"}
     images, labels = slices(params.slices)
     params = changed(params, changes)

@@ -24,9 +24,8 @@ from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
 from dynaxx.evaluation.cost import hardware
 from dynaxx.evaluation.statistics import mean_interval, sign_flip
 from dynaxx.files import write_text
-from experiments.analysis.findings import EXPLICIT, RESULTS
-from experiments.job import BACKBONE_ARM, Job
-from experiments.run import ROOT
+from experiments.findings import EXPLICIT, RESULTS
+from experiments.job import BACKBONE_ARM, ROOT, Job
 from experiments.tasks.cifar10 import SEEDS, TUNING
 from experiments.tasks.digits import default_params, train
 from experiments.tasks.rotation.task import RotatedImages, errors, ridge, trained

@@ -24,7 +24,7 @@ from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import resonant
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
-from experiments.analysis.findings import EXPLICIT
+from experiments.findings import EXPLICIT
 
 MAX_DEGREES = 45.0
 """Largest rotation in degrees, to either side."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynaxx import ResonantModel
 from dynaxx.data.progress import track
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, paired_bootstrap
+from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics.paired import Bootstrap, Interval, mean_interval
+from dynaxx.evaluation.statistics import Bootstrap, Interval, mean_interval
 
 INTEGRATION_POINTS = 50
 """Points of the integral, by the Gauss-Legendre rule."""

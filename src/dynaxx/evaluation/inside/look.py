@@ -17,7 +17,7 @@ from dynaxx.evaluation.inside.iterations import Iterations, iterations
 from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
 from dynaxx.evaluation.inside.pictures import photograph
 from dynaxx.evaluation.inside.residuals import ResidualCurve, residual_curves, settled_shares
-from dynaxx.evaluation.statistics.paired import Bootstrap
+from dynaxx.evaluation.statistics import Bootstrap
 from dynaxx.fixed_point import STEPS
 
 MEASURED_IMAGES = 1000

@@ -8,8 +8,7 @@ import numpy as np
 
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
 from dynaxx.evaluation.results import Evaluation
-from dynaxx.evaluation.validation.label_curve import LabelPoint
-from dynaxx.evaluation.validation.size_curve import SizePoint
+from dynaxx.evaluation.validation import LabelPoint, SizePoint
 
 BUTTON_STYLE = {
     "x": 0,

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from dynaxx.evaluation.arms.registry import BASELINE
+from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.formatting import p_value, percent, points, significant, spread
 from dynaxx.evaluation.report.table import Table, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Comparison, Evaluation
-from dynaxx.evaluation.statistics.pareto import front
+from dynaxx.evaluation.statistics import front
 
 
 def arms_table(evaluation: Evaluation) -> Table:

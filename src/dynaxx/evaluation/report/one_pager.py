@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dynaxx.evaluation.arms.registry import BASELINE
+from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.formatting import percent, points, significant, spread
 from dynaxx.evaluation.results import Decision, Evaluation
 from dynaxx.files import write_text

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.inside.look import gallery_name
+from dynaxx.evaluation.inside import gallery_name
 from dynaxx.evaluation.report import (
     arm_figures,
     arm_tables,

@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from dynaxx.evaluation.arms.registry import BASELINE
+from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.formatting import points, significant, spread
 from dynaxx.evaluation.results import ArmResult, Evaluation
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynaxx.evaluation.report.table import Table
-from dynaxx.evaluation.validation.label_curve import LabelPoint
-from dynaxx.evaluation.validation.size_curve import SizePoint
-from dynaxx.evaluation.validation.tuning import Tuned
+from dynaxx.evaluation.validation import LabelPoint, SizePoint, Tuned
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from torch import nn
 
 from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.data.progress import track
-from dynaxx.evaluation.arms.registry import EXPLICIT
+from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import Corruption
 from dynaxx.evaluation.robustness.corruptions import CORRUPTIONS, STRENGTHS
-from dynaxx.evaluation.statistics.paired import Bootstrap, paired_bootstrap
+from dynaxx.evaluation.statistics import Bootstrap, paired_bootstrap
 
 
 def robustness(

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaxx.evaluation.arms.registry import BASELINE, EXPLICIT, IMPLICIT, arms_where
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT, IMPLICIT, arms_where
 from dynaxx.evaluation.statistics.paired import (
     Bootstrap,
     Interval,

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
 from dynaxx.evaluation.arms.resonant import live_parameters, resonant
-from dynaxx.evaluation.cost.flops_memory import gflops
+from dynaxx.evaluation.cost import gflops
 from dynaxx.training.fit import TrainerFactory
 
 

@@ -16,7 +16,7 @@ from dynaxx.evaluation.statistics import Interval, mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.predictions import Scores
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
