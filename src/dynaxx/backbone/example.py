@@ -17,7 +17,10 @@ def as_call(example: Any) -> Call:
 
 
 def stated_input(model: nn.Module) -> Tensor | None:
-    """Zeros (1, C, H, W) of the input that a timm or torchvision model says it was made for, else None.
+    """Zeros (1, C, H, W) in the input shape that a timm or torchvision model states, else None.
+
+    >>> stated_input(timm.create_model("resnet18")).shape
+    torch.Size([1, 3, 224, 224])
 
     timm models carry `pretrained_cfg["input_size"]`. torchvision's vision transformers carry `image_size`; its
     convolutional classifiers take any size from about 32 up and carry none: theirs is read off the first weight.

@@ -59,6 +59,11 @@ def plan_execution(
 ) -> Execution:
     """The execution of `backbone` with `taps` coupled.
 
+    >>> taps, unchanged = ["layer2", "layer3"], lambda activations, outside: activations[-1:]
+    >>> options = {"again": False, "overwritten": [False, False], "replacements": {}}
+    >>> plan_execution(network, taps, [1], unchanged, **options).hooks
+    True
+
     Args:
         backbone: the network.
         taps: module paths in depth order.
@@ -80,6 +85,9 @@ def output_taps(
     backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call, again: bool
 ) -> list[int]:
     """Numbers of the taps that the network behind the last tap reads.
+
+    >>> output_taps(network, ["layer2", "layer3"], [False, False], ((images,), {}), again=False)
+    [1]
 
     If torch.fx cannot trace the backbone, only the last tap's chain is served; a warning names other taps that are
     read.
@@ -112,6 +120,10 @@ def output_taps(
 @torch.no_grad()
 def tail_of(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], example: Any) -> nn.Module:
     """The network behind the taps, from the list of the output taps' activations to the backbone's output.
+
+    >>> tail = tail_of(network, ["layer2", "layer3"], [False, False], images)
+    >>> tail([torch.zeros(2, 256, 4, 4)]).shape
+    torch.Size([2, 1000])
 
     Raises:
         ResonanceError: the backbone cannot be traced, the network behind the taps reads more than them, or it does not
@@ -149,6 +161,9 @@ def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
 @torch.no_grad()
 def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
     """Warn if the network behind the last tap reads leading tokens, as a class token, and no other.
+
+    >>> last = Tap("blocks.11", 192, tokens=True, overwritten=False, prefix=1)
+    >>> warn_of_unread_tokens(timm.create_model("vit_tiny_patch16_224"), last, ((images,), {}))  # doctest: +SKIP
 
     Position-wise messages to the remaining tokens would not affect the output.
     """

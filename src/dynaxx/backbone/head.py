@@ -108,6 +108,8 @@ def capture_input(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor
 def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> None:
     """Raise ResonanceError unless the output of the module at `path` is the backbone's output.
 
+    >>> check_classifier(network, "fc", lambda: network(images))
+
     Args:
         backbone: the network.
         path: a linear layer.

@@ -19,6 +19,9 @@ BLOCK_LISTS = ("blocks", "encoder.layers", "encoder.layer", "layers", "h", "tran
 def stages(model: nn.Module) -> list[str]:
     """Module paths of the stages or blocks of `model` in depth order; empty where no known structure is found.
 
+    >>> stages(torchvision.models.resnet18())
+    ['layer1', 'layer2', 'layer3', 'layer4']
+
     Stages are looked for first: `layer1 … layerN`, `stages`, then a `features` sequence, of which the plain
     sequences of composite blocks count (not stems, downsamplings and last convolutions); then lists of blocks.
     """
@@ -51,6 +54,9 @@ def _inner_blocks(model: nn.Module) -> list[str]:
 
 def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
     """Module paths that `layers` names, in the order given.
+
+    >>> resolve(torchvision.models.resnet18(), [2, "layer4"])
+    ['layer2', 'layer4']
 
     Args:
         layers: stage or block numbers counted from 1, module paths, a mixture, or `"auto"`: the ends of the first,

@@ -16,6 +16,10 @@ def replace_modules(
 ) -> nn.Module:
     """`module` with `replacements[p](m)` in the place of each module m at path p.
 
+    >>> twin = replace_modules(network, {"layer4": lambda module: nn.Identity()})
+    >>> type(twin.layer4).__name__, type(network.layer4).__name__
+    ('Identity', 'Sequential')
+
     Args:
         module: the network, which is not changed.
         replacements: from a path to a function of the module there.

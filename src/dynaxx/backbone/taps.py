@@ -26,7 +26,7 @@ def hooked(backbone: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
     """Within the block, calls of this thread run the forward hooks at these module paths.
 
     >>> with hooked(network, {"layer1": lambda module, args, output: output + 1}):
-    ...     network(images)
+    ...     logits = network(images)
     """
     thread = threading.get_ident()
 
@@ -60,9 +60,9 @@ def capture(
     """Capture the activations at `paths` while the block runs one forward pass of `backbone`.
 
     >>> with capture(network, ["layer2", "layer3"]) as activations:
-    ...     network(images)
+    ...     logits = network(images)
     >>> activations["layer2"].shape
-    torch.Size([8, 512, 28, 28])
+    torch.Size([2, 128, 8, 8])
 
     Args:
         backbone: the network.
@@ -104,6 +104,9 @@ def capture(
 @torch.no_grad()
 def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tap]:
     """The taps at `paths`, in the order in which one pass of the backbone reaches them.
+
+    >>> [(tap.path, tap.channels) for tap in probe(network, ["layer3", "layer2"], (images,), {})]
+    [('layer2', 128), ('layer3', 256)]
 
     Raises:
         ResonanceError: as in `capture`; also for a mixture of maps and token sequences.

@@ -26,6 +26,10 @@ def with_token_facts(
 ) -> list[Tap]:
     """`taps` with `causal` and `prefix` filled in.
 
+    >>> taps = [Tap("layer2", 128, tokens=True, overwritten=False)]
+    >>> with_token_facts(taps, network, ((images,), {}), causal=None, prefix=1)[0].prefix
+    1
+
     Args:
         taps: token taps.
         backbone: the network.
@@ -43,6 +47,9 @@ def with_token_facts(
 @torch.no_grad()
 def is_causal(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether no token of the taps but the last one changes when the last token of the input is replaced.
+
+    >>> is_causal(network, ["layer2"], (images,), {})
+    False
 
     A model of images (B, C, H, W) is not causal.
 

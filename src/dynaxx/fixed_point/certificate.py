@@ -68,6 +68,11 @@ def certified_scales(
 ) -> tuple[Tensor, Tensor]:
     """The scale of all of `G`, and the share γ of its return leg, so that κ ≤ κ_max.
 
+    >>> Gt = torch.tensor([[0.0, 2.0], [2.0, 0.0]]).double()  # two couplings that read each other
+    >>> gain, share = certified_scales(Gt, 1.0, Gt.nonzero().T, torch.tensor([[False, True], [False, False]]), 0.9)
+    >>> float(gain), round(float(share), 4)
+    (1.0, 0.2025)
+
     The first is below 1 only for couplings so strong that floating point ends. The gradient of γ is that of κ(γ) =
     κ_max, by the implicit function theorem.
 

@@ -21,6 +21,12 @@ STEPS = 500
 def at_fixed_point(solve: Callable[[], Tensor], update: Update) -> Tensor:
     """The state that `solve` returns, with the gradient of the fixed point of `update`.
 
+    >>> a = torch.tensor([[[0.5]]], requires_grad=True)  # c = a c + 1 has the fixed point 1 / (1 - a)
+    >>> c = at_fixed_point(lambda: torch.full((1, 1, 1), 2.0), lambda c: a * c + 1)
+    >>> c.sum().backward()
+    >>> round(float(a.grad), 4)
+    4.0
+
     Args:
         solve: runs the iteration; called without gradients.
         update: F, whose parameters receive the gradient.

@@ -59,6 +59,10 @@ def iterate(
 ) -> Tensor:
     """`T` steps from c = 0, of which the first is damped; returns the state c_T.
 
+    >>> first = torch.ones(1, 1, 1)
+    >>> float(iterate(lambda c: 0.5 * c + 1, first, T=50, damping=0.9, step=picard(first, 0.9)))
+    2.0
+
     Args:
         update: F.
         first: F(0), which is often cheaper than F elsewhere.
@@ -98,6 +102,9 @@ def _may_end(done_B: Tensor, watch: Watch | None) -> bool:
 
 def relative_residual(moved: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     """‖F(c) - c‖ / (‖F(c)‖ + ε) per sample, with 0/0 = 0; its gradient is finite where a norm is 0.
+
+    >>> relative_residual(torch.tensor([[3.0], [0.0]]), torch.tensor([[6.0], [0.0]]))
+    tensor([0.5000, 0.0000])
 
     Args:
         moved: F(c) - c, (B, …).

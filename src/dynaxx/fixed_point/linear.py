@@ -16,6 +16,10 @@ from dynaxx.errors import ResonanceError
 def fold(Gt_RR: Tensor, U_RC: Tensor, config: ResonanceConfig) -> Tensor:
     """K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, the limit T → ∞; solved in float64.
 
+    >>> config = ResonanceConfig(activation="identity", depthwise=False)
+    >>> fold(torch.tensor([[0.5]]), torch.tensor([[3.0]]), config)  # c* = p / (1 - 0.5), written by 3
+    tensor([[6.]])
+
     Args:
         Gt_RR: Gᵀ, α s included.
         U_RC: the matrix that writes messages into the output taps; its other rows are zero.

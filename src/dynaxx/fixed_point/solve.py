@@ -48,6 +48,8 @@ def solve(
 ) -> Tensor:
     """The state c_T at which the iteration of `problem` ends.
 
+    >>> c_BPR = solve(Anchored(exchange, p_BPR, None, grid), SolverOptions.of(config))  # doctest: +SKIP
+
     Args:
         problem: F, F(0), and the residual.
         options: solver, number of iterations, tolerance and gradient.

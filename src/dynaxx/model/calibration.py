@@ -76,6 +76,10 @@ def calibrate(
 ) -> CalibrationReport:
     """Run the loop four times as long as trained, adjust T or the strength, and report.
 
+    >>> report = calibrate(model, [(images, torch.tensor([1, 2]))])
+    >>> report.action, report.taps
+    ('none', ('layer2', 'layer3', 'layer4'))
+
     A loop that converges later than `T` gets a larger `T`. An oscillating loop gets a tenth of its strength; if labels
     show that this costs accuracy, the cut is undone. An accuracy below `baseline_accuracy` means over-coupling: then
     every coupling is ablated in turn, and the report shows which one does harm.

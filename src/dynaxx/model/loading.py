@@ -18,6 +18,10 @@ def new_adapter(
 ) -> tuple[Adapter, Call | None]:
     """A new adapter and the call to build it on: the example, else the input that the model states, else None.
 
+    >>> adapter, call = new_adapter(network, [2, 3], ResonanceConfig(), images)
+    >>> adapter.paths
+    ('layer2', 'layer3')
+
     Raises:
         ResonanceError: a layer that does not exist, or the mode of a loop that has been solved.
     """
@@ -31,6 +35,9 @@ def new_adapter(
 
 def read_adapter(backbone: nn.Module, directory: str | Path) -> Adapter:
     """The adapter that `save_pretrained` wrote to `directory`.
+
+    >>> read_adapter(network, folder).paths
+    ('layer2', 'layer3', 'layer4')
 
     Raises:
         ResonanceError: a missing, damaged or foreign file, or layers that do not fit it.

@@ -27,6 +27,8 @@ KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier"
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write `tensors` and `description` into `directory`; files that were there stay complete until the last rename.
 
+    >>> write(Path(folder), *model.adapter.description())
+
     Raises:
         OSError: the folder cannot be written; the old files are kept.
     """
@@ -44,6 +46,10 @@ def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tenso
 
 def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Description and tensors that `write` wrote.
+
+    >>> description, tensors = read(Path(folder))
+    >>> description["built_T"]
+    3
 
     Raises:
         ResonanceError: a file is missing, damaged, of another kind, or holds values that are not finite.

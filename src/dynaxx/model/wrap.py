@@ -69,7 +69,7 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
     """Wrap `base_model` with the adapter in `directory`, which `save_pretrained` wrote; the logits are the saved
     model's.
 
-    >>> model = load_resonance(torchvision.models.resnet50(weights="DEFAULT"), "adapter")
+    >>> model = load_resonance(torchvision.models.resnet18(), "adapter")
 
 
     Raises:

@@ -68,11 +68,9 @@ class Anchors(NamedTuple):
 
 
 def finite(parts: list[Tensor]) -> Tensor:
-    """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each.
-
-    A sum is finite only if all its terms are, unless it overflows, and then so would everything computed from it. One
-    pass over memory computes it; a test of every number takes several.
-    """
+    """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each."""
+    # a sum is finite only if all its terms are, unless it overflows, and then so would all that is computed from it;
+    # it takes one pass over memory, a test of every number several
     sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
     return torch.isfinite(torch.stack(sums)).all(0)
 
@@ -95,11 +93,7 @@ def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
 
 
 def on_grid(x: Tensor, grid: Grid, token_pool: bool, causal: bool) -> Tensor:
-    """P x of one tap, (B, P, C).
-
-    Args:
-        token_pool: replace tokens by their mean, (B, 1, C), or by running means, (B, N, C), where `causal`.
-    """
+    """P x of one tap, (B, P, C); `token_pool` puts tokens' mean in their place, or running means where `causal`."""
     if not token_pool:
         return to_grid(x, grid)
     return running_mean(x) if causal else x.mean(1, keepdim=True)
@@ -130,10 +124,7 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
 
 
 def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
-    """Up: positions back to the shape of the tap `like`, nearest neighbour where it is finer than the grid.
-
-    A delta that has this shape already is returned unchanged.
-    """
+    """Up: positions in the shape of the tap `like`, by nearest neighbour; a delta of that shape stays unchanged."""
     if like.ndim == 3 or delta_BPC.ndim == 4:
         return delta_BPC
     delta = delta_BPC.transpose(1, 2).unflatten(2, grid)

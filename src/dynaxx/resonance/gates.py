@@ -16,11 +16,7 @@ G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}
 
 
 def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Tensor]:
-    """The input of gates: means over all positions (B, 1, C), or running means (B, P, C) if causal.
-
-    Args:
-        pooled: whether positions are running means already.
-    """
+    """The input of gates: means over positions, or running means if causal, unless they are `pooled` already."""
     if not causal:
         return [y.mean(1, keepdim=True) for y in y_BPC]
     return y_BPC if pooled else [running_mean(y) for y in y_BPC]

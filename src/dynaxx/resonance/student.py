@@ -59,6 +59,10 @@ def distillation_loss(
 
     A student that also finds the end from later states learns more about the loop. Only the student receives gradients.
 
+    >>> p, end = torch.zeros(1, 4, 2), torch.ones(1, 4, 3)
+    >>> distillation_loss(lambda p: torch.full((1, 4, 3), 0.5), [p, p], end, weight=1.0)  # twice 0.5²
+    tensor(0.5000)
+
     Args:
         predict: the student, from p (B, P, R) to what it writes (B, P, C).
         inputs_BPR: arguments of φ at the start, then at the loop's later states.
