@@ -28,8 +28,10 @@ def wrap_with_resonance(
 ) -> ResonantModel:
     """Couple a few layers of a trained network, which stays frozen and is not changed.
 
-    >>> model = wrap_with_resonance(torchvision.models.resnet50(), layers=[2, 3, 4], T=5)
-    >>> model(images)  # equals the backbone's output, bit for bit, until the couplings are trained
+    >>> backbone = torchvision.models.resnet18().eval()
+    >>> model = wrap_with_resonance(backbone, layers=[2, 3, 4], T=5)
+    >>> torch.equal(model(images), backbone(images))  # until the couplings are trained
+    True
 
     Args:
         base_model: any network; it is frozen and in eval mode until `model.remove()` returns it.
@@ -70,7 +72,6 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
     model's.
 
     >>> model = load_resonance(torchvision.models.resnet18(), "adapter")
-
 
     Raises:
         ResonanceError: a missing, damaged or foreign file, or a base model whose layers do not fit it.
