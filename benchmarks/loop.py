@@ -14,8 +14,7 @@ from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
 from dynaxx.fixed_point import SolverOptions, solve
-from dynaxx.resonance import Exchange, Grid
-from dynaxx.resonance.anchored import Anchored
+from dynaxx.resonance import Anchored, Exchange, Grid
 
 BAR = 1.0
 

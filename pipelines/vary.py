@@ -12,7 +12,7 @@ from dynaxx.evaluation.validation import (
     write_label_curve,
     write_size_curve,
 )
-from dynaxx.selection.spread import spread
+from dynaxx.selection import spread
 from pipelines.common.options import listed
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import BY_LABELS, VARIED, build_task, tuned

@@ -17,8 +17,7 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import load_prepared
 from dynaxx.files import write_text
-from dynaxx.selection import gather as look_at
-from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
+from dynaxx.selection import PAIRS, MeasuredPair, gather as look_at, leave_one_out
 from dynaxx.training.pretrained import load_backbone
 from experiments.findings import find
 from experiments.predictions import gather, read_predictions, read_scores

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx.data.progress import track
+from dynaxx.data import track
 from experiments.findings import Finding, find
 from experiments.fit import run_job
 from experiments.job import Job

@@ -17,8 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.data import normalise
-from dynaxx.data.progress import track
+from dynaxx.data import normalise, track
 from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm, named
 from dynaxx.evaluation.inside import traced

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dynaxx.evaluation.cost import hardware
-from dynaxx.selection.spread import spread
+from dynaxx.selection import spread
 from experiments.findings import EXPLICIT, RESULTS, Finding, write
 from experiments.job import BACKBONE_ARM, CACHE, ROOT, Job
 from experiments.tasks.cifar10 import SEEDS

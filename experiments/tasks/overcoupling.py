@@ -20,8 +20,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dynaxx import ResonantModel
-from dynaxx.data import normalise
-from dynaxx.data.progress import track
+from dynaxx.data import normalise, track
 from dynaxx.evaluation import logits
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.statistics import mean_interval

@@ -15,8 +15,7 @@ import optuna
 import psutil
 from rich.console import Console
 
-from dynaxx.search import finished, open_storage, open_study, requeue_dead, running, wanted
-from dynaxx.search.retry import RETRIES
+from dynaxx.search import RETRIES, finished, open_storage, open_study, requeue_dead, running, wanted
 from pipelines.common.stage import EXPECTED
 from pipelines.sweep.end import end_sweep
 from pipelines.sweep.plan import Plan, check_prepared, read_plan

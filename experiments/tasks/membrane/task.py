@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.data import DataError, LabelledImages, Normalisation, normalise
-from dynaxx.data.normalise import pixel_statistics
+from dynaxx.data import DataError, LabelledImages, Normalisation, normalise, pixel_statistics
 from dynaxx.evaluation.arms import ArmRecord, Task, TrainOptions
 from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule

@@ -18,8 +18,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dynaxx.backbone import Head
-from dynaxx.data import LabelledImages
-from dynaxx.data.progress import track
+from dynaxx.data import LabelledImages, track
 from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
 from dynaxx.evaluation.cost import hardware
 from dynaxx.evaluation.statistics import mean_interval, sign_flip

@@ -16,9 +16,10 @@ from dynaxx.data.errors import DataError
 from dynaxx.data.image_folder import ImageFolder
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
-from dynaxx.data.normalise import Normalisation, normalise
+from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import Prepared, load_prepared, prepare
+from dynaxx.data.progress import track
 from dynaxx.data.source import Source
 from dynaxx.data.splits import draw, stratified_halves
 from dynaxx.data.torchvision_sets import TorchvisionSet
@@ -47,9 +48,11 @@ __all__ = [
     "epoch_generator",
     "load_prepared",
     "normalise",
+    "pixel_statistics",
     "prepare",
     "random_view",
     "stratified_halves",
+    "track",
     "views",
 ]
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, Normalisation, normalise
-from dynaxx.data.progress import track
+from dynaxx.data import LabelledImages, Normalisation, normalise, track
 from dynaxx.evaluation.arms import BASELINE, EXPLICIT, ArmRecord, load_arm
 from dynaxx.evaluation.business_value import Prices, with_value
 from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb

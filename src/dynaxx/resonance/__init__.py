@@ -20,6 +20,7 @@ which is exact and costs O(r²) per position and iteration. Then `couplings`, `b
 one-pass prediction of the end; `resonator`, which puts them together; and `output` for what it returns.
 """
 
+from dynaxx.resonance.anchored import Anchored as Anchored
 from dynaxx.resonance.anchors import (
     Anchors as Anchors,
     Tap as Tap,

@@ -9,7 +9,7 @@ from dynaxx.search.errors import SearchError
 from dynaxx.search.front import COST, LIVE, SECONDS, Point, best, knee, points
 from dynaxx.search.page import cells, write_page
 from dynaxx.search.pruning import pruned_by
-from dynaxx.search.retry import WORKER
+from dynaxx.search.retry import RETRIES, WORKER
 from dynaxx.search.space import Space, draw, read_space
 from dynaxx.search.study import (
     ACCURACY,
@@ -29,6 +29,7 @@ __all__ = [
     "GFLOPS",
     "LIMIT",
     "LIVE",
+    "RETRIES",
     "SECONDS",
     "WORKER",
     "Point",

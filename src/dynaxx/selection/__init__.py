@@ -5,14 +5,18 @@ from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import Choice, choose
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.evidence import Evidence, gather
+from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
 from dynaxx.selection.overhead import overhead
 from dynaxx.selection.scores import Score, score
 from dynaxx.selection.select import Selection, select_layers
+from dynaxx.selection.spread import spread
 
 __all__ = [
+    "PAIRS",
     "Advice",
     "Choice",
     "Evidence",
+    "MeasuredPair",
     "Score",
     "Selection",
     "advise",
@@ -20,7 +24,9 @@ __all__ = [
     "choose",
     "debiased_cka",
     "gather",
+    "leave_one_out",
     "overhead",
     "score",
     "select_layers",
+    "spread",
 ]

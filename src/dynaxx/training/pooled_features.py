@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone import capture
-from dynaxx.data import Normalisation, normalise
-from dynaxx.data.progress import track
+from dynaxx.data import Normalisation, normalise, track
 
 PENULTIMATE = "penultimate"
 """Name of the classifier's input among the features."""

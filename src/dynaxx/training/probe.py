@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dynaxx.backbone import moments
-from dynaxx.data.progress import track
+from dynaxx.data import track
 
 ITERATIONS = 2000
 

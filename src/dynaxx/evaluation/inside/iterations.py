@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx import ResonantModel
-from dynaxx.data.progress import track
+from dynaxx.data import track
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
 

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dynaxx.data import LabelledImages, Normalisation, normalise
-from dynaxx.data.progress import track
+from dynaxx.data import LabelledImages, Normalisation, normalise, track
 from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import Corruption

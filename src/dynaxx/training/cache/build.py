@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx import ResonantModel
-from dynaxx.data import Normalisation, normalise
-from dynaxx.data.progress import track
+from dynaxx.data import Normalisation, normalise, track
 
 BLOCK = 256
 """Number of images per block. A process claims a block in all views and evaluates it as one batch per view."""
