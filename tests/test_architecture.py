@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
+import yaml
 from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,3 +145,13 @@ def test_the_formula_imports_torch_and_the_mathematics_below_it():
                 assert ".".join(parts[:2]) in allowed, f"{file.name}: {module}"
             else:
                 assert parts[0] == "torch" or parts[0] in sys.stdlib_module_names, f"{file.name}: {module}"
+
+
+def test_a_stage_that_depends_on_the_formula_depends_on_the_whole_core():
+    core = {
+        f"src/dynaxx/{part}" for part in ("backbone", "config.py", "errors.py", "fixed_point", "model", "resonance")
+    }
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    depends = {name: core & set(stage["deps"]) for name, stage in stages.items()}
+    assert {name: sorted(core - found) for name, found in depends.items() if found and found != core} == {}
+    assert all((ROOT / part).exists() for part in core)
