@@ -17,6 +17,13 @@ from experiments.findings import RESULTS, Difference, beside, find, read, write
 from experiments.predictions import read_scores
 
 
+@pytest.fixture
+def headline_alone(monkeypatch):
+    """Pages without the tables of the committed predictions, which take long and are of no concern to a headline."""
+    monkeypatch.setattr(page, "gains", lambda by_arm: "")
+    monkeypatch.setattr(page, "class_gain_table", lambda condition: "")
+
+
 def scores(mean, seeds=6, images=200):
     generator = np.random.default_rng(0)
     return {s: (generator.random(images) < mean).astype(float) for s in range(seeds)}
@@ -112,7 +119,7 @@ def test_seeds_have_to_agree_beyond_chance_over_all_tasks_at_once():
     assert [o.p for o in tasks([few, alone])] == [None, pytest.approx(2 / 2**6)]
 
 
-def test_the_same_arms_on_worse_images_or_with_other_iterations_are_no_tasks_of_their_own():
+def test_the_same_arms_on_worse_images_or_with_other_iterations_are_no_tasks_of_their_own(headline_alone):
     by_arm = {"explicit": scores(0.9), "direct": scores(0.4)}
     names = ("m/main", "m/main/corrupted", "m/noise", "m/T-4", "m/main/hard/T-adaptive")
     found = [find(name, "accuracy", by_arm) for name in names]
@@ -153,7 +160,7 @@ def test_where_the_backbone_knows_the_classes_no_arm_is_a_gain():
         assert findings.minus(by_arm[arm], "baseline", by_arm["baseline"]).interval.low <= 0
 
 
-def test_where_nothing_is_won_the_headline_recommends_direct():
+def test_where_nothing_is_won_the_headline_recommends_direct(headline_alone):
     text = page.pays([find("w/r", "accuracy", {"explicit": scores(0.6), "direct": scores(0.8)})], {})
     assert "take `direct`" in text
 
