@@ -164,4 +164,4 @@ class Couplings(nn.Module):
 
 def _select(x: Tensor, numbers: Tensor, rank: int) -> Tensor:
     """The channels of the couplings of these numbers: whole couplings are moved, not channel by channel."""
-    return x.reshape(*x.shape[:-1], -1, rank).index_select(-2, numbers).flatten(-2)
+    return x.reshape(*x.shape[:-1], x.shape[-1] // rank, rank).index_select(-2, numbers).flatten(-2)
