@@ -44,6 +44,10 @@ def loops(
 ) -> tuple[dict[str, nn.Module], list[Bar], dict[str, str]]:
     """The loops by name, torch's and JAX's of every length that is more than one step; their bars; what is missing.
 
+    >>> models, bars, missing = loops(exchange, SolverOptions.of(model.config), grid, p_BPR)
+    >>> list(models)
+    ['torch T=5', 'torch T=20', 'JAX T=5', 'JAX T=20']
+
     Raises:
         AssertionError: the messages of torch and JAX differ.
     """

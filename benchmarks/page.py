@@ -52,6 +52,7 @@ def _verdict(verdict: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments; returns the exit status."""
     if len(arguments) != 1 or not Path(arguments[0]).is_file():
         print("error: give one file of benchmarks/results/", file=sys.stderr)
         return 2

@@ -52,6 +52,7 @@ def chosen(named: dict[str, Part], only: str | None) -> dict[str, Part]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="a tiny network, a single round: whether all of it runs")
     parser.add_argument("--only", metavar="NAME", help="the parts whose name starts so")

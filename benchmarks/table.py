@@ -54,4 +54,5 @@ def spread(value: Spread) -> str:
 
 
 def megabytes(value: float | None) -> str:
+    """The number to a few digits, or a dash if nothing was measured."""
     return "–" if value is None else significant(value)

@@ -68,6 +68,7 @@ def write_findings() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     parser.add_argument("--slices", help="a .zip of image/K.png and label/K.png, where the dense task was fitted")

@@ -8,6 +8,7 @@ from pipelines.common.task import build_task, each_seed, summary
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     task = build_task(stage.params, taps=[])
     return summary(each_seed(stage, BASELINE, partial(ARMS[BASELINE].train, task)))
 

@@ -8,6 +8,7 @@ from pipelines.common.trained import trained_arm
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     task = build_task(stage.params)
     options = implicit.DistillOptions(**dict(stage.params.distill) | chosen(read_tuned(TUNED), IMPLICIT))
 

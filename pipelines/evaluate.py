@@ -16,6 +16,7 @@ from pipelines.common.trained import trained_arms
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     params = stage.params
     prepared = load_prepared(OUTPUTS / "prepare")
     backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])

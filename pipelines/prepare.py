@@ -6,6 +6,7 @@ from pipelines.common.stage import Stage, run
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     data = stage.params.data
     source = open_source(data)
     manifest = prepare(

@@ -6,6 +6,7 @@ from pipelines.common.stage import OUTPUTS, Stage, run
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     prepared = load_prepared(OUTPUTS / "prepare")
     if stage.params.model.weights is not None:
         return check_user_model(stage.params.model, prepared, stage.out)

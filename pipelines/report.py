@@ -42,6 +42,7 @@ FOLDERS = ("plots", "pictures")
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     selection = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())
     params: Any = OmegaConf.to_container(stage.params)

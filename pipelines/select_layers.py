@@ -26,6 +26,7 @@ def chosen_layers(params: DictConfig, task: Task) -> Selection:
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     selection = chosen_layers(stage.params, build_task(stage.params, taps=[]))
     selection.write(stage.out / "selection.json")
     return f"{', '.join(selection.chosen)}: {selection.reason}"

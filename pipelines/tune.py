@@ -11,6 +11,7 @@ from pipelines.common.task import TUNED, build_task
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     options = stage.params.tune
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"tune.seed={options.seed}: is one of task.seeds; tune on a seed that is not evaluated")

@@ -19,6 +19,7 @@ from pipelines.common.task import BY_LABELS, VARIED, build_task, tuned
 
 
 def body(stage: Stage) -> str:
+    """Run the stage; returns the line that it prints."""
     options = stage.params.vary
     if options.seed in stage.params.task.seeds:
         raise ValueError(f"vary.seed={options.seed}: is one of task.seeds; take a seed that is not evaluated")

@@ -1,4 +1,7 @@
-"""Docstrings begin with a noun or a verb: "Of the intervals." lacks the noun that it belongs to."""
+"""Docstrings begin with a noun or a verb, and public functions are described in one line or show an example.
+
+"Of the intervals." lacks the noun that it belongs to.
+"""
 
 import ast
 import re
@@ -78,3 +81,45 @@ def f(a, b):
     found = [opening for _, text in docstrings(ast.parse(source)) for opening in openings(text)]
     matches = sorted(opening.splitlines()[0] for opening in found if NOUNLESS.match(opening))
     assert matches == ["Of a module.", "That is an attribute.", "Those of a function.", "of both."]
+
+
+def lacks_example(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function has no docstring, or one of several lines without an example."""
+    text = ast.get_docstring(function)
+    return not text or ("\n" in text and ">>>" not in text and "Example" not in text)
+
+
+def without_example(tree: ast.Module) -> list[str]:
+    """Names of the public functions of a module that lack an example."""
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node.name for node in functions if not node.name.startswith("_") and lacks_example(node)]
+
+
+@pytest.mark.parametrize("file", [file for file in files() if file.parts[0] == "src"], ids=str)
+def test_public_functions_are_one_line_or_show_an_example(file):
+    assert without_example(ast.parse((ROOT / file).read_text())) == []
+
+
+def test_a_function_without_an_example_is_found():
+    source = '''
+def bare(): ...
+async def long():
+    """Several lines.
+
+    No worked case.
+    """
+def short():
+    """One line."""
+def shown():
+    """Several lines.
+
+    >>> shown()
+    """
+def in_prose():
+    """Several lines.
+
+    Example: `in_prose()` is None.
+    """
+def _private(): ...
+'''
+    assert without_example(ast.parse(source)) == ["bare", "long"]

@@ -81,6 +81,7 @@ def ledger(results: Results) -> str:
 
 
 def main() -> int:
+    """Write docs/results/claims.md; returns the exit status."""
     write_text(DOCS / "claims.md", ledger(read_results()))
     return 0
 

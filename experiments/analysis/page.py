@@ -24,6 +24,7 @@ SAME = "same/main"
 
 
 def main() -> int:
+    """Write both pages of docs/results; returns the exit status."""
     machines, found = everything()
     write_text(DOCS / "when-it-pays.md", pays(found, machines))
     write_text(DOCS / "experiments.md", experiments(json.loads((RESULTS / "tried.json").read_text())))

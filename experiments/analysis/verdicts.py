@@ -35,6 +35,7 @@ def claimed(low: float, high: float, least: float, most: float) -> str:
 
 
 def settles(results: Results) -> tuple[str, str]:
+    """Verdict on "settles in 5 to 7 iterations": whether 99 % of the images are within 1e-2 after 7 iterations."""
     shares = results.settle["settled after"]["picard"]
     first = next((n for n, share in enumerate(shares, start=1) if share >= SETTLED), None)
     images = f"{results.settle['images']:,} images, {results.settle['seeds']} seeds"
@@ -43,6 +44,7 @@ def settles(results: Results) -> tuple[str, str]:
 
 
 def slower(results: Results) -> tuple[str, str]:
+    """Verdict on "explicit is 2 to 5 times slower": whether explicit takes at least twice the backbone's time."""
     ours, rerun = ratios(results, "explicit T=5"), ratios(results, "reentrant T=5")
     figure = f"anchored {span(ours)} of the backbone's time, reentrant {span(rerun)}"
     if min(ours) >= 2:
@@ -51,11 +53,13 @@ def slower(results: Results) -> tuple[str, str]:
 
 
 def memory(results: Results) -> tuple[str, str]:
+    """Verdict on "explicit needs two to three times the memory": whether it needs at least twice the backbone's."""
     ours = ratios(results, "explicit T=5", "memory")
     return f"{span(ours)} of the backbone's, weights and peak of a pass", HELD if min(ours) >= 2 else NOT
 
 
 def implicit_cost(results: Results) -> tuple[str, str]:
+    """Verdict on "implicit costs under 5 %": in how many cases its time is below 1.05 of the backbone's."""
     ours = ratios(results, "implicit")
     within = sum(ratio < 1.05 for ratio in ours)
     figure = f"{span(ours)} of the backbone's time; under 1.05 in {within} of {len(ours)}"
@@ -65,11 +69,13 @@ def implicit_cost(results: Results) -> tuple[str, str]:
 
 
 def implicit_accuracy(results: Results) -> tuple[str, str]:
+    """Verdict on "implicit is within 1 to 2 % of explicit": whether the gap is at most 2 points."""
     gap = against(results, "coarse/main", "implicit").interval
     return f"explicit − implicit {points(gap)} points", HELD if gap.high <= 0.02 else NOT
 
 
 def relative(results: Results) -> tuple[str, str]:
+    """Verdict on "5 to 15 % relative gain on fine-grained tasks", over the linear probe."""
     found = results.findings["coarse/main"]
     base = found.scores["baseline"]
     gap = against(results, "coarse/main", "baseline").interval
@@ -81,6 +87,7 @@ def relative(results: Results) -> tuple[str, str]:
 
 
 def loop(results: Results) -> tuple[str, str]:
+    """Verdict on "iterating beats any single pass of equal size": the tasks in which the loop won."""
     found = {outcome.finding.condition: outcome for outcome in tasks(list(results.findings.values()))}
     compared = {name: found[condition] for name, condition in SINGLE_PASS.items() if condition in found}
     if not compared:
@@ -95,21 +102,25 @@ def loop(results: Results) -> tuple[str, str]:
 
 
 def one_pass(results: Results) -> tuple[str, str]:
+    """Verdict on "iterating beats one pass of the same couplings", against `explicit_T1`."""
     gap = against(results, "coarse/main", "explicit_T1").interval
     return f"{points(gap)} points over one pass of the same couplings", HELD if gap.low > 0 else NOT
 
 
 def finetuning(results: Results) -> tuple[str, str]:
+    """Verdict on "comes within reach of full fine-tuning": whether explicit is at most half a point below it."""
     gap = against(results, "coarse/main", "full_finetune").interval
     return f"explicit − full fine-tuning {points(gap)} points", HELD if gap.low > -0.005 else NOT
 
 
 def lora(results: Results) -> tuple[str, str]:
+    """Verdict on "beats LoRA at equal parameters"."""
     gap = against(results, "coarse/main", "lora").interval
     return f"explicit − LoRA of as many parameters {points(gap)} points", HELD if gap.low > 0 else NOT
 
 
 def taps(results: Results) -> tuple[str, str]:
+    """Verdict on "three taps take most of the gain, beyond four little is left", on digits."""
     found = results.findings["digits/taps"]
     gain = {int(arm[5:]): score - found.scores["baseline"] for arm, score in found.scores.items() if "taps-" in arm}
     gain[REFERENCE] = found.scores[EXPLICIT] - found.scores["baseline"]
@@ -121,6 +132,7 @@ def taps(results: Results) -> tuple[str, str]:
 
 
 def transformers(results: Results) -> tuple[str, str]:
+    """Verdict on "2 to 4 % on vision transformers", relative to the linear probe, on digits."""
     parts, shares = [], []
     for head in CHOSEN:
         base = results.findings[f"digits/{head}"].scores["baseline"]
@@ -134,6 +146,7 @@ def transformers(results: Results) -> tuple[str, str]:
 
 
 def regression(results: Results) -> tuple[str, str]:
+    """Verdict on "8 % lower error in regression", relative to the baseline."""
     found = results.regression
     gaps = {arm: Interval(**entry["relative"]) for arm, entry in found["against"].items()}
     figure = f"by which angle digits are turned: {found['degrees'][EXPLICIT]:.2f} degrees, in % against " + ", ".join(
@@ -144,6 +157,7 @@ def regression(results: Results) -> tuple[str, str]:
 
 
 def overcoupling(results: Results) -> tuple[str, str]:
+    """Verdict on "too strong couplings between middle and late make the model ignore low-level cues"."""
     parts, verdicts = [], []
     for entry in results.overcoupling["factors"]:
         if entry["factor"] > 1:
@@ -157,5 +171,6 @@ def overcoupling(results: Results) -> tuple[str, str]:
 
 
 def untested(results: Results) -> tuple[str, str]:
+    """Verdict on a claim that no result here tests."""
     del results
     return "", UNTESTED

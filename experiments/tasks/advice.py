@@ -48,6 +48,7 @@ def measured(root: Path) -> list[MeasuredPair]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("roots", nargs="+", type=Path, metavar="ROOT", help="as PLACE/.dynaxx/experiments")
     roots = [root.resolve() for root in parser.parse_args(arguments).roots]

@@ -110,6 +110,7 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")
     root = parser.parse_args(arguments).root

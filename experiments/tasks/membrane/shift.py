@@ -70,6 +70,7 @@ def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str],
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--slices", required=True, help="a .zip of image/K.png and label/K.png")
     parser.add_argument("--root", type=Path, default=ROOT, help="where fits are kept")

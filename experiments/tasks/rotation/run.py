@@ -87,6 +87,7 @@ def found(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=ROOT, help="where the backbone is kept")
     root = parser.parse_args(arguments).root

@@ -104,6 +104,9 @@ def evaluate(
 ) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
     """Evaluate the arms on the test images and decide.
 
+    >>> folders = {"baseline": {0: Path("outputs/baseline/baseline/seed-0")}}
+    >>> evaluation, predictions, pictures = evaluate(folders, backbone, test, normalisation, summary, options)
+
     Args:
         folders: arm → seed → folder of the trained arm; the same seeds for all.
         backbone: makes a fresh copy of the frozen backbone.

@@ -19,7 +19,10 @@ def write_records(path: Path, value: Any) -> None:
 
 
 def read_records(path: Path, kind: type[T], stage: str) -> T:
-    """Read what `write_records` wrote: `read_records(path, list[LabelPoint], "vary")`.
+    """Read what `write_records` wrote, as the type `kind`.
+
+    >>> read_records(path, list[LabelPoint], "vary")
+    [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
 
     Args:
         stage: the DVC stage that writes the file again.

@@ -28,6 +28,9 @@ def train(task: Task, run: Run) -> None:
 def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any, int]:
     """Add adapters to all dense layers, at the rank with about `parameters` trainable parameters.
 
+    >>> adapt(torchvision.models.resnet18(), 100_000, with_head=False)[1]
+    3
+
     Args:
         network: changed in place; its own weights are frozen.
         parameters: number of parameters to train.
@@ -51,6 +54,9 @@ def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any,
 
 def dense_layers(network: nn.Module) -> list[str]:
     """Paths of all dense convolutions, attentions and linear layers, except the classifier.
+
+    >>> dense_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 4)))
+    ['0']
 
     LoRA in peft has no rank below the number of groups, so depthwise convolutions are left out. Torch's attention
     reads the weights of its own linear layers without calling them, so it is adapted as a whole.

@@ -19,6 +19,10 @@ def explicit_parameters(task: Task, seed: int) -> int:
 def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
     """The rank whose model comes closest to `target` trainable parameters; the number grows with the rank.
 
+    >>> build = lambda rank: resonant(task, seed=0, rank=rank)
+    >>> matched_rank(build, target=count_trainable(build(4)))
+    4
+
     Warns if no rank comes near, for example because the taps have too few channels.
 
     Args:

@@ -32,6 +32,10 @@ def train_network(
 ) -> None:
     """Train all parameters of `network` that require gradients, and save the whole network.
 
+    >>> train_network(task, run, initial_network(task, run.seed), arm="full_finetune", freeze_norm=False)
+    >>> ArmRecord.read(run.out).kind
+    'network'
+
     Args:
         freeze_norm: whether its batch norms keep their statistics.
         finish: turns the trained network into the plain one that is saved.

@@ -82,6 +82,9 @@ def save_probe(folder: Path, probe: Head) -> None:
 def load_probe(folder: Path) -> Head:
     """Read a linear probe.
 
+    >>> load_probe(Path("outputs/baseline/baseline/seed-0")).weight.shape
+    torch.Size([10, 512])
+
     Raises:
         EvaluationError: missing or damaged.
     """
@@ -126,6 +129,9 @@ def save_backbone(folder: Path, backbone: nn.Module) -> None:
 
 def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     """The trained arm in `folder` as one module from images to logits, on its own copy of the backbone.
+
+    >>> load_arm(Path("outputs/explicit/explicit/seed-0"), backbone)(images).shape
+    torch.Size([64, 10])
 
     Raises:
         EvaluationError: files missing or damaged, or an unknown kind.

@@ -78,7 +78,10 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
 
 
 def named(*names: str) -> tuple[str, ...]:
-    """The same names, each checked: `named("direct", "lora")` is `("direct", "lora")`.
+    """The same names, each checked against `ARMS`.
+
+    >>> named("direct", "lora")
+    ('direct', 'lora')
 
     An experiment chooses its arms with it, so that a misspelt name fails at import.
 

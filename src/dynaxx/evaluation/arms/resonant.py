@@ -117,6 +117,9 @@ def train_resonant(
 ) -> None:
     """Train `model` with a LightningModule and save the arm.
 
+    >>> module = lambda tail: ResonanceModule(model, classes=10, lr=1e-3, tail=tail)
+    >>> train_resonant(task, run, model, module, arm="explicit", epochs=20, callbacks=[])
+
     Args:
         module: makes the LightningModule from the tail.
         teacher: record of the trained arm that `model` starts from; its anchor statistics are kept.

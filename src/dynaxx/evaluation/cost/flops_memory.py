@@ -23,6 +23,9 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 def gflops(model: nn.Module, x: Tensor) -> float:
     """10⁹ floating-point operations per sample of one forward pass; a multiply-add counts as two.
 
+    >>> gflops(nn.Linear(1000, 500).eval(), torch.zeros(2, 1000))
+    0.001
+
     As `torch.utils.flop_counter` counts: matrix products, convolutions and attention; element-wise work,
     pooling, normalisation and recurrent layers (`nn.LSTM` and its like) count nothing.
     """
@@ -43,6 +46,9 @@ def gflops(model: nn.Module, x: Tensor) -> float:
 
 def peak_memory_mb(model: nn.Module, x: Tensor) -> float:
     """Peak memory of one forward pass of `x` in 10⁶ bytes, without weights and `x`.
+
+    >>> peak_memory_mb(nn.Linear(1000, 500).eval(), torch.zeros(2, 1000))
+    0.004
 
     Only tensors count: on CPU as recorded by `torch.profiler` (without the scratch space of kernel libraries), on CUDA
     as recorded by the caching allocator.

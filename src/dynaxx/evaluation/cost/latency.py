@@ -30,6 +30,9 @@ def latency(
 ) -> dict[str, Latency]:
     """Percentiles of the time of one forward pass of `x`, and its ratio to `models[reference]`.
 
+    >>> latency({"linear": nn.Linear(8, 4).eval()}, torch.zeros(2, 8), reference="linear")["linear"].ratio
+    1.0
+
     Times come from `interleaved_seconds`. The ratio is computed per round before the median is taken, because a machine
     that slows down for a while slows both models.
     Raises `EvaluationError` for an unknown `reference`.
@@ -50,6 +53,9 @@ def interleaved_seconds(
     models: Mapping[str, nn.Module], x: Tensor, *, rounds: int, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Seconds per forward pass, (rounds,) per model; each round times every model once, in shuffled order.
+
+    >>> interleaved_seconds({"linear": nn.Linear(8, 4).eval()}, torch.zeros(2, 8), rounds=10)["linear"].shape
+    (10,)
 
     `torch.utils.benchmark.Timer` waits for the device. It runs two untimed passes before each timed pass, so that no
     model is charged for the cache misses that its predecessor caused. It uses the present number of torch threads.

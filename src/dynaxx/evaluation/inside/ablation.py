@@ -33,6 +33,9 @@ def ablations(
 ) -> list[Ablation]:
     """Ablate each coupling in turn, all couplings into one tap, and all but those into an output tap.
 
+    >>> ablations([model], images, labels, bootstrap)[0].name
+    'without layer1 → layer2'
+
     Args:
         loops: models of `explicit`, one per seed, with the same couplings.
         images: normalised, (N, C, H, W).

@@ -42,6 +42,10 @@ def attributions(
 ) -> tuple[list[Attribution], dict[str, Tensor]]:
     """Attribute the predictions of every model to the pixels.
 
+    >>> results, maps = attributions({"explicit": model}, images, bootstrap)  # images: (4, 3, 32, 32)
+    >>> maps["explicit"].shape
+    torch.Size([4, 32, 32])
+
     Integrated Gradients as captum computes them (Sundararajan et al., ICML 2017), from the mean image, which is zero
     once normalised; deletion and insertion after Petsiuk et al., BMVC 2018.
 
@@ -75,6 +79,9 @@ def attributions(
 
 def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Attributions (N, H, W) of the model's predictions, and the relative completeness gap (N,).
+
+    >>> [tensor.shape for tensor in integrated_gradients(model, torch.randn(4, 3, 32, 32))]
+    [torch.Size([4, 32, 32]), torch.Size([4])]
 
     The gap is infinite or NaN for an image whose logit equals that of the mean image.
     """

@@ -34,6 +34,9 @@ def disagreements(
 ) -> list[Disagreement]:
     """Up to `most` images that `explicit` gains and as many that it loses; the clearest first, classes in turn.
 
+    >>> disagreements(np.array([[1, 0]]), np.array([[0, 0]]), np.array([1, 0]), ("cat", "dog"), most=1)
+    [Disagreement(image=0, gained=True, truth='dog', explicit='dog', baseline='cat', share=1.0)]
+
     Args:
         explicit_SN, baseline_SN: predicted class per seed and image.
     """

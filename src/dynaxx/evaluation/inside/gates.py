@@ -22,6 +22,9 @@ class GateOpening:
 def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> list[GateOpening]:
     """Mean gate of every coupling per class; empty for a model without gates.
 
+    >>> list(gate_openings(model, images, labels, ("cat", "dog"))[0].per_class)
+    ['cat', 'dog']
+
     Args:
         model: trained model of `explicit`.
         images: normalised, on the model's device.

@@ -27,6 +27,9 @@ class Information:
 def information(model: ResonantModel, images: Tensor) -> list[Information]:
     """Mutual information of every two taps that receive messages; see `gaussian_information`.
 
+    >>> [(pair.a, pair.b) for pair in information(model, images)]
+    [('layer1', 'layer2'), ('layer1', 'layer3'), ('layer2', 'layer3')]
+
     Args:
         model: trained model of `explicit`.
         images: normalised, (N, C, H, W); the result is empty if N is below four times `COMPONENTS`.
@@ -49,6 +52,10 @@ def information(model: ResonantModel, images: Tensor) -> list[Information]:
 
 def gaussian_information(x_NC: NDArray[np.float64], y_NC: NDArray[np.float64], seed: int = 0) -> float:
     """Mutual information in nats of two Gaussian variables with the correlations of `x` and `y`.
+
+    >>> a = np.random.default_rng(0).standard_normal((200, 1))
+    >>> gaussian_information(a, a) > gaussian_information(a, a**2)
+    True
 
     I = -½ Σ log(1 - ρ²) over the canonical correlations ρ of their first principal components (Gelfand and Yaglom,
     1957). The estimate for shuffled pairs, whose true value is 0, is subtracted; the result is at least 0. For

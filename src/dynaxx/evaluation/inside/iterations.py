@@ -35,6 +35,10 @@ def iterations(
 ) -> list[Iterations]:
     """Accuracy with each number in `T`, compared with the trained number of iterations.
 
+    >>> settled = {"picard": settled_shares(model, images, 10, 0.01, "picard")}
+    >>> [result.T for result in iterations([model], images, labels, [3, 10], settled, bootstrap)]
+    [3, 10]
+
     Args:
         loops: models of `explicit`, one per seed.
         images: normalised.

@@ -70,6 +70,10 @@ def look_inside(
 ) -> tuple[Inside, dict[str, Tensor]]:
     """Measure what happens inside the trained loops.
 
+    >>> inside, pictures = look_inside(loops, baseline, test, predictions, normalisation, options, bootstrap)
+    >>> inside.taps
+    ['layer1', 'layer2', 'layer3']
+
     Args:
         loops: models of `explicit`, one per seed.
         baseline: model of the first seed, whose attributions are computed as well.

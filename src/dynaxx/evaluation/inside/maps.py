@@ -12,6 +12,9 @@ from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
 def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:
     """One row per image: the image, then the activation of each target tap before and after, and the change.
 
+    >>> feature_maps(model, images[:2], originals[:2]).shape  # three taps: ten tiles of 64 pixels per row
+    torch.Size([132, 676, 3])
+
     An activation is drawn as its norm over channels. Before and after share one scale; the change has its own. None if
     the taps are not maps.
 
@@ -37,6 +40,9 @@ def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Ten
 
 def attribution_maps(maps: Mapping[str, Tensor], originals: Tensor) -> Tensor:
     """One row per image: the image and the attributions of each model, red for, blue against the prediction.
+
+    >>> attribution_maps({"explicit": torch.zeros(2, 32, 32)}, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([132, 132, 3])
 
     Args:
         maps: model → attributions (N, H, W).

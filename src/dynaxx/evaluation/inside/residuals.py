@@ -43,6 +43,9 @@ def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolera
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
     """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
 
+    >>> residual_curves(model, images, iterations=3)[0].iterations
+    [1, 2, 3]
+
     The curves of a diverging loop end at the first overflow.
 
     Args:

@@ -26,6 +26,8 @@ HEADLINES = {
 def write_one_pager(evaluation: Evaluation, out: Path) -> None:
     """Write `out/decision.html`, one page without scripts, and `out/decision.json`.
 
+    >>> write_one_pager(Evaluation.from_json(Path("evaluation.json")), Path("report"))
+
     The JSON holds `verdict`, `arm`, `headline`, `reasons`, `yearly_value` (an interval, or null where no price was
     given), `task`, `hardware`, `arms` (by name: accuracy as a fraction, latency as a multiple of the backbone's,
     GFLOPs, parameters, training seconds per seed) and `differences` (of accuracy, fractions, with their intervals).

@@ -35,6 +35,8 @@ def write_report(
 ) -> None:
     """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
 
+    >>> write_report(Evaluation.from_json(Path("evaluation.json")), None, {"task": {"seeds": [0]}}, Path("report"))
+
     `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
     None if the taps were given; `params` is the configuration, ready for YAML; `choices` are the results on
     validation data, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in

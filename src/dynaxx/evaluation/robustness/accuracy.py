@@ -26,6 +26,9 @@ def robustness(
 ) -> list[Corruption]:
     """Accuracy of every arm per corruption and strength, and the difference of `explicit` to the others.
 
+    >>> [corruption.name for corruption in robustness({"explicit": [model]}, test, normalisation, bootstrap)]
+    ['noise', 'blur', 'contrast', 'jpeg']
+
     Args:
         models: arm → one model per seed.
         test: images to corrupt.

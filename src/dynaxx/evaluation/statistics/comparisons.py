@@ -134,6 +134,10 @@ def class_gains(
 ) -> list[ClassGain]:
     """Gain of `explicit` over the baseline per class, the rarest class first; empty if one of the two is missing.
 
+    >>> correct = {"explicit": np.array([[True, True]]), "baseline": np.array([[True, False]])}
+    >>> class_gains(correct, np.array([0, 1]), ["cat", "dog"], [50, 9], bootstrap)[0].difference.estimate  # the dog
+    1.0
+
     Args:
         labels: true classes, (N,).
         trained: number of training images per class.

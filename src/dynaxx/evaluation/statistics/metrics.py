@@ -22,6 +22,9 @@ def per_class_recall(
 ) -> dict[str, float]:
     """Recall per class, in the order of `classes`; arrays (N,), class indices.
 
+    >>> per_class_recall(np.array([0, 0, 1]), np.array([0, 1, 1]), ["cat", "dog"])
+    {'cat': 1.0, 'dog': 0.5}
+
     Raises `EvaluationError` for a class without images, whose recall is undefined, and for an index without a class.
     """
     from sklearn.metrics import recall_score
@@ -47,6 +50,9 @@ def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], 
 
 def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15) -> float:
     """Expected calibration error: Σ over confidence bins of (share of images) · |accuracy - mean confidence|.
+
+    >>> calibration_error(np.array([[0.75, 0.25], [0.75, 0.25]]), np.array([0, 1]))
+    0.25
 
     Args:
         probabilities: (N, classes).

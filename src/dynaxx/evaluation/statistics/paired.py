@@ -46,6 +46,9 @@ class McNemar:
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNemar:
     """Exact (binomial, two-sided) McNemar test of one seed; arrays (N,), bool, same images in the same order.
 
+    >>> mcnemar(np.array([True, True, True]), np.array([False, False, True]))
+    McNemar(only_a=2, only_b=0, p=0.5)
+
     McNemar, Psychometrika 12 (1947); the exact form as statsmodels computes it.
     Raises `EvaluationError` for arrays of another type or shape, or empty ones.
     """
@@ -61,6 +64,9 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
 
 def image_sign_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
     """Exact two-sided p-value of the number of images that favour `a` or `b`; arrays (S, N), bool.
+
+    >>> image_sign_test(np.array([[True, True, True]]), np.array([[False, False, True]]))
+    0.5
 
     An image favours the arm that is correct on it with more seeds. With one seed it is McNemar's test. If few images
     differ, the interval of a bootstrap is too narrow; this test stays exact. Fisher's sign test, as
@@ -85,6 +91,9 @@ def paired_bootstrap(
 ) -> Interval:
     """BCa interval of `mean(correct_a) - mean(correct_b)`, a fraction; arrays (S, N), bool.
 
+    >>> paired_bootstrap(np.array([[True, True, False, True]]), np.array([[False, True, False, True]]))
+    Interval(estimate=0.25, low=0.0, high=0.75, confidence=0.95)
+
     An image is drawn with the predictions of all seeds and both arms. Seeds share the test set, so resampling them
     separately would count an image S times. The interval therefore covers new images, for these S trainings. It has
     no width if the arms differ equally on every image. Efron, JASA 82 (1987), as `scipy.stats.bootstrap` computes it.
@@ -107,6 +116,9 @@ def mean_interval(
     values_N: NDArray[np.float64], *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """BCa interval of the mean of one number per image; it has no width if all numbers are equal.
+
+    >>> mean_interval(np.arange(10.0))
+    Interval(estimate=4.5, low=2.7, high=6.3, confidence=0.95)
 
     Raises `EvaluationError` if so few resamples give no finite interval.
     """
@@ -142,6 +154,9 @@ FEWEST_SEEDS = 6
 
 def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | None:
     """Two-sided p-value of a difference in means, one value per seed; None below `FEWEST_SEEDS` seeds.
+
+    >>> sign_flip([0.8] * 6, [0.7] * 6)
+    0.03125
 
     If `a` and `b` were equal, the difference of each seed could have either sign. All signs are enumerated, or 100,000
     of them drawn. Fisher, The Design of Experiments (1935), as `scipy.stats.permutation_test` computes it.

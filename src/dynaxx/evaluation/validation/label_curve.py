@@ -51,6 +51,10 @@ def with_labels(task: Task, count: int) -> Task:
 def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[LabelPoint]:
     """Train each arm with each number of labels; points that are complete in `work` are not trained again.
 
+    >>> points = measure_label_curve({"baseline": task, "direct": task}, [50, 100], seed=100, work=Path("work"))
+    >>> [point.labels for point in points]
+    [50, 50, 100, 100]
+
     Args:
         tasks: arm → its tuned task; those of `CURVE_ARMS`.
 
@@ -77,6 +81,9 @@ def write_label_curve(path: Path, points: Sequence[LabelPoint]) -> None:
 
 def read_label_curve(path: Path) -> list[LabelPoint]:
     """Read what `write_label_curve` wrote.
+
+    >>> read_label_curve(Path("outputs/vary/labels.json"))
+    [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
 
     Raises:
         EvaluationError: missing or damaged.

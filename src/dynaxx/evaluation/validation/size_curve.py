@@ -38,6 +38,10 @@ def measure_size_curve(
 ) -> list[SizePoint]:
     """Train `explicit` once per rank and once per set of taps; points complete in `work` are not trained again.
 
+    >>> points = measure_size_curve(task, [8, 16], {2: ["layer2", "layer3"]}, seed=100, work=Path("work"))
+    >>> [(point.what, point.value) for point in points]
+    [('rank', 8), ('rank', 16), ('taps', 2)]
+
     Args:
         ranks: trained with the task's taps.
         taps: number of taps → module paths; trained with the task's rank.
@@ -65,6 +69,9 @@ def write_size_curve(path: Path, points: Sequence[SizePoint]) -> None:
 
 def read_size_curve(path: Path) -> list[SizePoint]:
     """Read what `write_size_curve` wrote.
+
+    >>> read_size_curve(Path("outputs/vary/varied.json"))[0].what
+    'rank'
 
     Raises:
         EvaluationError: missing or damaged.

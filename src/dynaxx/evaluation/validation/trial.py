@@ -50,6 +50,9 @@ def run_trial(
 ) -> TrialResult:
     """Train `explicit` with each seed.
 
+    >>> len(run_trial(task, seeds=[100, 101], work=Path("work")).accuracies)
+    2
+
     Args:
         seeds: seeds that no evaluation uses.
         work: folder for the files of training; the caller removes it.

@@ -74,6 +74,10 @@ def tune(
 ) -> list[Tuned]:
     """Choose one setting after the other for one arm; trials that are complete in `work` do not run again.
 
+    >>> results = tune("lora", ARMS["lora"].train, task, {"lr": [1e-3, 3e-3]}, seed=100, work=Path("work"))
+    >>> [(tuned.setting, tuned.values) for tuned in results]
+    [('lr', [0.001, 0.003])]
+
     Training that diverges counts as accuracy 0.
 
     Args:
@@ -142,6 +146,9 @@ def write_tuned(path: Path, results: Sequence[Tuned], seed: int) -> None:
 
 def read_tuned(path: Path) -> list[Tuned]:
     """Read what `write_tuned` wrote.
+
+    >>> chosen(read_tuned(Path("outputs/tune/tuned.json")), "lora")
+    {'lr': 0.003, 'epochs': 20}
 
     Raises:
         EvaluationError: missing or damaged.
