@@ -11,14 +11,44 @@ settings.register_profile("dynaxx", deadline=None, suppress_health_check=[Health
 settings.load_profile("dynaxx")
 
 
+GROUPS = {
+    "integration/test_pipeline.py": "pipeline",
+    "integration/test_sweep.py": "sweep",
+    "integration/test_ddp.py": "ddp",
+    "integration/test_serving.py": "pages",
+    "integration/test_mlflow_ui.py": "pages",
+    "benchmarks/test_run.py": "benchmarks",
+}
+"""Files whose tests share something that takes long to make, and so run in one worker; by group."""
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test, or the test by itself."""
+    file = nodeid.split("::")[0]
+    return next((group for ending, group in GROUPS.items() if file.endswith(ending)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Distribute by group. xdist's own groups are suffixes of node ids, which pytest 9.2 no longer lets it set."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest chains of tests begin first; the sweep's wait for the smoke pipeline, and begin when it has run."""
+    """The longest begin first: the smoke pipeline, beside it what does not wait for it, then what does."""
+    order = ["pipeline", "slow", "sweep", "ddp", "pages", "benchmarks"]
 
     def place(item: pytest.Item) -> int:
-        group = item.get_closest_marker("xdist_group")
-        if group is not None and group.args[0] in ("pipeline", "sweep"):
-            return 0 if group.args[0] == "pipeline" else 2
-        return 1 if item.get_closest_marker("slow") else 3
+        group = group_of(item.nodeid)
+        if group == item.nodeid:
+            return order.index("slow") if item.get_closest_marker("slow") else len(order)
+        return order.index(group)
 
     items.sort(key=place)
 

@@ -12,8 +12,6 @@ from benchmarks.networks import Case
 from benchmarks.page import page
 from benchmarks.run import main, parts
 
-pytestmark = pytest.mark.xdist_group("benchmarks")  # one run of the harness serves all these tests
-
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> tuple[dict, str]:

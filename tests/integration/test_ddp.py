@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from dynaxx.evaluation.arms import ArmRecord
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

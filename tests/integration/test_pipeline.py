@@ -15,7 +15,7 @@ from dynaxx.evaluation import Evaluation
 from dynaxx.evaluation.validation import read_tuned
 from dynaxx.training.pretrained import load_backbone
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 STAGES = (
     "prepare",

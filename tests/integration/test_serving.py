@@ -20,7 +20,7 @@ from dynaxx.evaluation.arms import load_arm
 from dynaxx.services.ports import is_listening, wait_for
 from dynaxx.training.pretrained import load_backbone
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

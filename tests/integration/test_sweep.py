@@ -22,7 +22,7 @@ from support.servers import real_postgres
 from dynaxx.search import WORKER, best, open_storage
 from pipelines.sweep.__main__ import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+pytestmark = pytest.mark.slow
 
 EPOCHS = 20
 LONG = ["experiment=smoke", *(f"train.{name}={EPOCHS}" for name in ("epochs", "patience", "checkpoint_every"))]
