@@ -63,7 +63,7 @@ def loops(
     kernel_R133 = nn.init.dirac_(torch.empty(p_BPR.shape[2], 1, 3, 3), groups=p_BPR.shape[2])  # δ
     if exchange.phi.kernel is not None:
         kernel_R133 += exchange.phi.kernel
-    Gt_RR = exchange.couplings.dense(exchange.feedback())
+    Gt_RR = exchange.couplings.dense(exchange.feedback_matrix())
     for T in lengths:
         jax_loop = JaxLoop(p_BHWR, Gt_RR, kernel_R133, T, options.damping)
         torch.testing.assert_close(jax_loop(p_BPR).flatten(1, 2), found[f"torch T={T}"](p_BPR), atol=1e-4, rtol=1e-4)

@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 from support.nets import PLAIN_TAPS, Plain, images
 from torch import nn
 
-from dynaxx import ResonanceConfig, ResonanceError, wrap_with_resonance
+from dynaxx import ResonanceConfig, ResonanceError, config, wrap_with_resonance
 from dynaxx.config import GROUPS
-from dynaxx.resonance import live_pairs
+from dynaxx.fixed_point import STEPS
+from dynaxx.resonance import bottleneck, gates, live_pairs
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,10 @@ def test_the_guide_has_each_option_in_a_row_of_its_group():
         section = guide.split(f"### {group.capitalize()}\n")[1].split("\n#")[0]
         rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         assert sorted(cell.strip(" `") for cell in rows) == sorted(names)
+
+
+def test_the_names_of_the_options_are_those_that_the_code_knows():
+    """They stand in config.py, which imports nothing above it, and again where the code is."""
+    assert set(config.ACTIVATIONS) == set(bottleneck.ACTIVATIONS) == set(bottleneck.LIPSCHITZ)
+    assert set(config.GATES) == {"none", *gates.GATES} == set(gates.G_MAX)
+    assert tuple(STEPS) == config.SOLVERS

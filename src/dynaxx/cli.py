@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `dynaxx advise`: predict from backbone and data of params.yaml whether resonance is likely to help."""
+    """Run `dynaxx advise`: predict whether resonance is likely to help, for the backbone and data of params.yaml."""
     parser = argparse.ArgumentParser(prog="dynaxx", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("advise", help="is resonance likely to help? trains nothing", allow_abbrev=False)

@@ -85,7 +85,7 @@ class ResonanceConfig:
     """Measured. `none`; or one factor in (0, 2) per coupling and sample: `learned` from the pooled anchors, or computed
     from the `mutual_information` of the two taps, which a critic estimates."""
     strength: float = 1.0
-    """Measured. `s`, the value at which the warm-up of training ends."""
+    """Measured. `s`, the factor of everything that is written to taps; training warms it up from 0.01 to this value."""
     feedback: float = 1.0
     """Experimental. `α`, the gain with which messages feed back into the states that other messages read."""
     solver: str = "picard"

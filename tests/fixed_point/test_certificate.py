@@ -18,7 +18,7 @@ def feedback(taps: int, scale: float, seed: int = 0) -> tuple[Couplings, torch.T
     couplings = Couplings([4] * taps, live_pairs(taps, 4, [taps - 1]), RANK).double()
     for U in couplings.U:
         torch.nn.init.normal_(U, std=scale)
-    return couplings, couplings.dense(couplings.feedback(1.0)).detach()
+    return couplings, couplings.dense(couplings.feedback_matrix(1.0)).detach()
 
 
 def scales(
@@ -97,7 +97,7 @@ def test_couplings_without_end_are_switched_off():
 
 def test_a_single_step_has_nothing_to_cut():
     couplings = Couplings([4] * 3, live_pairs(3, 1, [2]), RANK).double()
-    gain, share = scales(couplings, couplings.dense(couplings.feedback(1.0)).detach(), 1.0)
+    gain, share = scales(couplings, couplings.dense(couplings.feedback_matrix(1.0)).detach(), 1.0)
     assert (gain, share) == (1.0, 1.0)
 
 

@@ -44,7 +44,7 @@ def test_kappa_bounds_the_exact_jacobian_of_the_loop(seed, scale, gate, activati
     R = len(made.exchange.couplings.b)
     p = torch.randn(1, 6, R, dtype=torch.float64)
     g = 2.0 * torch.rand(1, 1, R, dtype=torch.float64) if gate == "learned" else 1.0
-    Gt = made.exchange.couplings.dense(made.exchange.feedback())
+    Gt = made.exchange.couplings.dense(made.exchange.feedback_matrix())
 
     def F(c):
         return g * made.exchange.phi(p + c @ Gt, GRID)
@@ -111,8 +111,8 @@ def test_a_certificate_holds_for_a_user_who_never_calls_train():
 
 def test_a_loop_that_contracts_already_is_left_alone_by_the_certificate():
     made = resonator(0.05, stability="certified")
-    plain = made.exchange.couplings.feedback(made.exchange.strength)
-    assert torch.allclose(made.train().exchange.feedback(), plain, rtol=1e-12)
+    plain = made.exchange.couplings.feedback_matrix(made.exchange.strength)
+    assert torch.allclose(made.train().exchange.feedback_matrix(), plain, rtol=1e-12)
 
 
 def test_a_certified_loop_reaches_its_tolerance_in_the_iterations_it_names():

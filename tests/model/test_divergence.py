@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from support.nets import PLAIN_TAPS, Plain, images, trained_like
+from support.nets import PLAIN_TAPS, Plain, images, trained_like, wrapped
 from torch import Tensor, nn
 
 from dynaxx import wrap_with_resonance
@@ -132,3 +132,32 @@ def test_all_lost_is_still_a_step_of_training():
     assert made.fallback.all()
     loss.backward()
     assert all(p.grad is None or not p.grad.any() for p in made.trainable_parameters())
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "anderson"}, {"dynamics": "reentrant"}, {"gate": "learned"}])
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_batch_without_samples_has_an_output_without_samples(options, grad):
+    made = trained_like(wrapped(Plain().eval(), T=3, **options)).eval()
+    with torch.set_grad_enabled(grad):
+        assert made(images(batch=2)[:0]).shape == (0, 5)
+        assert made(torch.full_like(images(batch=1), float("nan"))).shape == (1, 5)
+
+
+def test_outputs_of_a_batch_with_a_lost_sample_are_those_of_its_samples():
+    made = trained_like(wrapped(Plain().eval(), T=3)).train()
+    made.fit_statistics([images(batch=8)])
+    x = images(batch=5)
+    with made.observed() as outputs:
+        made(x)
+        made(x.index_fill(0, torch.tensor([1]), float("nan")))
+    whole, lost = outputs
+    assert lost.fallback.tolist() == [False, True, False, False, False]
+    kept = ~lost.fallback
+    for one, other in zip(whole.delta, lost.delta, strict=True):
+        torch.testing.assert_close(other[kept], one[kept])
+        assert not other[1].any()
+    for count in (1, 2, 3, 5):
+        residual = lost.residual(count)
+        assert residual.shape == (3, count)
+        torch.testing.assert_close(residual[:, kept[:count]], whole.residual(count)[:, kept[:count]])
+        assert not residual[:, ~kept[:count]].any()

@@ -1,5 +1,6 @@
 """What is switched belongs to the thread that switched it, and to its block alone."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -243,3 +244,78 @@ def test_a_copy_has_switches_of_its_own(model):
 
 def test_taps_are_named_in_the_order_of_the_pass(plain):
     assert wrapped(plain).paths == tuple(PLAIN_TAPS)
+
+
+def test_tasks_and_threads_that_start_from_a_used_context_keep_their_own_pass(model):
+    good, bad = images(batch=2), images(batch=2)
+    bad[0] = float("nan")
+    with torch.no_grad():
+        model(good)  # the context that they copy has a pass of its own
+    turn = {}
+
+    async def task(name: str, x: torch.Tensor) -> list[bool]:
+        with torch.no_grad():
+            model(x)
+        turn[name].set()
+        await asyncio.gather(*(event.wait() for event in turn.values()))  # both have run before either reads
+        return model.fallback.tolist()
+
+    async def both() -> list[list[bool]]:
+        turn.update(bad=asyncio.Event(), good=asyncio.Event())
+        return await asyncio.gather(task("bad", bad), task("good", good))
+
+    assert asyncio.run(both()) == [[True, False], [False, False]]
+
+    async def threads() -> list[bool]:
+        with torch.no_grad():
+            model(good)
+            await asyncio.to_thread(model, bad)
+        return model.fallback.tolist()
+
+    assert asyncio.run(threads()) == [False, False]
+
+
+def test_a_compiled_pass_records_what_an_eager_one_does(model):
+    torch._dynamo.reset()
+    fast = torch.compile(model, fullgraph=True, backend="eager")
+    bad = images(batch=2)
+    bad[1] = float("nan")
+    found = []
+
+    def run() -> None:
+        with torch.no_grad():
+            for x in (bad, images(batch=2)):
+                fast(x)
+                found.append(model.fallback.tolist())
+
+    thread = threading.Thread(target=run)  # a context without an eager pass
+    thread.start()
+    thread.join()
+    with torch.no_grad():
+        model(images(batch=2))
+    run()
+    assert found == [[False, True], [False, False]] * 2
+
+
+@pytest.mark.parametrize("couplings", [[99], [-1], [0.5], [True], ["late"], [None]])
+def test_couplings_that_do_not_exist_are_refused_before_the_block(model, couplings):
+    with (
+        pytest.raises(ResonanceError, match=r"ablated\(.*\): give numbers of couplings, 0 to 5"),
+        model.ablated(couplings),
+    ):
+        raise AssertionError("unreachable")
+
+
+def test_a_folded_loop_has_no_couplings_to_ablate(plain):
+    model = wrapped(plain, activation="identity", depthwise=False)
+    model.fold()
+    with pytest.raises(ResonanceError, match="mode='folded' is one matrix"), model.ablated([0]):
+        raise AssertionError("unreachable")
+
+
+def test_what_a_block_overrides_is_not_set_within_it(model):
+    with model.override(T=2):
+        with pytest.raises(ResonanceError, match="T=8: a block overrides T"):
+            model.T = 8
+        model.mode = "explicit"
+    assert model.T == 3

@@ -23,7 +23,7 @@ CASES = [(2, 5, [1]), (3, 5, [2]), (4, 5, [3]), (3, 1, [2]), (4, 1, [1, 3])]
 def test_only_the_blocks_that_count_give_what_the_whole_matrix_gives(taps, T, outputs):
     couplings = made(taps, T, outputs)
     assert couplings.complete == (T > 1)
-    Gt = couplings.feedback(0.7).detach()
+    Gt = couplings.feedback_matrix(0.7).detach()
     p, c = torch.randn(2, 2, 9, len(couplings.b), dtype=torch.float64)
     torch.testing.assert_close(couplings.feed_back(p, c, Gt), p + c @ couplings.dense(Gt))
 
@@ -31,7 +31,7 @@ def test_only_the_blocks_that_count_give_what_the_whole_matrix_gives(taps, T, ou
 @pytest.mark.parametrize(("taps", "T", "outputs"), CASES)
 def test_the_matrix_has_its_formula_in_every_block(taps, T, outputs):
     couplings = made(taps, T, outputs)
-    Gt = couplings.dense(couplings.feedback(0.7)).unflatten(0, (-1, 3)).unflatten(2, (-1, 3))
+    Gt = couplings.dense(couplings.feedback_matrix(0.7)).unflatten(0, (-1, 3)).unflatten(2, (-1, 3))
     reads, returns = couplings.dependences()
     for n, read in enumerate(couplings.pairs):
         for m, reader in enumerate(couplings.pairs):
@@ -82,7 +82,7 @@ def test_gradients_through_the_blocks_are_those_through_the_matrix():
     p, c = torch.randn(2, 2, 9, len(couplings.b), dtype=torch.float64, requires_grad=True).unbind()
 
     def gradients(blocks: bool) -> tuple[torch.Tensor, ...]:
-        Gt = couplings.feedback(1.0)
+        Gt = couplings.feedback_matrix(1.0)
         argument = couplings.feed_back(p, c, Gt) if blocks else p + c @ couplings.dense(Gt)
         return torch.autograd.grad(argument.square().sum(), [p, c, *couplings.U, *couplings.V])
 

@@ -95,7 +95,7 @@ def test_one_iteration_needs_no_feedback_and_every_further_one_does():
         return refined(resonator, x, (2, 3), dataclasses.replace(config, T=T)).delta[0]
 
     one, two = delta(1), delta(2)
-    resonator.exchange.gain = 1e-12
+    resonator.exchange.alpha = 1e-12
     assert torch.allclose(delta(1), one)
     assert not torch.allclose(delta(2), two)
 

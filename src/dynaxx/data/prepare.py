@@ -38,7 +38,7 @@ class Prepared:
     """Image numbers of the task part, int64, sorted: all images outside the pretraining part."""
 
     def task(self) -> LabelledImages:
-        """The images of the task, with fine labels."""
+        """The images of the task, labelled with the classes of the data set."""
         return LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.task_index)
 
     def fingerprint(self) -> str:

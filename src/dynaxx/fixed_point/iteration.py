@@ -57,7 +57,7 @@ def iterate(
     settled: Settled | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
-    """`T` steps from c = 0, of which the first is damped; returns the state c_T.
+    """`T` steps from c = 0, the first one damped by λ, the others by `step`; returns the state c_T.
 
     >>> first = torch.ones(1, 1, 1)
     >>> float(iterate(lambda c: 0.5 * c + 1, first, T=50, damping=0.9, step=picard(first, 0.9)))
@@ -84,9 +84,8 @@ def iterate(
             c = following
             continue
         with torch.no_grad():
-            done_B = settled(
-                c, new
-            )  # a converged sample keeps its state, so its residual and its verdict do not change
+            # a converged sample keeps its state, so its residual and its verdict do not change
+            done_B = settled(c, new)
         c = torch.where(done_B[:, None, None], c, following)
         if _may_end(done_B, watch):
             return c

@@ -184,8 +184,8 @@ class Adapter(nn.Module):
         learning = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not trace
         if learning and not bool(keep_B.all()):
             # overflow reaches the parameters' gradient even where its result is not used: run the others alone
-            output = run(anchors.select(keep_B))
-            deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in output.delta]
+            output = _with_lost_samples(run(anchors.select(keep_B)), keep_B)
+            deltas = output.delta
         refined = [
             torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x)
             for x, delta in zip(anchors.outputs, deltas, strict=True)
@@ -260,6 +260,19 @@ class Adapter(nn.Module):
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         if self.config.mode == "folded":
             resonator.fold(self.config)
+
+
+def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutput:
+    """The output of the kept samples alone, with zeros in the places of the lost ones."""
+
+    def residual(samples: int) -> Tensor:
+        kept_N = keep_B[:samples]
+        assert output.residual is not None
+        found = output.residual(int(kept_N.sum()))
+        return found.new_zeros(len(found), len(kept_N)).index_put((torch.arange(len(found))[:, None], kept_N), found)
+
+    deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in output.delta]
+    return dataclasses.replace(output, delta=deltas, residual=None if output.residual is None else residual)
 
 
 def check_options(config: ResonanceConfig, tap: Tap) -> None:

@@ -20,7 +20,7 @@ from dynaxx.model.adapters import Adapters
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.loading import new_adapter, read_adapter
 from dynaxx.model.saving import write
-from dynaxx.model.switches import NUMBERS, Switches, last_pass, record_pass, switched, switches
+from dynaxx.model.switches import NUMBERS, LastPass, Switches, last_pass, record_pass, switched, switches
 from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Student, Trace
 
 OVERRIDES = ("T", "mode", "solver", "tolerance")
@@ -54,7 +54,7 @@ class ResonantModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.adapters = Adapters(adapter)
-        self._number = next(NUMBERS)
+        self._number, self._compiled_pass = next(NUMBERS), LastPass()
         self._executions: dict[str, Execution] = {}
         self._removed = self._warned = False
         self._was = (
@@ -114,7 +114,7 @@ class ResonantModel(nn.Module):
         refined, output = self.adapter.refine(
             anchors, self.config, segments, trace=state.tracing, ablated=state.ablated, taps=taps
         )
-        record_pass(self._number, output)
+        record_pass(self._number, output, self._compiled_pass)
         if state.outputs is not None:
             state.outputs.append(output)
         return refined, output
@@ -177,6 +177,8 @@ class ResonantModel(nn.Module):
     def observed(self) -> Iterator[list[ResonanceOutput]]:
         """Within the block every pass appends its `ResonanceOutput` to the list; losses and diagnostics read it.
 
+        A model that was compiled with `fullgraph=True` cannot return it; run such passes eagerly.
+
         >>> with model.observed() as outputs:
         ...     loss = cross_entropy(model(x), y)
         >>> loss = loss + outputs[0].residual(len(x)).mean()
@@ -209,22 +211,35 @@ class ResonantModel(nn.Module):
 
     @contextmanager
     def ablated(self, couplings: Iterable[int]) -> Iterator["ResonantModel"]:
-        """Within the block the couplings of these numbers are switched off."""
-        with switched(self._number, ablated=self._switches.ablated | frozenset(couplings)):
+        """Within the block the couplings of these numbers are switched off.
+
+        >>> with model.ablated([0]):
+        ...     logits = model(images)
+
+        Raises:
+            ResonanceError: a number that no coupling has, or folded mode, where one matrix has replaced the couplings.
+        """
+        if self.mode == "folded":
+            raise ResonanceError("ablated(): mode='folded' is one matrix, without couplings; set mode='explicit'")
+        numbers, count = list(couplings), len(self.require_built().exchange.couplings.pairs)
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
+                raise ResonanceError(f"ablated({number!r}): give numbers of couplings, 0 to {count - 1}")
+        with switched(self._number, ablated=self._switches.ablated.union(numbers)):
             yield self
 
     @property
     def fallback(self) -> Tensor | None:
-        """(B,) bool of this thread's last pass: samples that got the backbone's own output.
+        """(B,) bool of this thread's last resonant pass: samples that got the backbone's own output.
 
         An anchor or a message of theirs was not finite, or their loop ran away.
         """
-        return last_pass(self._number).fallback
+        return (last_pass(self._number) or self._compiled_pass).fallback
 
     @property
     def trace(self) -> Trace | None:
-        """The `Trace` of this thread's last pass, if it was within `tracing()`."""
-        return last_pass(self._number).trace
+        """The `Trace` of this thread's last resonant pass, if it was within `tracing()`."""
+        return (last_pass(self._number) or self._compiled_pass).trace
 
     # ---- the active adapter ---------------------------------------------------------------------------------------
 
@@ -270,6 +285,7 @@ class ResonantModel(nn.Module):
 
     @mode.setter
     def mode(self, mode: str) -> None:
+        self._refuse_within_override("mode", mode)
         config = dataclasses.replace(self.adapter.config, mode=mode)
         if mode in ("implicit", "hybrid") and self.resonator is not None and self.resonator.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
@@ -284,8 +300,13 @@ class ResonantModel(nn.Module):
 
     @T.setter
     def T(self, T: int) -> None:
+        self._refuse_within_override("T", T)
         self.adapter.config = dataclasses.replace(self.adapter.config, T=T)
         self._warn_of_pruned_couplings(T)
+
+    def _refuse_within_override(self, name: str, value: object) -> None:
+        if name in self._switches.options:
+            raise ResonanceError(f"{name}={value!r}: a block overrides {name}; set it outside of the block")
 
     def _warn_of_pruned_couplings(self, T: int) -> None:
         resonator = self.resonator

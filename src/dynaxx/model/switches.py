@@ -42,19 +42,17 @@ class Switches:
     ablated: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass
 class LastPass:
-    """`fallback` and `trace` of the last pass; see `ResonantModel`."""
+    """`fallback` and `trace` of a pass; see `ResonantModel`."""
 
     fallback: Tensor | None = None
     trace: Trace | None = None
 
 
-OFF, NO_PASS = Switches(), LastPass()
+OFF = Switches()
 _switches: ContextVar[Mapping[int, Switches]] = ContextVar("dynaxx_switches", default={})  # noqa: B039, never changed
-_last: ContextVar[dict[int, LastPass] | None] = ContextVar("dynaxx_last_pass", default=None)
-_last_compiled: dict[int, LastPass] = {}
-"""A compiled pass cannot set a context variable. In a thread without an eager pass it records here."""
+_last: ContextVar[Mapping[int, LastPass]] = ContextVar("dynaxx_last_pass", default={})  # noqa: B039, never changed
 
 
 def switches(number: int) -> Switches:
@@ -72,20 +70,29 @@ def switched(number: int, **changes: Any) -> Iterator[None]:
         _switches.reset(token)
 
 
-def last_pass(number: int) -> LastPass:
-    """The last pass of model `number` in this thread."""
-    mine = _last.get()
-    return (_last_compiled if mine is None else mine).get(number, NO_PASS)
+def last_pass(number: int) -> LastPass | None:
+    """The last pass of model `number` in this thread, if it recorded one."""
+    return _last.get().get(number)
 
 
-def record_pass(number: int, output: ResonanceOutput) -> None:
-    """Record the last pass of model `number`; an exported program records nothing."""
+def record_pass(number: int, output: ResonanceOutput, compiled: LastPass) -> None:
+    """Record the last pass of model `number`; an exported program records nothing.
+
+    >>> record_pass(-1, ResonanceOutput([], fallback=torch.tensor([True])), LastPass())
+    >>> last_pass(-1).fallback
+    tensor([True])
+
+    Args:
+        number: number of the model.
+        output: output of the pass.
+        compiled: the model's own record. A compiled pass cannot set a context variable: it writes here if this thread
+            has no record yet, else into the thread's.
+    """
     if torch.compiler.is_exporting():
         return
-    passes = _last.get()
-    if passes is None:
-        passes = _last_compiled
-        if not torch.compiler.is_compiling():
-            passes = {}
-            _last.set(passes)
-    passes[number] = LastPass(output.fallback, output.trace)
+    if torch.compiler.is_compiling():
+        record = last_pass(number) or compiled
+        record.fallback, record.trace = output.fallback, output.trace
+    else:
+        # a new mapping: a task that was started before keeps its own
+        _last.set({**_last.get(), number: LastPass(output.fallback, output.trace)})

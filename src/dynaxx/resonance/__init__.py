@@ -1,8 +1,8 @@
 """Cross-layer resonance: a few layers of a frozen network exchange messages until they agree.
 
     c_lk ← (1-λ) c_lk + λ g_lk φ( V_lkᵀ y_k + b_lk )       the message from tap k to tap l
-    y_k  =  y_k⁰ + α s Σ_j U_kj c_kj                       what tap k holds, in standard deviations
-    x_l  =  x_l⁰ + s σ_l Σ_k U_lk c_lk                     what the rest of the network reads at tap l
+    y_k  =  y_k⁰ + α s Σ_{j≠k} U_kj c_kj                   what tap k holds, in standard deviations
+    x_l  =  x_l⁰ + s σ_l Σ_{k≠l} U_lk c_lk                 what the rest of the network reads at tap l
 
 Symbols, and where they live:
 

@@ -26,7 +26,7 @@ class Anchored:
 
     def __init__(self, exchange: Exchange, p_BPR: Tensor, gate_BQR: Tensor | None, grid: Grid) -> None:
         self.exchange, self.p_BPR, self.gate_BQR, self.grid = exchange, p_BPR, gate_BQR, grid
-        self.Gt, self.response = exchange.feedback(), exchange.phi.response()  # the parameters alone decide these
+        self.Gt, self.response = exchange.feedback_matrix(), exchange.phi.response()  # of parameters alone
         self.first = self._message(p_BPR, gate_BQR)
 
     def update(self, c_BPR: Tensor) -> Tensor:

@@ -69,8 +69,8 @@ class Anchors(NamedTuple):
 
 def finite(parts: list[Tensor]) -> Tensor:
     """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each."""
-    # a sum is finite only if all its terms are, unless it overflows, and then so would all that is computed from it;
-    # it takes one pass over memory, a test of every number several
+    # a sum is finite only if all its terms are; one that overflows counts as not finite, too. It takes one pass over
+    # memory, a test of every number several
     sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
     return torch.isfinite(torch.stack(sums)).all(0)
 

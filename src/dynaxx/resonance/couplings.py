@@ -119,15 +119,15 @@ class Couplings(nn.Module):
             return U
         return self.factor[self.get_buffer(f"into_{tap}")].repeat_interleave(self.rank)[:, None] * U
 
-    def feedback(self, gain: Tensor | float) -> Tensor:
+    def feedback_matrix(self, gain: Tensor | float) -> Tensor:
         """Gᵀ, by which messages act on messages: G_(lk)(kj) = gain · V_lkᵀ U_kj, with gain = α s; see `assemble`."""
         return self.assemble([gain * self.writer(tap) @ V for tap, V in enumerate(self.V)])
 
     def assemble(self, blocks: list[Tensor]) -> Tensor:
         """One matrix of a block (S, R_k) per tap k: rows are messages into tap k, columns those out of it.
 
-        If every pair of taps is coupled, all blocks have the same shape and are stacked, (K, S, S). Otherwise they are
-        placed in (R, R), all other entries zero.
+        If every pair of taps is coupled, all blocks have the same shape and are stacked: (K, S, S), with three taps and
+        rank r (3, 2r, 2r). Otherwise they are placed in (R, R), all other entries zero.
         """
         return torch.stack(blocks) if self.complete else self._spread(blocks)
 

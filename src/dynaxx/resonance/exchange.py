@@ -4,8 +4,9 @@
     message    F_lk(c) = g_lk φ(p_lk + (G c)_lk),    G_(lk)(kj) = α s V_lkᵀ U_kj
     write      Δ_l = s σ_l Σ_k U_lk c_lk
 
-The dynamics iterate c ← (1-λ) c + λ F(c). Substituting y_k into the message gives G, so no full activation is touched
-in between: an iteration costs O(r²) per position instead of O(C r). `reference` computes the same on full activations.
+`anchored.Anchored.update` is F, and `fixed_point.iterate` runs c ← (1-λ) c + λ F(c). Substituting y_k into the message
+gives G, so no full activation is touched in between: an iteration costs O(r²) per position instead of O(C r).
+`reference` computes the same on full activations.
 
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into a tap.
 """
@@ -30,7 +31,7 @@ class Exchange(nn.Module):
     Attributes:
         outputs: numbers of the taps that the rest of the network reads; the last tap is always one.
         targets: numbers of the taps that receive messages.
-        gain: α.
+        alpha: α, the gain of the feedback.
     """
 
     strength: Tensor
@@ -39,7 +40,7 @@ class Exchange(nn.Module):
         super().__init__()
         self.names = tuple(tap.path for tap in taps)
         self.channels = [tap.channels for tap in taps]
-        self.tokens, self.gain, self.g_max = taps[0].tokens, config.feedback, G_MAX[config.gate]
+        self.tokens, self.alpha, self.g_max = taps[0].tokens, config.feedback, G_MAX[config.gate]
         self.prefix = 0 if config.token_pool else taps[0].prefix
         self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
         # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
@@ -77,24 +78,24 @@ class Exchange(nn.Module):
 
     # ---- feedback and its bound -------------------------------------------------------------------------------------
 
-    def feedback(self) -> Tensor:
+    def feedback_matrix(self) -> Tensor:
         """Gᵀ in the form of `Couplings.assemble`, scaled down where the loop is certified."""
-        Gt = self.couplings.feedback(self.gain * self.strength)
+        Gt = self.couplings.feedback_matrix(self.alpha * self.strength)
         if self.certificate is None:
             return Gt
-        gain, share = self.certificate(self.couplings.dense(Gt), self._lipschitz())
-        return Gt * torch.where(self.get_buffer("returns"), gain * share, gain)
+        scale, share = self.certificate(self.couplings.dense(Gt), self._lipschitz())
+        return Gt * torch.where(self.get_buffer("returns"), scale * share, scale)
 
     @torch.no_grad()
     def update_certificate(self) -> None:
         """Bring the certificate up to the present parameters, for passes without gradients."""
         if self.certificate is not None:
-            Gt = self.couplings.feedback(self.gain * self.strength)
+            Gt = self.couplings.feedback_matrix(self.alpha * self.strength)
             self.certificate.update(self.couplings.dense(Gt), self._lipschitz())
 
     def stability(self, damping: float) -> Stability:
         """κ of the anchored loop for the present parameters."""
-        Gt_RR = self.couplings.dense(self.feedback())
+        Gt_RR = self.couplings.dense(self.feedback_matrix())
         return stability_of(Gt_RR, self._lipschitz(), damping, self.couplings.rank)
 
     def fold(self, config: ResonanceConfig) -> Tensor:
@@ -102,17 +103,17 @@ class Exchange(nn.Module):
         couplings = self.couplings
         eye_RR = torch.eye(len(couplings.b), dtype=couplings.b.dtype, device=couplings.b.device)
         U_RC = torch.cat([couplings.incoming(eye_RR, tap) @ couplings.writer(tap) for tap in self.outputs], dim=1)
-        return fold(couplings.dense(self.feedback()), U_RC, config)
+        return fold(couplings.dense(self.feedback_matrix()), U_RC, config)
 
     def _lipschitz(self) -> Tensor | float:
         return self.g_max * self.phi.lipschitz()
 
     def _returns(self) -> Tensor:
-        """Whether an entry of Gᵀ belongs to the return leg, in the form of `feedback`."""
+        """Whether an entry of Gᵀ belongs to the return leg, in the form of `feedback_matrix`."""
         couplings = self.couplings
         back_R = torch.tensor([p.target < p.source for p in couplings.pairs]).repeat_interleave(couplings.rank)
-        forward = [~couplings.incoming(back_R, tap)[:, None] for tap in range(len(self.channels))]
-        return couplings.assemble([rows & back_R[part] for rows, part in zip(forward, couplings.out_of, strict=True)])
+        rows = [~couplings.incoming(back_R, tap)[:, None] for tap in range(len(self.channels))]
+        return couplings.assemble([row & back_R[part] for row, part in zip(rows, couplings.out_of, strict=True)])
 
 
 def gated(message: Tensor, gate: Tensor | None) -> Tensor:

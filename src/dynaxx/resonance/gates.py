@@ -46,8 +46,8 @@ class MutualInformationGate(nn.Module):
         i_lk = f(z_l, z_k) - log mean_m exp f(z_l, z_k^m),    f(z_l, z_k) = (A_l z_l)ᵀ (B_k z_k) / √D,    z = pool(y⁰)
 
     i is pointwise mutual information by the InfoNCE critic f (van den Oord, Li and Vinyals 2018). The z_k^m of its
-    normaliser are the last samples of training, kept with the weights, so a sample needs no batch. The task's loss
-    trains w and v alone; `loss` trains the critic.
+    normaliser are the last samples of training, zeros before it. They are kept with the weights, so a sample needs no
+    batch. The task's loss trains w and v alone; `loss` trains the critic.
     """
 
     DIMENSIONS = 16
@@ -78,7 +78,8 @@ class MutualInformationGate(nn.Module):
         return torch.stack(scores, dim=2)
 
     def loss(self, z_BQC: list[Tensor]) -> Tensor | None:
-        """-InfoNCE, the mean over couplings of a lower bound on their mutual information (at most log B).
+        """-InfoNCE, the mean over couplings of a lower bound on their mutual information (at most log B); keeps the
+        samples.
 
         None for a batch of one sample, which has no negative pairs.
         """

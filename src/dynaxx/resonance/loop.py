@@ -15,7 +15,7 @@ class Dynamics(FixedPoint, Protocol):
         """The argument of φ at c, (B, P, R)."""
 
     def deltas(self, c: Tensor, taps: Sequence[int], /) -> list[Tensor]:
-        """Δ_l of each tap of `taps`, in the shape in which it will be added."""
+        """Δ_l of each tap of `taps`: on the grid (anchored), or in the tap's own shape (reentrant); see `from_grid`."""
 
     def on_grid(self, c: Tensor, taps: Sequence[int], /) -> list[Tensor]:
         """Δ_l of each tap of `taps` on the grid, (B, P, C_l)."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-Pair = tuple[int, int]
+Pair = tuple[int, int]  # (l, k)
 
 
 def resonate(

@@ -31,7 +31,8 @@ from dynaxx.resonance.student import Student, distillation_loss
 class Resonator(nn.Module):
     """Exchange, gates and student over `taps` of known shape, given in depth order.
 
-    The options are an argument of every call and are not kept, so there is one configuration and its owner changes it.
+    The options decide at construction which parameters exist. Those that may change later (mode, solver, T, tolerance)
+    are read from the argument of each call: there is one configuration, and its owner changes it.
     """
 
     folded: Tensor | None
@@ -65,10 +66,11 @@ class Resonator(nn.Module):
             trace: record the residuals, at the cost of one more evaluation of F.
             segments: the backbone between the taps, for the reentrant dynamics.
             ablated: numbers of couplings that are switched off.
-            taps: the taps to return deltas of; by default the output taps, and the only choice without a loop.
+            taps: numbers of the taps to return deltas of, by default the output taps; others only in explicit mode.
 
         Raises:
-            ResonanceError: a mode that needs a student without one, or folded mode before `fold`.
+            ResonanceError: a mode that needs a student without one; folded mode before `fold`, or with ablated
+                couplings.
         """
         mode, taps = config.mode, self.exchange.outputs if taps is None else taps
         if mode in ("implicit", "hybrid") and self.student is None:

@@ -41,7 +41,7 @@ def main_checkout(start: Path | None = None) -> Path:
     """The root of the main checkout of the repository that contains `start` (default: the working directory).
 
     A DVC experiment's temporary copy (`ROOT/.dvc/tmp/exps/...`) is a separate git repository, so ROOT is read from its
-    path. For a linked git worktree ROOT is read from git. Outside a repository, and without git, it is `start`.
+    path. For a linked git worktree ROOT is read from git. It is `start` outside a repository, or if git is missing.
 
     >>> main_checkout(Path("/home/ann/project/.dvc/tmp/exps/tmp1"))
     PosixPath('/home/ann/project')

@@ -13,7 +13,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 
 
 def initial_network(task: Task, seed: int) -> nn.Module:
-    """The task's backbone; if the task is new to it, the probe of the baseline replaces its head."""
+    """The task's backbone; if the task has a new head, this is the baseline's linear probe of the same seed."""
     backbone = task.backbone()
     if task.head == "probe":
         backbone.set_submodule(find_classifier(backbone, None)[0], load_probe(task.probes / f"seed-{seed}"))

@@ -1,4 +1,4 @@
-"""All measurements inside the resonant model, and their pictures."""
+"""Measurements on the trained loop, and their pictures: residuals, gates, ablations, information, attributions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
