@@ -39,10 +39,10 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> "Advice"
         params: path of params.yaml.
         outputs: folder of the outputs of `dvc repro pretrain`.
         images: largest number of images that are evaluated.
-        seed: seed of their choice.
+        seed: seed of the random choice of images.
 
     Raises:
-        ValueError: one of the two is missing or damaged.
+        ValueError: `params` or `outputs` is missing or damaged.
     """
     from omegaconf import OmegaConf
     from yaml import YAMLError

@@ -42,8 +42,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Options by the evidence for them; docs/guide.md lists the values that stand behind published figures.
 
 `measured`: the default and the other values that docs/guide.md lists stand behind published figures. `supported`: fits
-the loop to a model or a machine; tested, but no figure compares its values. `experimental`: the default stands behind
-all figures; other values are tested to be correct, but no figure says what they are worth.
+the loop to a model or a machine; tested, but no published figure compares its values. `experimental`: the default
+stands behind all figures; other values are tested to be correct, but no figure says what they are worth.
 """
 
 
@@ -54,21 +54,21 @@ class ResonanceConfig:
     The description of each field begins with its group in `GROUPS`: measured, supported or experimental.
 
     Raises:
-        ResonanceError: a field is out of its range; the line names the field, its value and what would do.
+        ResonanceError: a field is out of its range; the message names the field, its value and valid values.
     """
 
     T: int = 5
     """Measured. Iterations of the loop, at least 1."""
     mode: str = "explicit"
-    """Measured. `explicit` runs the loop. `implicit` predicts its end in one pass, by the student. `hybrid` is
-    explicit in training, where it also trains the student, and implicit in inference. `folded`: a linear loop, solved
-    once."""
+    """Measured. `explicit` runs the loop. `implicit` predicts the loop's fixed point in one pass, by the student
+    network. `hybrid` is explicit in training, which also trains the student, and implicit in inference. `folded` solves
+    a linear loop once, exactly."""
     dynamics: str = "anchored"
-    """Measured. `anchored`: the taps' anchors are fixed and only messages change. `reentrant`: every iteration runs the
-    backbone's segments between the taps again; torch.fx must be able to trace the backbone."""
+    """Measured. `anchored` keeps the tapped layers' activations fixed and changes only messages. In `reentrant` every
+    iteration runs the backbone's segments between the taps again; torch.fx must be able to trace the backbone."""
     order: str = "gauss_seidel"
-    """Supported. Order of a reentrant iteration: `gauss_seidel` reads the new states of earlier taps, `jacobi` the old
-    ones."""
+    """Supported. Order of a reentrant iteration: `gauss_seidel` reads the new states of earlier taps, `jacobi` the
+    old states."""
     rank: int = 32
     """Measured. Channels `r` of each message."""
     damping: float = 0.9
@@ -79,17 +79,17 @@ class ResonanceConfig:
     """Measured. Whether φ has a learned depthwise convolution `D` (3x3 on maps; 1-D, 3 wide and causal on token
     sequences). `None` becomes True for learned couplings and False for fixed ones."""
     couplings: str = "learned"
-    """Experimental. `learned`; or fixed, for data sets too small to learn them: `identity` (eye(C_l, C_k), of its own
-    rank) or `random`. Of a fixed coupling only one factor is trained."""
+    """Experimental. `learned`; or fixed, for data sets too small to learn them: `identity` (eye(C_l, C_k), with
+    its own rank) or `random`. In a fixed coupling only one of the two factor matrices is trained."""
     gate: str = "none"
     """Measured. `none`; or one factor in (0, 2) per coupling and sample: `learned` from the pooled anchors, or computed
     from the `mutual_information` of the two taps, which a critic estimates."""
     strength: float = 1.0
-    """Measured. `s`, the factor of everything that is written to taps; training warms it up from 0.01 to this value."""
+    """Measured. `s`, the factor of every update written to taps; training raises `s` from 0.01 to this value."""
     feedback: float = 1.0
     """Experimental. `α`, the gain with which messages feed back into the states that other messages read."""
     solver: str = "picard"
-    """Measured. `picard` takes damped steps; `anderson` combines the last few, for loops that converge slowly."""
+    """Measured. `picard` takes damped steps; `anderson` combines the last few steps, for loops that converge slowly."""
     tolerance: float | None = None
     """Measured. Relative residual at which a sample stops iterating, independently of the others and after at most `T`
     iterations; `None` runs all `T`."""
@@ -103,22 +103,22 @@ class ResonanceConfig:
     """Measured. `regularized`: training adds the residual to its loss. `certified`: in every step the feedback that
     closes a cycle is scaled down until κ ≤ `kappa_max`. `monitored`: training does nothing; calibration reports."""
     kappa_max: float = 0.95
-    """Measured. The bound that `certified` keeps, in (0, 1)."""
+    """Measured. The upper limit of κ in `stability="certified"`, in (0, 1)."""
     grid: tuple[int, int] | None = None
-    """Supported. Height and width of the grid of messages; `None` is the last tap's own resolution. Maps only."""
+    """Supported. Height and width of the grid of messages; `None` is the last tap's resolution. Feature maps only."""
     token_pool: bool = False
-    """Measured. Whether messages are about the mean of all tokens, the same for every token, instead of about each
-    token; in causal models about the running mean. Token taps only."""
+    """Measured. Whether messages describe the mean of all tokens, the same for every token, instead of each token; in
+    causal models, the running mean. Token taps only."""
     causal: bool | None = None
-    """Supported. Whether pooling, gates and the depthwise convolution read earlier tokens alone; `None` tries it out on
-    the example input. Token taps only."""
+    """Supported. Whether pooling, gates and the depthwise convolution read earlier tokens alone; `None` tests the
+    model on the example input. Token taps only."""
     prefix_tokens: int | None = None
     """Supported. Number of leading tokens without a position (class, distillation, registers), which the depthwise
     convolution skips; `None` counts them from the backbone's parameters."""
     num_classes: int | None = None
     """Measured. Outputs of a new linear head; `None` keeps the backbone's head."""
     classifier: str | None = None
-    """Supported. Path of the linear module that a new head replaces; `None` finds the backbone's last one."""
+    """Supported. Path of the linear module that a new head replaces; `None` finds the backbone's last linear module."""
     student_hidden: int = 64
     """Measured. Hidden channels of the student, the gating network of the implicit mode."""
 
@@ -191,12 +191,12 @@ class ResonanceConfig:
             object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain values, as they go to JSON."""
+        """The options as plain values, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> "ResonanceConfig":
-        """Build from keyword options; an unknown one raises and names its nearest neighbour."""
+        """Build from keyword options; an unknown option raises an error that names the nearest valid option."""
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:

@@ -1,4 +1,4 @@
-"""A deployment: one folder with all that inference needs, backbone and arm as safetensors and the rest as JSON."""
+"""A deployment: one folder with all inference files: backbone and trained model as safetensors, other data as JSON."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ class Metadata:
 
 
 class Deployed:
-    """A trained arm that predicts images without preprocessing, uint8.
+    """A trained model that predicts classes from raw uint8 images.
 
     >>> Deployed(Path("deployment")).probabilities(images).argmax(1)
     tensor([3, 1])
@@ -98,7 +98,7 @@ def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, ma
         folder: folder that does not exist yet.
         model: section `model` of params.yaml.
         backbone: trained backbone.
-        arm: folder of the trained arm.
+        arm: folder of the trained model, a competitor (arm) of the comparison.
         manifest: manifest of the prepared data, for the images' shape and the names of the classes.
     """
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Jinja templates of pages."""
+"""Rendering of HTML and Markdown pages from Jinja templates."""
 
 import re
 from html import escape
@@ -28,5 +28,5 @@ def _markdown(text: Any) -> str:
 
 
 def _fence(text: str) -> str:
-    """A code fence that is longer than any in `text`."""
+    """A Markdown code fence that is longer than any fence in `text`."""
     return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

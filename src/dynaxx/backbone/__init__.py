@@ -1,8 +1,8 @@
-"""The user's network: names of layers, captured taps, tokens, the traced graph, a new head. It is never changed.
+"""The user's network: layer names, captured activations, tokens, traced graph, new head. The network is never changed.
 
-`layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, `head` replaces the classifier, both
-by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks, and
-`execution` chooses between the three ways. `tokens`, `example` and `moments` hold what these need.
+`layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, and `head` replaces the classifier,
+both by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks,
+and `execution` chooses between hooks, twin and split graph. `tokens`, `example` and `moments` hold helper functions.
 """
 
 from dynaxx.backbone.example import Call, as_call, inputs_of, stated_input

@@ -1,4 +1,4 @@
-"""An input a model can be tried on: the user's own, or one of the shape that the model states."""
+"""An example input for a model: the user's own, or zeros in the shape that the model states."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def as_call(example: Any) -> Call:
-    """`example_input` as a call: a tensor, a tuple of positional arguments, or a dict of named ones."""
+    """Convert `example_input` (a tensor, a tuple of positional or a dict of named arguments) to call arguments."""
     if isinstance(example, dict):
         return (), example
     return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
@@ -22,8 +22,9 @@ def stated_input(model: nn.Module) -> Tensor | None:
     >>> stated_input(timm.create_model("resnet18")).shape
     torch.Size([1, 3, 224, 224])
 
-    timm models carry `pretrained_cfg["input_size"]`. torchvision's vision transformers carry `image_size`; its
-    convolutional classifiers take any size from about 32 up and carry none: theirs is read off the first weight.
+    timm models carry `pretrained_cfg["input_size"]`. torchvision's vision transformers carry `image_size`.
+    torchvision's convolutional classifiers state no size and take any from about 32 up; their number of channels is
+    read from the first weight.
     """
     parameter = next(model.parameters(), None)
     if parameter is None:
@@ -46,5 +47,5 @@ def stated_input(model: nn.Module) -> Tensor | None:
 
 
 def inputs_of(batch: Any) -> Any:
-    """The inputs of a batch that may be inputs alone or (inputs, labels, …)."""
+    """The inputs of a batch, where a batch is either the inputs alone or a tuple (inputs, labels, …)."""
     return batch[0] if isinstance(batch, (tuple, list)) else batch

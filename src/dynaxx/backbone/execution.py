@@ -1,7 +1,7 @@
-"""Which way a pass of the backbone runs: with hooks, with replaced modules, or as a split graph.
+"""The choice of how a backbone pass runs: with hooks, with replaced modules, or as a split graph.
 
-Hooks are enough if nothing behind the last tap reads an earlier one and nothing is run again. Otherwise the graph is
-split. Compilers and exporters ignore hooks, so they run a network of plain modules in either case.
+Hooks suffice if no layer after the last tap (tapped layer) reads an earlier tap and no segment runs again. Otherwise
+the graph is split. Compilers and exporters ignore hooks, so they always run a network of plain modules.
 """
 
 import warnings
@@ -20,7 +20,7 @@ from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance import Tap
 
 Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
-"""From the activations of all taps, and outside activations, to the new activations of the output taps."""
+"""Function from the activations of all taps, and other activations, to the new activations of the output taps."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Execution:
     Attributes:
         network: plain modules that take the backbone's arguments and couple the taps.
         hooks: whether an eager pass can use hooks on the backbone itself.
-        segments: the backbone between the taps, for the reentrant dynamics; otherwise empty.
+        segments: the backbone's parts between the taps, for the reentrant dynamics; otherwise empty.
     """
 
     network: nn.Module
@@ -57,7 +57,7 @@ def plan_execution(
     overwritten: Sequence[bool],
     replacements: dict[str, nn.Module],
 ) -> Execution:
-    """The execution of `backbone` with `taps` coupled.
+    """The `Execution` that runs `backbone` with its tapped layers `taps` coupled.
 
     >>> taps, unchanged = ["layer2", "layer3"], lambda activations, outside: activations[-1:]
     >>> options = {"again": False, "overwritten": [False, False], "replacements": {}}
@@ -67,11 +67,11 @@ def plan_execution(
     Args:
         backbone: the network.
         taps: module paths in depth order.
-        outputs: numbers of the taps that the rest of the network reads.
-        couple: from activations to the new activations of the output taps.
+        outputs: indices of the taps that the rest of the network reads.
+        couple: function from the taps' activations to the new activations of the output taps.
         again: whether the segments between the taps are run again.
         overwritten: for each tap, whether a later in-place operation changes its activation.
-        replacements: modules by the path of those they replace.
+        replacements: new modules by the path of the module that each replaces.
     """
     if not again and list(outputs) == [len(taps) - 1]:
         network = HookFreeBackbone(backbone, taps, lambda x: couple(x, ())[0], overwritten, replacements)
@@ -84,13 +84,13 @@ def plan_execution(
 def output_taps(
     backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call, again: bool
 ) -> list[int]:
-    """Numbers of the taps that the network behind the last tap reads.
+    """Indices of the taps that the network after the last tap reads.
 
     >>> output_taps(network, ["layer2", "layer3"], [False, False], ((images,), {}), again=False)
     [1]
 
-    If torch.fx cannot trace the backbone, only the last tap's chain is served; a warning names other taps that are
-    read.
+    If torch.fx cannot trace the backbone, only the last tap is returned. A warning names other taps that the network
+    reads.
 
     Raises:
         ResonanceError: a backbone that has to be split (for the segments to run again, or for several readers), and
@@ -119,15 +119,15 @@ def output_taps(
 
 @torch.no_grad()
 def tail_of(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], example: Any) -> nn.Module:
-    """The network behind the taps, from the list of the output taps' activations to the backbone's output.
+    """The part of the network after the taps: a module from the output taps' activations to the backbone's output.
 
     >>> tail = tail_of(network, ["layer2", "layer3"], [False, False], images)
     >>> tail([torch.zeros(2, 256, 4, 4)]).shape
     torch.Size([2, 1000])
 
     Raises:
-        ResonanceError: the backbone cannot be traced, the network behind the taps reads more than them, or it does not
-            give the backbone's output on `example`.
+        ResonanceError: the backbone cannot be traced, its part after the taps reads other activations, too, or the
+            module's output on `example` differs from the backbone's.
     """
     split = Split(backbone, taps, overwritten)
     tail = split.tail()
@@ -140,7 +140,7 @@ def tail_of(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool
 
 @torch.no_grad()
 def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
-    """Whether the traced graph gives the backbone's output if no tap is changed."""
+    """Whether the traced graph gives the backbone's output when the taps' activations stay unchanged."""
     outputs = split.outputs()
     whole = split.whole(_Couple(lambda activations, outside: [activations[number] for number in outputs]), {})
     args, kwargs = call
@@ -149,7 +149,7 @@ def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
 
 @torch.no_grad()
 def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
-    """Whether the output depends on `tap` while the activation of the last tap is held."""
+    """Whether the output depends on `tap` while the activation of the last tap is held constant."""
     args, kwargs = call
     with capture(backbone, [last], copy=[True]) as captured:
         plain = backbone(*args, **kwargs)
@@ -160,7 +160,7 @@ def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
 
 @torch.no_grad()
 def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
-    """Warn if the network behind the last tap reads leading tokens, as a class token, and no other.
+    """Warn if the network after the last tap reads only leading tokens, such as a class token.
 
     >>> last = Tap("blocks.11", 192, tokens=True, overwritten=False, prefix=1)
     >>> warn_of_unread_tokens(timm.create_model("vit_tiny_patch16_224"), last, ((images,), {}))  # doctest: +SKIP
@@ -199,6 +199,6 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    """The floating-point tensors of any model output."""
+    """The floating-point tensors in a model output of any type."""
     leaves = torch.utils._pytree.tree_leaves(output)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -1,8 +1,8 @@
-"""The backbone's graph, cut at its taps: the parts before, between and behind them.
+"""The backbone's graph, cut at its taps (tapped layers): the parts before, between and after the taps.
 
-torch.fx traces the backbone with the taps as single nodes. A node is above if a tap depends on it; taps are above,
-too. The part above runs first, then the taps are coupled, then everything else runs and reads the refined activations:
-the last tap's chain, and every later reader of an earlier tap that is not itself on the way to another tap.
+torch.fx traces the backbone with the taps as single nodes. The upper part holds the taps and
+all nodes on which a tap depends. The upper part runs first, then the taps are coupled. The lower part, all other nodes,
+runs last and reads the refined activations.
 """
 
 import operator
@@ -15,7 +15,7 @@ from dynaxx.errors import ResonanceError
 
 
 class _Tracer(fx.Tracer):
-    """Traces through everything but the taps themselves, each of which stays one node."""
+    """A torch.fx tracer that enters every module except the taps; each tap stays one node."""
 
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ class Split:
     """The traced graph of a backbone and its taps.
 
     Args:
-        backbone: in eval mode.
+        backbone: the network, in eval mode.
         taps: module paths, in the order in which a pass reaches them.
-        overwritten: for each tap, whether an in-place operation changes it, so that it must be copied.
+        overwritten: for each tap, whether an in-place operation changes its activation, which must then be copied.
 
     Raises:
         ResonanceError: torch.fx cannot trace the backbone, or a tap does not run exactly once in the traced graph.
@@ -58,16 +58,16 @@ class Split:
         return nodes[0]
 
     def outputs(self) -> list[int]:
-        """Numbers of the taps that the part below reads."""
+        """Indices of the taps that the lower part reads."""
         return [number for number, tap in enumerate(self.taps) if any(user not in self.above for user in tap.users)]
 
     def whole(self, couple: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
         """The backbone with its taps coupled.
 
         Args:
-            couple: from the list of the taps' activations and that of `outside()` to the new activation of each output
-                tap.
-            replacements: modules by the path of those they replace.
+            couple: function from the lists of the taps' activations and of the `outside()` activations to the new
+                activation of each output tap.
+            replacements: new modules by the path of the module that each replaces.
         """
         part = _Part()
         kept: dict[fx.Node, fx.Node] = {}
@@ -86,10 +86,10 @@ class Split:
         return part.module(self.backbone, {"couple": couple} | replacements)
 
     def tail(self) -> fx.GraphModule:
-        """The part below, as a function of the list of the output taps' activations in depth order.
+        """The lower part, as a function of the list of the output taps' activations in depth order.
 
         Raises:
-            ResonanceError: it reads something else, too.
+            ResonanceError: the lower part also reads other activations.
         """
         part = _Part()
         refined = part.graph.placeholder("refined")
@@ -108,11 +108,11 @@ class Split:
         return part.module(self.backbone, {})
 
     def outside(self) -> list[fx.Node]:
-        """The nodes that segments read and no tap changes: the ends of the stem, which is never run again."""
+        """The nodes that segments read and no tap changes; these nodes end the stem, which never runs again."""
         return list(dict.fromkeys(node for tap in self.taps for node in self._reads(tap) if node not in self.taps))
 
     def segments(self) -> list[fx.GraphModule | None]:
-        """f_l of each tap, from all taps' states and the nodes of `outside()`; None for a tap that reads no other."""
+        """The segment f_l of each tap, from all taps' states and `outside()`; None for a tap that reads no tap."""
         return [self._segment(tap) if tap in self.moved else None for tap in self.taps]
 
     def _segment(self, tap: fx.Node) -> fx.GraphModule:
@@ -133,19 +133,19 @@ class Split:
         return part.module(self.backbone, {})
 
     def _inner(self, tap: fx.Node) -> set[fx.Node]:
-        """The nodes that run between earlier taps and `tap`, which is one of them."""
+        """The nodes that run between earlier taps and `tap`, including `tap` itself."""
         earlier = set(self.taps) - {tap}
         return {node for node in _ancestors([tap], until=earlier) if node in self.moved and node not in earlier}
 
     def _reads(self, tap: fx.Node) -> list[fx.Node]:
-        """The nodes they read: earlier taps and outside nodes, but no parameters, which each part has itself."""
+        """The inputs of a segment: earlier taps and outside nodes, without parameters, which each part holds."""
         inner = self._inner(tap)
         read = dict.fromkeys(node for user in self.graph.nodes if user in inner for node in user.all_input_nodes)
         return [node for node in read if node not in inner and node.op != "get_attr"]
 
 
 class _Part:
-    """A graph under construction from another one's nodes; `env` maps the other's nodes to its own."""
+    """A graph built from nodes of a source graph; `env` maps each source node to its copy in this graph."""
 
     def __init__(self) -> None:
         self.graph, self.env = fx.Graph(), dict[fx.Node, fx.Node]()
@@ -164,7 +164,7 @@ class _Part:
         return self.graph.call_method("clone", (self.env[node],))
 
     def module(self, backbone: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
-        """The graph as a module; its submodules are those of `backbone`, or their `replacements`."""
+        """The graph as a module; its submodules come from `backbone`, or from `replacements` where given."""
         named = sorted({str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")})
         root: dict[str, Any] = {
             n: replacements[n] if n in replacements else operator.attrgetter(n)(backbone) for n in named

@@ -1,4 +1,4 @@
-"""A new head in the place of the backbone's classifier, without changing the backbone."""
+"""A new linear head that replaces the backbone's classifier, without changing the backbone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from dynaxx.errors import ResonanceError
 class Head(nn.Linear):
     """logits = W (f - μ) / σ + b: a linear head for a new task, on standardised features.
 
-    μ and σ (F) are buffers. Before `standardise` they are 0 and 1, and the head is a plain linear layer.
+    μ and σ (F) are buffers. Before `standardise`, μ = 0 and σ = 1, and the head is a plain linear layer.
     """
 
     mean: Tensor
@@ -26,12 +26,12 @@ class Head(nn.Linear):
         self.register_buffer("std", torch.ones(in_features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, F) → (B, classes)."""
+        """Logits of a batch of features: (B, F) → (B, classes)."""
         return super().forward((features - self.mean) / self.std)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set μ and σ; weights and bias are changed along, so that the logits stay the same."""
+        """Set μ and σ, and adjust weights and bias so that the logits stay the same."""
         folded = self.weight.double() / self.std.double()
         mean, std = mean.to(folded), std.to(folded)
         self.bias.add_(folded @ (mean - self.mean.to(folded)))
@@ -41,14 +41,14 @@ class Head(nn.Linear):
 
 
 class SafeHead(nn.Module):
-    """`head`, but a sample whose features are not finite gets NaN logits and leaves the head's gradient finite."""
+    """A wrapper of `head`: a sample with non-finite features gets NaN logits and leaves the head's gradient finite."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
-        """(…, F) → (…, classes)."""
+        """Logits of features: (…, F) → (…, classes)."""
         if not torch.is_autocast_enabled(features.device.type):
             features = features.to(next(self.head.parameters()).dtype)
         finite = torch.isfinite(features).all(-1, keepdim=True)
@@ -58,14 +58,14 @@ class SafeHead(nn.Module):
 
 
 def find_classifier(backbone: nn.Module, named: str | None) -> tuple[str, nn.Linear]:
-    """Path and module of the linear layer that a new head replaces: the one named, by default the last one.
+    """Path and module of the linear layer that a new head replaces: the named layer, by default the last one.
 
     >>> path, linear = find_classifier(torchvision.models.resnet18(), None)
     >>> path
     'fc'
 
     Raises:
-        ResonanceError: there is none, or the named one is not linear.
+        ResonanceError: no linear layer exists, or the named layer is not linear.
     """
     linear = {path: m for path, m in backbone.named_modules() if isinstance(m, nn.Linear)}
     if named is not None:
@@ -83,7 +83,7 @@ def find_classifier(backbone: nn.Module, named: str | None) -> tuple[str, nn.Lin
 
 @contextmanager
 def replaced_head(backbone: nn.Module, path: str | None, head: nn.Module | None) -> Iterator[None]:
-    """Within the block, in this thread, `head` replaces the module at `path`; nothing is replaced if either is None."""
+    """Within the block, in this thread, `head` replaces the module at `path`; no replacement if either is None."""
     if head is None or path is None:
         yield
         return
@@ -94,7 +94,7 @@ def replaced_head(backbone: nn.Module, path: str | None, head: nn.Module | None)
 
 @contextmanager
 def capture_input(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor]]:
-    """Within the block the list holds the last input of the module at `path`, (B, P, F); it is empty without a path."""
+    """Within the block the list holds the last input (B, P, F) of the module at `path`; empty without a path."""
     captured: list[Tensor] = []
 
     def remember(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
@@ -112,8 +112,8 @@ def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> 
 
     Args:
         backbone: the network.
-        path: a linear layer.
-        run: runs one forward pass of the backbone and returns its output.
+        path: module path of a linear layer.
+        run: function that runs one forward pass of the backbone and returns its output.
     """
     outputs: list[Tensor] = []
     with hooked(backbone, {path: lambda module, args, output: outputs.append(output)}):

@@ -1,7 +1,7 @@
 """What `layers=[2, 3, 4]` means: from stage and block numbers to module paths.
 
-Structure decides, not class names, so the ResNets, EfficientNets, ConvNeXts and ViTs of torchvision and timm are
-read alike, and so is whatever is built like them.
+Stages are found by the model's structure, not by class names. So the ResNets, EfficientNets, ConvNeXts and ViTs of
+torchvision and timm are supported, and so are models of similar structure.
 """
 
 import difflib
@@ -13,17 +13,17 @@ from torch import nn
 from dynaxx.errors import ResonanceError
 
 BLOCK_LISTS = ("blocks", "encoder.layers", "encoder.layer", "layers", "h", "transformer.h", "model.layers")
-"""Where transformers (and timm's EfficientNets) keep their blocks, outermost name first."""
+"""Attribute names under which transformers (and timm's EfficientNets) keep their blocks, outermost name first."""
 
 
 def stages(model: nn.Module) -> list[str]:
-    """Module paths of the stages or blocks of `model` in depth order; empty where no known structure is found.
+    """Module paths of the stages or blocks of `model` in depth order; empty if no known structure is found.
 
     >>> stages(torchvision.models.resnet18())
     ['layer1', 'layer2', 'layer3', 'layer4']
 
-    Stages are looked for first: `layer1 … layerN`, `stages`, then a `features` sequence, of which the plain
-    sequences of composite blocks count (not stems, downsamplings and last convolutions); then lists of blocks.
+    Stages are looked for first: `layer1 … layerN`, `stages`, then a `features` sequence. In a `features` sequence only
+    plain sequences of composite blocks count, not stems, downsamplings or last convolutions. Lists of blocks come last.
     """
     numbered = sorted((n for n, _ in model.named_children() if re.fullmatch(r"layer\d+", n)), key=lambda n: int(n[5:]))
     if numbered:
@@ -41,7 +41,7 @@ def stages(model: nn.Module) -> list[str]:
 
 
 def _inner_blocks(model: nn.Module) -> list[str]:
-    """The one list of blocks deeper inside (`bert.encoder.layer` of Hugging Face); empty where there are more."""
+    """The only nested list of blocks (such as Hugging Face's `bert.encoder.layer`); empty if several lists exist."""
     ends = {name.split(".")[-1] for name in BLOCK_LISTS}
     lists = [
         path for path, _ in model.named_modules() if path.split(".")[-1] in ends and len(_children(model, path)) > 1
@@ -53,7 +53,7 @@ def _inner_blocks(model: nn.Module) -> list[str]:
 
 
 def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
-    """Module paths that `layers` names, in the order given.
+    """Module paths of the layers that `layers` names, in the given order.
 
     >>> resolve(torchvision.models.resnet18(), [2, "layer4"])
     ['layer2', 'layer4']
@@ -63,7 +63,7 @@ def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
             second and last third of the depth.
 
     Raises:
-        ResonanceError: fewer than two layers, one named twice, or one that does not exist; the line says what would do.
+        ResonanceError: fewer than two layers, a repeated layer, or a missing layer; the message names valid layers.
     """
     known = stages(model)
     if isinstance(layers, str):

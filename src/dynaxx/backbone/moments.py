@@ -1,4 +1,4 @@
-"""Mean and standard deviation per channel over batches: what standardises anchors and the features of a new head."""
+"""Mean and standard deviation per channel over batches, to standardise tapped activations and a head's features."""
 
 from collections.abc import Iterable
 
@@ -12,16 +12,16 @@ from dynaxx.errors import ResonanceError
 def moments(batches: Iterable[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """(μ, σ) per channel of each part, from batches with one tensor (B, P, C) per part.
 
-    Sums are in float64. Samples that are not finite in every part are left out. A constant channel gets the root mean
-    square of its part's σ, or 1 if the whole part is constant: nothing is divided by 0, and messages are written to
-    this channel at the scale of its tap.
+    Sums are in float64. Samples with a non-finite value in any part are left out. A constant channel gets the root mean
+    square of its part's σ, or 1 if the whole part is constant. So no division by 0 occurs, and messages are written to
+    this channel at the scale of its tapped layer.
 
     >>> mean, std = moments([[torch.tensor([[[0.0], [2.0]]])]])[0]
     >>> float(mean), float(std)
     (1.0, 1.0)
 
     Raises:
-        ResonanceError: no finite sample came.
+        ResonanceError: the batches hold no finite sample.
     """
     sums: list[list[Tensor]] = []  # of every part: how many positions, their sum, and the sum of their squares
     for parts in batches:

@@ -1,6 +1,6 @@
 """A network with some of its modules replaced, without hooks and without changing the network itself.
 
-Modules on the way to a replaced one are copied shallowly; everything else, parameters and buffers included, is shared.
+Ancestors of a replaced module are copied shallowly; all other modules, parameters and buffers are shared.
 Compilers and exporters, which ignore hooks, see plain modules.
 """
 
@@ -22,7 +22,7 @@ def replace_modules(
 
     Args:
         module: the network, which is not changed.
-        replacements: from a path to a function of the module there.
+        replacements: by module path, a function from the old module to the new module.
         path: path of `module` itself.
     """
     inner = {p for p in replacements if p != path and (not path or p.startswith(f"{path}."))}
@@ -44,14 +44,14 @@ def _within(path: str, at: str) -> bool:
 class HookFreeBackbone(nn.Module):
     """The backbone with its tap modules replaced, for compilers and exporters, which ignore hooks.
 
-    It records each tap's activation and replaces the last one by the coupled result.
+    The network records each tap's activation and replaces the last tap's activation by the coupled result.
 
     Args:
         backbone: the network.
         taps: module paths, in the order in which a pass reaches them.
-        couple: from all taps' activations to the new activation of the last one.
+        couple: function from all taps' activations to the new activation of the last tap.
         copy: for each tap, whether a later in-place operation changes its activation.
-        replacements: modules by the path of those they replace.
+        replacements: new modules by the path of the module that each replaces.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class HookFreeBackbone(nn.Module):
         self.network = (replace_modules(backbone, recorders | others),)
 
     def record(self, number: int, activation: Tensor) -> Tensor:
-        """Record the activation of tap `number`; returns the coupled result in the place of the last one."""
+        """Record the activation of tap `number` and return it; for the last tap, return the coupled result."""
         self.captured.append(activation.clone() if self.copy[number] else activation)
         return self.couple(self.captured) if number == len(self.taps) - 1 else activation
 
@@ -83,7 +83,7 @@ class HookFreeBackbone(nn.Module):
 
 
 class _Recorder(nn.Module):
-    """A tap whose activation is passed to `record`."""
+    """A tapped layer that passes its activation to the function `record`."""
 
     def __init__(self, module: nn.Module, number: int, record: Callable[[int, Tensor], Tensor]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Capturing the activations of taps, and probing their shapes.
+"""Capturing the activations of taps (tapped layers), and finding their shapes.
 
-Hooks live only during a pass, and only the thread that runs the pass triggers them. So the user's model keeps no hook:
-it can be copied, saved, compiled and called at any time, also while another thread runs a wrapped pass of it.
+Hooks live only during a pass, and only the thread that runs the pass triggers them. So the user's model keeps no hook.
+The model can be copied, saved, compiled and called at any time, also while another thread runs a hooked pass.
 """
 
 import threading
@@ -16,7 +16,7 @@ from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
-"""From module, arguments and output to an output in its place, or None."""
+"""A forward hook: from module, arguments and output to a replacement of the output, or None."""
 
 _REGISTERING = threading.Lock()  # torch numbers and stores hooks without one
 
@@ -66,9 +66,9 @@ def capture(
 
     Args:
         backbone: the network.
-        paths: taps in the order in which the pass reaches them; any order without `on_last`.
+        paths: module paths in the order in which the pass reaches the taps; any order without `on_last`.
         on_last: called with every tap's activation when the last tap is reached; returns the last tap's new activation.
-        copy: for each tap, whether its activation must be copied, since a later operation overwrites it.
+        copy: for each tap, whether a later operation overwrites its activation, which must then be copied.
 
     Yields:
         The activations by path, in call order, filled during the pass.
@@ -109,7 +109,7 @@ def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs
     [('layer2', 128), ('layer3', 256)]
 
     Raises:
-        ResonanceError: as in `capture`; also for a mixture of maps and token sequences.
+        ResonanceError: the cases of `capture`, or a mixture of feature maps and token sequences.
     """
     versions: dict[str, int] = {}
 
@@ -130,7 +130,7 @@ def probe(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs
 
 
 def check_fits(path: str, x: Tensor, channels: int, tokens: bool) -> None:
-    """Raise ResonanceError unless the activation `x` at `path` has the kind and width of the couplings."""
+    """Raise ResonanceError unless the activation `x` at `path` has the couplings' kind (map or tokens) and width."""
     if x.shape[2 if tokens else 1] != channels or (x.ndim == 3) != tokens:
         kind = "(B, N, C)" if tokens else "(B, C, H, W)"
         raise ResonanceError(

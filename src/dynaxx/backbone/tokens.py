@@ -13,18 +13,18 @@ from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
 
 PREFIX = ("cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens")
-"""Names under which vision transformers keep the embeddings of tokens in front of the patches."""
+"""Attribute names of the embeddings that vision transformers put in front of the patch tokens."""
 
 
 def prefix_tokens(model: nn.Module) -> int:
-    """Number of leading tokens without a position: class, distillation and register tokens."""
+    """Number of leading tokens without an image position: class, distillation and register tokens."""
     return sum(p.shape[1] for name, p in model.named_parameters() if name.split(".")[-1] in PREFIX and p.ndim == 3)
 
 
 def with_token_facts(
     taps: Sequence[Tap], backbone: nn.Module, call: Call, causal: bool | None, prefix: int | None
 ) -> list[Tap]:
-    """`taps` with `causal` and `prefix` filled in.
+    """Copies of `taps` with the fields `causal` and `prefix` filled in.
 
     >>> taps = [Tap("layer2", 128, tokens=True, overwritten=False)]
     >>> with_token_facts(taps, network, ((images,), {}), causal=None, prefix=1)[0].prefix
@@ -34,8 +34,8 @@ def with_token_facts(
         taps: token taps.
         backbone: the network.
         call: arguments of one forward pass.
-        causal: the user's choice; None tries it out on `call`.
-        prefix: the user's choice; None counts the backbone's tokens.
+        causal: the user's choice; None tests on `call` whether the model is causal.
+        prefix: number of leading tokens, chosen by the user; None counts the backbone's leading tokens.
     """
     if causal is None:
         causal = is_causal(backbone, [tap.path for tap in taps], *call)
@@ -46,7 +46,7 @@ def with_token_facts(
 
 @torch.no_grad()
 def is_causal(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether no token of the taps but the last one changes when the last token of the input is replaced.
+    """Whether replacing the last input token changes only the last token of each tapped layer's activation.
 
     >>> is_causal(network, ["layer2"], (images,), {})
     False

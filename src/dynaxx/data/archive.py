@@ -1,4 +1,4 @@
-"""One interface to the files of a directory and to those of a .zip."""
+"""One interface for reading the files of a directory or of a .zip archive."""
 
 import re
 import stat
@@ -14,14 +14,14 @@ SPLITS = ("train", "test")
 
 
 class Files(Protocol):
-    """Named files. Names are relative, with forward slashes; names of folders end with a slash."""
+    """Named files of a directory or .zip. Names are relative, with forward slashes; folder names end with a slash."""
 
     def names(self) -> list[str]:
-        """All names, in no particular order."""
+        """All names of files and folders, in no particular order."""
         ...
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Read the content of the file `name`."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Random versions of images, drawn per sample and computed per batch.
+"""Augmentation: random versions of images, drawn for each image and computed for a whole batch at once.
 
-torchvision's transforms draw one version per call: a loop over samples takes about 20 times as long as the batch.
-Its crop and flip are the reference in the tests.
+torchvision's transforms draw one version per call. A loop over the images with them takes about 20 times as long as
+the batched code here. The tests compare this code with torchvision's crop and flip.
 
 Shapes: x_BCHW uint8 images; draws_B3 int64, one row (top, left, flip) per sample.
 """
@@ -19,21 +19,21 @@ from dynaxx.data.errors import DataError
 AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip")
 
 MAX_CACHED_VIEWS = 18
-"""Largest number of versions per image in a feature cache; with more versions the backbone runs in every step."""
+"""Largest number of versions per image whose backbone features are cached; above it the backbone runs in every step."""
 
 
 def versions(name: str, image_size: int) -> Tensor:
-    """All versions of an image under augmentation `name`: int64 (V, 3), rows (top, left, flip).
+    """All V versions of an image under augmentation `name`: int64 (V, 3), one row (top, left, flip) per version.
 
     The first version is the unchanged image. `flip` adds the mirror image. `shift_flip` also shifts by 0 or
     ± 3/32 of `image_size` per axis, 18 versions in all. `crop_flip` shifts by any number of pixels up to an eighth of
-    `image_size`. Shifts fill the border with black.
+    `image_size`. Pixels that a shift uncovers are black.
 
     >>> versions("flip", image_size=32).tolist()
     [[4, 4, 0], [4, 4, 1]]
 
     Raises:
-        DataError: an unknown name.
+        DataError: the name of the augmentation is unknown.
     """
     check_augmentation(name)
     margin = _margin(image_size)
@@ -64,7 +64,7 @@ def draw_versions(name: str, count: int, image_size: int, generator: torch.Gener
 
 
 def draw_numbers(versions: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Random version numbers below `versions`, int64 (count,)."""
+    """Draw `count` random version numbers from 0 to `versions` - 1, int64 (count,)."""
     return torch.randint(versions, (count,), generator=generator)
 
 

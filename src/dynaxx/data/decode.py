@@ -1,4 +1,4 @@
-"""Decoding of image files into one tensor."""
+"""Decoding of image files, and their collection in one tensor."""
 
 import io
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.nd
         image_size: height and width of the result in pixels; None keeps the size.
 
     Raises:
-        DataError: pixels of more than 8 bits, which would be clipped.
+        DataError: the image has pixels of more than 8 bits, which the conversion would clip.
     """
     if image.mode not in _EIGHT_BIT:
         raise DataError(f"pixels of mode {image.mode} have more than 8 bits; convert them to 8 bits first")
@@ -53,7 +53,7 @@ def collect(items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: 
         where: source of the images, for error messages.
 
     Raises:
-        DataError: no items at all, or items of different sizes.
+        DataError: there are no items, or their images differ in size.
     """
     images: np.ndarray | None = None
     labels: list[int] = []
@@ -74,7 +74,7 @@ def collect(items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: 
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Raise DataError unless the size is None or a positive number of pixels."""
+    """Raise DataError unless the image size is None or a positive number of pixels."""
     if image_size is not None and image_size < 1:
         raise DataError(f"data.image_size must be a positive number of pixels or null, got {image_size}")
 

@@ -11,7 +11,7 @@ from dynaxx.data.splits import stratified_halves
 
 @dataclass(frozen=True)
 class Digits:
-    """1,797 scanned digits, 1 channel, 8 x 8, ten classes, with a stratified test part fixed by `seed`.
+    """1,797 grey images of scanned digits, 8 x 8 pixels, in ten classes; `seed` fixes a stratified test part.
 
     Source: `sklearn.datasets.load_digits` (UCI, "Optical recognition of handwritten digits").
 
@@ -22,7 +22,7 @@ class Digits:
     test_fraction: float = 0.2
     """Share of each digit that becomes test data, in (0, 1)."""
     seed: int = 0
-    """Seed of the split."""
+    """Seed of the split into training and test digits."""
 
     def __post_init__(self) -> None:
         if not 0 < self.test_fraction < 1:

@@ -6,5 +6,5 @@ class DataError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of another library's error on one line, or its class name if the message is empty."""
+    """The message of another library's error on one line, or the name of the error's class if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__

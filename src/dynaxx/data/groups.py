@@ -9,7 +9,7 @@ from dynaxx.data.images import LabelledImages
 
 
 def check_groups(groups: Mapping[str, Sequence[str]], classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the groups with plain strings, after a check that each class is in exactly one group.
+    """Check that each class is in exactly one group, and return the groups with plain strings as names.
 
     >>> check_groups({"animal": ["cat", "dog"], "vehicle": ["car"]}, ("car", "cat", "dog"))
     {'animal': ('cat', 'dog'), 'vehicle': ('car',)}
@@ -35,7 +35,7 @@ def check_groups(groups: Mapping[str, Sequence[str]], classes: tuple[str, ...]) 
 
 
 def coarsen(data: LabelledImages, groups: Mapping[str, Sequence[str]]) -> LabelledImages:
-    """The same images, labelled with the number of their group; groups are numbered in their order."""
+    """The same images, labelled with group numbers; groups are numbered in the order of the dictionary."""
     coarse = {member: number for number, members in enumerate(groups.values()) for member in members}
     labels = torch.tensor([coarse[name] for name in data.classes])[data.labels]
     return LabelledImages(data.images, labels, tuple(groups))

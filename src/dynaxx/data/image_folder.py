@@ -30,11 +30,11 @@ class ImageFolder:
     """
 
     root: str | Path
-    """The directory or .zip."""
+    """Path of the directory or .zip."""
     image_size: int | None = None
     """Height and width in pixels after resizing the short side and cropping the centre; None keeps the images' size."""
     on_unreadable: str = "error"
-    """Treatment of an image that does not decode: "error" raises, "skip" lists it in `skipped`."""
+    """Treatment of an unreadable image: "error" raises DataError, "skip" omits it and adds its name to `skipped`."""
     channels: int = 3
     """Number of channels to convert to: 3 for RGB, 1 for grey."""
     _skipped: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -52,7 +52,7 @@ class ImageFolder:
         return tuple(name for names in self._skipped.values() for name in names)
 
     def classes(self) -> tuple[str, ...]:
-        """Sorted class names; only names of folders are read."""
+        """Sorted class names, read from names of folders and files; no image is opened."""
         with open_files(Path(self.root)) as files:
             return tuple(self._layout(files)["train"])
 

@@ -17,7 +17,7 @@ class LabelledImages:
     2
 
     Raises:
-        DataError: types, shapes, labels and class names that do not fit each other.
+        DataError: types, shapes, labels or class names do not fit each other.
     """
 
     images: Tensor
@@ -44,7 +44,7 @@ class LabelledImages:
         return len(self.labels)
 
     def subset(self, index: Tensor | Sequence[int]) -> "LabelledImages":
-        """A copy of the images with the numbers `index`: integers in [0, N), in any order, repeats allowed."""
+        """Copy the images with the numbers `index`: integers in [0, N), in any order, repeats allowed."""
         chosen = torch.as_tensor(index, dtype=torch.int64)
         if chosen.ndim != 1 or (len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self)):
             raise DataError(f"index must be a list of image numbers in [0, {len(self)}), got {_describe(chosen)}")

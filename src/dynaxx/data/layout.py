@@ -1,4 +1,4 @@
-"""The layout train/<class>/..., test/<class>/..., read from file names alone."""
+"""The folder layout train/<class>/..., test/<class>/..., recognised from file names without opening files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +49,7 @@ def _is_hidden(part: str) -> bool:
 
 
 def _depth(entries: list[tuple[str, tuple[str, ...]]], root: Path) -> int:
-    """Number of folders around train/ and test/: 0 or 1."""
+    """Number of folders that enclose train/ and test/: 0 or 1."""
     folders = [parts if name.endswith("/") else parts[:-1] for name, parts in entries]
     if any(parts[0] in SPLITS for parts in folders if parts):
         return 0

@@ -1,4 +1,4 @@
-"""The manifest of a prepared data set: its properties, readable without opening the images."""
+"""The manifest of a prepared data set lists its properties, so that no image must be opened to read them."""
 
 import json
 import math
@@ -13,28 +13,28 @@ from dynaxx.data.normalise import Normalisation
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of manifest.json."""
+    """The content of manifest.json: the properties of a prepared data set."""
 
     classes: tuple[str, ...]
-    """Fine class names in label order."""
+    """Names of the fine classes, which are the classes of the task, in label order."""
     groups: dict[str, tuple[str, ...]] | None
     """Coarse group -> its classes, in coarse label order; None if pretraining uses the fine classes."""
     image_shape: tuple[int, int, int]
     """Shape (C, H, W) of one image."""
     counts: dict[str, int]
-    """Class -> number of its training images in both parts together."""
+    """Class -> number of its training images, over the pretraining part and the task part together."""
     mean: tuple[float, ...]
     """Mean per channel in units of [0, 1], over the pretraining part, or over all images if that part is empty."""
     std: tuple[float, ...]
     """Population standard deviation per channel, over the same images as `mean`."""
     skipped: tuple[str, ...]
-    """Names of the unreadable files that were left out."""
+    """Names of the unreadable image files that were left out."""
     sha256: str
     """Checksum of the decoded images, labels and class names."""
     pretrain_fraction: float
-    """Share of each class in the pretraining part."""
+    """Share of each class's training images that is in the pretraining part."""
     split_seed: int
-    """Seed of the split into the two parts."""
+    """Seed of the split into pretraining part and task part."""
 
     def __post_init__(self) -> None:
         channels = self.image_shape[0]
@@ -47,7 +47,7 @@ class Manifest:
 
     @property
     def normalisation(self) -> Normalisation:
-        """`mean` and `std` together."""
+        """The normalisation with `mean` and `std` of this data set."""
         return Normalisation(self.mean, self.std)
 
     def check(self, images: LabelledImages) -> None:

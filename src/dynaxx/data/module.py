@@ -20,9 +20,9 @@ __all__ = ["ImageData", "normalise"]
 class ImageData(pl.LightningDataModule):
     """Batches (x, y): x float32 normalised (B, C, H, W), y int64 (B,); the last, short batch is kept.
 
-    Training order and augmentation depend only on `seed`, epoch and image number. So the version of an image in an
-    epoch is the same in a resumed run, at another batch size and with another number of workers. Each new iteration
-    of the training loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
+    Training order and augmentation depend only on `seed`, epoch and image number. An image is therefore augmented alike
+    in a resumed run, at another batch size, and with another number of workers. Each new iteration of the training
+    loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
     process takes its share of every batch, see `dynaxx.data.shares`.
 
     >>> data = ImageData(train, val, normalisation=Normalisation((0.5,), (0.25,)), batch_size=64, augmentation="flip")
@@ -63,12 +63,12 @@ class ImageData(pl.LightningDataModule):
         self._options: dict[str, Any] = {"num_workers": num_workers, "collate_fn": _as_is}
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled, augmented batches."""
+        """Shuffled, augmented batches of the training images."""
         order = EpochOrder(len(self._train), self._seed)
         return DataLoader(self._train, own_batch(self._batch_size), sampler=own_order(order), **self._options)
 
     def val_dataloader(self) -> DataLoader:
-        """The validation images in their order, unaugmented."""
+        """Batches of the validation images, unshuffled and unaugmented."""
         size = own_validation_batch(self._batch_size)
         return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 

@@ -56,7 +56,7 @@ def normalise(images_uint8: Tensor, normalisation: Normalisation) -> Tensor:
 def pixel_statistics(images_uint8: Tensor) -> Normalisation:
     """Mean and population standard deviation per channel of uint8 (N, C, H, W), in units of [0, 1].
 
-    Both follow from the counts of the 256 values: exact in float64, without a float copy of the images.
+    Both are computed from the counts of the 256 pixel values, in float64 and without a float copy of the images.
 
     >>> pixel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     ((0.5,), (0.5,))

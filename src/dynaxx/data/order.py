@@ -1,4 +1,4 @@
-"""The order of training images, a function of seed and epoch alone, so that a resumed run continues identically."""
+"""The order of training images depends on seed and epoch alone, so a resumed run continues with the same order."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from torch.utils.data import Sampler
 
 
 class EpochOrder(Sampler[int]):
-    """A new seeded order per epoch, as draw numbers: epoch * N + image number."""
+    """A new seeded order of N images per epoch; each image is given as its draw number, epoch * N + image number."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed, self.epoch = count, seed, 0
@@ -26,5 +26,5 @@ class EpochOrder(Sampler[int]):
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The random generator of one epoch of one seed."""
+    """The random generator for one epoch, from the seed and the epoch's number."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)

@@ -1,4 +1,4 @@
-"""Decode the training images once, split them, and keep them on disk for all later stages."""
+"""Decode the training images once, split them, and store them on disk for all later stages of the pipeline."""
 
 import hashlib
 import os
@@ -25,13 +25,13 @@ _TENSORS, _MANIFEST = "train.safetensors", "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A prepared data set. Its images are memory-mapped: a page is read when it is first used."""
+    """A prepared data set. Its images are memory-mapped, so pixels are read from disk only when they are used."""
 
     manifest: Manifest
     images: Tensor
     """Pixels of all training images, uint8 (N, C, H, W)."""
     labels: Tensor
-    """Fine labels, int64 (N,)."""
+    """Labels of the fine classes, which are the classes of the task, int64 (N,)."""
     pretrain_index: Tensor
     """Image numbers of the pretraining part, int64, sorted."""
     task_index: Tensor
@@ -42,7 +42,7 @@ class Prepared:
         return LabelledImages(self.images, self.labels, self.manifest.classes).subset(self.task_index)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the images and of the numbers of those in the task part."""
+        """SHA-256 of all training images and of the image numbers of the task part."""
         return hashlib.sha256(self.manifest.sha256.encode() + self.task_index.numpy().tobytes()).hexdigest()
 
     def pretrain(self) -> LabelledImages:
@@ -83,7 +83,7 @@ def prepare(
         split_seed: seed of the split into the two parts.
 
     Raises:
-        DataError: unusable data or options, or a full disk.
+        DataError: the data or an option is unusable, or the disk is full.
     """
     out = Path(out)
     if out.exists() and not (out / _MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -125,7 +125,7 @@ def load_prepared(out: Path) -> Prepared:
     torch.Size([719, 1, 8, 8])
 
     Raises:
-        DataError: a file that is missing, truncated, or at odds with the manifest. The checksum is not verified,
+        DataError: a file is missing, truncated, or at odds with the manifest. The checksum is not verified,
             because that would read all images.
     """
     out = Path(out)

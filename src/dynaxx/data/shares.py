@@ -1,7 +1,7 @@
 """The share of the data that each process of a distributed run takes.
 
-The configured batch size is the global one. Each of n processes takes batch_size / n images per step. Number of
-steps, images per step and learning rate are the same as in a run with one process.
+The configured batch size counts the images of all processes together. Each of n processes takes batch_size / n images
+per step. Number of steps, images per step and learning rate are the same as in a run with one process.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from dynaxx.data.order import EpochOrder
 
 
 def processes() -> int:
-    """Number of processes that train together."""
+    """Number of processes that train together in a distributed run; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -27,7 +27,7 @@ def own_batch(batch_size: int) -> int:
     32
 
     Raises:
-        DataError: a batch size that the number of processes does not divide; the mean gradient would weigh images
+        DataError: the batch size is not a multiple of the number of processes, so the mean gradient would weigh images
             differently.
     """
     if batch_size % processes():
@@ -54,7 +54,7 @@ def own_images(dataset: Any) -> Sampler[int] | None:
 
 
 class _Part(DistributedSampler[int]):
-    """Every n-th draw of an order; the first draws are repeated until all processes have the same number."""
+    """Every n-th draw of a training order; the first draws are repeated until all n processes have equally many."""
 
     def __init__(self, order: EpochOrder) -> None:
         super().__init__(range(len(order)), shuffle=False)  # type: ignore[arg-type]

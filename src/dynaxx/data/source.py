@@ -1,4 +1,4 @@
-"""The interface of a source of images."""
+"""The interface of a source of images, such as a folder or a torchvision data set."""
 
 from typing import Protocol
 

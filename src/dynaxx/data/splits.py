@@ -1,4 +1,4 @@
-"""Stratified, seeded splits of a labelled pool."""
+"""Stratified, seeded splits of a pool of labelled images."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from dynaxx.data.errors import DataError
 
 
 def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split a pool into two parts with equal class proportions.
+    """Split a pool of labelled images into two parts with equal class proportions.
 
     >>> first, second = stratified_halves(torch.arange(100) % 10, fraction=0.2, seed=0)
     >>> len(first), len(second)
@@ -23,7 +23,7 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
         (first_index, second_index): int64, sorted, disjoint, together 0..N-1; the first has round(fraction * N).
 
     Raises:
-        DataError: a fraction outside [0, 1), or a part too small to hold every class.
+        DataError: the fraction is outside [0, 1), or a part is too small to hold every class.
     """
     if not 0 <= fraction < 1:
         raise DataError(f"fraction must lie in [0, 1), got {fraction}")
@@ -34,14 +34,14 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
 
 
 def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Draw a training and a validation part from a pool, every class in the pool's proportion.
+    """Draw a training and a validation part from a pool of labelled images, with the class proportions of the pool.
 
-    With an `imbalance` above 1 the training part is then thinned to a long tail (Cui et al., CVPR 2019). Class k of K
-    keeps this share of its images, and at least one:
+    With an `imbalance` above 1 training images are then removed, so that class sizes fall exponentially (Cui et al.,
+    CVPR 2019). Class k of K keeps this share of its training images, and at least one image:
 
         imbalance^(-k / (K - 1)),  k = 0 … K-1 in label order
 
-    The validation part is not thinned.
+    The validation part keeps all its images.
 
     >>> train, val = draw(torch.arange(100) % 10, n_train=60, n_val=20, seed=0)
     >>> len(train), len(val)
@@ -58,7 +58,8 @@ def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: 
         (train_index, val_index): int64, sorted, disjoint.
 
     Raises:
-        DataError: a pool too small for both, a part too small to hold every class, or an `imbalance` below 1.
+        DataError: the pool is too small for both parts, a part is too small to hold every class, or
+            `imbalance` is below 1.
     """
     if not 1 <= imbalance < float("inf"):
         raise DataError(f"imbalance must be a number of at least 1, got {imbalance}")

@@ -28,7 +28,7 @@ _BY_SPLIT = {
     "StanfordCars": "train",
     "SVHN": "train",
 }
-"""Data sets that are opened by split="...", with the name of their training part."""
+"""Data sets whose class takes split="..." instead of train=True or False -> name of their training part."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TorchvisionSet:
     name: str
     """torchvision's class name, such as CIFAR10."""
     root: str | Path
-    """torchvision's own root folder."""
+    """Folder that torchvision reads from and downloads to, its argument `root`."""
     download: bool = False
     """Whether torchvision may download missing files."""
     image_size: int | None = None
@@ -58,7 +58,7 @@ class TorchvisionSet:
             raise DataError(f"data.name must be one of torchvision's {', '.join(known)}, got {self.name!r}")
 
     def classes(self) -> tuple[str, ...]:
-        """torchvision's class names, or the label numbers if it has no names."""
+        """torchvision's class names, or the label numbers if the data set has no names."""
         return self._names(self._open(train=True))
 
     def train(self) -> LabelledImages:

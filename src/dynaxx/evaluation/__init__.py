@@ -1,12 +1,14 @@
-"""The evaluation: is resonance worth adopting for this backbone and task, and against what is it compared?
+"""The evaluation: is resonance (coupling the layers of a backbone in a loop) worth adopting for a given task?
 
 Read `evaluate.py` first (from trained arms to results), then `decision.py` (from results to a recommendation).
 
-- `arms/`: the competitors; `registry.py` lists them.
-- `statistics/`: tests, intervals, and what counts as proven.
-- `cost/`, `robustness/`, `inside/`: what an arm costs, how it fares on worse images, what its loop does.
-- `validation/`: studies that never open the test images.
-- `report/`: the page, the one-pager and the terminal table.
+- `arms/`: the competitors of the comparison, called arms; `registry.py` lists them.
+- `statistics/`: significance tests, confidence intervals, and the rules for a proven difference in accuracy.
+- `cost/`: latency, floating-point operations and memory of each arm.
+- `robustness/`: accuracy of each arm on corrupted test images.
+- `inside/`: measurements of the loop of `explicit`, the arm that iterates its coupled layers.
+- `validation/`: tuning and other studies on validation images; they never open the test images.
+- `report/`: the results as an HTML page, a one-page summary and a table in the terminal.
 """
 
 from dynaxx.evaluation.business_value import Prices, with_value

@@ -1,4 +1,4 @@
-"""Yearly value of the errors that an arm avoids."""
+"""Yearly value of the classification errors that an arm (a competitor of the comparison) avoids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +12,18 @@ DAYS_PER_YEAR = 365
 
 @dataclass(frozen=True)
 class Prices:
-    """Value of an avoided error and number of predictions per day.
+    """Value of one avoided classification error, and number of images classified per day.
 
     Example: `Prices(value_per_error=2.0, requests_per_day=1000)`.
 
     Raises:
-        EvaluationError: one without the other, or a number that is negative or not finite.
+        EvaluationError: only one of the two numbers is given, or a number is negative or not finite.
     """
 
     value_per_error: float | None
-    """Value of one avoided error, in any currency; None skips the estimate."""
+    """Value of one avoided classification error, in any currency; None skips the estimate of the yearly value."""
     requests_per_day: float | None
-    """Images that the model classifies per day."""
+    """Number of images that the model classifies per day; None skips the estimate of the yearly value."""
 
     def __post_init__(self) -> None:
         amounts = [self.value_per_error, self.requests_per_day]
@@ -39,14 +39,15 @@ def _is_amount(value: object) -> bool:
 
 
 def with_value(decision: Decision, comparisons: Sequence[Comparison], prices: Prices) -> Decision:
-    """The decision with its `yearly_value` and one more reason, if an arm is recommended and prices are given.
+    """The decision, with `yearly_value` and one more reason if it recommends an arm and prices are given.
 
         value = 365 · requests per day · (accuracy of the arm - accuracy of the baseline) · value of an error
 
     >>> with_value(decision, comparisons, Prices(0.5, 1000)).yearly_value.estimate  # 2 points more accurate
     3650.0
 
-    The interval is that of the accuracy difference. Prices and requests are taken as exact; compute is not counted.
+    The interval of the value is the confidence interval of the accuracy difference, multiplied by the same factors.
+    The prices and the number of requests are taken as exact. The cost of computing is not subtracted.
     """
     gains = {comparison.a: comparison.difference for comparison in comparisons if comparison.b == "baseline"}
     if decision.arm not in gains or prices.value_per_error is None or prices.requests_per_day is None:

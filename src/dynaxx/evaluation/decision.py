@@ -1,4 +1,8 @@
-"""Is resonance worth adopting? The rules weigh accuracy gained, latency added, and cheaper rivals."""
+"""Is resonance worth adopting? The rules weigh the gain in test accuracy, the added latency, and cheaper rivals.
+
+An arm is a competitor of the comparison. Two arms are resonant: `explicit` couples layers of the backbone in a loop,
+and `implicit` is `explicit` distilled into one forward pass.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +13,13 @@ from dynaxx.evaluation.formatting import percent, points
 from dynaxx.evaluation.results import ArmResult, Comparison, Decision, Verdict
 
 RESONANT: dict[str, Verdict] = {EXPLICIT: "adopt_explicit", IMPLICIT: "adopt_implicit"}
-"""The resonant arms and their verdicts, in the order in which the rules consider them."""
+"""Resonant arm → the verdict that recommends it, in the order in which the rules consider the arms."""
 RIVALS = arms_where(lambda arm: arm.replaces_resonance)
-"""Single-pass arms that need neither loop nor distillation, the simplest first."""
+"""Arms that predict in one pass, without loop and without distillation, the simplest first."""
 UNFROZEN = arms_where(lambda arm: not arm.frozen)
-"""Arms that give up the frozen backbone: they are reported and never recommended."""
+"""Arms that change the weights of the backbone; the report shows them, and no decision recommends them."""
 NEGLIGIBLE_RELATIVE_GAIN = 0.01
-"""A relative gain below this is rejected outright if the latency exceeds the budget."""
+"""An arm over the latency budget is rejected if its relative gain in accuracy is below this fraction."""
 
 
 def decide(
@@ -25,25 +29,29 @@ def decide(
     latency_budget: float = 0.20,
     minimum_relative_gain: float = 0.02,
 ) -> Decision:
-    """The recommendation, with its reasons; `latency_budget` is a fraction of the backbone's latency.
+    """The recommended arm and the reasons; `latency_budget` is a fraction of the latency of the bare backbone.
 
-    An arm qualifies if three conditions hold. Its gain over `baseline` is proven (see `statistics/proof.py`). The gain
-    is at least `minimum_relative_gain` of the baseline's accuracy. The latency ratio is at most `1 + latency_budget`.
+    `baseline` is the frozen backbone with a linear probe or its own head. An arm qualifies under three conditions:
+
+    - Its gain in test accuracy over `baseline` is proven (see `statistics/proof.py`).
+    - The gain is at least `minimum_relative_gain` times the test accuracy of `baseline`.
+    - Its latency, divided by the latency of the bare backbone, is at most `1 + latency_budget`.
 
     The rules apply in this order:
 
     1. `explicit` is considered first, and `implicit` only if latency alone excludes `explicit`.
-    2. A rival replaces a resonant arm if it (1) has a proven gain itself, (2) is within the latency budget, (3) is not
-       slower than the 75th percentile of the arm's ratio, and (4) is not proven worse.
-    3. If no resonant arm qualifies, the best rival that qualifies by itself is recommended.
-    4. Full fine-tuning is reported and never recommended, because it gives up the frozen backbone.
+    2. A single-pass rival replaces a resonant arm if the rival (1) has a proven gain over `baseline`, (2) is within
+       the latency budget, (3) has a latency ratio of at most the 75th percentile of the resonant arm's ratios, and
+       (4) is not proven less accurate than the resonant arm.
+    3. If no resonant arm qualifies, the most accurate single-pass rival that qualifies is recommended.
+    4. Full fine-tuning is never recommended, because it changes the weights of the backbone.
 
     Example: `decide(arms, comparisons).verdict` is one of `adopt_explicit`, `adopt_implicit`, `adopt_cheaper` and
     `do_not_adopt`.
 
     Raises:
-        EvaluationError: `baseline` or both resonant arms are missing, or the comparison of a resonant arm with
-            `baseline` is.
+        EvaluationError: `baseline` is missing, both resonant arms are missing, or a resonant arm was not compared
+            with `baseline`.
     """
     rules = _Rules(
         {arm.name: arm for arm in arms},
@@ -83,7 +91,7 @@ def decide(
 
 @dataclass(frozen=True)
 class _Rules:
-    """Each rule returns whether it holds, and a sentence with the reason."""
+    """Rules of the decision; most return whether the rule holds, and a sentence with the reason."""
 
     arms: dict[str, ArmResult]
     comparisons: dict[tuple[str, str], Comparison]
@@ -110,7 +118,7 @@ class _Rules:
         return rival in self.arms or ARMS[rival].expected
 
     def unfrozen(self, name: str) -> list[str]:
-        """Sentences about the rivals that give up the frozen backbone."""
+        """Sentences that compare arm `name` with the arms that change the weights of the backbone."""
         sentences = []
         for rival in UNFROZEN:
             comparison = self.comparisons.get((name, rival))

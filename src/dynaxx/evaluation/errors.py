@@ -2,4 +2,4 @@
 
 
 class EvaluationError(ValueError):
-    """Data or an argument does not fit the evaluation. The message names the argument."""
+    """Input data or an argument is not valid for the evaluation; the message names it."""

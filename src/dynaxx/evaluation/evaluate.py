@@ -1,4 +1,7 @@
-"""From trained arms to results: every arm predicts the test images, and its cost is measured. Nothing is trained."""
+"""From trained arms to results: every arm predicts the test images, and its cost is measured.
+
+An arm is a competitor of the comparison: a trained model on top of the same backbone. This module trains nothing.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,45 +28,45 @@ from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, ma
 from dynaxx.evaluation.statistics.paired import Bootstrap
 
 BACKBONE = "backbone"
-"""Name of the bare backbone among the timed models; latency ratios are relative to it."""
+"""Name of the bare backbone among the timed models; its latency is the denominator of all latency ratios."""
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Options of the evaluation; the section `evaluate` of params.yaml."""
+    """Options of the evaluation, read from the section `evaluate` of params.yaml."""
 
     confidence: float
-    """Confidence level of the intervals."""
+    """Confidence level of all confidence intervals, such as 0.95."""
     resamples: int
-    """Resamples per bootstrap."""
+    """Number of resamples per bootstrap interval."""
     seed: int
-    """Seed of the bootstrap and of the order of timing."""
+    """Seed of the bootstrap, of the order in which arms are timed, and of the draw of images to corrupt."""
     latency_batch: int
-    """Images per pass when latency is measured."""
+    """Number of images per forward pass when latency is measured."""
     throughput_batch: int
-    """Images per pass when throughput is measured."""
+    """Number of images per forward pass when throughput is measured."""
     rounds: int
-    """Timed rounds; each times every arm once."""
+    """Number of rounds when latency is measured; each round times every arm once."""
     latency_budget: float
-    """Largest relative slowdown over the backbone that the decision accepts."""
+    """Largest added latency that the decision accepts, as a fraction of the latency of the bare backbone."""
     minimum_relative_gain: float
-    """Smallest relative gain that the decision accepts."""
+    """Smallest gain in accuracy that the decision accepts, as a fraction of the accuracy of `baseline`."""
     residual_iterations: int
-    """Number of iterations over which residuals are recorded."""
+    """Number of loop iterations of `explicit` over which its residuals are recorded."""
     T: list[int]
-    """Numbers of iterations that `explicit` also runs with."""
+    """Numbers of loop iterations at which the accuracy of the trained `explicit` is measured as well."""
     settled_at: float
-    """Relative residual at or below which an image counts as converged."""
+    """Relative residual of the loop at or below which an image counts as converged."""
     attributed_images: int = 0
-    """See `LookOptions`."""
+    """Number of test images whose predictions are attributed to pixels; 0 skips the attributions."""
     gallery: int = 0
-    """See `LookOptions`."""
+    """Number of images in the gallery that only `explicit` gets right, and same for `baseline`; 0 skips the gallery."""
     corrupted_images: int = 0
-    """Number of test images to corrupt in every way and strength; 0 skips this part."""
+    """Number of test images that receive every corruption at every strength; 0 skips the corruptions."""
     value_per_error: float | None = None
-    """See `Prices`."""
+    """Value of one avoided classification error, in any currency; None skips the yearly value."""
     requests_per_day: float | None = None
-    """See `Prices`."""
+    """Number of images that the model classifies per day; None skips the yearly value."""
 
     def __post_init__(self) -> None:
         # check before any work is done
@@ -81,12 +84,12 @@ class EvaluateOptions:
 
     @property
     def bootstrap(self) -> Bootstrap:
-        """Keyword arguments of every bootstrap."""
+        """Keyword arguments of every bootstrap interval."""
         return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
 
     @property
     def look(self) -> LookOptions:
-        """Options of `look_inside`."""
+        """Options of `look_inside`, which measures the loop of `explicit`."""
         return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
 
 
@@ -102,21 +105,24 @@ def evaluate(
     summary: TaskSummary,
     options: EvaluateOptions,
 ) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
-    """Evaluate the arms on the test images and decide.
+    """Measure accuracy and cost of every arm on the test images, and decide which arm to adopt.
 
     >>> folders = {"baseline": {0: Path("outputs/baseline/baseline/seed-0")}}
     >>> evaluation, predictions, pictures = evaluate(folders, backbone, test, normalisation, summary, options)
 
     Args:
-        folders: arm → seed → folder of the trained arm; the same seeds for all.
-        backbone: makes a fresh copy of the frozen backbone.
-        test: labelled test images; no earlier stage opens them.
+        folders: name of the arm → seed → folder of the trained arm; all arms have the same seeds.
+        backbone: function that makes a new copy of the frozen backbone.
+        test: labelled test images; no training or tuning has used them.
+        normalisation: mean and standard deviation per channel, with which images are normalised.
+        summary: description of the data, copied into the results.
 
     Returns:
-        (evaluation, predictions, pictures): predictions are (seeds, N) int64 by arm, pictures uint8 (H, W, 3) by name.
+        (evaluation, predictions, pictures): `predictions` maps each arm to class indices, int64 (seeds, N) for N test
+            images; `pictures` maps each name to an image, uint8 (H, W, 3).
 
     Raises:
-        EvaluationError: no arm, a missing seed, or damaged files.
+        EvaluationError: `folders` is empty, a seed of an arm is missing, or a file of an arm is damaged.
     """
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
@@ -200,7 +206,7 @@ def corrupted(
     normalisation: Normalisation,
     options: EvaluateOptions,
 ) -> list[Corruption]:
-    """Accuracy of all arms on corrupted images; empty if none are requested or the images have not 1 or 3 channels."""
+    """Accuracy of all arms on corrupted test images; empty if none are requested or channels are neither 1 nor 3."""
     if options.corrupted_images == 0 or test.images.shape[1] not in (1, 3):
         return []
     # the test images come class by class

@@ -4,17 +4,17 @@ import numpy as np
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """0.7412 → '74.1 %'."""
+    """A fraction as text in per cent: 0.7412 → '74.1 %'."""
     return f"{100 * fraction:.{digits}f} %".replace("-", "−")
 
 
 def points(fraction: float, digits: int = 2) -> str:
-    """A difference of fractions in percentage points, signed: 0.0127 → '+1.27'."""
+    """A difference of two fractions as signed text in percentage points: 0.0127 → '+1.27'."""
     return f"{100 * fraction:+.{digits}f}".replace("-", "−")
 
 
 def spread(fractions: list[float]) -> str:
-    """Mean ± standard deviation over seeds in per cent; the mean alone for one seed."""
+    """Mean ± standard deviation of one fraction per seed, as text in per cent; one seed gives the mean alone."""
     mean = f"{100 * float(np.mean(fractions)):.1f}"
     if len(fractions) < 2:
         return mean
@@ -22,7 +22,7 @@ def spread(fractions: list[float]) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Three significant digits, all those before the point kept: 1234.5 → '1,234', 0.01234 → '0.0123'."""
+    """A number as text with `digits` significant digits and a whole integer part: 1234.5 → '1,234'."""
     if value == 0:
         return "0"
     if not 1e-4 <= abs(value) < 1e9:
@@ -32,5 +32,5 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def p_value(p: float) -> str:
-    """0.0312 → '0.031'; tiny ones as a bound, since their digits mean nothing."""
+    """A p-value as text with three decimals: 0.0312 → '0.031'; values below 0.001 become '< 0.001'."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

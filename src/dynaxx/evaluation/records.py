@@ -1,4 +1,4 @@
-"""JSON files of dataclasses: written whole, and checked key by key when they are read."""
+"""Dataclasses in JSON files: a file is written completely or not at all, and reading checks every key."""
 
 import json
 from dataclasses import asdict
@@ -14,21 +14,23 @@ T = TypeVar("T")
 
 
 def write_records(path: Path, value: Any) -> None:
-    """Write dataclasses, or lists of them, as JSON: `write_records(path, [LabelPoint("direct", 50, 0.5)])`."""
+    """Write a dataclass or a list of dataclasses as JSON: `write_records(path, [LabelPoint("direct", 50, 0.5)])`."""
     write_text(path, json.dumps(value, indent=2, default=asdict) + "\n")
 
 
 def read_records(path: Path, kind: type[T], stage: str) -> T:
-    """Read what `write_records` wrote, as the type `kind`.
+    """Read a JSON file of `write_records` as an object of type `kind`.
 
     >>> read_records(path, list[LabelPoint], "vary")
     [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
 
     Args:
-        stage: the DVC stage that writes the file again.
+        path: the JSON file.
+        kind: a dataclass, or a list of one.
+        stage: name of the DVC stage that writes the file; the error message tells the user to run it.
 
     Raises:
-        EvaluationError: missing or damaged.
+        EvaluationError: the file is missing, or a key or value is wrong.
     """
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes())
@@ -40,7 +42,7 @@ def read_records(path: Path, kind: type[T], stage: str) -> T:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first key that is wrong and why, as "arms.0.gflops: field required"."""
+    """The first wrong key of a JSON file and the reason, such as "arms.0.gflops: field required"."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"

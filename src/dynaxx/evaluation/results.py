@@ -1,6 +1,7 @@
-"""Results of an evaluation as data: written by the stage `evaluate`, read by `report` and by tracking.
+"""Results of an evaluation as dataclasses, which one JSON file holds.
 
-Fractions are in [0, 1]; times in the unit that the name ends with.
+The DVC stage `evaluate` writes the file. The stage `report` and the experiment tracking read it.
+Fractions are in [0, 1]. Times are in the unit with which the name of the field ends.
 """
 
 from dataclasses import dataclass
@@ -22,54 +23,54 @@ Verdict = Literal["adopt_explicit", "adopt_implicit", "adopt_cheaper", "do_not_a
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Accuracy and cost of one arm."""
+    """Test accuracy and cost of one arm, a competitor of the comparison."""
 
     name: str
     accuracy_per_seed: list[float]
     macro_recall_per_seed: list[float]
     recall_per_class: dict[str, float]
-    """Mean over seeds."""
+    """Class → fraction of its test images that are recognised, mean over seeds."""
     calibration_error_per_seed: list[float]
-    """Expected calibration error, a fraction."""
+    """Expected calibration error on the test images, a fraction."""
     trained_parameters: int
     live_parameters: int
-    """Number of trained parameters that the output depends on."""
+    """Number of trained parameters that can change the output."""
     train_seconds: float
-    """Mean over the seeds."""
+    """Training time in seconds, mean over seeds."""
     train_seconds_per_seed: list[float]
     gflops: float
-    """Per sample, a multiply-add counted as two."""
+    """10⁹ floating-point operations per image; one multiply-add counts as two operations."""
     latency: Latency
     throughput_per_s: float
     peak_memory_mb: float
-    """Peak memory of one forward pass, without weights and input."""
+    """Peak memory in MB of one forward pass, without the weights and the input."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """The arms on test images that were corrupted in one way, at strengths 1 to 5."""
+    """Accuracy of the arms on test images with one type of corruption, at strengths 1 to 5."""
 
     name: str
     accuracy: dict[str, list[float]]
-    """Arm → accuracy per strength, mean over seeds."""
+    """Arm → accuracy at each strength, mean over seeds."""
     explicit_minus: dict[str, Interval]
-    """Rival → accuracy of `explicit` minus that of the rival, over all strengths, a fraction; paired."""
+    """Rival arm → accuracy of `explicit` minus accuracy of the rival, over all strengths, with a paired interval."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict, the recommended arm, and the reasons, one sentence each."""
+    """The verdict, the recommended arm (None if no arm is recommended), and the reasons, one sentence each."""
 
     verdict: Verdict
     arm: str | None
     reasons: list[str]
     yearly_value: Interval | None = None
-    """Yearly value of the avoided errors, in the currency of `value_per_error`; None without prices."""
+    """Yearly value of the avoided errors, in the currency of `Prices.value_per_error`; None if no prices are given."""
 
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """The data of the evaluation."""
+    """The data set of the evaluation: its name, classes, numbers of images per split, and the seeds."""
 
     data: str
     classes: list[str]
@@ -78,12 +79,12 @@ class TaskSummary:
     n_test: int
     seeds: list[int]
     train_per_class: list[int]
-    """Training images per class, in the order of `classes`, for the first seed."""
+    """Number of training images of each class, in the order of `classes`, for the first seed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results of an evaluation: everything that the report shows."""
+    """All results of an evaluation on test images."""
 
     # Nested dataclasses inherit it: a key too many, one missing, a wrong type or a NaN is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -100,14 +101,26 @@ class Evaluation:
     decision: Decision
 
     def to_json(self, path: Path) -> None:
-        """Write to `path`, whole or not at all. Raises `EvaluationError` for what `from_json` refuses."""
+        """Write the results to the JSON file `path`, completely or not at all.
+
+        Example: `evaluation.to_json(Path("evaluation.json"))`.
+
+        Raises:
+            EvaluationError: the results hold a value that `from_json` would refuse, such as NaN.
+        """
         text = TypeAdapter(Evaluation).dump_json(self, indent=2).decode()
         _parse(text, "Evaluation")
         write_text(path, text + "\n")
 
     @classmethod
     def from_json(cls, path: Path) -> "Evaluation":
-        """Read what `to_json` wrote. Raises `EvaluationError` naming the first key that is wrong."""
+        """Read the results from a JSON file that `to_json` wrote.
+
+        Example: `Evaluation.from_json(Path("evaluation.json")).decision.verdict`.
+
+        Raises:
+            EvaluationError: the file cannot be read, or a key is wrong; the message names the first wrong key.
+        """
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,8 @@
-"""c = F(c): find it, differentiate it, bound it. This package knows no layers.
+"""Fixed points c = F(c): solver, gradient, and convergence bound. This package does not depend on network layers.
 
-`iteration` has the damped iteration, `anderson` a faster step, `solve` runs what `SolverOptions` say, and
-`implicit_gradient` differentiates at the fixed point. `linear` solves an affine F once. `contraction` bounds the
-Jacobian by κ, and `certificate` scales a feedback matrix until κ stays below a limit.
+`iteration` has the damped iteration, `anderson` has a faster step, and `solve` runs the solver that `SolverOptions`
+selects. `implicit_gradient` differentiates at the fixed point. `linear` solves an affine F exactly. `contraction`
+bounds the Jacobian by κ, and `certificate` scales a feedback matrix until κ stays below a limit.
 """
 
 from dynaxx.fixed_point.certificate import Certificate

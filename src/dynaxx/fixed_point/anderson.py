@@ -3,7 +3,7 @@
     γ = argmin ‖g_t - ΔG γ‖,    c ← c + λ g_t - (ΔC + λ ΔG) γ,    g = F(c) - c
 
 ΔC and ΔG hold the last `MEMORY` differences of iterates and of residuals (type II; Walker and Ni 2011). Every sample
-solves its own small least-squares problem, so its result does not depend on the rest of the batch.
+solves its own small least-squares problem, so a sample's result does not depend on the rest of the batch.
 
 Shape suffixes: B batch, M memory, N all message values of a sample.
 """
@@ -14,10 +14,10 @@ from torch import Tensor
 from dynaxx.fixed_point.iteration import Step
 
 MEMORY = 3
-"""Number of differences that a step uses."""
+"""Number of past differences that each Anderson step uses."""
 
 RIDGE = 1e-6
-"""Ridge on the normal equations, in units of their mean diagonal, for differences that are nearly parallel."""
+"""Ridge on the normal equations, relative to their mean diagonal, for differences that are nearly parallel."""
 
 
 def anderson(first_BPR: Tensor, damping: float) -> Step:

@@ -1,15 +1,16 @@
 """The certificate: feedback is scaled down until the loop is certain to contract (`stability="certified"`).
 
-Order the couplings: those that run back, from a later tap to an earlier one, the deepest source first; then those that
-run forward. Every coupling depends on earlier ones alone, with one exception: couplings that run back depend on those
-that run forward. This return leg is the only part of `G` that closes a cycle. So it alone is scaled, by the share γ:
+Order the couplings. First come backward couplings, from a later layer to an earlier layer, deepest source first. Then
+come forward couplings. Every coupling depends only on couplings before it, with one exception: backward couplings also
+depend on forward couplings. These dependences, the return leg, are the only part of `G` that closes a cycle. So only
+the return leg is scaled, by the share γ:
 
     A(γ) = g_max · diag(lipschitz) · (G_onward + γ G_return),    M(γ)_ij = ‖A(γ)_ij‖₂   for every two couplings i, j
 
-With D constant on each coupling, ‖D A D⁻¹‖₂ ≤ ‖D M D⁻¹‖₂, and `M` is small and non-negative: its best D is known (see
-`contraction`). The acyclic part of G is nilpotent: a diagonal scaling makes its norm arbitrarily small. So some γ > 0
-exists for couplings of any strength. κ(γ) = ‖D M(γ) D⁻¹‖₂ grows with γ; the largest γ ≤ 1 that keeps it at κ_max is
-taken.
+With D constant on each coupling, ‖D A D⁻¹‖₂ ≤ ‖D M D⁻¹‖₂, and `M` is small and non-negative, so the best D for M is
+known (see `contraction`). The acyclic part of G is nilpotent: a diagonal scaling makes its norm arbitrarily small. So
+some γ > 0 exists for couplings of any strength. κ(γ) = ‖D M(γ) D⁻¹‖₂ grows with γ; the certificate uses the largest γ ≤
+1 with κ(γ) ≤ κ_max.
 
 Shape suffixes: R message channels, N couplings, S shares that are tried, L dependent pairs of couplings.
 """
@@ -20,17 +21,17 @@ from torch import Tensor, nn
 from dynaxx.fixed_point.contraction import perron_scaling, perron_vectors, scaled
 
 MARGIN = 1e-6
-"""Relative distance kept below κ_max, for rounding to single precision."""
+"""Relative margin below κ_max, which covers rounding to single precision."""
 SMALLEST, TRIALS, ROUNDS = 1e-9, 64, 3
-"""`TRIALS` shares from `SMALLEST` to 1 are tried at once, then again between the two that enclose γ; below, γ is 0."""
+"""`TRIALS` shares from `SMALLEST` to 1 are tried, then as many between the two around γ; γ < `SMALLEST` becomes 0."""
 
 
 class Certificate(nn.Module):
-    """The scales that keep κ ≤ κ_max, cached for inference, where the parameters stand still.
+    """The scales that keep κ ≤ κ_max, cached for inference, where the parameters do not change.
 
     Args:
         depends_NN: [j, i]: whether coupling i depends on coupling j.
-        returns_NN: the dependences on the return leg, without which there is no cycle.
+        returns_NN: [j, i]: whether this dependence belongs to the return leg; without the return leg no cycle exists.
         kappa_max: limit of κ, in (0, 1).
 
     Attributes:
@@ -50,12 +51,12 @@ class Certificate(nn.Module):
         self.register_buffer("returns_NN", returns_NN, persistent=False)
 
     def forward(self, Gt_RR: Tensor, lipschitz_R: Tensor | float) -> Tensor:
-        """(gain, γ) of Gᵀ; computed in training and wherever gradients flow, else taken from the cache."""
+        """The pair (gain, γ) for Gᵀ; computed in training and wherever gradients flow, else taken from the cache."""
         learning = self.training or torch.is_grad_enabled()
         return self.update(Gt_RR, lipschitz_R) if learning else self.certified_gain
 
     def update(self, Gt_RR: Tensor, lipschitz_R: Tensor | float) -> Tensor:
-        """Compute (gain, γ) for Gᵀ as it is now, and cache them."""
+        """Compute (gain, γ) for the current Gᵀ, and cache both."""
         lipschitz_R = lipschitz_R.double() if isinstance(lipschitz_R, Tensor) else lipschitz_R
         scales = certified_scales(Gt_RR.double(), lipschitz_R, self.depends_2L, self.returns_NN, self.kappa_max)
         gain = torch.stack(scales).to(Gt_RR)
@@ -73,8 +74,8 @@ def certified_scales(
     >>> float(gain), round(float(share), 4)
     (1.0, 0.2025)
 
-    The first is below 1 only for couplings so strong that floating point ends. The gradient of γ is that of κ(γ) =
-    κ_max, by the implicit function theorem.
+    The scale of G is below 1 only for couplings so strong that numbers overflow. The gradient of γ follows from
+    κ(γ) = κ_max by the implicit function theorem.
 
     Args:
         Gt_RR: Gᵀ. If an entry is not finite, both scales are 0.

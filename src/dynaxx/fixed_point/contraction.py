@@ -1,13 +1,13 @@
-"""Does the loop contract? A bound κ on its Jacobian, and the iterations that follow from it.
+"""Does the loop contract? A bound κ on the loop's Jacobian, and the number of iterations that follows from κ.
 
     κ = min over scalings D of ‖D A D⁻¹‖₂,    A = g_max · diag(lipschitz) · G
 
 φ acts on each message channel separately, with Lipschitz constant lipschitz_i, so D c contracts at the rate κ for
-every diagonal D > 0, and the smallest κ found counts. With D = I and the largest constant for all channels this is the
+every diagonal D > 0, and the smallest κ found counts. With D = I and the largest constant for all channels, κ is the
 bound Lip(act) · g_max · (1 + ‖D‖) · ‖G‖₂. For a non-negative A the best D is known: the root of the left over the
-right Perron vector, which brings the norm down to the spectral radius (Stoer and Witzgall 1962). So three are tried: D
-= I, the best one for |A|, and the best one for the norms of A's blocks, which is constant on a block and respects its
-signs.
+right Perron vector, which lowers the norm to the spectral radius (Stoer and Witzgall 1962). So three scalings are
+tried: D = I, the best D for |A|, and the best D for the norms of A's blocks. The last D is constant on each block and
+uses the signs within a block.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 from dynaxx.errors import ResonanceError
 
 SQUARINGS = 9
-"""Number of squarings of the matrix whose Perron vectors are sought."""
+"""Number of times that the matrix is squared to find its Perron vectors."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Stability:
     """The bound on the loop's Jacobian, and whether it certifies contraction.
 
     Attributes:
-        kappa: κ, as above.
-        contraction_certified: κ < 1, so there is one fixed point and every start reaches it.
+        kappa: the bound κ, defined at the top of this module.
+        contraction_certified: whether κ < 1; then one fixed point exists, and the loop reaches it from every start.
         damping: λ of the iteration.
     """
 
@@ -62,13 +62,13 @@ class Stability:
 
 @torch.no_grad()
 def stability_of(Gt_RR: Tensor, lipschitz_R: Tensor | float, damping: float, block: int = 1) -> Stability:
-    """The bound for Gᵀ as it is, computed in float64; arguments as in `contraction_bound`."""
+    """The bound for the current Gᵀ, computed in float64; arguments as in `contraction_bound`."""
     kappa = float(contraction_bound(Gt_RR.double(), _double(lipschitz_R), block))
     return Stability(kappa, math.isfinite(kappa) and kappa < 1.0, damping)
 
 
 def contraction_bound(Gt_RR: Tensor, lipschitz_R: Tensor | float, block: int = 1) -> Tensor:
-    """κ, differentiable where the largest singular value is simple; infinite where an entry is not finite.
+    """The bound κ, differentiable if the largest singular value is simple; infinite if an entry is not finite.
 
     >>> round(float(contraction_bound(torch.tensor([[0.0, 4.0], [0.01, 0.0]]), 1.0)), 6)
     0.2
@@ -76,7 +76,7 @@ def contraction_bound(Gt_RR: Tensor, lipschitz_R: Tensor | float, block: int = 1
     Args:
         Gt_RR: Gᵀ; rows are the messages that are read.
         lipschitz_R: Lipschitz constant of each channel, g_max included.
-        block: channels per coupling; they divide R.
+        block: number of channels per coupling, a divisor of R.
     """
     At_RR = Gt_RR * lipschitz_R
     finite = torch.isfinite(At_RR.detach().square().sum())  # entries whose squares overflow have no norm either
@@ -89,7 +89,7 @@ def contraction_bound(Gt_RR: Tensor, lipschitz_R: Tensor | float, block: int = 1
 
 
 def best_scaling(At_RR: Tensor, block: int = 1) -> Tensor:
-    """The diagonal of D, (R,): the one of three candidates with the smallest ‖D Aᵀ D⁻¹‖₂."""
+    """The diagonal of the scaling D, (R,): of three candidates, the D with the smallest ‖D Aᵀ D⁻¹‖₂."""
     blocks_NN = torch.linalg.matrix_norm(At_RR.unflatten(1, (-1, block)).unflatten(0, (-1, block)), ord=2, dim=(1, 3))
     tried = [torch.ones_like(At_RR[0]), perron_scaling(At_RR), perron_scaling(blocks_NN).repeat_interleave(block)]
     norms = torch.stack([torch.linalg.matrix_norm(scaled(At_RR, d_R), ord=2) for d_R in tried])
@@ -97,7 +97,7 @@ def best_scaling(At_RR: Tensor, block: int = 1) -> Tensor:
 
 
 def scaled(At_RR: Tensor, d_R: Tensor) -> Tensor:
-    """D Aᵀ D⁻¹ of the diagonal d."""
+    """The scaled matrix D Aᵀ D⁻¹, where d is the diagonal of D."""
     return d_R[..., :, None] * At_RR / d_R[..., None, :]
 
 

@@ -1,8 +1,9 @@
-"""The gradient at a fixed point without remembering how it was reached.
+"""The gradient at a fixed point, without storing the iterations that reached the point.
 
 At c* = F(c*, θ) the implicit function theorem gives dc*/dθ = (I - J)⁻¹ ∂F/∂θ with J = ∂F/∂c at c*. The backward pass
-solves v = ∂L/∂c* + Jᵀ v by iteration and passes v to ∂F/∂θ. It needs the memory of one evaluation of F, whatever T was
-(Bai, Kolter and Koltun 2019). This is the gradient of the fixed point, so the loop must have reached it.
+solves v = ∂L/∂c* + Jᵀ v by iteration and passes v to ∂F/∂θ. The memory is that of one evaluation of F, for any number
+of iterations T (Bai, Kolter and Koltun 2019). The formula holds only at the fixed point, so the loop must have
+converged.
 """
 
 import warnings
@@ -28,8 +29,8 @@ def at_fixed_point(solve: Callable[[], Tensor], update: Update) -> Tensor:
     4.0
 
     Args:
-        solve: runs the iteration; called without gradients.
-        update: F, whose parameters receive the gradient.
+        solve: function that runs the iteration; called without gradients.
+        update: the function F, whose parameters receive the gradient.
     """
     with torch.no_grad():
         c_BPR = solve()

@@ -2,7 +2,7 @@
 
     c ← (1-λ) c + λ F(c),    λ in (0, 1]
 
-Every sample stops at its own time, so its result does not depend on the other samples of the batch.
+Every sample stops at its own time, so a sample's result does not depend on the other samples of the batch.
 
 Shape suffixes: B batch. States have three axes, samples first.
 """
@@ -17,20 +17,20 @@ Update = Callable[[Tensor], Tensor]
 """The undamped right-hand side F."""
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""From (c, F(c)) to the next c."""
+"""Function from (c, F(c)) to the next c: one step of a solver."""
 
 Settled = Callable[[Tensor, Tensor], Tensor]
-"""From (c, F(c)) to (B,) bool."""
+"""Function from (c, F(c)) to (B,) bool: which samples have converged."""
 
 Watch = Callable[[Tensor, Tensor], None]
-"""Called with (c, F(c))."""
+"""Function that is called with (c, F(c)) and observes the iteration."""
 
 
 class FixedPoint(Protocol):
     """One batch of fixed-point problems c = F(c), which all start at c = 0.
 
     Attributes:
-        first: F(0).
+        first: value F(0) at the start c = 0.
     """
 
     first: Tensor
@@ -64,15 +64,15 @@ def iterate(
     2.0
 
     Args:
-        update: F.
-        first: F(0), which is often cheaper than F elsewhere.
+        update: the function F.
+        first: F(0), which is often cheaper to compute than F at other points.
         T: number of steps, at least 1.
         damping: λ of the first step.
-        step: from (c, F(c)) to the next c.
-        settled: from (c, F(c)) to the samples that have converged. A converged sample keeps its state, and the
-            iteration ends when all have converged. All T steps are run in compiled and exported graphs, whose course
-            is fixed, and where `watch` needs them.
-        watch: called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
+        step: function from (c, F(c)) to the next c.
+        settled: function from (c, F(c)) to the samples that have converged. A converged sample keeps its state, and the
+            iteration ends when all samples have converged. All T steps run in compiled and exported graphs, which have
+            a fixed length, and where `watch` needs all steps.
+        watch: function called with (c_t, F(c_t)) for t = 1 … T; the last call costs one more evaluation of F.
     """
     c = damping * first
     for _ in range(T - 1):
@@ -95,7 +95,7 @@ def iterate(
 
 
 def _may_end(done_B: Tensor, watch: Watch | None) -> bool:
-    """Whether all samples have converged, and nothing needs the remaining steps."""
+    """Whether all samples have converged and the remaining steps can be skipped."""
     return watch is None and not torch.compiler.is_compiling() and bool(done_B.all())
 
 

@@ -1,4 +1,4 @@
-"""The linear case solved once: with act = identity, D = 0 and g = 1 the whole loop is one matrix.
+"""Exact solution of a linear loop: with identity activation, D = 0 and gates g = 1 the whole loop is one matrix.
 
     c* = p + G c*   ⟹   Uᵀ c* = Uᵀ (I - G)⁻¹ p
 
@@ -14,15 +14,15 @@ from dynaxx.errors import ResonanceError
 
 @torch.no_grad()
 def fold(Gt_RR: Tensor, U_RC: Tensor, config: ResonanceConfig) -> Tensor:
-    """K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, the limit T → ∞; solved in float64.
+    """The matrix K (R, C) with p @ K = Σ_k U_lk c*_lk at the exact fixed point c*, the limit T → ∞; solved in float64.
 
     >>> config = ResonanceConfig(activation="identity", depthwise=False)
     >>> fold(torch.tensor([[0.5]]), torch.tensor([[3.0]]), config)  # c* = p / (1 - 0.5), written by 3
     tensor([[6.]])
 
     Args:
-        Gt_RR: Gᵀ, α s included.
-        U_RC: the matrix that writes messages into the output taps; its other rows are zero.
+        Gt_RR: Gᵀ, with the factors α s included.
+        U_RC: matrix that writes messages into the output taps; rows of messages to other taps are zero.
         config: the options, which must describe a linear loop.
 
     Raises:

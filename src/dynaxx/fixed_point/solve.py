@@ -1,4 +1,4 @@
-"""One run of an iteration: which steps are taken, when a sample stops, and how the end is differentiated."""
+"""One run of a fixed-point solver: its steps, its stopping rule per sample, and its gradient."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +13,23 @@ from dynaxx.fixed_point.implicit_gradient import at_fixed_point
 from dynaxx.fixed_point.iteration import FixedPoint, Update, iterate, picard
 
 STEPS = {"picard": picard, "anderson": anderson}
-"""Solvers by name: from F(0) and the damping to the steps of one run."""
+"""Solvers by name: each makes the step function of one run from F(0) and the damping."""
 
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """How a fixed point is sought; see the fields of the same names in `ResonanceConfig`."""
+    """Options of the search for a fixed point; see the fields of the same names in `ResonanceConfig`."""
 
     T: int
-    """Number of iterations, or their limit where a tolerance is given."""
+    """Number of iterations; with a tolerance, the largest number."""
     damping: float
-    """λ in (0, 1]."""
+    """Damping λ in (0, 1]: the weight of F(c) in each step."""
     solver: str
-    """A key of `STEPS`."""
+    """Name of the solver, a key of `STEPS`."""
     tolerance: float | None
     """Relative residual at which a sample stops; None runs all T iterations."""
     gradient: str
-    """`unrolled` or `implicit`."""
+    """Method of differentiation: `unrolled` or `implicit`."""
     checkpoint: bool
     """Whether iterations are recomputed in the backward pass."""
 
@@ -51,10 +51,10 @@ def solve(
     >>> c_BPR = solve(Anchored(exchange, p_BPR, None, grid), SolverOptions.of(config))  # doctest: +SKIP
 
     Args:
-        problem: F, F(0), and the residual.
+        problem: object with the function F, the value F(0), and the residual.
         options: solver, number of iterations, tolerance and gradient.
-        residuals: if given, receives the residual after every iteration, at the cost of one more evaluation of F.
-        states: if given, receives the states at which F was evaluated, detached.
+        residuals: list that, if given, receives the residual after every iteration, for one more evaluation of F.
+        states: list that, if given, receives the states at which F was evaluated, detached.
     """
     update = problem.update if states is None else _recording(problem.update, states)
     if options.checkpoint and torch.is_grad_enabled():
@@ -72,7 +72,7 @@ def _settled(problem: FixedPoint, tolerance: float, c: Tensor, new: Tensor) -> T
 
 
 def _recording(update: Update, states: list[Tensor]) -> Update:
-    """`update`, which also records the states that it is evaluated at."""
+    """The function `update`, which also records each state at which the function is evaluated."""
 
     def recorded(c: Tensor) -> Tensor:
         states.append(c.detach())

@@ -1,8 +1,9 @@
-"""What users hold: `wrap` makes a `ResonantModel`, which holds its adapters.
+"""The model that users work with: `wrap` makes a `ResonantModel`, a backbone with one or more trainable adapters.
 
-`resonant_model` runs the backbone and has the switches. `adapter` is one set of couplings and head, `adapters` several
-by name, `loading` makes or reads one, and `saving` has the files. `switches` keeps what belongs to a thread.
-`calibration` adjusts a trained loop, and `inspection` shows the taps before and after it.
+`resonant_model` runs the backbone and offers context managers that change a pass. `adapter` is one set of couplings
+and head, and `adapters` holds several adapters by name. `loading` makes or reads an adapter, and `saving` writes its
+files. `switches` keeps each thread's own state. `calibration` adjusts a trained loop, and `inspection` shows the tapped
+layers before and after the loop.
 """
 
 from dynaxx.model.adapter import Adapter

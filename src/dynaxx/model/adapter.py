@@ -1,4 +1,4 @@
-"""One adapter on a backbone: its taps, everything that training moves, and how the taps of a batch are refined."""
+"""One adapter on a backbone: its tapped layers, all trainable parameters, and the update of the layers' activations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,18 +30,18 @@ from dynaxx.model.saving import check_tensors, read
 from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
 
 PREFIX = "resonator."
-"""Prefix of the resonator's tensors in a saved file."""
+"""Prefix of the names of the resonator's tensors in a saved file."""
 
 RUNAWAY = 1e6
-"""Limit of an update, in standard deviations of the tap's channels; a loop beyond it has run away."""
+"""Limit of a tap's update, in standard deviations of the tap's channels; a larger update counts as divergence."""
 
 
 class Adapter(nn.Module):
-    """Resonator and head for the taps of one backbone, which is an argument and is not kept.
+    """Resonator and head for the taps (tapped layers) of one backbone; methods take the backbone as an argument.
 
     Attributes:
-        config: the options; T and mode may change at run time.
-        built_T: T at construction. Couplings that no output can depend on within that many iterations do not exist.
+        config: the options; T (number of loop iterations) and mode may change at run time.
+        built_T: T at construction. Couplings that cannot affect any output within built_T iterations are not created.
         resonator: couplings, gates, statistics and student; None until the shapes of the taps are known.
         head: the new linear head, or None if the backbone keeps its own.
         classifier: path of the module that the new head replaces, or None.
@@ -62,7 +62,7 @@ class Adapter(nn.Module):
     # ---- building -------------------------------------------------------------------------------------------------
 
     def build(self, backbone: nn.Module, call: Call) -> None:
-        """Make the parameters for the shapes that one forward pass on `call` shows."""
+        """Make the parameters for the tap shapes found in one forward pass with the arguments `call`."""
         args, kwargs = call
         if self.classifier is not None and self.config.classifier is None:
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs))
@@ -84,7 +84,7 @@ class Adapter(nn.Module):
         Args:
             taps: the taps.
             like: a tensor on the device for the parameters.
-            T: number of iterations that decides which couplings exist; by default the configuration's.
+            T: number of loop iterations for which couplings are created; by default the configuration's T.
         """
         check_options(self.config, taps[0])
         self.taps, self.paths = list(taps), tuple(tap.path for tap in taps)
@@ -95,7 +95,7 @@ class Adapter(nn.Module):
         self.resonator.train(self.training)
 
     def require_built(self) -> Resonator:
-        """The resonator; an error while the shapes of the taps are unknown."""
+        """The resonator; raises an error while the shapes of the taps are unknown."""
         if self.resonator is None:
             raise ResonanceError(
                 "example_input: the shapes of the taps are not known yet, so there is nothing to train or save; "
@@ -104,7 +104,7 @@ class Adapter(nn.Module):
         return self.resonator
 
     def execution(self, backbone: nn.Module, couple: Couple) -> Execution:
-        """The ways in which `backbone` can run with its taps coupled by `couple`."""
+        """The `Execution`, which runs `backbone` with its taps coupled by the function `couple`."""
         replacements: dict[str, nn.Module] = {}
         if self.head is not None and self.classifier is not None:
             replacements[self.classifier] = SafeHead(self.head)
@@ -119,20 +119,20 @@ class Adapter(nn.Module):
         )
 
     def tail(self, backbone: nn.Module, example: Any) -> nn.Module:
-        """The network behind the taps; see `ResonantModel.tail`."""
+        """The part of the network after the taps; see `ResonantModel.tail`."""
         return tail_of(backbone, self.paths, [tap.overwritten for tap in self.taps], example)
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
     def anchors(self, activations: list[Tensor], outside: Sequence[Any] = ()) -> Anchors:
-        """The taps' activations, pooled onto the grid.
+        """The taps' activations in the plain pass (anchors), pooled onto the common grid of positions.
 
         Args:
-            activations: x_l⁰ in depth order.
-            outside: other activations that the segments between the taps read.
+            activations: activations x_l⁰ of the taps, in depth order.
+            outside: other activations that the backbone's segments between the taps read.
 
         Raises:
-            ResonanceError: a tap that is not of the kind and width that the couplings were made for.
+            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'.
         """
         resonator = self.require_built()
         exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
@@ -157,14 +157,15 @@ class Adapter(nn.Module):
         ablated: frozenset[int] = frozenset(),
         taps: Sequence[int] | None = None,
     ) -> tuple[list[Tensor], ResonanceOutput]:
-        """x_l = x_l⁰ + Up(Δ_l) of each output tap, from the anchors of a batch, and the resonator's output.
+        """The refined activations x_l = x_l⁰ + Up(Δ_l) of each output tap, and the resonator's output.
 
-        Samples whose anchors are not finite, or whose messages run away, keep their anchors; `fallback` names them.
+        Samples with non-finite anchors or diverging messages keep their anchors; the mask `fallback` marks these
+        samples.
 
         Args:
             anchors: anchors of the batch; `outputs` holds the activations of `taps`.
             config: the options of this pass.
-            segments: the backbone between the taps, for the reentrant dynamics.
+            segments: the backbone's parts between the taps, for the reentrant dynamics.
             trace, ablated, taps: arguments of `Resonator.forward`.
         """
         resonator = self.require_built()
@@ -207,7 +208,7 @@ class Adapter(nn.Module):
     # ---- keeping --------------------------------------------------------------------------------------------------
 
     def start_from(self, directory: str | Path) -> None:
-        """Load the resonator that was saved in `directory`, except its student; see `ResonantModel.start_from`."""
+        """Load the resonator saved in `directory`, without its student network; see `ResonantModel.start_from`."""
         description, tensors = read(Path(directory))
         where, resonator = f"directory={str(directory)!r}", self.require_built()
         taps = [tap["path"] for tap in description["taps"]]
@@ -220,7 +221,7 @@ class Adapter(nn.Module):
         resonator.load_state_dict(given, strict=False)
 
     def description(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """All that `load` needs: a description in plain values, and the tensors."""
+        """The input of `load`: a description in plain values, and the tensors."""
         resonator = self.require_built()
         resonator.exchange.update_certificate()
         tensors = {f"{PREFIX}{name}": tensor for name, tensor in resonator.state_dict().items()}
@@ -241,10 +242,10 @@ class Adapter(nn.Module):
         Args:
             description, tensors: the two results of `description()`.
             like: a tensor on the device for the parameters.
-            where: start of error messages.
+            where: text with which error messages begin.
 
         Raises:
-            ResonanceError: they do not fit.
+            ResonanceError: the description and the tensors do not fit each other or this adapter.
         """
         self.build_from([Tap(**tap) for tap in description["taps"]], like, description["built_T"])
         resonator = self.require_built()
@@ -263,7 +264,7 @@ class Adapter(nn.Module):
 
 
 def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutput:
-    """The output of the kept samples alone, with zeros in the places of the lost ones."""
+    """The output computed for the kept samples only, filled with zeros at the places of the dropped samples."""
 
     def residual(samples: int) -> Tensor:
         kept_N = keep_B[:samples]
@@ -276,7 +277,7 @@ def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutp
 
 
 def check_options(config: ResonanceConfig, tap: Tap) -> None:
-    """Raise ResonanceError for an option that has no meaning for taps like `tap`, or that would leak the future."""
+    """Raise ResonanceError for an option that does not apply to taps like `tap` or lets tokens read later ones."""
     if tap.tokens:
         _refuse(config, [("grid", None)], "the taps are token sequences")
     else:

@@ -1,4 +1,4 @@
-"""Several named adapters on one backbone, in the manner of peft: added, set and deleted by name."""
+"""Several named adapters on one backbone, added, activated and deleted by name as in the library peft."""
 
 from torch import nn
 
@@ -6,11 +6,11 @@ from dynaxx.errors import ResonanceError
 from dynaxx.model.adapter import Adapter
 
 DEFAULT = "default"
-"""Name of the adapter that a model is wrapped with."""
+"""Name of the first adapter, which wrapping creates."""
 
 
 class Adapters(nn.ModuleDict):
-    """Adapters by name. One is active: it alone runs and trains.
+    """Adapters by name. Only the active adapter runs and trains.
 
     Attributes:
         active: name of the active adapter.
@@ -33,7 +33,7 @@ class Adapters(nn.ModuleDict):
         return adapter
 
     def add(self, name: str, adapter: Adapter) -> None:
-        """Add an adapter, which does not train until it is active."""
+        """Add an adapter; the new adapter does not train until `activate` makes it active."""
         self[name] = adapter.train(self.training)
         self._rest(name)
 
@@ -41,7 +41,7 @@ class Adapters(nn.ModuleDict):
         """Make the adapter `name` the active one.
 
         Raises:
-            ResonanceError: there is none of that name.
+            ResonanceError: no adapter has this name.
         """
         self._check_known(name)
         if name == self.active:
@@ -55,7 +55,7 @@ class Adapters(nn.ModuleDict):
         """Delete an adapter that is not active.
 
         Raises:
-            ResonanceError: there is none of that name, or it is active.
+            ResonanceError: no adapter has this name, or the adapter is active.
         """
         self._check_known(name)
         if name == self.active:
@@ -68,7 +68,7 @@ class Adapters(nn.ModuleDict):
         self._resting.pop(name, None)
 
     def check_free(self, name: str) -> None:
-        """Raise ResonanceError unless `name` can name a new adapter."""
+        """Raise ResonanceError unless `name` is valid and free for a new adapter."""
         if not isinstance(name, str) or not name or "." in name:
             raise ResonanceError(f"adapter name {name!r}: give a word without dots")
         if name in self or hasattr(self, name):

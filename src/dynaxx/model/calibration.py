@@ -1,4 +1,4 @@
-"""Calibration on validation data: does the loop converge, does it help, and which coupling does harm?"""
+"""Calibration on validation data: does the loop converge and raise accuracy, and which coupling lowers accuracy?"""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +13,11 @@ from dynaxx.errors import ResonanceError
 from dynaxx.resonance import ResonanceOutput, Resonator
 
 CUT = 0.1
-"""Factor of a strength cut."""
+"""Factor by which calibration multiplies the coupling strength of an oscillating loop."""
 
 
 class Calibratable(Protocol):
-    """The part of `ResonantModel` that calibration uses."""
+    """The methods and attributes of `ResonantModel` that calibration uses."""
 
     T: int
     mode: str
@@ -35,21 +35,22 @@ class Calibratable(Protocol):
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """The findings of calibration, and the action it took.
+    """The findings of calibration, and the action that calibration took.
 
     Attributes:
-        residual: (T', taps), the median relative residual after each iteration, before anything was changed;
-            T' is four times the model's T.
+        residual: (T', taps), the median relative residual after each iteration, before calibration changed the
+            model; T' is four times the model's T.
         taps: paths of the taps that receive messages.
         settled: whether every tap's median reached the tolerance within the model's T.
-        oscillating: whether a median does not fall over the second half of T' and stays above the tolerance.
+        oscillating: whether some tap's median stays above the tolerance and does not fall over the last T'/2
+            iterations.
         action: `none`, `T` (raised until the loop converges), `strength` (cut to a tenth), or `strength undone` (the
-            cut cost accuracy, so it was undone).
+            cut lowered accuracy, so the strength was restored).
         T: number of iterations after calibration.
         strength: strength after calibration.
         accuracy: accuracy on the labelled batches after calibration; None without labels.
-        baseline_accuracy: the argument.
-        over_coupled: whether the accuracy is below the baseline's.
+        baseline_accuracy: the argument `baseline_accuracy` of `calibrate`.
+        over_coupled: whether the accuracy is below the baseline accuracy.
         ablation: if over-coupled, the accuracy without each coupling, by (target, source); best first.
     """
 
@@ -80,9 +81,9 @@ def calibrate(
     >>> report.action, report.taps
     ('none', ('layer2', 'layer3', 'layer4'))
 
-    A loop that converges later than `T` gets a larger `T`. An oscillating loop gets a tenth of its strength; if labels
-    show that this costs accuracy, the cut is undone. An accuracy below `baseline_accuracy` means over-coupling: then
-    every coupling is ablated in turn, and the report shows which one does harm.
+    A loop that converges later than `T` gets a larger `T`. An oscillating loop gets a tenth of its strength. If labels
+    show that the lower strength costs accuracy, the old strength is restored. An accuracy below `baseline_accuracy`
+    means over-coupling: then each coupling is switched off in turn, and the report lists the resulting accuracies.
 
     Args:
         model: a trained model in explicit mode.
@@ -91,7 +92,7 @@ def calibrate(
         tolerance: relative residual below which the loop has converged.
 
     Raises:
-        ResonanceError: an empty loader, one that can be read only once, or a model that is not in explicit mode.
+        ResonanceError: an empty loader, a loader that can be read only once, or a model that is not in explicit mode.
     """
     if model.mode != "explicit":
         raise ResonanceError(f"mode={model.mode!r}: calibration watches the loop; set model.mode = 'explicit'")

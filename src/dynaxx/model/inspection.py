@@ -1,4 +1,4 @@
-"""The states of every coupled tap before and after the loop, for looking inside."""
+"""The activations of every coupled tap (tapped layer) before and after the loop, for inspection."""
 
 from typing import Any, NamedTuple
 
@@ -11,12 +11,12 @@ from dynaxx.resonance import on_grid
 
 
 class TapBeforeAfter(NamedTuple):
-    """One tap of one batch, on the grid.
+    """Activations of one tap for one batch, on the common grid of P positions.
 
     Attributes:
         tap: module path.
-        before: P x_l⁰, (B, P, C_l).
-        after: P x_l⁰ + Δ_l, also for taps that the rest of the network does not read.
+        before: pooled activation P x_l⁰ before the loop, (B, P, C_l).
+        after: pooled activation P x_l⁰ + Δ_l after the loop, also for taps that the rest of the network does not read.
         grid: (h, w) or (tokens,), P positions in all.
     """
 
@@ -28,7 +28,7 @@ class TapBeforeAfter(NamedTuple):
 
 @torch.no_grad()
 def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBeforeAfter]:
-    """The taps that receive messages, in depth order, for one batch of the backbone's arguments.
+    """The activations of the taps that receive messages, in depth order, for one batch of backbone arguments.
 
     >>> [state.tap for state in tap_states(model, images)]
     ['layer2', 'layer3', 'layer4']

@@ -1,4 +1,4 @@
-"""A new adapter, or one read from a folder."""
+"""A new adapter, or an adapter that is read from a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from dynaxx.model.saving import read
 def new_adapter(
     backbone: nn.Module, layers: Sequence[int | str] | str, config: ResonanceConfig, example_input: Any
 ) -> tuple[Adapter, Call | None]:
-    """A new adapter and the call to build it on: the example, else the input that the model states, else None.
+    """A new adapter, and the arguments that reveal layer shapes: the example, else the model's stated input, else None.
 
     >>> adapter, call = new_adapter(network, [2, 3], ResonanceConfig(), images)
     >>> adapter.paths
     ('layer2', 'layer3')
 
     Raises:
-        ResonanceError: a layer that does not exist, or the mode of a loop that has been solved.
+        ResonanceError: a layer that does not exist, or mode `folded`, which needs a trained linear loop.
     """
     if config.mode == "folded":
         raise ResonanceError("mode='folded': there is nothing to fold yet; give mode='explicit', train, then fold()")

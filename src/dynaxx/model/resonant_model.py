@@ -1,4 +1,4 @@
-"""The resonant model: a frozen backbone whose chosen layers are coupled before its last part runs."""
+"""The resonant model: a frozen backbone with coupled layers; its last part reads their refined activations."""
 
 import dataclasses
 import warnings
@@ -28,7 +28,7 @@ OVERRIDES = ("T", "mode", "solver", "tolerance")
 
 
 class Posthoc(NamedTuple):
-    """The result of `ResonantModel.posthoc`.
+    """The backbone's output and the resonant output for one input, from `ResonantModel.posthoc`.
 
     Attributes:
         own: the backbone's own output with its own head, bit for bit as before wrapping while the backbone is frozen.
@@ -40,10 +40,10 @@ class Posthoc(NamedTuple):
 
 
 class ResonantModel(nn.Module):
-    """Made by `wrap_with_resonance`; called like the backbone, with the backbone's arguments.
+    """A backbone with coupled layers, made by `wrap_with_resonance` and called with the backbone's own arguments.
 
-    Any number of threads may call one model. Switches (`disabled`, `tracing`, `observed`, `override`, `ablated`) act
-    in the thread that enters their block, and `fallback` and `trace` are of the thread's own last pass.
+    Any number of threads may call one model. The context managers `disabled`, `tracing`, `observed`, `override` and
+    `ablated` act only in the calling thread. `fallback` and `trace` describe the calling thread's last pass.
 
     Attributes:
         backbone: the user's own object, frozen and always in eval mode.
@@ -67,7 +67,7 @@ class ResonantModel(nn.Module):
     # ---- running --------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The backbone's output, computed from the refined activations of the taps."""
+        """The backbone's output, computed from the refined activations of the taps (tapped layers)."""
         if self._removed:
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
         if self._switches.disabled:
@@ -83,9 +83,9 @@ class ResonantModel(nn.Module):
             return self.backbone(*args, **kwargs)
 
     def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
-        """The backbone's own output and the resonant one, for one bare backbone pass more.
+        """The backbone's own output and the resonant output, at the cost of one additional bare backbone pass.
 
-        `fallback` and `trace` are of the resonant pass.
+        `fallback` and `trace` describe the resonant pass.
         """
         # a backbone may overwrite its input, and the second pass must read the same
         own_args, own_kwargs = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (args, kwargs))
@@ -95,18 +95,18 @@ class ResonantModel(nn.Module):
 
     @torch.no_grad()
     def read(self, *args: Any, **kwargs: Any) -> Anchors:
-        """The anchors of one batch, as the frozen backbone computes them; a feature cache stores these."""
+        """The anchors of one batch: the taps' activations in the plain backbone pass, which a feature cache stores."""
         anchors: list[Anchors] = []
         with switched(self._number, anchors=anchors, disabled=False):
             self(*args, **kwargs)
         return anchors[0]
 
     def refine(self, anchors: Anchors, taps: Sequence[int] | None = None) -> tuple[list[Tensor], ResonanceOutput]:
-        """x_l = x_l⁰ + Up(Δ_l) of each output tap, from the anchors of a batch, and the resonator's output.
+        """The refined activations x_l = x_l⁰ + Up(Δ_l) of each output tap, and the resonator's output.
 
         Args:
             anchors: anchors of a batch, as `read` returns them.
-            taps: numbers of the taps that `anchors.outputs` holds instead, in explicit mode.
+            taps: indices of the taps in `anchors.outputs`, if not the output taps; explicit mode only.
         """
         self._warn_without_statistics()
         state, execution = self._switches, self._executions.get(self.adapters.active)
@@ -120,25 +120,25 @@ class ResonantModel(nn.Module):
         return refined, output
 
     def tail(self, example: Any) -> nn.Module:
-        """The network behind the taps as a module, for training from cached anchors.
+        """The part of the network after the taps as a module, for training from cached activations.
 
         Args:
-            example: a batch of inputs on which it is checked against the backbone.
+            example: a batch of inputs on which the module's output is compared with the backbone's.
 
         Raises:
-            ResonanceError: the backbone cannot be traced, the network behind the taps reads more than them, or the tail
-                does not give the backbone's output; train from live activations then.
+            ResonanceError: the backbone cannot be traced, its part after the taps reads other activations, too, or the
+                module's output differs from the backbone's; train on images then.
         """
         return self.adapter.tail(self.backbone, example)
 
     def run_tail(self, refined: list[Tensor], tail: nn.Module) -> Tensor:
-        """Run `tail`, made by `tail()`, and the head on the refined activations of the output taps."""
+        """Run the module `tail`, made by `tail()`, and the head on the refined activations of the output taps."""
         with replaced_head(self.backbone, self.adapter.classifier, self.head):
             logits: Tensor = tail(refined)
         return logits
 
     def _couple(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
-        """The new activations of the output taps; unchanged ones in a pass that only reads."""
+        """The new activations of the output taps; a pass that only reads returns the activations unchanged."""
         anchors, reading = self.adapter.anchors(activations, outside), self._switches.anchors
         if reading is None:
             return self.refine(anchors)[0]
@@ -169,15 +169,15 @@ class ResonantModel(nn.Module):
 
     @contextmanager
     def tracing(self) -> Iterator["ResonantModel"]:
-        """Within the block each explicit pass records `model.trace`, at the cost of one iteration more."""
+        """Within the block each explicit pass records `model.trace`, at the cost of one additional iteration."""
         with switched(self._number, tracing=True):
             yield self
 
     @contextmanager
     def observed(self) -> Iterator[list[ResonanceOutput]]:
-        """Within the block every pass appends its `ResonanceOutput` to the list; losses and diagnostics read it.
+        """Within the block every pass appends its `ResonanceOutput` to the list, for losses and diagnostics.
 
-        A model that was compiled with `fullgraph=True` cannot return it; run such passes eagerly.
+        A model compiled with `fullgraph=True` cannot return a `ResonanceOutput`; run such passes eagerly.
 
         >>> with model.observed() as outputs:
         ...     loss = cross_entropy(model(x), y)
@@ -195,7 +195,7 @@ class ResonantModel(nn.Module):
         ...     logits = model(images)
 
         Raises:
-            ResonanceError: another option, or a value out of range.
+            ResonanceError: an option other than these four, or a value out of range.
         """
         for name in options:
             if name not in OVERRIDES:
@@ -211,13 +211,13 @@ class ResonantModel(nn.Module):
 
     @contextmanager
     def ablated(self, couplings: Iterable[int]) -> Iterator["ResonantModel"]:
-        """Within the block the couplings of these numbers are switched off.
+        """Within the block the couplings with the given indices are switched off.
 
         >>> with model.ablated([0]):
         ...     logits = model(images)
 
         Raises:
-            ResonanceError: a number that no coupling has, or folded mode, where one matrix has replaced the couplings.
+            ResonanceError: an index that no coupling has, or folded mode, where one matrix has replaced the couplings.
         """
         if self.mode == "folded":
             raise ResonanceError("ablated(): mode='folded' is one matrix, without couplings; set mode='explicit'")
@@ -230,15 +230,15 @@ class ResonantModel(nn.Module):
 
     @property
     def fallback(self) -> Tensor | None:
-        """(B,) bool of this thread's last resonant pass: samples that got the backbone's own output.
+        """(B,) bool: samples of this thread's last resonant pass that got the backbone's own output.
 
-        An anchor or a message of theirs was not finite, or their loop ran away.
+        A sample falls back if an anchor or a message is not finite, or if its loop diverges.
         """
         return (last_pass(self._number) or self._compiled_pass).fallback
 
     @property
     def trace(self) -> Trace | None:
-        """The `Trace` of this thread's last resonant pass, if it was within `tracing()`."""
+        """The `Trace` of this thread's last resonant pass, if the pass ran within `tracing()`."""
         return (last_pass(self._number) or self._compiled_pass).trace
 
     # ---- the active adapter ---------------------------------------------------------------------------------------
@@ -255,13 +255,13 @@ class ResonantModel(nn.Module):
 
     @property
     def config(self) -> ResonanceConfig:
-        """The active adapter's options, with those of an `override` block around the call."""
+        """The active adapter's options, with the changes of a surrounding `override` block."""
         options = self._switches.options
         return dataclasses.replace(self.adapter.config, **options) if options else self.adapter.config
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Module paths of the active adapter's taps, in depth order once it is known."""
+        """Module paths of the active adapter's taps, in depth order once this order is known."""
         return self.adapter.paths
 
     @property
@@ -275,7 +275,7 @@ class ResonantModel(nn.Module):
         return self.adapter.head
 
     def require_built(self) -> Resonator:
-        """The resonator; an error while the shapes of the taps are unknown."""
+        """The resonator; raises an error while the shapes of the taps are unknown."""
         return self.adapter.require_built()
 
     @property
@@ -295,7 +295,7 @@ class ResonantModel(nn.Module):
 
     @property
     def T(self) -> int:
-        """Number of iterations of the explicit loop; may be set at any time, above or below that of training."""
+        """Number of iterations of the explicit loop; may be set at any time, above or below the number in training."""
         return self.config.T
 
     @T.setter
@@ -321,13 +321,14 @@ class ResonantModel(nn.Module):
             )
 
     def add_student(self) -> Student:
-        """Make (or remake) the student that the implicit mode runs; it must be distilled afterwards."""
+        """Make a new student (the one-pass network of the implicit mode), which must be distilled afterwards."""
         return self.require_built().add_student(self.config)
 
     def fold(self) -> None:
         """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
 
-        It holds for the present parameters; train in explicit mode and fold again. Same as `mode = "folded"`.
+        The fixed point holds for the present parameters only; after more training in explicit mode, fold again. Setting
+        `mode = "folded"` does the same.
 
         Raises:
             ResonanceError: a loop that is not linear, or that diverges.
@@ -335,7 +336,7 @@ class ResonantModel(nn.Module):
         self.mode = "folded"
 
     def stability(self) -> Stability:
-        """κ of the loop, whether contraction is certified, and the iterations that a tolerance needs.
+        """The bound κ on the loop's Jacobian, whether κ certifies contraction, and the iterations for a tolerance.
 
         Raises:
             ResonanceError: the reentrant dynamics, where the backbone's own segments are part of the loop.
@@ -349,23 +350,23 @@ class ResonantModel(nn.Module):
         return exchange.stability(self.config.damping)
 
     def start_from(self, directory: str | Path) -> None:
-        """Load couplings, φ, gates and statistics that another model of the same taps and rank has learned.
+        """Load couplings, nonlinearity φ, gates and statistics of another model with the same taps and rank.
 
-        Couplings pretrained on a larger set can so be fine-tuned on a smaller one. Head and student stay this model's
-        own.
+        Couplings pretrained on a large data set can thus be fine-tuned on a small data set. Head and student of this
+        model stay unchanged.
 
         Args:
             directory: the folder that the other model's `save_pretrained` wrote.
 
         Raises:
-            ResonanceError: a missing or damaged file, or one of other taps or shapes.
+            ResonanceError: a missing or damaged file, or a file for other taps or shapes.
         """
         self.adapter.start_from(directory)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the active adapter: couplings, gates, statistics, student and head, but not the backbone.
 
-        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads it.
+        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads the adapter.
         """
         write(Path(directory), *self.adapter.description())
 
@@ -402,10 +403,10 @@ class ResonantModel(nn.Module):
         self.adapters.add(name, read_adapter(self.backbone, directory))
 
     def set_adapter(self, name: str) -> None:
-        """Make the adapter `name` the active one, which alone runs and trains.
+        """Make the adapter `name` the active adapter; only the active adapter runs and trains.
 
         Raises:
-            ResonanceError: there is none of that name.
+            ResonanceError: no adapter has this name.
         """
         self.adapters.activate(name)
 
@@ -413,18 +414,18 @@ class ResonantModel(nn.Module):
         """Delete an adapter that is not active.
 
         Raises:
-            ResonanceError: there is none of that name, or it is active.
+            ResonanceError: no adapter has this name, or the adapter is active.
         """
         self.adapters.delete(name)
         self._executions.pop(name, None)
 
     def build(self, call: Call) -> None:
-        """Make the active adapter's parameters for the shapes that one pass on `call` shows."""
+        """Make the active adapter's parameters for the tap shapes found in one pass with the arguments `call`."""
         self.adapter.build(self.backbone, call)
         self._execution(call)
 
     def _execution(self, call: Call) -> Execution:
-        """The active adapter's execution; the adapter is built first, if it is not yet."""
+        """The active adapter's `Execution`; an adapter without parameters is built first."""
         name = self.adapters.active
         if self.adapters.current.resonator is None:
             self.adapters.current.build(self.backbone, call)
@@ -460,16 +461,16 @@ class ResonantModel(nn.Module):
         return self
 
     def unfreeze_backbone(self) -> None:
-        """Let training move the backbone's parameters, too; it stays in eval mode, and its buffers do not change.
+        """Let training also change the backbone's parameters; the backbone stays in eval mode with fixed buffers.
 
-        The adapter then fits no other backbone: save both, and load the adapter onto the tuned one.
+        The adapter then fits only the tuned backbone: save both, and load the adapter onto the tuned backbone.
         """
         replaced = self.adapter.classifier  # its parameters do not affect the output
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(replaced is None or not name.startswith(f"{replaced}."))
 
     def remove(self) -> nn.Module:
-        """Return the user's object as it was: training flags and modes are restored, and no hook is left."""
+        """Return the user's network in its original state, with its training flags and modes and without any hook."""
         for parameter, requires_grad in self._was[0]:
             parameter.requires_grad_(requires_grad)
         for module, training in self._was[1]:
@@ -497,16 +498,16 @@ class ResonantModel(nn.Module):
         return calibrate(self, loader, baseline_accuracy=baseline_accuracy)
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Parameters by name; an error while they do not exist yet, so that training cannot miss them."""
+        """Parameters by name; raises an error while parameters are not built yet, so that training cannot miss any."""
         self.require_built()
         return super().named_parameters(*args, **kwargs)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters that train: the active adapter's, and the backbone's once it is unfrozen."""
+        """The parameters that train: the active adapter's parameters, and the backbone's parameters once unfrozen."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def print_trainable_parameters(self) -> None:
-        """Print the number of parameters that train, and their share of all."""
+        """Print the number of parameters that train, and their share of all parameters."""
         count = sum(parameter.numel() for parameter in self.trainable_parameters())
         total = sum(parameter.numel() for parameter in self.parameters())
         print(f"trainable params: {count:,} || all params: {total:,} || trainable%: {100 * count / total:.4f}")

@@ -1,8 +1,8 @@
 """The files of a saved resonant model: `resonance.json` and one safetensors file that it names.
 
-The weights' file is named after its own content, and the JSON is renamed into place last. So a kill or a full disk
-leaves either the old pair or the new one, and a file of another pair is noticed. Format 1, which kept one matrix per
-coupling, is read, too.
+The weights' file is named after its own content, and the JSON is renamed into place last. A killed process or a full
+disk leaves either the old pair of files or the new pair, and mixed pairs are detected. Files of format 1, which
+stored one matrix per coupling, can still be read.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier"
 
 
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write `tensors` and `description` into `directory`; files that were there stay complete until the last rename.
+    """Write `tensors` and `description` into `directory`; the old files stay complete until the last rename.
 
     >>> write(Path(folder), *model.adapter.description())
 
@@ -45,7 +45,7 @@ def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tenso
 
 
 def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors that `write` wrote.
+    """The description and the tensors that `write` wrote.
 
     >>> description, tensors = read(Path(folder))
     >>> description["built_T"]
@@ -87,7 +87,7 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _from_format_1(
     description: dict[str, Any], tensors: dict[str, Tensor], path: Path
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Format 2 of a format-1 file: matrices grouped by tap, and the present names."""
+    """The content of a format-1 file in format 2: matrices grouped by tap, with the current tensor names."""
     try:
         taps, config = description["taps"], description["config"]
         outputs = {n for n, tap in enumerate(taps) if tap["seen"] or n == len(taps) - 1}
@@ -114,7 +114,7 @@ def _from_format_1(
 
 
 def check_tensors(where: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    """Raise ResonanceError, in a line that begins with `where`, unless names and shapes are the same."""
+    """Raise ResonanceError, with a message that begins with `where`, unless names and shapes agree."""
     known, found = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (own, given))
     odd = sorted(n for n in known.keys() | found.keys() if known.get(n) != found.get(n))
     if odd:

@@ -1,7 +1,7 @@
-"""What is switched for a block of calls, and what the last call left: both belong to the calling thread.
+"""Temporary settings of a model, and records of its last pass; both belong to the calling thread.
 
-Context variables hold them, so threads (and asyncio tasks) do not see each other's. Nothing is set on the model and put
-back later. Keys are numbers of models, since a context variable must not keep a model alive.
+Context variables hold settings and records, so threads (and asyncio tasks) do not see each other's values. The model
+object itself is not changed. Keys are numbers of models, since a context variable must not keep a model alive.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from torch import Tensor
 from dynaxx.resonance import Anchors, ResonanceOutput, Trace
 
 NUMBERS = itertools.count()
-"""Numbers for models; a copy takes a new one."""
+"""Counter of the numbers that identify models; a copied model takes a new number."""
 
 
 @dataclass(frozen=True)
 class Switches:
-    """The state of one model's switches in one thread.
+    """The temporary settings of one model in one thread.
 
     Attributes:
-        disabled: run the bare backbone.
-        tracing: record how the loop converges.
+        disabled: whether the bare backbone runs, without couplings.
+        tracing: whether each pass records how the loop converges.
         outputs: list that receives the output of every pass, or None.
-        anchors: list that receives the anchors of a pass that only reads, or None.
+        anchors: list that receives the taps' activations (anchors) of a pass without coupling, or None.
         options: options that replace those of the configuration.
         ablated: numbers of couplings that are switched off.
     """
@@ -44,7 +44,7 @@ class Switches:
 
 @dataclass
 class LastPass:
-    """`fallback` and `trace` of a pass; see `ResonantModel`."""
+    """The values `fallback` and `trace` of a pass; see `ResonantModel`."""
 
     fallback: Tensor | None = None
     trace: Trace | None = None
@@ -76,7 +76,7 @@ def last_pass(number: int) -> LastPass | None:
 
 
 def record_pass(number: int, output: ResonanceOutput, compiled: LastPass) -> None:
-    """Record the last pass of model `number`; an exported program records nothing.
+    """Record the last pass of model `number`; an exported program makes no record.
 
     >>> record_pass(-1, ResonanceOutput([], fallback=torch.tensor([True])), LastPass())
     >>> last_pass(-1).fallback
@@ -85,8 +85,8 @@ def record_pass(number: int, output: ResonanceOutput, compiled: LastPass) -> Non
     Args:
         number: number of the model.
         output: output of the pass.
-        compiled: the model's own record. A compiled pass cannot set a context variable: it writes here if this thread
-            has no record yet, else into the thread's.
+        compiled: the model's own record. A compiled pass cannot set a context variable. The pass writes to `compiled`
+            if this thread has no record yet, else to the thread's record.
     """
     if torch.compiler.is_exporting():
         return

@@ -26,7 +26,7 @@ def wrap_with_resonance(
     num_classes: int | None = None,
     **options: Any,
 ) -> ResonantModel:
-    """Couple a few layers of a trained network, which stays frozen and is not changed.
+    """Couple a few layers of a trained network; the network stays frozen and unchanged.
 
     >>> backbone = torchvision.models.resnet18().eval()
     >>> model = wrap_with_resonance(backbone, layers=[2, 3, 4], T=5)
@@ -34,21 +34,21 @@ def wrap_with_resonance(
     True
 
     Args:
-        base_model: any network; it is frozen and in eval mode until `model.remove()` returns it.
+        base_model: any network; the network is frozen and in eval mode until `model.remove()` returns it.
         layers: stage numbers (2, 3, 4 is layer2, layer3, layer4 of a ResNet), block numbers counted from 1 (3, 6, 9
             of a ViT's 12), module paths, or "auto" (one from each third of the depth).
         T: iterations of the loop, at least 1.
-        mode: "explicit" runs the loop, "implicit" predicts its end in one pass.
+        mode: "explicit" runs the loop, "implicit" predicts the loop's final state in one pass.
         rank: number of channels of a message.
-        damping: λ in (0, 1].
-        activation: gelu, silu, relu, tanh or identity.
-        example_input: a tensor, tuple or dict from which the layers' shapes are learned. Without it they come from the
-            input that timm and torchvision models state, else from the first forward pass.
+        damping: weight λ in (0, 1] of the new message in each iteration.
+        activation: nonlinearity of the messages: gelu, silu, relu, tanh or identity.
+        example_input: a tensor, tuple or dict from which the layers' shapes are learned. Without an example,
+            shapes come from the input size that timm and torchvision models state, else from the first forward pass.
         num_classes: outputs of a new linear head; None keeps the backbone's.
         **options: any other field of `ResonanceConfig`.
 
     Raises:
-        ResonanceError: an option, layer or mode that does not exist or fit; the message says what would do.
+        ResonanceError: an option, layer or mode that does not exist or fit; the message names valid values.
     """
     if not isinstance(base_model, nn.Module):
         raise ResonanceError(f"base_model: {type(base_model).__name__} is no torch.nn.Module; give one")

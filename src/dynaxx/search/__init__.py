@@ -1,8 +1,9 @@
 """Hyperparameter search with Optuna. No other package of Dynaxx imports Optuna.
 
-A study is stored in a journal file or a database (`open_storage`, `open_study`). Any number of workers draw trials
-from a `Space` and sign them; trials of dead workers are repeated (`requeue_dead`). The results are a Pareto front
-(`best`), one point of it (`knee`), and a page (`write_page`).
+A study, the record of all trials of a search, is stored in a journal file or a database (`open_storage`, `open_study`).
+Each worker process draws trials from a `Space` and stores its identity with each. Trials of workers that died are
+repeated (`requeue_dead`). The results are a Pareto front of accuracy and cost (`best`), one chosen point of the front
+(`knee`), and an HTML page (`write_page`).
 """
 
 from dynaxx.search.errors import SearchError

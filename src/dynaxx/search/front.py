@@ -1,4 +1,4 @@
-"""The results of a sweep: the Pareto front of its trials, and the point to choose."""
+"""The results of a sweep (hyperparameter search): the Pareto front of its trials, and the point to choose."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 from dynaxx.search.study import FINITE
 
 LIVE, SECONDS = "live_parameters", "train_seconds"
-"""Names of a trial's attributes besides its objectives: parameters that affect the output, and training seconds."""
+"""Names of two attributes of a trial: its number of parameters that affect the output, and its training seconds."""
 
 COST = "gflops"
-"""Name of a trial's attribute: GFLOPs per image."""
+"""Name of the attribute of a trial that holds its GFLOPs per image."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Point:
 
     Attributes:
         number: number of the trial.
-        params: dotted key → value.
+        params: tuned parameters, dotted key of params.yaml → value.
         accuracy: validation accuracy, mean over the sweep's seeds.
         gflops: GFLOPs per image.
         live_parameters: number of trainable parameters that the output depends on.
@@ -47,13 +47,13 @@ class Point:
 
 
 def points(study: optuna.Study) -> list[Point]:
-    """The completed trials by number, without pruned trials and without those whose training diverged."""
+    """The completed trials, sorted by number, without trials that were pruned or whose training diverged."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [_point(trial) for trial in trials if trial.constraints.get(FINITE, 0.0) <= 0]
 
 
 def best(study: optuna.Study) -> list[Point]:
-    """The Pareto front of accuracy and GFLOPs, cheapest first; with one objective the best trials within the limit."""
+    """The Pareto front of accuracy and GFLOPs, cheapest first; for accuracy alone, the best within the cost limit."""
     found: dict[str, Point] = {}
     for trial in study.best_trials:
         if all(value <= 0 for value in trial.constraints.values()):
@@ -64,14 +64,14 @@ def best(study: optuna.Study) -> list[Point]:
 def knee(front: Sequence[Point]) -> Point:
     """The point farthest above the straight line from the cheapest to the most accurate point of a front.
 
-    Both axes are scaled to the front's extent first. If no point lies above the line, the most accurate point is
-    returned. Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
+    Accuracy and GFLOPs are first scaled to the range that the front covers. If no point lies above
+    the line, the most accurate point is returned. Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
 
     >>> knee(best(study)).params
     {'resonance.T': 4}
 
     Raises:
-        ValueError: an empty front.
+        ValueError: the front is empty.
     """
     if not front:
         raise ValueError("a front without points has no knee")

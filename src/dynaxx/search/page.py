@@ -1,4 +1,4 @@
-"""One HTML page of a sweep's results: the front, and Optuna's figures of the influence of each parameter."""
+"""One HTML page of a sweep's results: the Pareto front, and Optuna's figures of each parameter's influence."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,11 +13,11 @@ from dynaxx.search.front import Point, points
 from dynaxx.templates import render
 
 SLICED_KEYS = ("resonance.T", "resonance.rank", "resonance.damping")
-"""Keys that are plotted against accuracy, alone and in pairs, if they were tuned."""
+"""Parameters that are plotted against validation accuracy, alone and in pairs, if the sweep tuned them."""
 
 
 def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: Point, facts: dict[str, str]) -> None:
-    """Write one self-contained HTML page.
+    """Write the results of a sweep as one self-contained HTML page.
 
     >>> front = best(study)
     >>> write_page(Path("sweep.html"), study, front, knee(front), {"trials": "50"})
@@ -50,7 +50,7 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
 
 
 def cells(point: Point) -> list[str]:
-    """The cells of a point's row in the table of the front."""
+    """The table cells of one point of the Pareto front."""
     values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
     ratio = "" if point.latency_ratio is None else f"{point.latency_ratio:.2f}"
     accuracy = f"{100 * point.accuracy:.2f}"
@@ -103,7 +103,7 @@ def _one_objective(study: optuna.Study) -> optuna.Study:
 
 
 def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any:
-    """Accuracy against GFLOPs: one dot per trial, the front as a line, the chosen point marked."""
+    """Plot accuracy against GFLOPs: one dot per trial, the Pareto front as a line, the chosen point marked."""
     import plotly.graph_objects as go
 
     def text(point: Point) -> str:

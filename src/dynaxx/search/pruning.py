@@ -11,7 +11,7 @@ TrainerFactory = Callable[..., pl.Trainer]
 
 
 def pruned_by(trainer: TrainerFactory, trial: Trial) -> TrainerFactory:
-    """`trainer` with a callback that reports each epoch's validation accuracy to the trial's pruner.
+    """Extend `trainer` by a callback that reports each epoch's validation accuracy to the trial's pruner.
 
     Training raises `optuna.TrialPruned` in the epoch in which the pruner stops the trial.
 

@@ -1,20 +1,21 @@
-"""The repetition of a trial whose worker died."""
+"""The repetition of a trial whose worker process died."""
 
 import optuna
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 
 RETRIES = 3
-"""Largest number of repetitions of a trial, so that a trial that kills every worker does not stop the sweep."""
+"""Largest number of repetitions of a trial. The limit protects the sweep from a trial that kills every worker."""
 
 WORKER = "worker"
-"""Name of a trial's attribute: the process that runs it."""
+"""Name of the attribute of a trial that identifies the worker process that runs the trial."""
 
 
 def retry_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue a trial with the parameters of a failed one, at most `RETRIES` times.
 
-    The signature is not copied: until the new worker signs, the new trial would count as one of the dead worker.
+    The signature (stored identity of the worker) is not copied. With a copy the new trial would count as a trial of the
+    dead worker until its new worker signs.
 
     >>> retry_trial(study, study.trials[3])
     """

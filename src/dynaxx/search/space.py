@@ -21,7 +21,7 @@ Space = dict[str, BaseDistribution]
 """Dotted key of params.yaml → distribution of its values."""
 
 TUNABLE = ("resonance", "train", "select")
-"""Sections of params.yaml that a trial may change; the others would change the data of the validation accuracy."""
+"""Sections of params.yaml that a trial may change. Other sections would change the validation data."""
 
 
 def read_space(described: Mapping[str, Any]) -> Space:
@@ -31,7 +31,7 @@ def read_space(described: Mapping[str, Any]) -> Space:
     {'resonance.T': IntDistribution(high=10, log=False, low=1, step=1)}
 
     Raises:
-        SearchError: nothing to tune, a section that must not be tuned, or bounds that Hydra or Optuna cannot read.
+        SearchError: there is nothing to tune, a section must not be tuned, or Hydra or Optuna cannot read the bounds.
     """
     space = {key: _distribution(key, str(text)) for key, text in _leaves(described)}
     if not space:

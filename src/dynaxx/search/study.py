@@ -23,10 +23,10 @@ HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
 ACCURACY, GFLOPS = "val/accuracy", "cost/gflops"
 
 COMMON_SETTINGS = "of"
-"""Name of a study's attribute: a hash of the settings that all its trials have in common."""
+"""Name of the attribute of a study that holds a hash of the settings that all its trials share."""
 
 FINITE, LIMIT = "finite", "cost limit"
-"""Names of a trial's constraints: its training stayed finite, and its cost is within the limit."""
+"""Names of a trial's two constraints: the training stayed finite, and the cost in GFLOPs is within the limit."""
 
 
 def open_storage(where: str) -> BaseStorage:
@@ -36,7 +36,7 @@ def open_storage(where: str) -> BaseStorage:
     >>> storage = open_storage("postgresql://dynaxx@127.0.0.1:5432/optuna")
 
     Raises:
-        SearchError: a database that cannot be reached, or a kind that does not support several workers.
+        SearchError: the database cannot be reached, or its kind does not support several workers.
     """
     warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna has had the heartbeat since 2.9
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the worker itself prints one line per failed trial
@@ -76,14 +76,14 @@ def open_study(
     >>> study = open_study(open_storage("study.log"), "first", one_objective=False)
 
     Args:
-        one_objective: accuracy alone, under a cost limit; else accuracy and GFLOPs.
+        one_objective: whether accuracy alone is optimised, under a cost limit; else accuracy and GFLOPs are optimised.
         of: hash of the settings that all trials have in common.
         seed: seed of the TPE sampler. Include the number of the worker, so that workers draw different trials. The
             number of existing trials is added, so that a restarted worker does not draw its first trials again.
         pruner: Optuna pruner, for one objective only; None disables pruning.
 
     Raises:
-        SearchError: the study has trials with other settings, which cannot be compared.
+        SearchError: the study has trials with other settings, which cannot be compared with new trials.
     """
     directions: Any = {"direction": "maximize"} if one_objective else {"directions": ["maximize", "minimize"]}
     study = optuna.create_study(

@@ -1,4 +1,4 @@
-"""The workers of a study: their signatures on trials, and the trials of dead workers."""
+"""The worker processes of a study: their signatures (identities stored with trials), and the trials of dead workers."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dynaxx.search.retry import WORKER, retry_trial
 
 UNSIGNED_SECONDS = 60.0
-"""Seconds after which a running trial without a signature counts as dead: its worker died before it could sign."""
+"""Seconds after which a running trial without a signature counts as abandoned by a worker that died."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Worker:
         return cls(*signed) if signed else None
 
     def dead(self) -> bool:
-        """Whether the process has ended; False for workers of other machines, whose state is not visible."""
+        """Whether the worker's process has ended; False for other machines, whose processes are not visible."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -57,7 +57,7 @@ def requeue_dead(study: optuna.Study) -> list[int]:
     """Mark the running trials of dead workers as failed, queue them again, and return their numbers.
 
     On a database Optuna's heartbeat finds dead workers of all machines. Dead workers of this machine are found at
-    once by their process ids. On a journal, which has no heartbeat, this is the only way.
+    once by their process ids. A journal has no heartbeat, so there the process ids are the only sign of a dead worker.
 
     >>> requeue_dead(study)
     [3]
@@ -79,7 +79,7 @@ def requeue_dead(study: optuna.Study) -> list[int]:
 
 
 def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> int | None:
-    """Run one trial. Return its number if another worker has ended it meanwhile as that of a dead worker, else None.
+    """Run one trial. Return its number if another worker took this one for dead and ended the trial, else None.
 
     >>> run_one(study, lambda trial: trial.suggest_float("x", 0, 1))
 
@@ -109,15 +109,15 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], Any]) -> in
 
 
 def finished(study: optuna.Study) -> int:
-    """Number of trials that are complete or pruned."""
+    """Number of trials of the study that are complete or pruned."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
 def running(study: optuna.Study) -> int:
-    """Number of trials that are running."""
+    """Number of trials of the study that are running."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def wanted(study: optuna.Study, n_trials: int) -> int:
-    """Number of `n_trials` that are neither finished nor running."""
+    """Number of trials still to start: `n_trials` minus those that are finished or running."""
     return n_trials - finished(study) - running(study)

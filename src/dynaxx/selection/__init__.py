@@ -1,4 +1,4 @@
-"""The selection of layers to couple: candidates, their scores, the choice, and advice whether to couple at all."""
+"""Selection of the backbone layers that resonance couples, and advice whether resonance is worth a try at all."""
 
 from dynaxx.selection.advise import Advice, advise
 from dynaxx.selection.candidates import candidates

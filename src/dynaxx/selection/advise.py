@@ -13,14 +13,14 @@ from dynaxx.selection.expected_gain import Expectation, MeasuredPair, expect, re
 from dynaxx.selection.overhead import overhead
 
 DIVERSE_BELOW = 0.9
-"""Redundancy below which a layer counts as diverse."""
+"""Redundancy (CKA with the last layer) below which a layer counts as diverse."""
 FINE_ABOVE = 0.1
-"""Threshold of `Evidence.share_left`: from here on a task counts as finer than the last layer's features."""
+"""Value of `Evidence.share_left` from which a task counts as finer than the last layer's features."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A recommendation, with its reasons.
+    """A recommendation for or against resonance, with its reasons.
 
     >>> advise(backbone, images, normalisation).expected
     Expectation(estimate=1.2, low=-0.9, high=3.3)
@@ -28,10 +28,10 @@ class Advice:
     Attributes:
         verdict: "yes", "no" or "unclear".
         reason: one sentence with the numbers behind the verdict.
-        expected: expected gain of explicit over a probe on the last layer, in points of accuracy.
-        as_good: cheaper arms, by their names in the A/B, over which the expected gain is too small for an adoption.
+        expected: expected gain in accuracy of resonance (arm `explicit`) over a probe on the last layer, in points.
+        as_good: cheaper arms (competitors in the A/B comparison) over which the expected gain is too small to adopt.
         unknown: cheaper arms over which the expected gain is uncertain, with the expected gain over each.
-        checklist: question → answer; some questions only the user can answer, and the answer says so.
+        checklist: question → answer; the answer says so if only the user can answer.
         evidence: measurements behind the advice.
     """
 
@@ -55,7 +55,7 @@ def advise(
     minimum_relative_gain: float = 0.02,
     seed: int = 0,
 ) -> Advice:
-    """Advise whether to try resonance on `backbone`. Only linear probes are trained.
+    """Advise whether to try resonance on `backbone`. The advice trains nothing but linear probes.
 
     >>> advise(backbone, images, Normalisation(mean=(0.5,), std=(0.25,))).verdict
     'unclear'
@@ -64,10 +64,10 @@ def advise(
         backbone: trained network in eval mode.
         images: a few hundred labelled images of the task, on which the backbone was not trained.
         normalisation: normalisation with which the backbone was trained.
-        layers: candidate layers, see `gather`.
+        layers: layers that resonance may couple, in the forms that `gather` accepts.
         max_images: largest number of images that are evaluated.
-        latency_budget: allowed extra cost of explicit, as a share of the backbone's cost.
-        minimum_relative_gain: relative gain in accuracy below which an arm is not adopted.
+        latency_budget: allowed extra cost of resonance, as a share of the backbone's cost.
+        minimum_relative_gain: relative gain in accuracy below which resonance is not adopted.
 
     Raises:
         ResonanceError: see `gather`.
@@ -84,13 +84,13 @@ def advise(
 def judge(
     evidence: Evidence, pairs: list[MeasuredPair], cost: float, latency_budget: float, minimum_relative_gain: float
 ) -> Advice:
-    """Turn evidence and measured pairs into advice.
+    """Derive advice from the evidence about a backbone and from gains measured on other backbones.
 
     >>> judge(evidence, read_pairs(), cost=0.1, latency_budget=0.2, minimum_relative_gain=0.02).verdict
     'yes'
 
     Args:
-        cost: additional FLOPs of explicit, as a share of the backbone's FLOPs.
+        cost: additional FLOPs of resonance, as a share of the backbone's FLOPs.
     """
     expected = expect(evidence, "baseline", pairs)
     interval = f"[{expected.low:+.1f}, {expected.high:+.1f}]"

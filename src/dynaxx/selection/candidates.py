@@ -1,4 +1,4 @@
-"""The layers of a backbone that can be coupled."""
+"""The layers of a backbone that resonance can couple."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ def candidates(backbone: nn.Module, example: Tensor) -> list[str]:
     """Module paths of the candidate layers in depth order: stages or blocks, without stem and classifier.
 
     If the structure of the network is not known, its direct children (or those of its first long nn.Sequential) are
-    tried. The children that run once per pass and return a map or tokens are candidates, except for the first one.
+    tried. Children that run once per forward pass and return a feature map or tokens are candidates, except the first.
 
     >>> candidates(torchvision.models.resnet18(), torch.zeros(1, 3, 224, 224))
     ['layer1', 'layer2', 'layer3', 'layer4']
 
     Raises:
-        ResonanceError: fewer than two candidates.
+        ResonanceError: the backbone has fewer than two candidates.
     """
     known = stages(backbone)
     if len(known) >= 2:

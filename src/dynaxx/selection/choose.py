@@ -1,4 +1,4 @@
-"""The choice of taps from scores: one tap from each part of the depth."""
+"""The choice of taps (tapped layers) by their scores: one tap from each part of the depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ class Choice:
 
 
 def choose(scores: Sequence[Score], taps: int) -> Choice:
-    """Cut the depth into `taps` equal parts and take the best candidate of each part.
+    """Cut the depth of the backbone into `taps` equal parts and take the best candidate layer of each part.
 
-    Within a part the largest probe gain wins. Candidates within one standard error of it count as equal; the least
-    redundant of them is taken. From the last part the last candidate is taken, because the output is read behind it.
+    Within a part the candidate with the largest probe gain is best. Candidates within one standard error of this gain
+    count as equal, and the least redundant of them is taken. The last part always gives its last candidate, because
+    the output is read behind that layer.
 
     >>> choose(scores, taps=3).chosen
     ['layer1', 'layer3', 'layer4']

@@ -6,8 +6,8 @@ from torch import Tensor
 def debiased_cka(x_NF: Tensor, y_NG: Tensor) -> float:
     """Linear CKA with the unbiased HSIC estimator of Song et al. (2012), used for CKA by Nguyen et al. (2021).
 
-    It is 1 for representations that are equal up to rotation and scale. It is about 0 for independent ones of any
-    width and may be slightly negative. (The plain estimator increases with the width.)
+    The CKA of representations that are equal up to rotation and scale is 1. The CKA of independent representations of
+    any width is about 0, and may be slightly negative. (The plain estimator increases with the width.)
 
     >>> x_NF = torch.randn(100, 16)
     >>> round(debiased_cka(x_NF, 3 * x_NF), 4)

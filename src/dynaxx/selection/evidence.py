@@ -1,4 +1,4 @@
-"""Evidence about a backbone from a few hundred labelled images, before any training."""
+"""Evidence whether resonance may help a backbone, from a few hundred labelled images and before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_informa
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 MIN_IMAGES = 100
-"""Smallest number of images that gives usable evidence."""
+"""Smallest number of labelled images that gives usable evidence."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Evidence:
     0.034
 
     Attributes:
-        images: number of images.
+        images: number of labelled images.
         classes: number of classes.
-        taps: module paths of the candidate layers, in depth order.
-        channels: width of each candidate.
-        last_accuracy: accuracy of a cross-validated probe on the classifier's input.
-        probe_gain: accuracy of a probe on all taps and the classifier's input, minus `last_accuracy`.
-        standard_error: standard error of the gain over the images (paired).
+        taps: module paths of the candidate layers (taps), in depth order.
+        channels: number of channels of each candidate.
+        last_accuracy: cross-validated accuracy of a linear probe on the classifier's input (the last layer).
+        probe_gain: accuracy of the same probe on all taps and the classifier's input together, minus `last_accuracy`.
+        standard_error: standard error of `probe_gain` over the images (paired).
         entropy: entropy H(Y) of the labels, in bits.
-        information_left: H(Y) minus the bits that the last layer's probe explains.
+        information_left: H(Y) minus the bits about the label that a probe on the last layer explains.
         redundancy: smallest debiased linear CKA between a tap and the last layer; 1 means no new information.
     """
 
@@ -52,7 +52,7 @@ class Evidence:
 
     @property
     def share_left(self) -> float:
-        """`information_left` as a share of H(Y)."""
+        """`information_left` as a share of the label entropy H(Y)."""
         return self.information_left / self.entropy
 
 
@@ -76,12 +76,12 @@ def gather(
         images: labelled images on which the backbone was not trained.
         normalisation: normalisation with which the backbone was trained.
         layers: "auto" for all layers that can be coupled, else stage numbers or module paths.
-        max_images: largest number of images that are evaluated, drawn stratified.
+        max_images: largest number of images that are evaluated, drawn with the class proportions of `images`.
         folds: number of folds of the cross-validation.
         seed: seed of the draw and of the folds.
 
     Raises:
-        ResonanceError: too few images or classes, or layers that do not exist.
+        ResonanceError: there are too few images or classes, or a given layer does not exist.
     """
     if len(images) > max_images:
         part, _ = stratified_halves(images.labels, max_images / len(images), seed)

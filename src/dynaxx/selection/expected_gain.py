@@ -1,6 +1,6 @@
-"""The expected gain, from evidence: least squares over backbones on which resonance was trained and measured.
+"""The expected gain in accuracy, by least squares over the backbones on which resonance was trained and measured.
 
-`python -m experiments.tasks.advice` writes these pairs of backbone and task to `advice.json` beside this file.
+`python -m experiments.tasks.advice` writes the measurements to `advice.json` beside this file.
 """
 
 import json
@@ -14,14 +14,14 @@ from dynaxx.selection.evidence import Evidence
 
 PAIRS = Path(__file__).with_name("advice.json")
 FEATURES = ("share_left", "probe_gain")
-"""Regressors of the gain: the information that the last layer lacks, and the part of it that a linear probe finds."""
+"""Regressors of the gain: label information that the last layer lacks, and what a linear probe on all layers gains."""
 CONFIDENCE = 0.8
 """Confidence level of the prediction intervals."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expected difference in accuracy, in points, with the 80 % prediction interval of a new backbone."""
+    """An expected difference in accuracy, in points, with the 80 % prediction interval for a new backbone."""
 
     estimate: float
     low: float
@@ -30,14 +30,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """One pair of backbone and task on which evidence and gains were measured.
+    """One pair of backbone and task on which evidence and gains in accuracy were measured.
 
     >>> MeasuredPair("small_resnet, cifar10", 0.2, 0.03, {"baseline": 2.1, "direct": 0.1, "concat_probe": 0.4})
 
     Attributes:
         name: names of the backbone and the task.
         share_left, probe_gain: fields of `Evidence`, from a few hundred images.
-        gains: test accuracy of explicit minus that of "baseline", "direct" and "concat_probe", in points.
+        gains: arm (competitor) → test accuracy of resonance (arm `explicit`) minus that of the competitor, in points.
     """
 
     name: str
@@ -47,12 +47,12 @@ class MeasuredPair:
 
 
 def read_pairs(path: Path = PAIRS) -> list[MeasuredPair]:
-    """Read the pairs written by `python -m experiments.tasks.advice`."""
+    """Read the pairs of backbone and task written by `python -m experiments.tasks.advice`."""
     return [MeasuredPair(**pair) for pair in json.loads(path.read_text())["pairs"]]
 
 
 def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPair]) -> Expectation:
-    """Expected gain of explicit over the arm `over`, with a prediction interval (statsmodels' OLS)."""
+    """Expected gain of resonance over the competitor `over`, with a prediction interval (statsmodels' OLS)."""
     if over != "baseline":
         # the evidence does not predict the gain over a rival, so the mean of the pairs is the whole model
         return _predict(np.ones((len(pairs), 1)), [p.gains[over] for p in pairs], np.ones((1, 1)))
@@ -60,7 +60,7 @@ def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPai
 
 
 def leave_one_out(pairs: list[MeasuredPair]) -> list[Expectation]:
-    """Expected gain of each pair, from a fit without that pair."""
+    """Expected gain of each pair of backbone and task, from a fit to all other pairs."""
     return [expect(pair, "baseline", [p for p in pairs if p is not pair]) for pair in pairs]
 
 

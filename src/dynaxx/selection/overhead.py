@@ -1,4 +1,4 @@
-"""The cost of coupling taps, relative to the backbone's FLOPs."""
+"""The cost of coupling taps (tapped layers) by resonance, relative to the backbone's FLOPs."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from dynaxx import wrap_with_resonance
 
 
 def overhead(backbone: nn.Module, taps: list[str], example: Tensor, options: dict[str, Any]) -> float:
-    """Additional FLOPs of resonance between `taps` in one forward pass, as a share of the bare backbone's.
+    """Additional FLOPs of resonance between `taps` in one forward pass, as a share of the bare backbone's FLOPs.
 
     >>> overhead(backbone, ["layer3", "layer4"], torch.zeros(1, 3, 224, 224), {"T": 4, "rank": 31})
     0.021

@@ -1,4 +1,4 @@
-"""Scores of a candidate tap: its information about the label, alone and together with the last layer."""
+"""Scores of a candidate layer (tap): its information about the label, alone and together with the last layer."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from torch import Tensor
 from dynaxx.selection.cka import debiased_cka
 
 CKA_SAMPLES = 1000
-"""Largest number of samples in a CKA; its Gram matrices grow quadratically with them."""
+"""Largest number of samples in a CKA, whose Gram matrices grow quadratically with this number."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the selection table.
+    """The scores of one candidate tap, a row of the selection table.
 
     >>> score("layer3", features, last, labels, folds=5, seed=0, overhead=0.02).redundancy
     0.41
 
     Attributes:
-        tap: module path.
-        channels: width of the tap.
-        probe_gain: cross-validated accuracy of a probe on [tap, last layer] minus that on the last layer alone.
-        standard_error: standard error of the gain over the samples (paired).
+        tap: module path of the tap.
+        channels: number of channels of the tap.
+        probe_gain: cross-validated accuracy of a linear probe on tap and last layer, minus that on the last layer only.
+        standard_error: standard error of `probe_gain` over the samples (paired).
         redundancy: debiased linear CKA between tap and last layer.
         mutual_information: bits about the label, H(Y) minus the cross-validated cross-entropy of a probe on the tap.
         overhead: additional FLOPs of coupling this tap to the last one, as a share of the backbone's.

@@ -1,4 +1,4 @@
-"""Layer selection from start to end: candidates, scores, choice, table."""
+"""Layer selection from start to end: list candidate layers, score them, choose, and write the table."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 @dataclass(frozen=True)
 class Selection:
-    """The scores of all candidates, the chosen taps in depth order, the reason, and their joint overhead."""
+    """Scores of all candidates, chosen taps (tapped layers) in depth order, reason for them, and joint overhead."""
 
     candidates: list[Score]
     chosen: list[str]
@@ -29,7 +29,7 @@ class Selection:
     overhead: float
 
     def write(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the selection as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
@@ -45,22 +45,22 @@ def select_layers(
     seed: int,
     options: dict[str, Any],
 ) -> Selection:
-    """Score every candidate on labelled training images; choose taps, or take the given layers.
+    """Score every candidate layer on labelled training images; choose taps (tapped layers), or take the given ones.
 
     >>> select_layers(backbone, images, normalisation, layers="auto", taps=3, folds=5,
     ...               max_images=2000, seed=0, options={"T": 4, "rank": 31}).chosen
     ['layer1', 'layer3', 'layer4']
 
     Args:
-        images: training images only; at most `max_images` of them are used, drawn stratified.
+        images: training images only; at most `max_images` of them are used, drawn with the class proportions of all.
         normalisation: normalisation with which the backbone was trained.
-        layers: "auto" to choose, else stage numbers or module paths; given layers are scored, too.
+        layers: "auto" to choose by score, else stage numbers or module paths; given layers are also scored.
         taps: number of taps to choose if `layers` is "auto".
         folds: number of folds of the cross-validation.
         options: options of the resonance whose overhead is computed.
 
     Raises:
-        ResonanceError: layers that do not exist, or too few to couple.
+        ResonanceError: a given layer does not exist, or there are too few layers to couple.
     """
     if len(images) > max_images:
         part, _ = stratified_halves(images.labels, max_images / len(images), seed)
@@ -72,7 +72,7 @@ def select_layers(
     last = paths[-1]
 
     def pair_options(path: str) -> dict[str, Any]:
-        """The options, with the rank reduced to what two taps allow."""
+        """The options of resonance, with the rank reduced to what two taps allow."""
         return options | {
             "rank": min(options.get("rank", ResonanceConfig.rank), features[path].shape[1] + features[last].shape[1])
         }

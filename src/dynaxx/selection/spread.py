@@ -1,4 +1,4 @@
-"""A given number of taps, evenly over the depth: to measure how many taps pay, not to choose the best ones."""
+"""Placement of taps (tapped layers) evenly over the depth, to measure how many are worthwhile, not which are best."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from dynaxx.selection.candidates import candidates
 
 
 def blocks(backbone: nn.Module, example: Tensor) -> list[str]:
-    """Candidate layers in depth order; an nn.Sequential is replaced by the modules inside it."""
+    """Candidate layers of a backbone in depth order; each nn.Sequential is replaced by the modules inside it."""
     found = []
     for path in candidates(backbone, example):
         part = backbone.get_submodule(path)

@@ -1,4 +1,7 @@
-"""The MLflow tracking server: runs in a database, artifacts through the server, a login unless on loopback alone."""
+"""The MLflow tracking server. Runs are stored in a database, and artifacts pass through the server.
+
+A login is required unless the server listens on loopback alone.
+"""
 
 import os
 import subprocess
@@ -14,7 +17,7 @@ from dynaxx.services.secrets import secret, write_private
 
 ADMIN = "admin"
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""Environment of a server that starts no runners and queues for MLflow's own jobs (judges of traces)."""
+"""Environment variables that keep the server from starting processes for MLflow's own jobs (judges of traces)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def mlflow_server(
         options: further command-line options of `mlflow server`, such as `--allowed-hosts=…`.
 
     Raises:
-        ServicesError: the port is taken, or the server does not start.
+        ServicesError: the port is in use, or the server does not start.
     """
     local = host in LOOPBACK
     reached = "127.0.0.1" if local or host in ALL_INTERFACES else host
@@ -94,7 +97,7 @@ admin_username = {admin}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 """
-"""Configuration of logins. They are cached for a minute: hashing at every request would take most of the time."""
+"""Configuration of logins. A login is cached for a minute, because hashing at every request would dominate the time."""
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -9,7 +9,7 @@ ALL_INTERFACES = ("0.0.0.0", "::")
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Whether a process listens on this port."""
+    """Whether a process of this machine listens on the TCP port `port`."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -18,7 +18,7 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def wait_for(ready: Callable[[], bool], alive: Callable[[], bool]) -> bool:
-    """Poll ten times per second until `ready()` or not `alive()`, however long; return whether it is ready."""
+    """Poll ten times per second until `ready()` or not `alive()`, without time limit; return whether `ready()` held."""
     while not ready():
         if not alive():
             return False

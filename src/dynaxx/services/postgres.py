@@ -1,6 +1,7 @@
 """A private PostgreSQL server: data in a folder, access by password, on loopback by default.
 
-The programs are those beside the `pg_ctl` on the path, else Debian's (`make services-deps`).
+PostgreSQL's programs are taken from the folder of the `pg_ctl` on PATH, else from Debian's packages
+(`make services-deps`).
 """
 
 import hashlib
@@ -48,14 +49,14 @@ class Postgres:
 
 @contextmanager
 def postgres(folder: Path, port: int, databases: Sequence[str] = (), host: str = "127.0.0.1") -> Iterator[Postgres]:
-    """Start the server of `folder`, create cluster and `databases` if they are missing, and stop it at the end.
+    """Start the server of `folder`, create its cluster and `databases` if missing, and stop the server at the end.
 
     >>> with postgres(Path("services/postgres"), 5432, ["dynaxx"]) as server:
     ...     print(server.url("dynaxx", password=False))
     postgresql://dynaxx@127.0.0.1:5432/dynaxx
 
     Raises:
-        ServicesError: PostgreSQL is not installed, the port is taken, or the cluster cannot be created.
+        ServicesError: PostgreSQL is not installed, the port is in use, or the cluster cannot be created.
     """
     password, data = secret(folder / "password"), _data_folder(folder)
     passfile = folder / "pgpass"
@@ -91,7 +92,7 @@ def programs() -> Path:
 
 
 def _data_folder(folder: Path) -> Path:
-    """The folder of the cluster: inside `folder`, or as root a folder that the server's account can access."""
+    """The folder of the cluster: inside `folder`, or for root a folder that the server's account can access."""
     if os.geteuid() != 0:
         return folder.resolve() / "data"
     mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]

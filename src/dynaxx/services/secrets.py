@@ -18,7 +18,7 @@ def secret(file: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write `text` to a file that at no time anyone but its owner can read."""
+    """Write `text` to a file that only its owner can read, from its creation on."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:

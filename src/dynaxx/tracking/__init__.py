@@ -1,8 +1,9 @@
 """Tracking of pipeline runs in MLflow. No other package of Dynaxx imports MLflow.
 
-Training stages log live, with one run per arm and seed (`live_logger`). The last stage reconciles the store with the
-stages' files (`reconcile`): one parent run per `pipeline_key`, one child run per arm and seed. A sweep has a parent
-run and one run per trial (`record_trial`, `record_sweep`). The winner of an A/B becomes a registered model
+Training stages log live, with one run per arm (competitor of the comparison) and seed (`live_logger`). The last stage
+completes the store from the files of all stages (`reconcile`): one parent run per `pipeline_key`, one child run per arm
+and seed. A sweep has a parent
+run and one run per trial (`record_trial`, `record_sweep`). The winner of an A/B comparison becomes a registered model
 (`register`).
 """
 

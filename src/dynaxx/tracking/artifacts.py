@@ -1,4 +1,4 @@
-"""The upload of the pipeline's files as artifacts of its run."""
+"""The upload of a pipeline's files as artifacts of its MLflow run."""
 
 import hashlib
 from collections import Counter
@@ -21,7 +21,7 @@ def digest(artifacts: Sequence[Path]) -> str:
     '5d41402a'
 
     Raises:
-        TrackingError: a path that is missing or cannot be read, or two paths with the same name.
+        TrackingError: a path is missing or cannot be read, or two paths have the same name.
     """
     for name, count in Counter(path.name for path in artifacts).items():
         if count > 1:
@@ -42,7 +42,7 @@ def digest(artifacts: Sequence[Path]) -> str:
 
 
 def upload(client: "MlflowClient", run: "Run", artifacts: Sequence[Path], checksum: str) -> None:
-    """Upload `artifacts` unless `run` holds them already; the tag with their checksum is written last."""
+    """Upload `artifacts` unless `run` already holds them; a tag with their checksum is written after the upload."""
     run_id = run.info.run_id
     held = {item.path for item in client.list_artifacts(run_id)}
     if run.data.tags.get(TAG_ARTIFACTS) == checksum and held >= {path.name for path in artifacts}:

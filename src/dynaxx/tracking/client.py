@@ -45,7 +45,7 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
-    """The id of the experiment `name`; it is created, with an absolute artifact location, if it does not exist.
+    """The id of the experiment `name`; a missing one is created, with an absolute artifact location.
 
     >>> experiment_id(connect(uri), uri, "cifar10")
     '1'

@@ -1,4 +1,4 @@
-"""SQLite stores: creation that is complete or has no effect, and a lock for their writers."""
+"""SQLite stores of MLflow: their creation, which is complete or has no effect, and a lock for their writers."""
 
 import os
 import sqlite3
@@ -32,8 +32,9 @@ def exclusive(uri: str) -> Iterator[None]:
 def create_database(uri: str) -> None:
     """Create the SQLite store at `uri` unless its file exists; other stores are left as they are.
 
-    MLflow creates its tables through some fifty migrations, which take seconds. If they are killed, or run by two
-    processes at once, MLflow may never open the file again. So they run on a draft, which is renamed when complete.
+    MLflow creates its tables through some fifty migrations, which take seconds. A file whose migrations are killed,
+    or run by two processes at once, may never open again. So the migrations run on a draft file, which is renamed when
+    complete.
 
     >>> create_database("sqlite:////data/mlflow.db")
     """

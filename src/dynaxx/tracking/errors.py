@@ -1,4 +1,4 @@
-"""The error class of the tracking package, and the conversion of a store's own errors."""
+"""The error class of the tracking package, and the conversion of errors of the MLflow store."""
 
 import re
 import sqlite3

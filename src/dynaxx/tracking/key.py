@@ -1,4 +1,4 @@
-"""The key of a pipeline run, computed from its parameters and its results."""
+"""The key of a pipeline run: a hash of its parameters and its results."""
 
 import hashlib
 import json

@@ -28,9 +28,9 @@ def live_logger(
     params: Mapping[str, Any],
     system_metrics: bool = True,
 ) -> "MLFlowLogger":
-    """A Lightning logger for the run of this stage key, arm and seed; the run is created if it does not exist.
+    """A Lightning logger for the MLflow run of this stage key, arm and seed; a missing run is created.
 
-    A stage that was killed and starts again continues its run. `reconcile` makes the run a child of its pipeline.
+    A stage that was killed and starts again continues its run. `reconcile` makes it a child of the pipeline's run.
     Under DDP only rank 0 opens a run; the loggers of the other ranks write nothing.
 
     >>> logger = live_logger("cifar10", stage_key=key, arm="explicit", seed=0, uri=tracking_uri(), params={"lr": 1e-3})
@@ -38,11 +38,11 @@ def live_logger(
 
     Args:
         experiment: name of the MLflow experiment.
-        stage_key: key of the training stage, the same in every start of it.
-        arm, seed: arm and seed that are trained.
+        stage_key: key of the training stage, the same at every start of the stage.
+        arm, seed: arm (competitor of the comparison) and seed that are trained.
         uri: URI of the store, from `tracking_uri`.
         params: settings to log; nested ones are flattened with dots.
-        system_metrics: whether load of processor, memory, disk, network and GPU is logged, too.
+        system_metrics: whether the load of processor, memory, disk, network and GPU is logged, too.
 
     Raises:
         TrackingError: the store at `uri` cannot be reached or written to.

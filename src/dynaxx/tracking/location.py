@@ -1,4 +1,4 @@
-"""The location of the store: one per repository, also for stages that run in a copy of it."""
+"""The location of the MLflow store: one per repository, shared by stages that run in a copy of the repository."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ DVC_COPIES = (".dvc", "tmp", "exps")
 
 
 def tracking_uri(configured: str | None = None) -> str:
-    """The store's URI: MLFLOW_TRACKING_URI, else `configured`, else `sqlite:///mlflow.db`.
+    """The URI of the MLflow store: MLFLOW_TRACKING_URI, else `configured`, else `sqlite:///mlflow.db`.
 
     A relative SQLite path is resolved against the main checkout, because a store inside a DVC experiment's temporary
     copy would be deleted with the copy.
@@ -41,7 +41,7 @@ def main_checkout(start: Path | None = None) -> Path:
     """The root of the main checkout of the repository that contains `start` (default: the working directory).
 
     A DVC experiment's temporary copy (`ROOT/.dvc/tmp/exps/...`) is a separate git repository, so ROOT is read from its
-    path. For a linked git worktree ROOT is read from git. It is `start` outside a repository, or if git is missing.
+    path. For a linked git worktree ROOT is read from git. ROOT is `start` outside a repository, or if git is missing.
 
     >>> main_checkout(Path("/home/ann/project/.dvc/tmp/exps/tmp1"))
     PosixPath('/home/ann/project')

@@ -31,7 +31,7 @@ TAG_ARTIFACTS = "dynaxx.artifacts"
 
 
 def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:
-    """The tags that identify the run of one arm and seed."""
+    """The tags that identify the run of one arm (competitor of the comparison) and seed."""
     return {TAG_KIND: KIND_ARM, TAG_STAGE_KEY: stage_key, TAG_ARM: arm, TAG_SEED: str(seed)}
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def source_tags() -> dict[str, str]:
-    """The commit, and whether files differ from it, under the tag names that MLflow's pages show."""
+    """The git commit, and whether files differ from the commit, under the tag names that MLflow's pages show."""
     from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
     commit = _git("rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""The reconciliation of the store with the stages' files."""
+"""The completion of the MLflow store from the result files of the pipeline's stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChildRecord:
-    """The results of one arm and seed, from the stages' files."""
+    """The results of one arm (competitor of the comparison) and seed, from the stages' files."""
 
     arm: str
     """Name of the arm, such as `explicit`."""
     seed: int
-    """Seed of its training."""
+    """Seed with which the arm was trained."""
     stage_key: str
     """Key under which the training stage logged live."""
     metrics: Mapping[str, float]
@@ -48,9 +48,9 @@ def reconcile(
 ) -> str:
     """Ensure exactly one finished parent run of `key` in the store, with one finished child run per record.
 
-    A run that was logged live becomes the child. If it is missing, or is a child of another parent already (two
-    pipelines may share a stage's result), a run is created from the record. A second call changes nothing; it
-    completes a call that was killed.
+    A run that was logged live becomes the child. A new run is created from the record if the live run is missing or
+    already has another parent (two pipelines may share a stage's result). A second call changes nothing after a
+    complete first call, and completes a killed one.
 
     >>> run_id = reconcile("cifar10", uri=tracking_uri(), key=key, children=records, parent_metrics={},
     ...                    params=params, artifacts=[Path("outputs/report")], tags={})
@@ -70,7 +70,7 @@ def reconcile(
         Run id of the parent.
 
     Raises:
-        TrackingError: a record or an artifact is unusable (then nothing is written), or the store fails.
+        TrackingError: a record or an artifact is unusable (nothing is written in this case), or the store fails.
     """
     records = _checked(children)
     own_metrics = finite_metrics("the pipeline", parent_metrics)
@@ -95,7 +95,7 @@ def reconcile(
 
 
 def _checked(children: Sequence[ChildRecord]) -> list[ChildRecord]:
-    """The records with float metrics, after the checks that need no store."""
+    """Check the records as far as possible without the store, and return them with float metrics."""
     seen: set[tuple[str, int]] = set()
     for record in children:
         if (record.arm, record.seed) in seen:

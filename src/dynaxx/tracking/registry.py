@@ -1,4 +1,4 @@
-"""The winner of an A/B as a registered model: code, safetensors, and an alias if the decision is to adopt it."""
+"""The winner of an A/B comparison as a registered model: code, weights (safetensors), and an alias if it is adopted."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,15 +13,15 @@ from dynaxx.tracking.errors import store_errors
 from dynaxx.tracking.names import TAG_PIPELINE
 
 MODEL = "dynaxx"
-"""Name of the registered model."""
+"""Name of the registered model in MLflow."""
 CHAMPION = "champion"
-"""Alias of the version to adopt, by the latest decision: `models:/dynaxx@champion`."""
+"""Alias of the model version that the latest decision adopts: `models:/dynaxx@champion`."""
 
 PINNED_PACKAGES = (
     "torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
     "torchvision", "timm", "peft", "lightning", "torchmetrics", "scikit-learn", "filelock",
 )  # fmt: skip
-"""Packages that inference needs, each pinned to the version of the training environment."""
+"""Packages that inference needs, each pinned to its version in the training environment."""
 
 
 def register(
@@ -37,17 +37,18 @@ def register(
 ) -> str:
     """Log the model with `run_id`, register it, and return the version's number. A second call changes nothing.
 
-    Another evaluation of the same pipeline may decide differently. So each winning arm has its own version. If no arm
-    is to be adopted any more, the alias `champion` is removed from the versions of this pipeline.
+    Another evaluation of the same pipeline may decide differently. So each winning arm (competitor of the
+    comparison) has its own version. If no arm is to be adopted any more, the alias `champion` is removed from the
+    versions of this pipeline.
 
     >>> register(uri, run_id, key, "explicit", Path("outputs/deployed"), images.numpy(), promote=True, tags={})
     '1'
 
     Args:
         uri: URI of the store.
-        run_id: run that the model is logged with.
+        run_id: id of the MLflow run in which the model is logged.
         key: key of the pipeline, from `pipeline_key`; key and arm identify a version.
-        arm: name of the arm.
+        arm: name of the winning arm.
         deployment: folder written by `write_deployment`.
         example: batch of images, uint8 (B, C, H, W), for signature and input example.
         promote: whether the alias `champion` moves to this version.
@@ -79,7 +80,7 @@ def register(
 
 
 def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) -> str:
-    """Log the model and return its URI."""
+    """Log the model in its MLflow run and return the URI of the logged model."""
     import mlflow
     import pandas as pd
     import torch

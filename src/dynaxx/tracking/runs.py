@@ -1,4 +1,4 @@
-"""Search for runs by their tags, and updates that write only what a run does not hold yet."""
+"""Search for MLflow runs by their tags, and updates that write only values which a run lacks."""
 
 import math
 import time
@@ -15,7 +15,7 @@ BATCH = 100  # MLflow takes no more parameters in one call
 
 
 def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> list["Run"]:
-    """The runs of experiment id `experiment` that have all of `tags`, oldest first, without deleted runs."""
+    """The runs in the experiment with id `experiment` that have all `tags`, oldest first, without deleted runs."""
     filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], filter_string, order_by=["attributes.start_time ASC"]))
 
@@ -38,7 +38,7 @@ def finite_metrics(owner: str, metrics: Mapping[str, float]) -> dict[str, float]
     {'test/accuracy': 0.9}
 
     Raises:
-        TrackingError: a value that is NaN, infinite or not a number. MLflow would show it as 0 or 1.8e308.
+        TrackingError: a value is NaN, infinite or not a number. MLflow would show such a value as 0 or 1.8e308.
     """
     checked: dict[str, float] = {}
     for name, value in metrics.items():
@@ -73,7 +73,7 @@ def fill(
 
 
 def _changed(client: "MlflowClient", run: "Run", metrics: Mapping[str, float]) -> list["Metric"]:
-    """New points for the metrics whose latest value differs.
+    """New points for those metrics whose latest value in `run` differs.
 
     MLflow's latest value is the one with the highest step, so a new point takes the step of the latest one.
     """

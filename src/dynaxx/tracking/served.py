@@ -15,11 +15,11 @@ class ServedModel(PythonModel):
     """A model from images, uint8 (B, C, H, W), to a table of probabilities: one row per image, one column per class."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights; MLflow calls this with their folder."""
+        """Load the weights from the folder that MLflow passes in `context`."""
         self.deployed = Deployed(Path(context.artifacts["deployment"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Predict a batch for MLflow, which would read a type annotation of `model_input` as another signature."""
+        """Predict a batch without type annotations: MLflow would read one of `model_input` as a signature."""
         del context, params
         images = torch.from_numpy(np.ascontiguousarray(model_input))
         answers = self.deployed.probabilities(images).numpy()

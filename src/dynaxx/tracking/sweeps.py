@@ -1,4 +1,4 @@
-"""A sweep in MLflow: a parent run with one nested run per trial."""
+"""A sweep (hyperparameter search) in MLflow: a parent run with one nested run per trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "KILLED"}
-"""State of a trial in its study → status of its MLflow run. A trial fails if its worker dies, hence KILLED."""
+"""State of a trial → status of its MLflow run. A trial fails when its worker dies, so FAIL becomes KILLED."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrialRecord:
     Attributes:
         number: number of the trial in its study.
         state: state of the trial, a key of `STATUS`.
-        params: dotted key → value.
+        params: tuned parameters, dotted key of params.yaml → value.
         metrics: finite values, under the names of `dynaxx.tracking.names`.
         curves: metric → value at each step, from 0.
     """
@@ -43,12 +43,12 @@ class TrialRecord:
 
 
 def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str) -> None:
-    """Create or complete the run of one trial.
+    """Create or complete the MLflow run of one trial.
 
     >>> record_trial("cifar10", "first", TrialRecord(3, "RUNNING", {"resonance.T": 4}), uri=tracking_uri())
 
     Raises:
-        TrackingError: a metric that is not a finite number, or the store fails.
+        TrackingError: a metric is not a finite number, or the store fails.
     """
     client = connect(uri)
     with store_errors(uri, f"recording trial {record.number}"), exclusive(uri):
@@ -67,7 +67,7 @@ def record_sweep(
     artifacts: Sequence[Path],
     tags: Mapping[str, str],
 ) -> str:
-    """Ensure one finished parent run of `study`, with one run per record, and return the parent's run id.
+    """Ensure one finished parent run of `study`, with one child run per record, and return the parent's run id.
 
     A second call changes nothing. Runs are created here for trials whose worker was killed before it could write.
 
@@ -75,7 +75,7 @@ def record_sweep(
     ...                       params=params, artifacts=[Path("sweep.html")], tags={})
 
     Raises:
-        TrackingError: a metric or an artifact is unusable (then nothing has been written), or the store fails.
+        TrackingError: a metric or an artifact is unusable (nothing is written in this case), or the store fails.
     """
     own_metrics, checksum = finite_metrics("the sweep", metrics), digest(artifacts)
     client = connect(uri)
@@ -94,7 +94,7 @@ def record_sweep(
 
 
 def _parent(client: "MlflowClient", group: str, study: str) -> str:
-    """The id of the study's run; it is created if it does not exist. Of two concurrent ones the older one counts."""
+    """The id of the study's parent run; a missing run is created. If two exist, the older one counts."""
     found = _parents(client, group, study)
     if not found:
         client.create_run(group, tags={TAG_KIND: KIND_SWEEP, TAG_STUDY: study}, run_name=f"sweep-{study}")
@@ -103,7 +103,7 @@ def _parent(client: "MlflowClient", group: str, study: str) -> str:
 
 
 def _parents(client: "MlflowClient", group: str, study: str) -> "list[Run]":
-    """All runs of the study, oldest first; runs of the same millisecond are sorted by id."""
+    """All parent runs of the study, oldest first; runs of the same millisecond are sorted by id."""
     found = find_runs(client, group, {TAG_KIND: KIND_SWEEP, TAG_STUDY: study})
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 

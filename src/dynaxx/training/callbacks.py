@@ -1,4 +1,4 @@
-"""Callbacks of training: the strength's warm-up and guard, the best weights, and checks for finite values."""
+"""Lightning callbacks: warm-up and reduction of the coupling strength, best weights, and checks for finite values."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from dynaxx.training.resonance_module import ResonanceModule
 
 START_STRENGTH = 0.01
-"""Strength at the start of the warm-up."""
+"""Coupling strength `s` at the start of the warm-up."""
 
 
 class StrengthWarmup(Callback):
-    """A linear increase of the strength `s` from 0.01 to the configured one over the first part of training.
+    """A linear increase of the coupling strength `s` from 0.01 to its configured value early in training.
 
     >>> trainer = lightning.pytorch.Trainer(callbacks=[StrengthWarmup(0.1)])
 
     Args:
-        fraction: share of all steps in the warm-up, in [0, 1]; 0 starts at full strength.
+        fraction: share of all training steps that the warm-up takes, in [0, 1]; 0 starts at full strength.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -40,13 +40,13 @@ class StrengthWarmup(Callback):
 
 
 class ResidualGuard(Callback):
-    """A reduction of the strength whenever the validation residual is large and has grown over an epoch.
+    """A reduction of the coupling strength when the loop's validation residual is large and grew over an epoch.
 
     >>> trainer = lightning.pytorch.Trainer(callbacks=[ResidualGuard(), StrengthWarmup(0.1)])
 
     Args:
-        cut: factor of each reduction.
-        above: largest residual that counts as converged and does not reduce the strength.
+        cut: factor by which each reduction multiplies the strength.
+        above: largest residual that counts as converged; the strength is reduced only above this value.
     """
 
     def __init__(self, cut: float = 0.5, above: float = 0.5) -> None:
@@ -71,7 +71,7 @@ class ResidualGuard(Callback):
 
 
 class BestWeights(Callback):
-    """A copy of the trained tensors of the epoch with the best validation accuracy, the latest of equal ones."""
+    """A copy of the trained tensors from the epoch with the best validation accuracy; of equal epochs, the latest."""
 
     def __init__(self) -> None:
         self.accuracy = -1.0
@@ -100,7 +100,7 @@ class BestWeights(Callback):
 class FiniteLoss(Callback):
     """An error with one clear line if the loss or a gradient is not finite, before the weights are updated.
 
-    Gradients are checked, too, because they can overflow while the loss is finite.
+    The gradients are also checked, because a gradient can overflow while the loss is finite.
 
     >>> trainer = lightning.pytorch.Trainer(callbacks=[FiniteLoss()])
     """

@@ -1,4 +1,4 @@
-"""Supervised training of a whole network, such as the stand-in backbone."""
+"""Supervised training of a whole network, such as the small backbone that replaces a user's model."""
 
 from typing import Any
 
@@ -58,7 +58,8 @@ class ClassifierModule(pl.LightningModule):
 def _channels_last_is_safe(network: nn.Module) -> bool:
     """Whether all strided 1x1 convolutions have multiples of 8 channels.
 
-    Without AVX-512 the gradient of any other one writes past the end of its buffer (a bug of oneDNN in torch 2.15).
+    Otherwise, on CPUs without AVX-512, the convolution's gradient writes past the end of its buffer (a bug of oneDNN in
+    torch 2.15).
     """
     pointwise = [m for m in network.modules() if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1}]
     return all(m.in_channels % 8 == m.out_channels % 8 == 0 for m in pointwise if set(m.stride) != {1})

@@ -1,4 +1,4 @@
-"""Distillation: a student learns to predict the loop's fixed point in one pass, for the implicit mode."""
+"""Distillation of the student: this network predicts the loop's fixed point in one pass, for the implicit mode."""
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +9,17 @@ from dynaxx.training.resonance_module import ResonanceModule
 
 
 class DistillModule(ResonanceModule):
-    """Training of the student alone, with the loop of the same model as its teacher.
+    """Training of only the student (the one-pass network of the implicit mode); the model's own loop is its teacher.
 
         loss = ‖σ U (ĉ - c*)‖² / ‖σ U c*‖² + kl_weight · KL(loop's logits ‖ student's logits)
 
     >>> module = DistillModule(model, lr=1e-3, kl_weight=0.5, classes=10)
 
     Args:
-        model: model with a student, trained in explicit mode; all but the student is frozen here.
+        model: model with a student, already trained in explicit mode; this module freezes all but the student.
         lr: peak learning rate.
-        kl_weight: weight of the second term; 0 disables it.
-        states_weight: weight of the first term's mean over starts from the loop's later states.
+        kl_weight: weight of the KL term; 0 disables the term.
+        states_weight: weight of the same squared error, averaged over predictions that start from later loop states.
         **options: options of `ResonanceModule`.
     """
 

@@ -4,7 +4,7 @@ import os
 
 
 def rank_zero() -> bool:
-    """Whether this process writes files: it is the only one, or the first one of all nodes.
+    """Whether this process writes files, because it is the only process or the first one across all nodes.
 
     The rank is read from the environment, so it is known before torch's distributed package is initialised. torchrun
     and submitit set RANK, `srun` sets SLURM_PROCID, and Lightning sets LOCAL_RANK. NODE_RANK comes from the launcher.

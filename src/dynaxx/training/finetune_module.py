@@ -1,4 +1,4 @@
-"""Training of LoRA, whole networks and MLPs by the recipe of the couplings."""
+"""Training of LoRA, whole networks and MLPs with the same optimizer and schedule as the couplings."""
 
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ class FinetuneModule(ClassifierModule):
         network: network whose parameters with requires_grad are trained.
         classes: number of classes.
         lr: peak learning rate.
-        weight_decay: weight decay of trained parameters with more than one axis, so not of biases and norms.
+        weight_decay: weight decay of trained parameters with two or more axes; biases and norm parameters have none.
         label_smoothing: label smoothing of the cross-entropy.
         freeze_norm: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
     """

@@ -1,4 +1,4 @@
-"""One Lightning fit that can be killed and resumed from its last checkpoint, with the same results."""
+"""One Lightning fit; a killed fit resumes from its last checkpoint and gives the same results."""
 
 import logging
 import sys
@@ -16,11 +16,11 @@ from dynaxx.training.callbacks import BestWeights, FiniteLoss
 LAST = "last.ckpt"
 
 TrainerFactory = Callable[..., pl.Trainer]
-"""A Lightning Trainer that lacks only callbacks, logger and epochs; Hydra creates it from `conf/trainer`."""
+"""A function that makes a Lightning Trainer from callbacks, logger and epochs; Hydra creates it from `conf/trainer`."""
 
 
 class TrainingTime(Callback):
-    """The seconds in training epochs so far, without validation, over all starts of a resumed fit."""
+    """The seconds spent in training epochs, without validation, summed over all restarts of a resumed fit."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -63,7 +63,7 @@ def fit(
         module: module that logs "val/accuracy".
         data: training and validation batches.
         trainer: factory of the trainer, see `TrainerFactory`.
-        checkpoints: folder of this fit alone; a checkpoint in it is resumed.
+        checkpoints: folder that only this fit uses; the fit resumes from a checkpoint found there.
         epochs: largest number of epochs.
         patience: number of epochs without a better validation accuracy after which training stops.
         seed: seed of all random numbers in training.

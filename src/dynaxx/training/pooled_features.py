@@ -1,4 +1,4 @@
-"""Pooled features of a frozen backbone, for probes and for the selection of taps."""
+"""Pooled features of a frozen backbone, for linear probes and for the choice of the layers to couple."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ from dynaxx.backbone import capture
 from dynaxx.data import Normalisation, normalise, track
 
 PENULTIMATE = "penultimate"
-"""Name of the classifier's input among the features."""
+"""Key of the classifier's input in the returned dict of features."""
 
 BATCH = 256
-"""Images per pass."""
+"""Number of images per forward pass."""
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def pooled_features(
     Args:
         backbone: network in eval mode.
         paths: module paths of the layers.
-        classifier: path of the linear layer whose input is stored, too; None: no such layer.
+        classifier: path of the linear layer whose input is also returned; None: no such layer.
         images: pixels, uint8 (N, C, H, W).
         view: augmentation of each batch of images.
     """

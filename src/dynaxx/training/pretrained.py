@@ -1,4 +1,4 @@
-"""The trained network under resonance: the user's own, or a stand-in that is trained here."""
+"""The trained backbone whose layers are coupled: the user's own network, or a small one that is trained here."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class Backbone(NamedTuple):
         network: network in eval mode, with all parameters frozen.
         checksum: SHA-256 of its weights.
         normalisation: normalisation with which it was trained.
-        num_classes: number of classes of a stand-in that was trained here; None for a user's network.
+        num_classes: number of classes of a backbone that was trained here; None for a user's network.
     """
 
     network: nn.Module
@@ -37,11 +37,11 @@ class Backbone(NamedTuple):
 
 
 class BackboneError(ValueError):
-    """A backbone that cannot be created, read or verified; the message is one line with the remedy."""
+    """The error for a backbone that cannot be created, read or verified; its one-line message names the remedy."""
 
 
 def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
-    """Train `params.model.network` on the pretraining images, write weights and pointer, and return a summary."""
+    """Train `params.model.network` on the pretraining images, write weights and location, and return a summary."""
     from dynaxx.data import ImageData  # these three import Lightning, which takes seconds and is needed here alone
     from dynaxx.training.classifier_module import ClassifierModule
     from dynaxx.training.fit import fit
@@ -81,7 +81,7 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
 
 
 def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
-    """Check the user's trained model, and write a pointer with its checksum; nothing is trained or copied."""
+    """Check the user's trained model and write a file with its location and checksum; nothing is trained or copied."""
     channels = prepared.manifest.image_shape[0]
     network = build(model, channels)
     normalisation = _normalisation(model, network, prepared)
@@ -96,7 +96,7 @@ def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
 
 
 def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
-    """Load the trained backbone that the stage `pretrain` wrote or points to.
+    """Load the trained backbone that the stage `pretrain` wrote or whose location it recorded.
 
     >>> backbone = load_backbone(params.model, Path("outputs/pretrain"), channels=3)
 
@@ -134,7 +134,7 @@ def build(model: Any, channels: int) -> nn.Module:
         channels: number of channels of the images, for a network with in_channels=null.
 
     Raises:
-        BackboneError: an unknown name, no such file, or weights that do not fit.
+        BackboneError: an unknown model name, a missing file, or weights that do not fit the network.
     """
     if str(model.weights).startswith("timm:"):
         import timm
@@ -162,7 +162,7 @@ def build(model: Any, channels: int) -> nn.Module:
 
 
 def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
-    """The network of `params.model` with untrained weights, for a caller that loads the trained ones.
+    """The network of `params.model` with untrained weights; the caller then loads the trained weights.
 
     >>> network = untrained(params.model, channels=3, num_classes=None)
     >>> network.load_state_dict(load_file("backbone.safetensors"))
@@ -197,15 +197,15 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _inputs(model: Any, channels: int) -> dict[str, int]:
-    """The argument `in_channels` if it is null in `model.network`."""
+    """The argument `in_channels` of the network, if `model.network` leaves `in_channels` null."""
     return {"in_channels": channels} if model.network.get("in_channels", channels) is None else {}
 
 
 def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> Normalisation:
-    """Mean and standard deviation for the user's network: configured, else those of a timm model, else the data's.
+    """Mean and standard deviation for the user's network: configured, else from the timm model, else from the data.
 
     Raises:
-        BackboneError: only one of the two is configured, or not one number per channel.
+        BackboneError: only the mean or only the deviation is configured, or their lengths differ from the channels.
     """
     channels = prepared.manifest.image_shape[0]
     stated = getattr(network, "pretrained_cfg", None) or {}

@@ -1,4 +1,4 @@
-"""A linear probe trained to convergence, the baseline of what a frozen layer provides by itself."""
+"""A linear probe trained to convergence, which measures how much class information a frozen layer holds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +39,13 @@ class Probe:
 def fit_probe(
     train_x: Tensor, train_y: Tensor, val_x: Tensor, val_y: Tensor, classes: int, penalties: Sequence[float]
 ) -> Probe:
-    """Multinomial logistic regression by L-BFGS for each C of `penalties`; the best one on validation is returned.
+    """Multinomial logistic regression by L-BFGS for each C of `penalties`; returns the best one on validation.
 
     >>> fit_probe(train_x, train_y, val_x, val_y, classes=10, penalties=[0.1, 1.0]).accuracy
     0.92
 
     Args:
-        train_x: raw training features (N, F); several views of an image are several rows.
+        train_x: raw training features (N, F); each augmented view of an image is one row.
         train_y: training labels (N,) below `classes`; every class must occur.
         val_x: raw validation features (M, F).
         val_y: validation labels (M,).

@@ -1,4 +1,4 @@
-"""Training of a resonant model: couplings, gates and head, or for one-pass rivals student and head."""
+"""Training of a resonant model: couplings, gates and head of the loop, or student and head of a one-pass competitor."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from dynaxx import Anchors, ResonanceOutput, ResonantModel
 
 
 class ResonanceModule(pl.LightningModule):
-    """Training with cross-entropy and, if the loop runs, a residual penalty for its convergence.
+    """Training with cross-entropy and, if the loop runs, a penalty on the loop's residual.
 
         loss = CE(logits, y) + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
 
@@ -25,10 +25,10 @@ class ResonanceModule(pl.LightningModule):
         lr: peak learning rate of one cycle of AdamW.
         weight_decay: weight decay of couplings, gates and student; head and biases have none.
         residual_penalty: weight of the penalty, used only with `stability="regularized"`.
-        residual_share: share of each batch on which the penalty is computed. The cost is that share of one
-            iteration; batches are in random order, so any part is a fair sample.
+        residual_share: share of each batch on which the penalty is computed. The extra cost is this share of one loop
+            iteration. Samples are in random order, so any part of a batch is a fair sample.
         label_smoothing: label smoothing of the cross-entropy.
-        tail: layers behind the taps, for batches of `Anchors`; None for batches of images.
+        tail: the layers after the tapped layers, for batches of cached activations (`Anchors`); None for images.
         backbone_lr: peak learning rate of the backbone, which is unfrozen; None: the backbone stays frozen.
     """
 
@@ -62,11 +62,11 @@ class ResonanceModule(pl.LightningModule):
 
     @property
     def cached(self) -> bool:
-        """Whether batches are cached anchors instead of images."""
+        """Whether batches hold cached activations of the tapped layers (anchors) instead of images."""
         return self._tail[0] is not None
 
     def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, ResonanceOutput]:
-        """Logits and resonance output of a batch of images or of cached anchors."""
+        """Logits and `ResonanceOutput` of a batch of images or of cached activations (anchors)."""
         tail = self._tail[0]
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
@@ -127,11 +127,11 @@ class ResonanceModule(pl.LightningModule):
         return one_cycle(torch.optim.AdamW(groups, self.lr), rates, int(self.trainer.estimated_stepping_batches))
 
     def moves(self, name: str) -> bool:
-        """Whether training can change the tensor of this name; False for a frozen backbone."""
+        """Whether training can change the tensor of this name; False for tensors of a frozen backbone."""
         return self.backbone_lr is not None or not name.startswith("model.backbone.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Exclude a frozen backbone from checkpoints: it is large and stored elsewhere."""
+        """Exclude a frozen backbone from checkpoints, because its weights are large and stored elsewhere."""
         checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if self.moves(n)}
 
 

@@ -15,10 +15,10 @@ from dynaxx import ResonantModel
 class ShardedBackbone(DDPStrategy):
     """DDP for the trained parameters, FSDP2 for the frozen backbone.
 
-    Each block of the backbone is gathered when it runs and released afterwards. The trained parameters are small:
-    every process has all of them, and DDP averages their gradients. The strategy is for training on images, because
-    training from a feature cache needs no backbone. The original blocks stay in the host's memory and are put back
-    unchanged when training ends.
+    Each process gathers a backbone block's weights before the block runs and releases them afterwards. Every process
+    holds all trained parameters, which are small, and DDP averages their gradients. This strategy is for training on
+    images, because training from a feature cache needs no backbone. The original blocks stay in the host's memory and
+    are put back unchanged when training ends.
 
     >>> trainer = lightning.pytorch.Trainer(strategy=ShardedBackbone(), devices=2)
     """
@@ -26,7 +26,7 @@ class ShardedBackbone(DDPStrategy):
     _lent: "list[tuple[nn.Module, str, nn.Module]]"
 
     def model_to_device(self) -> None:
-        """Shard the blocks one by one, because together they may not fit on the device; Lightning calls this."""
+        """Shard the blocks one by one, because all blocks may not fit on the device; Lightning calls this method."""
         module = self.lightning_module
         backbone = _frozen_backbone(module)
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
@@ -41,7 +41,7 @@ class ShardedBackbone(DDPStrategy):
         super().model_to_device()
 
     def teardown(self) -> None:
-        """Put the original blocks back; Lightning calls this at the end."""
+        """Put the original blocks back; Lightning calls this method at the end."""
         for owner, name, block in getattr(self, "_lent", []):
             owner.set_submodule(name, block)
         self._lent = []
@@ -58,7 +58,7 @@ def _frozen_backbone(module: object) -> nn.Module:
 
 
 def _blocks(backbone: nn.Module) -> list[tuple[nn.Module, str]]:
-    """The units to shard: children of containers, such as a ResNet's or a ViT's blocks, and all other children."""
+    """The modules to shard: children of containers, such as a ResNet's or a ViT's blocks, and all other children."""
     found: list[tuple[nn.Module, str]] = []
     for name, child in backbone.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):

@@ -1,4 +1,4 @@
-"""A small residual network for small images, a stand-in for the user's trained model."""
+"""A small residual network for small images, used as the backbone when the user has no trained model."""
 
 from collections.abc import Sequence
 
@@ -35,8 +35,8 @@ class SmallResNet(nn.Module):
         in_channels: number of channels of the images.
         widths: number of channels of each stage.
         blocks: number of residual blocks per stage.
-        regions: number of rows and of columns of regions over which the last map is averaged; `fc` reads the means of
-            all regions. 1 averages the whole map; other values must divide its height and width.
+        regions: number of rows and columns into which the last feature map is divided; `fc` reads the mean of each
+            region. 1 averages the whole map; other values must divide the map's height and width.
     """
 
     def __init__(
@@ -67,6 +67,6 @@ class SmallResNet(nn.Module):
         return self.fc(self._averaged(h))
 
     def _averaged(self, h: Tensor) -> Tensor:
-        """The mean of each region, (B, C · regions²)."""
+        """The mean of each region of the feature map, (B, C · regions²)."""
         # not adaptive_avg_pool2d: its gradient on CUDA is not deterministic, which the trainers require
         return h.unflatten(3, (self.regions, -1)).unflatten(2, (self.regions, -1)).mean((3, 5)).flatten(1)

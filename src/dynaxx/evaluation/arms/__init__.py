@@ -1,7 +1,7 @@
-"""The competitors of the comparison, one small file per arm.
+"""The competitors ("arms") of the comparison: trained models for one task, one small file per arm.
 
-Read `registry.py` first: it lists all arms. `train(task, run)` trains one arm with one seed into the folder `run.out`,
-and `load_arm` makes a model of that folder again. Nothing here imports Lightning until `Arm.train` is used.
+Read `registry.py` first: it lists all arms. `train(task, run)` trains one arm with one seed into the folder `run.out`.
+`load_arm` turns such a folder into a model again. Lightning is imported only when `Arm.train` is used.
 """
 
 from dynaxx.evaluation.arms.models import TapMLP, TapProbe

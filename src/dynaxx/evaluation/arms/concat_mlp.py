@@ -1,4 +1,4 @@
-"""The arm `concat_mlp`: an MLP on the mean activations of all taps, of the same size as `explicit`."""
+"""The arm `concat_mlp`: an MLP on mean activations of all tapped layers, about equal in size to `explicit`."""
 
 import time
 
@@ -17,7 +17,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 
 
 def train(task: Task, run: Run) -> None:
-    """Train the MLP on the batches that `explicit` trains on."""
+    """Train the MLP on tapped activations of the same training images as the arm `explicit`."""
     seed = run.seed
     reader = resonant(task, seed, mode="explicit", dynamics="anchored", order="gauss_seidel")
     features = sum(reader.require_built().exchange.channels)

@@ -1,4 +1,4 @@
-"""The arm `direct`: the network of `implicit`, trained on the labels from the start, without a loop or a teacher."""
+"""The arm `direct`: the single-pass network of the arm `implicit`, trained on labels only, without a teacher."""
 
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
@@ -7,11 +7,11 @@ from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 HIDDEN_PER_RANK = 2
-"""Hidden channels per channel of the rank; the inner layer of the student is then as wide as its output."""
+"""Hidden channels of the student per unit of rank; its hidden layer is then as wide as its output."""
 
 
 def train(task: Task, run: Run) -> None:
-    """Train it with the recipe of `explicit`, at the rank that gives it as many live parameters."""
+    """Train the arm like `explicit`, at the rank with about as many parameters that affect the output."""
     target = explicit_parameters(task, run.seed)
     rank = matched_rank(lambda rank: build(task, run.seed, rank), target)
     notes: Notes = {"rank": rank, "hidden": HIDDEN_PER_RANK * rank}
@@ -19,7 +19,7 @@ def train(task: Task, run: Run) -> None:
 
 
 def build(task: Task, seed: int, rank: int) -> ResonantModel:
-    """A model in implicit mode whose trainable parameters are those that its single pass uses."""
+    """A model in implicit mode; only the parameters that its single pass uses are trainable."""
     # all projections exist from T = 2 on, so the one pass reads every tap, the last one included
     model = resonant(
         task,

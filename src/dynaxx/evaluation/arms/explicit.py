@@ -1,7 +1,7 @@
-"""The arm `explicit`, its control `explicit_T1` and its variants: the loop, trained on labels.
+"""The arm `explicit`, its control `explicit_T1` and its variants: iterated messages between layers, trained on labels.
 
-- `explicit` trains couplings, gates and head with the options of the task.
-- `explicit_T1` runs the same couplings once. Its rank is raised until the parameter counts match.
+- `explicit` trains couplings (low-rank maps between tapped layers), gates and head with the options of the task.
+- `explicit_T1` applies the couplings in one iteration. Its rank is raised until its parameter count matches `explicit`.
 - A variant differs from `explicit` in one option (`Arm.options` in the registry): `explicit_monitored`,
   `explicit_certified`, `hybrid` and `reentrant`.
 """
@@ -20,7 +20,7 @@ from dynaxx.training.resonance_module import ResonanceModule
 
 
 def train(task: Task, run: Run) -> None:
-    """Train `explicit` with the options of the task."""
+    """Train the arm `explicit` with the adapter options of the task."""
     model = resonant(task, run.seed, mode="explicit")
     notes: Notes = {"rank": model.config.rank, "T": model.T}
     if task.train.pretrained is not None:
@@ -30,7 +30,7 @@ def train(task: Task, run: Run) -> None:
 
 
 def train_single_pass(task: Task, run: Run) -> None:
-    """Train `explicit_T1` at the rank that gives it as many live parameters as `explicit`."""
+    """Train `explicit_T1`, at the rank with about as many parameters that affect the output as in `explicit`."""
     target = explicit_parameters(task, run.seed)
     rank = matched_rank(lambda rank: resonant(task, run.seed, T=1, rank=rank, **ANCHORED), target)
     model = resonant(task, run.seed, mode="explicit", T=1, rank=rank, **ANCHORED)
@@ -39,7 +39,7 @@ def train_single_pass(task: Task, run: Run) -> None:
 
 
 def train_variant(arm: str, options: Mapping[str, Any], task: Task, run: Run) -> None:
-    """Train `explicit` with other `options`; everything else is unchanged."""
+    """Train a variant of `explicit` that differs from `explicit` only in the adapter `options`."""
     model = resonant(task, run.seed, **({"mode": "explicit"} | dict(options)))
     train_on_labels(task, run, model, arm=arm, notes={"rank": model.config.rank, "T": model.T, **options})
 
@@ -47,7 +47,7 @@ def train_variant(arm: str, options: Mapping[str, Any], task: Task, run: Run) ->
 def train_on_labels(
     task: Task, run: Run, model: ResonantModel, *, arm: str, notes: Notes, residual_penalty: float | None = None
 ) -> None:
-    """Train all trainable parameters of `model` on the labels, in its mode; every arm but `implicit` does so."""
+    """Train the trainable parameters of `model` on labels; all adapter arms except `implicit` use this."""
     budget = task.train
 
     def module(tail: nn.Module | None) -> ResonanceModule:

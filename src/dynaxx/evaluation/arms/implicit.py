@@ -1,4 +1,4 @@
-"""The arm `implicit`: the trained explicit model of the same seed, distilled into one pass."""
+"""The arm `implicit`: a single-pass student, distilled from the trained `explicit` model of the same seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,20 @@ from dynaxx.training.resonance_module import ResonanceModule
 
 @dataclass(frozen=True)
 class DistillOptions:
-    """The budget of distillation."""
+    """Training budget and loss weights of the distillation."""
 
     epochs: int
-    """Number of epochs."""
+    """Number of passes over the training images."""
     lr: float
-    """Peak learning rate."""
+    """Peak learning rate of the student."""
     kl_weight: float
-    """Weight of the Kullback-Leibler divergence between the logits."""
+    """Loss weight of the Kullback-Leibler divergence between teacher and student logits."""
     states_weight: float
-    """Weight of the later states of the loop, from which the student also learns to predict its end."""
+    """Loss weight of predicting the loop's final state from its later states, a second task of the student."""
 
 
 def train(task: Task, run: Run, *, teacher: Path, options: DistillOptions) -> None:
-    """Distil the explicit model in the folder `teacher`, on its own splits and views; only the student is trained."""
+    """Distil the `explicit` model in the folder `teacher` on its training images; only the student is trained."""
     model = load_arm(teacher, task.backbone())
     assert isinstance(model, ResonantModel)
     model.add_student()

@@ -1,6 +1,6 @@
-"""The control `last_tap_only`: the same loop, with messages from the last tap only.
+"""The control `last_tap_only`: the same loop as `explicit`, with messages from the last tapped layer only.
 
-The gain of `explicit` over it comes from the earlier layers, not from a deeper head.
+An accuracy gain of `explicit` over this control comes from the earlier layers, not from a deeper head.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 
 def train(task: Task, run: Run) -> None:
-    """Train it with the recipe of `explicit`, at the rank that gives it as many parameters."""
+    """Train the control like `explicit`, at the rank with about as many parameters as `explicit`."""
     target, last, times = explicit_parameters(task, run.seed), task.taps[-1], len(task.taps)
     _, paths = repeat_tap(task.backbone(), last, times)
     repeated = replace(

@@ -1,4 +1,4 @@
-"""The two linear probes: `baseline` reads the last layer, `concat_probe` reads all taps."""
+"""The two linear probes: `baseline` reads the classifier's input, `concat_probe` reads all tapped layers."""
 
 import time
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.probe import fit_probe
 
 AUGMENTED_VERSIONS = 4
-"""Random versions per training image that a probe reads if the augmentation has more versions than this."""
+"""Maximum number of augmented versions per training image; a larger augmentation is sampled this often."""
 
 
 def train_baseline(task: Task, run: Run) -> None:
-    """Record the backbone's own head if it predicts the classes of the task, else fit a probe on its input."""
+    """Keep the backbone's own head if it predicts the task's classes; otherwise fit a linear probe in its place."""
     if task.head == "probe":
         _train_probe(task, run, arm="baseline", taps=())
     else:
@@ -27,12 +27,12 @@ def train_baseline(task: Task, run: Run) -> None:
 
 
 def train_concat_probe(task: Task, run: Run) -> None:
-    """Fit a converged probe on the mean activations of all taps, concatenated."""
+    """Fit a linear probe to convergence on the concatenated mean activations of all tapped layers."""
     _train_probe(task, run, arm="concat_probe", taps=task.taps)
 
 
 def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None:
-    """Fit a converged probe on the images and views that the other arms train on, and write it."""
+    """Fit a linear probe to convergence on the augmented training images, and write its `arm.json` and weights."""
     start = time.perf_counter()
     train, val = task.split(run.seed)
     backbone = task.backbone()

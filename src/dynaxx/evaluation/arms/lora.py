@@ -1,4 +1,4 @@
-"""The arm `lora`: low-rank updates of the backbone's layers (peft), of the same size as `explicit`."""
+"""The arm `lora`: low-rank updates of the backbone's layers (peft), with about as many parameters as `explicit`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from dynaxx.evaluation.arms.task import Run, Task
 
 
 def train(task: Task, run: Run) -> None:
-    """Train adapters and head; the saved network has its adapters merged, so they add no latency."""
+    """Train adapters and head; the saved network has the adapters merged, so the adapters add no latency."""
     network = initial_network(task, run.seed)
     adapted, rank = adapt(network, explicit_parameters(task, run.seed), with_head=task.head == "probe")
     train_network(
@@ -26,15 +26,15 @@ def train(task: Task, run: Run) -> None:
 
 
 def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any, int]:
-    """Add adapters to all dense layers, at the rank with about `parameters` trainable parameters.
+    """Add LoRA adapters to all dense layers, at the rank with about `parameters` trainable parameters.
 
     >>> adapt(torchvision.models.resnet18(), 100_000, with_head=False)[1]
     3
 
     Args:
-        network: changed in place; its own weights are frozen.
+        network: network to adapt; changed in place, its own weights are frozen.
         parameters: number of parameters to train.
-        with_head: whether the classifier is trained and counted, too.
+        with_head: whether the classifier is also trained and counted in `parameters`.
 
     Returns:
         (network with adapters, rank)
@@ -58,8 +58,8 @@ def dense_layers(network: nn.Module) -> list[str]:
     >>> dense_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8, 4)))
     ['0']
 
-    LoRA in peft has no rank below the number of groups, so depthwise convolutions are left out. Torch's attention
-    reads the weights of its own linear layers without calling them, so it is adapted as a whole.
+    LoRA in peft has no rank below the number of groups, so depthwise convolutions are left out. `nn.MultiheadAttention`
+    reads the weights of its linear layers without calling these layers, so the whole attention is adapted.
     """
     classifier, _ = find_classifier(network, None)
     attentions = [path for path, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
@@ -76,12 +76,12 @@ def dense_layers(network: nn.Module) -> list[str]:
 
 
 def nearest_rank(network: nn.Module, layers: list[str], parameters: int) -> int:
-    """The rank, at least 1, whose adapters on `layers` come nearest to `parameters`; size is proportional to rank."""
+    """The rank, at least 1, at which adapters on `layers` have closest to `parameters` parameters in total."""
     return max(1, round(parameters / sum(adapter_size(network.get_submodule(path)) for path in layers)))
 
 
 def adapter_size(module: nn.Module) -> int:
-    """Number of parameters that rank 1 adds: inputs (times kernel) plus outputs, of both layers of an attention."""
+    """Parameters of a rank-1 adapter: inputs (times kernel) plus outputs; an attention counts both its layers."""
     if isinstance(module, nn.MultiheadAttention):
         weights = [module.get_parameter("in_proj_weight"), module.out_proj.weight]
     else:

@@ -1,4 +1,4 @@
-"""Equal size: the rank at which an arm has as many live parameters as `explicit`."""
+"""Equal size: the rank at which an arm has as many parameters that affect its output as `explicit`."""
 
 import warnings
 from collections.abc import Callable
@@ -8,25 +8,25 @@ from dynaxx.evaluation.arms.resonant import resonant
 from dynaxx.evaluation.arms.task import Task
 
 SIZE_TOLERANCE = 0.1
-"""Relative difference in size above which a warning is given."""
+"""Relative difference between two parameter counts above which a warning is given."""
 
 
 def explicit_parameters(task: Task, seed: int) -> int:
-    """Number of live parameters of `explicit`: all, because every existing coupling reaches the output."""
+    """Parameters of `explicit` that affect its output: all, as each existing coupling reaches the output."""
     return count_trainable(resonant(task, seed, mode="explicit"))
 
 
 def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
-    """The rank whose model comes closest to `target` trainable parameters; the number grows with the rank.
+    """The rank whose model comes closest to `target` trainable parameters; the count must grow with rank.
 
     >>> build = lambda rank: resonant(task, seed=0, rank=rank)
     >>> matched_rank(build, target=count_trainable(build(4)))
     4
 
-    Warns if no rank comes near, for example because the taps have too few channels.
+    Warns if no rank comes near `target`, for example because the tapped layers have too few channels.
 
     Args:
-        build: makes the model of one rank.
+        build: function from a rank to the model with this rank.
     """
     most = sum(build(1).require_built().exchange.channels)
     low, high = 1, most
@@ -41,7 +41,7 @@ def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
 
 
 def warn_of_another_size(size: int, target: int) -> None:
-    """Warn if the size of a rival differs from that of `explicit` by more than `SIZE_TOLERANCE`."""
+    """Warn if the parameter counts of an arm and `explicit` differ by more than `SIZE_TOLERANCE`."""
     if abs(size - target) > SIZE_TOLERANCE * target:
         warnings.warn(
             f"a rival of explicit's {target:,} parameters comes no nearer than {size:,}: they are not of equal size",
@@ -50,5 +50,5 @@ def warn_of_another_size(size: int, target: int) -> None:
 
 
 def count_trainable(model: ResonantModel) -> int:
-    """Number of trainable parameters."""
+    """Number of trainable parameters of a model."""
     return sum(parameter.numel() for parameter in model.trainable_parameters())

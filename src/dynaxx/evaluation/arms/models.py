@@ -1,4 +1,4 @@
-"""Models on the mean activations of some taps of a frozen backbone: a linear probe and an MLP."""
+"""Classifiers on the mean activations of tapped layers of a frozen backbone: a linear probe and an MLP."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,12 +14,12 @@ from dynaxx.training.pooled_features import mean_over_positions
 
 
 class TapProbe(nn.Module):
-    """A linear layer on the concatenated mean activations of some taps: images to logits.
+    """A linear classifier on the concatenated mean activations of tapped layers: images to logits.
 
     Args:
-        backbone: frozen.
-        taps: module paths; if empty, the input of the backbone's own classifier is read.
-        linear: the trained probe.
+        backbone: network whose activations are read; frozen.
+        taps: module paths of the tapped layers; if empty, the input of the backbone's own classifier is read.
+        linear: the trained linear layer.
     """
 
     def __init__(self, backbone: nn.Module, taps: Sequence[str], linear: nn.Linear) -> None:
@@ -38,13 +38,13 @@ class TapProbe(nn.Module):
 
 
 class TapMLP(nn.Module):
-    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f: anchors averaged over the grid, concatenated.
+    """logits = W₂ gelu(W₁ (f - μ) / σ + b₁) + b₂, f: tapped activations, averaged over positions and concatenated.
 
     Args:
-        backbone: frozen.
-        taps: module paths in depth order.
-        features: channels of all taps together.
-        hidden: width of the inner layer.
+        backbone: network whose activations are read; frozen.
+        taps: module paths of the tapped layers, in depth order.
+        features: total number of channels of the tapped layers.
+        hidden: width of the hidden layer.
         classes: number of classes.
     """
 
@@ -55,17 +55,17 @@ class TapMLP(nn.Module):
         self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move the backbone, too, when the module changes its device or type."""
+        """Move the backbone along when the module changes its device or dtype."""
         self._backbone[0]._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor | Anchors) -> Tensor:
-        """Images (B, C, H, W), or cached anchors, to logits (B, classes)."""
+        """Logits (B, classes) from images (B, C, H, W), or from cached tapped activations."""
         logits: Tensor = self.outer(F.gelu(self.inner(self.features(x))))
         return logits
 
     def features(self, x: Tensor | Anchors) -> Tensor:
-        """Features f of shape (B, features)."""
+        """Concatenated mean activations f of the tapped layers, shape (B, features)."""
         if isinstance(x, Anchors):
             return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
         (backbone,) = self._backbone

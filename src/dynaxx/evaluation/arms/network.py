@@ -13,7 +13,7 @@ from dynaxx.training.finetune_module import FinetuneModule
 
 
 def initial_network(task: Task, seed: int) -> nn.Module:
-    """The task's backbone; if the task has a new head, this is the baseline's linear probe of the same seed."""
+    """The task's backbone; a new head starts as the linear probe of the arm `baseline` with the same seed."""
     backbone = task.backbone()
     if task.head == "probe":
         backbone.set_submodule(find_classifier(backbone, None)[0], load_probe(task.probes / f"seed-{seed}"))
@@ -37,8 +37,8 @@ def train_network(
     'network'
 
     Args:
-        freeze_norm: whether its batch norms keep their statistics.
-        finish: turns the trained network into the plain one that is saved.
+        freeze_norm: whether the batch norms of the network keep their running statistics.
+        finish: function from the trained network to the network that is saved, for example with merged adapters.
     """
     budget = task.train
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""The training recipe of all arms that train in epochs: one budget, one loop, one set of image batches."""
+"""The training recipe of all arms that train in epochs: one budget, one training loop, one source of images."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ def fit_arm(
     epochs: int | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> tuple[float, float]:
-    """Train `module` within the budget `task.train`; returns and raises what `fit` does.
+    """Train `module` within the budget `task.train`; returns values and raises errors of `fit`.
 
     >>> val_accuracy, seconds = fit_arm(task, run, module, image_data(task, run.seed))
 
     Args:
-        epochs: in place of those of the budget.
+        epochs: number of epochs, if not the one in `task.train`.
     """
     budget = task.train
     return fit(

@@ -1,4 +1,4 @@
-"""The record of a trained arm (`arm.json`), its files, and `load_arm`, which makes a model of them."""
+"""The record of a trained arm (`arm.json`), its weight files, and `load_arm`, which turns both into a model."""
 
 import json
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
 KINDS = ("own", "probe", "mlp", "network", "resonance")
-"""Unchanged backbone, linear probe on some taps, MLP on some taps, backbone with other weights, resonance adapter."""
+"""Unchanged backbone, linear probe or MLP on tapped layers, backbone with other weights, resonance adapter."""
 
 
 @dataclass(frozen=True)
 class ArmRecord:
-    """One trained arm of one seed.
+    """Facts about one arm, trained with one seed.
 
     Attributes:
         arm: name of the arm.
-        seed: seed of its training.
-        kind: one of `KINDS`; decides how its files are read.
-        taps: module paths that it reads; empty for the input of the classifier.
+        seed: random seed of the training.
+        kind: one of `KINDS`; decides how the weight files are read.
+        taps: module paths of the layers that the arm reads; empty for the input of the classifier.
         trained_parameters: number of parameters that were trained.
-        live_parameters: number of these that the output depends on.
-        train_seconds: total training time, including its teacher and the reading of features.
-        val_accuracy: accuracy on the validation images of the seed.
-        notes: additional facts, for example the matched rank.
+        live_parameters: number of trained parameters that the output depends on.
+        train_seconds: total training time in seconds, including training the teacher and reading features.
+        val_accuracy: share of the seed's validation images that the arm classifies correctly.
+        notes: additional facts, for example the rank that gives the arm the size of `explicit`.
     """
 
     arm: str
@@ -52,7 +52,7 @@ class ArmRecord:
     notes: Notes
 
     def write(self, folder: Path) -> None:
-        """Write `arm.json`, the last file of an arm; an arm that has it is complete."""
+        """Write `arm.json`, the last file of training; its presence marks a complete arm."""
         write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
@@ -60,7 +60,7 @@ class ArmRecord:
         """Read `arm.json`.
 
         Raises:
-            EvaluationError: missing or damaged.
+            EvaluationError: the file is missing or damaged.
         """
         try:
             return cls(**json.loads((folder / RECORD).read_text()))
@@ -74,19 +74,19 @@ def is_trained(folder: Path) -> bool:
 
 
 def save_probe(folder: Path, probe: Head) -> None:
-    """Write a linear probe."""
+    """Write the weights of a linear probe to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in probe.state_dict().items()}, folder / PROBE)
 
 
 def load_probe(folder: Path) -> Head:
-    """Read a linear probe.
+    """Read the weights of a linear probe from a folder.
 
     >>> load_probe(Path("outputs/baseline/baseline/seed-0")).weight.shape
     torch.Size([10, 512])
 
     Raises:
-        EvaluationError: missing or damaged.
+        EvaluationError: the file is missing or damaged.
     """
     try:
         tensors = load_file(folder / PROBE)
@@ -98,13 +98,13 @@ def load_probe(folder: Path) -> Head:
 
 
 def save_mlp(folder: Path, mlp: TapMLP) -> None:
-    """Write an MLP on taps, without its backbone."""
+    """Write the weights of an MLP on tapped layers, without the backbone."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in mlp.state_dict().items()}, folder / MLP)
 
 
 def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
-    """Read an MLP on taps of `backbone`."""
+    """Read an MLP on tapped layers of `backbone`."""
     tensors = load_file(folder / MLP)
     hidden, features = tensors["inner.weight"].shape
     mlp = TapMLP(backbone, taps, features, hidden, len(tensors["outer.bias"]))
@@ -113,7 +113,7 @@ def load_mlp(folder: Path, backbone: nn.Module, taps: Sequence[str]) -> TapMLP:
 
 
 def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """Load weights into `backbone`; its head is replaced first if the weights contain a new one."""
+    """Load weights into `backbone`; a new head in the weights first replaces the head of `backbone`."""
     path, _ = find_classifier(backbone, None)
     if f"{path}.mean" in tensors:
         classes, features = tensors[f"{path}.weight"].shape
@@ -123,7 +123,7 @@ def load_weights(backbone: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def save_backbone(folder: Path, backbone: nn.Module) -> None:
-    """Write the weights of a backbone that was trained with its arm."""
+    """Write the weights of a backbone that was trained together with the adapter."""
     save_file({name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}, folder / BACKBONE)
 
 
@@ -134,7 +134,7 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
     torch.Size([64, 10])
 
     Raises:
-        EvaluationError: files missing or damaged, or an unknown kind.
+        EvaluationError: a file is missing or damaged, or the kind is unknown.
     """
     record = ArmRecord.read(folder)
     if record.kind not in KINDS:

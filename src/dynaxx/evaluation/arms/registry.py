@@ -12,46 +12,46 @@ from importlib import import_module
 from typing import Any
 
 BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
-"""The kept probe, the loop, and the loop distilled into one pass."""
+"""Linear probe or own head; trained loop between layers; single-pass student of this loop."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One competitor of the comparison.
+    """One competitor of the comparison: its name, its training function and its properties.
 
     Example: `ARMS["direct"].train(task, Run(seed=0, out=folder, checkpoints=work))` trains `direct`.
     """
 
     name: str
     trainer: str
-    """Module and function that train it, as `direct:train`; the module lies in this folder."""
+    """Module and function that train the arm, such as `direct:train`; the module lies in this folder."""
     stage: str = "train_arms"
-    """Name of the DVC stage that trains it."""
+    """Name of the DVC stage that trains the arm."""
     one_pass: bool = False
-    """Whether it predicts in a single pass without loop and without distillation, so that it rivals `implicit`."""
+    """Whether the arm predicts in one pass, without loop or distillation, so that it rivals `implicit`."""
     converged: bool = False
-    """Whether it is fitted until it converges, without a learning rate and without epochs."""
+    """Whether the arm is fitted to convergence, without a learning rate or epochs."""
     sized: bool = False
-    """Whether its parameter count is matched to that of `explicit`."""
+    """Whether the parameter count of the arm is matched to `explicit`."""
     frozen: bool = True
-    """Whether the weights of the backbone stay as they are, or can be merged back."""
+    """Whether the backbone weights stay unchanged, or the trained updates are separate and mergeable."""
     cached: bool = True
-    """Whether it trains from cached features where the augmentation allows a cache."""
+    """Whether the arm trains from cached activations where the augmentation allows a cache."""
     expected: bool = False
-    """Whether the decision mentions that this arm was not evaluated."""
+    """Whether the final recommendation of an arm mentions it if this arm was not evaluated."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of `wrap_with_resonance` in which a variant differs from `explicit`."""
 
     @property
     def train(self) -> Callable[..., None]:
-        """The function `train(task, run)`; that of `implicit` also needs its teacher and its options."""
+        """The function `train(task, run)`; `implicit` also needs a teacher folder and distillation options."""
         module, function = self.trainer.split(":")
         train: Callable[..., None] = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
         return partial(train, self.name, self.options) if self.options else train
 
     @property
     def replaces_resonance(self) -> bool:
-        """Whether the decision may recommend it in place of a resonant arm."""
+        """Whether the report may recommend this arm in place of a resonance adapter."""
         return self.one_pass and self.frozen
 
 
@@ -74,19 +74,19 @@ _ALL = (
 )
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
-"""Name → arm."""
+"""Name of the arm → arm."""
 
 
 def named(*names: str) -> tuple[str, ...]:
-    """The same names, each checked against `ARMS`.
+    """The given arm names, each checked against `ARMS`.
 
     >>> named("direct", "lora")
     ('direct', 'lora')
 
-    An experiment chooses its arms with it, so that a misspelt name fails at import.
+    Experiments choose their arms with `named`, so that a misspelt name fails at import.
 
     Raises:
-        KeyError: a name that is no arm.
+        KeyError: a name is not in `ARMS`.
     """
     if unknown := [name for name in names if name not in ARMS]:
         raise KeyError(f"no arm {unknown[0]!r}; known are {', '.join(ARMS)}")

@@ -1,4 +1,4 @@
-"""Training of all resonant arms: from cached anchors if the augmentation allows it, else from live activations."""
+"""Training of all resonance adapters: on cached activations if the augmentation permits, else on live ones."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from dynaxx.training.distributed import rank_zero
 from dynaxx.training.resonance_module import ResonanceModule
 
 ANCHORED = {"dynamics": "anchored", "order": "gauss_seidel"}
-"""Options of every single-pass rival, whatever dynamics `explicit` has: no part of the backbone runs again."""
+"""Adapter options of single-pass arms, whatever the options of `explicit`: no backbone part runs twice."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Source:
     """Training batches of one seed.
 
     Attributes:
-        data: yields (Anchors, labels) or (images, labels).
-        tail: the part of the backbone behind the taps; None if the batches are images.
-        read_seconds: time to read live activations for the anchor statistics.
+        data: yields (`Anchors`, labels) or (images, labels); `Anchors` are the backbone's own tapped activations.
+        tail: the part of the backbone behind the tapped layers; None if the batches are images.
+        read_seconds: seconds to measure mean and deviation of the tapped activations; 0 with a cache.
     """
 
     data: CachedData | ImageData
@@ -42,15 +42,16 @@ class Source:
 
     @property
     def seconds(self) -> float:
-        """Time to run the backbone for the cache (whichever arm built it) and for the statistics.
+        """Seconds to run the backbone for the feature cache and for the activation statistics.
 
-        It counts as training time of every arm, and is known only once training has begun.
+        These seconds count as training time of every arm, whichever arm built the cache.
+        The value is complete only after training has begun.
         """
         return self.read_seconds + (self.data.seconds if isinstance(self.data, CachedData) else 0.0)
 
 
 def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
-    """Wrap the task's backbone at its taps; a new head starts from the probe of the baseline."""
+    """Add the resonance adapter to the task's backbone; a new head starts as the baseline's linear probe."""
     pl.seed_everything(seed, verbose=False)
     options = task.resonance | changes
     classes = task.classes if task.head == "probe" else None
@@ -63,7 +64,7 @@ def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
 
 
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
-    """Batches to train `model` on; the anchor statistics are fitted to the training images."""
+    """Batches to train `model` on; activation mean and deviation are fitted to the training images."""
     train, val = task.split(seed)
     labels = task.images.labels
     started = time.perf_counter()
@@ -115,15 +116,15 @@ def train_resonant(
     keep_statistics: bool = False,
     notes: Notes | None = None,
 ) -> None:
-    """Train `model` with a LightningModule and save the arm.
+    """Train `model` with a LightningModule and save the trained arm to `run.out`.
 
     >>> module = lambda tail: ResonanceModule(model, classes=10, lr=1e-3, tail=tail)
     >>> train_resonant(task, run, model, module, arm="explicit", epochs=20, callbacks=[])
 
     Args:
-        module: makes the LightningModule from the tail.
-        teacher: record of the trained arm that `model` starts from; its anchor statistics are kept.
-        keep_statistics: whether the couplings of `model` were trained with its present anchor statistics.
+        module: function from the backbone part behind the tapped layers (or None) to the LightningModule.
+        teacher: record of the trained arm that `model` starts from; activation mean and deviation are kept.
+        keep_statistics: whether activation mean and deviation stay, because the couplings were trained with them.
     """
     batches = source(task, run.seed, model, fit_statistics=teacher is None and not keep_statistics)
     lightning_module = module(batches.tail)
@@ -149,7 +150,7 @@ def train_resonant(
 
 
 def live_parameters(model: ResonantModel) -> int:
-    """Number of resonant parameters that the output depends on in the mode of the model."""
+    """Number of adapter and head parameters that affect the output in the current mode of the model."""
     resonator = model.require_built()
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
     everything = sum(p.numel() for p in resonator.parameters())

@@ -1,4 +1,4 @@
-"""The input of every arm: one `Task` and one `TrainOptions` for all arms, and a `Run` per arm and seed."""
+"""The input of every arm: one `Task` and one `TrainOptions` for all arms, and one `Run` per arm and seed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LoggerFactory = Callable[[], Any]
 """Opens the live MLflow run of one arm and seed as a Lightning logger; False logs nothing."""
 
 Notes = dict[str, float | int | str]
-"""Additional facts about a trained arm, for example its rank."""
+"""Additional facts about a trained arm, for example the rank of its adapter."""
 
 
 def no_logger() -> bool:
@@ -33,9 +33,9 @@ class Run:
     Example: `Run(seed=0, out=Path("arm/seed-0"), checkpoints=Path("work"))` trains without a log.
 
     Attributes:
-        seed: seed of the initialisation, the order and the split.
+        seed: random seed of the initialisation, the image order and the training-validation split.
         out: folder for the trained arm.
-        checkpoints: folder for the checkpoints of this run alone; training resumes from them.
+        checkpoints: folder for the checkpoints of this run alone; training resumes from these checkpoints.
         logger: opens the live log; called only by arms that train in epochs.
     """
 
@@ -52,52 +52,52 @@ class TrainOptions:
     epochs: int
     """Passes over the training images."""
     lr: float
-    """Peak learning rate."""
+    """Peak learning rate of the schedule."""
     batch_size: int
     """Images per step, over all processes together; the learning rate does not scale with the number of processes."""
     weight_decay: float
-    """Weight decay of couplings, gates and student."""
+    """Weight decay of couplings, gates and the distilled student."""
     residual_penalty: float
-    """Weight of the residual in the loss of arms that run the loop."""
+    """Loss weight of the loop's residual (distance to its fixed point), in arms that run the loop."""
     residual_share: float
-    """Share of each batch on which that residual is computed."""
+    """Share of each batch on which the residual loss is computed."""
     label_smoothing: float
     """Label smoothing of the cross-entropy."""
     warmup: float
-    """Share of the steps over which the strength rises from 0.01."""
+    """Share of the training steps over which the message strength rises from 0.01."""
     augmentation: str
-    """One of `dynaxx.data.AUGMENTATIONS`; one with too many versions per image for a cache trains live."""
+    """One of `dynaxx.data.AUGMENTATIONS`; too many versions per image rule out the feature cache."""
     patience: int
-    """Epochs without a better validation accuracy after which training stops."""
+    """Number of epochs without a better accuracy on the validation images after which training stops."""
     checkpoint_every: int
-    """Epochs between two checkpoints."""
+    """Number of epochs between two saved checkpoints."""
     cache_limit_gb: float
-    """10⁹ bytes that all feature caches of this checkout may take together; 0 trains live, without one."""
+    """Size limit in 10⁹ bytes of all feature caches of this checkout together; 0 trains without a cache."""
     backbone_lr: float | None = None
-    """Peak learning rate of the backbone in every arm trained on labels; None leaves it frozen. Trains live."""
+    """Peak backbone learning rate of arms trained on labels, without a cache; None freezes the backbone."""
     pretrained: str | None = None
-    """Folder of an adapter saved before, from whose couplings the arm `explicit` starts; None starts at zero."""
+    """Folder of a saved adapter whose couplings initialise the arm `explicit`; None starts at zero."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task on one frozen backbone.
+    """One classification task on one frozen backbone.
 
     Attributes:
         backbone: makes a fresh copy of the trained network, frozen and in eval mode.
-        fingerprint: checksum of the backbone and of the images; names the feature cache.
-        images: all labelled images of the task; each seed draws its own training and validation part.
-        normalisation: the one that the backbone was trained with.
-        n_train: images to train on, before `imbalance` thins them; None takes all that n_val leaves.
-        taps: module paths of the chosen layers, in depth order.
+        fingerprint: checksum of backbone and images; part of the feature cache's name.
+        images: all labelled images of the task; each seed draws its own training and validation images.
+        normalisation: channel mean and deviation with which the backbone was trained.
+        n_train: number of training images, before `imbalance` thins them; None takes all except validation images.
+        taps: module paths of the tapped layers, in depth order.
         resonance: options of `wrap_with_resonance`, except layers and num_classes.
-        train: the budget.
+        train: the training budget of all arms.
         trainer: makes Lightning Trainers.
-        probes: folder of the baseline arm, whose probe every new head starts from.
+        probes: folder of the arm `baseline`, whose linear probe initialises every new head.
         cache: folder of feature caches.
-        penalties: values of C among which a probe chooses on validation.
-        head: "probe" if the task is new to the backbone, "own" if its own head predicts the classes already.
-        imbalance: ratio of the largest to the smallest class in the training part; see `dynaxx.data.draw`.
+        penalties: values of the inverse regularisation C; a probe keeps the best on the validation images.
+        head: "own" if the backbone's own head already predicts the task's classes, else "probe".
+        imbalance: ratio of the largest to the smallest class in the training images; see `dynaxx.data.draw`.
     """
 
     backbone: Callable[[], nn.Module]
@@ -118,7 +118,7 @@ class Task:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes of the task."""
         return len(self.images.classes)
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
@@ -126,5 +126,5 @@ class Task:
         return draw(self.images.labels, self.n_train, self.n_val, seed, self.imbalance)
 
     def example(self) -> Tensor:
-        """One blank input."""
+        """One blank input image, as a batch; it reveals the shapes of activations."""
         return torch.zeros(1, *self.images.images.shape[1:])

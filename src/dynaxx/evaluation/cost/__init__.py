@@ -1,4 +1,4 @@
-"""Cost of an arm: latency, floating-point operations, memory, and the machine they were measured on.
+"""Cost of a model's prediction: latency, floating-point operations, memory, and the machine of the measurement.
 
 Read `latency.py` first: all models are timed in turn, so that a slow moment of the machine affects all of them.
 """

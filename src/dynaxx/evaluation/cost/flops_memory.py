@@ -1,6 +1,6 @@
 """Cost of a forward pass: floating-point operations and peak memory, both measured.
 
-Every function takes models in `eval()` mode and a batch `x` on their device, samples along its first axis.
+Every function takes a model in `eval()` mode and a batch `x` on the model's device, with samples on the first axis.
 """
 
 import json
@@ -26,8 +26,8 @@ def gflops(model: nn.Module, x: Tensor) -> float:
     >>> gflops(nn.Linear(1000, 500).eval(), torch.zeros(2, 1000))
     0.001
 
-    As `torch.utils.flop_counter` counts: matrix products, convolutions and attention; element-wise work,
-    pooling, normalisation and recurrent layers (`nn.LSTM` and its like) count nothing.
+    `torch.utils.flop_counter` counts matrix products, convolutions and attention. Element-wise operations, pooling,
+    normalisation and recurrent layers such as `nn.LSTM` count as zero.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,8 +50,8 @@ def peak_memory_mb(model: nn.Module, x: Tensor) -> float:
     >>> peak_memory_mb(nn.Linear(1000, 500).eval(), torch.zeros(2, 1000))
     0.004
 
-    Only tensors count: on CPU as recorded by `torch.profiler` (without the scratch space of kernel libraries), on CUDA
-    as recorded by the caching allocator.
+    Only tensors count. On CPU, `torch.profiler` records them, without the scratch space of kernel libraries. On CUDA,
+    the caching allocator records them.
     """
     check_measurable(model, x)
     with torch.no_grad():

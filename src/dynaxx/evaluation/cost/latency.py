@@ -14,13 +14,13 @@ from dynaxx.evaluation.errors import EvaluationError
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per forward pass, and the ratio to the reference model in the same round."""
+    """Milliseconds per forward pass of one model, and its time relative to a reference model."""
 
     p50_ms: float
     p90_ms: float
     p99_ms: float
     ratio: float
-    """Median over rounds of this model's time divided by the reference's."""
+    """Median over rounds of this model's time divided by the reference model's time in the same round."""
     ratio_p25: float
     ratio_p75: float
 
@@ -33,8 +33,8 @@ def latency(
     >>> latency({"linear": nn.Linear(8, 4).eval()}, torch.zeros(2, 8), reference="linear")["linear"].ratio
     1.0
 
-    Times come from `interleaved_seconds`. The ratio is computed per round before the median is taken, because a machine
-    that slows down for a while slows both models.
+    Times come from `interleaved_seconds`. The ratio is computed per round, before the median over rounds:
+    a temporary slowdown of the machine then affects both models.
     Raises `EvaluationError` for an unknown `reference`.
     """
     if reference not in models:
@@ -57,8 +57,8 @@ def interleaved_seconds(
     >>> interleaved_seconds({"linear": nn.Linear(8, 4).eval()}, torch.zeros(2, 8), rounds=10)["linear"].shape
     (10,)
 
-    `torch.utils.benchmark.Timer` waits for the device. It runs two untimed passes before each timed pass, so that no
-    model is charged for the cache misses that its predecessor caused. It uses the present number of torch threads.
+    `torch.utils.benchmark.Timer` waits for the device. Two untimed passes precede each timed pass, so that no
+    model is charged for cache misses caused by the model before. The number of torch threads is left unchanged.
     """
     # on a machine with a CUDA toolkit and no GPU, what the timer imports warns of that
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -85,7 +85,7 @@ def interleaved_seconds(
 
 
 def check_measurable(model: nn.Module, x: Tensor) -> None:
-    """Raise `EvaluationError` for a model in training mode, which a pass may change, or for an empty batch."""
+    """Raise `EvaluationError` for an empty batch, or for a model in training mode, since a pass may alter it."""
     if model.training:
         raise EvaluationError(f"{type(model).__name__} is in training mode; call .eval() before measuring its cost")
     if x.ndim == 0 or len(x) == 0:

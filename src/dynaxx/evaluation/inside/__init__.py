@@ -1,6 +1,8 @@
-"""What happens inside the trained loop: residuals, gates, ablated couplings, attributions, pictures.
+"""Measurements and pictures of the trained loop, which exchanges messages between layers of the network.
 
-Read `look.py` first: `look_inside` calls all other files and lists what they measure.
+The measurements cover residuals, gates, ablated couplings, mutual information and pixel attributions.
+
+Read `look.py` first: `look_inside` calls all other files and collects their measurements.
 """
 
 from dynaxx.evaluation.inside.ablation import Ablation

@@ -1,4 +1,4 @@
-"""Ablated couplings: the trained loop without each one, without all into one tap, and with those alone.
+"""Accuracy of the trained loop with some couplings (maps from one tapped layer to another) set to zero.
 
 Shape legend: S seeds, N test images.
 """
@@ -18,27 +18,27 @@ from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
 
 @dataclass(frozen=True)
 class Ablation:
-    """Accuracy of the trained loop with some couplings set to zero; nothing is trained again."""
+    """Test accuracy of the trained loop with some couplings set to zero, without retraining."""
 
     name: str
     silenced: int
-    """Number of couplings set to zero."""
+    """Number of couplings that the ablation sets to zero."""
     accuracy_per_seed: list[float]
     difference: Interval
-    """Accuracy minus that of the complete loop, a fraction."""
+    """Test accuracy minus the test accuracy of the complete loop, as a fraction."""
 
 
 def ablations(
     loops: Sequence[ResonantModel], images: Tensor, labels: NDArray[np.int64], bootstrap: Bootstrap
 ) -> list[Ablation]:
-    """Ablate each coupling in turn, all couplings into one tap, and all but those into an output tap.
+    """Ablate each coupling, all couplings into one tapped layer, and all except those into an output layer.
 
     >>> ablations([model], images, labels, bootstrap)[0].name
     'without layer1 → layer2'
 
     Args:
-        loops: models of `explicit`, one per seed, with the same couplings.
-        images: normalised, (N, C, H, W).
+        loops: trained models of the arm `explicit`, one per seed, with couplings between the same layers.
+        images: normalised test images, (N, C, H, W).
     """
     whole = _correct(loops, images, labels, [])
     results = []

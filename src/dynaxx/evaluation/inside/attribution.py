@@ -1,4 +1,4 @@
-"""Attribution to pixels by Integrated Gradients, and its faithfulness by deletion and insertion.
+"""Pixel attributions by Integrated Gradients, with faithfulness measured by deletion and insertion.
 
 Shape legend: N images, C channels, H and W their size.
 """
@@ -14,14 +14,14 @@ from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics import Bootstrap, Interval, mean_interval
 
 INTEGRATION_POINTS = 50
-"""Points of the integral, by the Gauss-Legendre rule."""
+"""Number of Gauss-Legendre points for the integral of Integrated Gradients."""
 MASKING_STEPS = 10
 """Number of steps in which pixels are deleted or inserted."""
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Faithfulness of the Integrated Gradients of one arm's predictions."""
+    """Faithfulness of the Integrated Gradients attributions of one model's predictions."""
 
     arm: str
     images: int
@@ -30,11 +30,11 @@ class Attribution:
     deletion: float
     """Mean probability of the predicted class while the most relevant pixels are set to the mean; less is better."""
     insertion: float
-    """Mean probability while the most relevant pixels are added to the mean image; more is better."""
+    """Mean probability of the predicted class while relevant pixels are added to the mean image; more is better."""
     random_deletion: float
-    """Deletion in random order; a meaningful deletion score is below it."""
+    """Deletion score with pixels in random order; a faithful attribution has a lower deletion score."""
     gain: Interval
-    """Insertion minus deletion, mean over images, with its interval."""
+    """Insertion score minus deletion score, mean over images, with a bootstrap interval."""
 
 
 def attributions(
@@ -46,15 +46,15 @@ def attributions(
     >>> maps["explicit"].shape
     torch.Size([4, 32, 32])
 
-    Integrated Gradients as captum computes them (Sundararajan et al., ICML 2017), from the mean image, which is zero
-    once normalised; deletion and insertion after Petsiuk et al., BMVC 2018.
+    captum computes the Integrated Gradients (Sundararajan et al., ICML 2017). The reference is the mean image, which
+    is zero after normalisation. Deletion and insertion follow Petsiuk et al., BMVC 2018.
 
     Args:
-        models: by name, in eval mode.
-        images: normalised, (N, C, H, W).
+        models: name → model in eval mode.
+        images: normalised test images, (N, C, H, W).
 
     Returns:
-        (one `Attribution` per model, maps): maps are (N, H, W), summed over channels, on the CPU.
+        (one `Attribution` per model, maps): maps are (N, H, W) per model, summed over channels, on the CPU.
     """
     results, maps = [], {}
     for name, model in models.items():
@@ -111,7 +111,7 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def _curve(model: nn.Module, images: Tensor, score_NHW: Tensor, *, put: bool) -> Tensor:
-    """Area (N,) under the probability of the predicted class while pixels are deleted, or inserted with `put`."""
+    """Mean probability (N,) of the predicted class while pixels are deleted, or inserted with `put`."""
     predicted = logits(model, images).argmax(1)
     rank_NHW = score_NHW.flatten(1).argsort(1, descending=True).argsort(1).view_as(score_NHW)
     total = score_NHW[0].numel()

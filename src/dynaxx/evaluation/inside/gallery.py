@@ -1,4 +1,4 @@
-"""Test images on which two arms disagree, the clearest first.
+"""Test images on which the arm `explicit` and the baseline disagree, the clearest disagreements first.
 
 Shape legend: S seeds, N test images.
 """
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One test image that `explicit` and the baseline classify differently."""
+    """One test image that `explicit` and the baseline (linear probe or own head) classify differently."""
 
     image: int
-    """Index among the test images."""
+    """Index of the image among the test images."""
     gained: bool
-    """True if `explicit` is right and the baseline wrong; False for the reverse."""
+    """True if `explicit` is right and the baseline is wrong; False for the reverse."""
     truth: str
     explicit: str
     """Class that `explicit` predicts with most seeds."""
     baseline: str
     share: float
-    """Share of the seeds in the direction of `gained`, minus the share in the other direction."""
+    """Share of seeds in which the winning model is right, minus the share in which the losing one is right."""
 
 
 def disagreements(
@@ -32,13 +32,15 @@ def disagreements(
     classes: tuple[str, ...],
     most: int,
 ) -> list[Disagreement]:
-    """Up to `most` images that `explicit` gains and as many that it loses; the clearest first, classes in turn.
+    """Up to `most` images that `explicit` gains over the baseline, and up to `most` that `explicit` loses.
+
+    The clearest images come first; among equally clear images, classes take turns.
 
     >>> disagreements(np.array([[1, 0]]), np.array([[0, 0]]), np.array([1, 0]), ("cat", "dog"), most=1)
     [Disagreement(image=0, gained=True, truth='dog', explicit='dog', baseline='cat', share=1.0)]
 
     Args:
-        explicit_SN, baseline_SN: predicted class per seed and image.
+        explicit_SN, baseline_SN: predicted class of either model per seed and image, (S, N).
     """
     margin = (explicit_SN == labels).mean(0) - (baseline_SN == labels).mean(0)
     usual = [np.array([np.bincount(a).argmax() for a in predicted.T]) for predicted in (explicit_SN, baseline_SN)]
@@ -53,7 +55,7 @@ def disagreements(
 
 
 def _spread(images: NDArray[np.int64], margin: NDArray[np.float64], labels: NDArray[np.int64]) -> list[int]:
-    """Sort by margin; among equal margins, one image of each class comes before a second one of any class."""
+    """Sort images by margin; among equal margins, each class appears once before any class appears twice."""
     seen: dict[tuple[float, int], int] = {}
     keyed = []
     for image in images[np.argsort(-margin[images], kind="stable")]:

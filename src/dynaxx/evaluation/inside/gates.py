@@ -1,4 +1,4 @@
-"""Opening of the gates per class."""
+"""Mean gate value of every coupling (map between two tapped layers), per image class."""
 
 from dataclasses import dataclass
 
@@ -10,25 +10,25 @@ from dynaxx import ResonantModel
 
 @dataclass(frozen=True)
 class GateOpening:
-    """Mean gate of one coupling per class, in (0, 2)."""
+    """Mean gate of one coupling per class; a gate in (0, 2) scales the coupling's messages."""
 
     target: str
     source: str
     per_class: dict[str, float]
-    """Class → mean gate over its images."""
+    """Class → mean gate over the images of the class."""
 
 
 @torch.no_grad()
 def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> list[GateOpening]:
-    """Mean gate of every coupling per class; empty for a model without gates.
+    """Mean gate of every coupling per image class; an empty list for a model without gates.
 
     >>> list(gate_openings(model, images, labels, ("cat", "dog"))[0].per_class)
     ['cat', 'dog']
 
     Args:
-        model: trained model of `explicit`.
-        images: normalised, on the model's device.
-        labels: (N,) on the CPU; classes without images are left out.
+        model: trained model of the arm `explicit`.
+        images: normalised test images, on the model's device.
+        labels: class numbers (N,), on the CPU; classes without images are left out.
     """
     openings: list[Tensor] = []
     pairs: tuple[tuple[str, str], ...] = ()

@@ -1,4 +1,4 @@
-"""Mutual information between two taps, before and after the loop."""
+"""Mutual information between the activations of two tapped layers, before and after the loop."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,12 +11,12 @@ from torch import Tensor
 from dynaxx import ResonantModel, tap_states
 
 COMPONENTS = 16
-"""Principal components per tap; more would need more images for a reliable estimate."""
+"""Principal components per tapped layer; more components need more images for a reliable estimate."""
 
 
 @dataclass(frozen=True)
 class Information:
-    """Mutual information between two taps' activations, averaged over positions, in nats."""
+    """Mutual information in nats between two tapped layers' activations, averaged over positions."""
 
     a: str
     b: str
@@ -25,14 +25,14 @@ class Information:
 
 
 def information(model: ResonantModel, images: Tensor) -> list[Information]:
-    """Mutual information of every two taps that receive messages; see `gaussian_information`.
+    """Mutual information of every two tapped layers that receive messages; see `gaussian_information`.
 
     >>> [(pair.a, pair.b) for pair in information(model, images)]
     [('layer1', 'layer2'), ('layer1', 'layer3'), ('layer2', 'layer3')]
 
     Args:
-        model: trained model of `explicit`.
-        images: normalised, (N, C, H, W); the result is empty if N is below four times `COMPONENTS`.
+        model: trained model of the arm `explicit`.
+        images: normalised test images, (N, C, H, W); the result is empty if N is below four times `COMPONENTS`.
     """
     if len(images) < 4 * COMPONENTS:
         return []
@@ -59,7 +59,7 @@ def gaussian_information(x_NC: NDArray[np.float64], y_NC: NDArray[np.float64], s
 
     I = -½ Σ log(1 - ρ²) over the canonical correlations ρ of their first principal components (Gelfand and Yaglom,
     1957). The estimate for shuffled pairs, whose true value is 0, is subtracted; the result is at least 0. For
-    variables that are not Gaussian it measures linear dependence only.
+    variables that are not Gaussian, I measures linear dependence only.
     """
     order = np.random.default_rng(seed).permutation(len(x_NC))
     u, v = _whitened(x_NC), _whitened(y_NC)

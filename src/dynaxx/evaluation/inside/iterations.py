@@ -1,4 +1,4 @@
-"""Accuracy of `explicit` with more and fewer iterations than in training."""
+"""Test accuracy of the arm `explicit` with more and fewer loop iterations than in training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
 
 @dataclass(frozen=True)
 class Iterations:
-    """Result of `explicit` with T iterations instead of the trained number."""
+    """Test accuracy and convergence of `explicit` with T loop iterations instead of the trained number."""
 
     T: int
     settled: dict[str, float]
-    """Solver → share of images whose residual is within the tolerance at every tap after T iterations; first seed."""
+    """Solver → share of images that converged at every tapped layer after T iterations, with the first seed."""
     accuracy_per_seed: list[float]
     difference: Interval
-    """Accuracy minus the accuracy with the trained T, a fraction."""
+    """Test accuracy minus the test accuracy with the trained number of iterations, as a fraction."""
 
 
 def iterations(
@@ -33,15 +33,15 @@ def iterations(
     settled: Mapping[str, Sequence[float]],
     bootstrap: Bootstrap,
 ) -> list[Iterations]:
-    """Accuracy with each number in `T`, compared with the trained number of iterations.
+    """Test accuracy with each number of iterations in `T`, compared with the trained number.
 
     >>> settled = {"picard": settled_shares(model, images, 10, 0.01, "picard")}
     >>> [result.T for result in iterations([model], images, labels, [3, 10], settled, bootstrap)]
     [3, 10]
 
     Args:
-        loops: models of `explicit`, one per seed.
-        images: normalised.
+        loops: trained models of the arm `explicit`, one per seed.
+        images: normalised test images.
         settled: solver → share of converged images after 1, 2, … iterations.
     """
     correct: dict[int | None, NDArray[np.bool_]] = {}

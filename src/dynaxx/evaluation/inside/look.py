@@ -21,7 +21,7 @@ from dynaxx.evaluation.statistics import Bootstrap
 from dynaxx.fixed_point import STEPS
 
 MEASURED_IMAGES = 1000
-"""Number of test images for residuals, gates and mutual information, drawn at random."""
+"""Number of randomly drawn test images for residuals, gates and mutual information."""
 PICTURED_IMAGES = 6
 """Number of test images in the pictures of feature maps and attributions."""
 
@@ -30,7 +30,7 @@ FEATURE_MAPS, ATTRIBUTIONS = "feature_maps", "attributions"
 
 @dataclass(frozen=True)
 class Inside:
-    """Measurements inside the loop; a list is empty if it does not apply or was not requested."""
+    """Measurements inside the trained loop; a list is empty if not applicable or not requested."""
 
     residuals: list[ResidualCurve] = field(default_factory=list)
     iterations: list[Iterations] = field(default_factory=list)
@@ -40,23 +40,23 @@ class Inside:
     attributions: list[Attribution] = field(default_factory=list)
     disagreements: list[Disagreement] = field(default_factory=list)
     taps: list[str] = field(default_factory=list)
-    """Taps in the picture of feature maps, in the order of its columns."""
+    """Names of the tapped layers in the picture of feature maps, in column order."""
 
 
 @dataclass(frozen=True)
 class LookOptions:
-    """Options of `look_inside`."""
+    """Options of `look_inside`: which measurements it makes, and on how many images."""
 
     residual_iterations: int
-    """Number of iterations over which residuals are recorded."""
+    """Number of loop iterations over which residuals are recorded."""
     T: Sequence[int]
-    """Numbers of iterations that `explicit` also runs with."""
+    """Further numbers of loop iterations with which the test accuracy of `explicit` is measured."""
     settled_at: float
     """Relative residual at or below which an image counts as converged."""
     attributed_images: int
     """Number of test images whose predictions are attributed to pixels; 0 skips this part."""
     gallery: int
-    """Number of images that `explicit` gains, and of images that it loses, in the gallery; 0 skips it."""
+    """Gallery images that only `explicit` gets right, and as many for the baseline; 0 skips the gallery."""
 
 
 def look_inside(
@@ -68,19 +68,19 @@ def look_inside(
     options: LookOptions,
     bootstrap: Bootstrap,
 ) -> tuple[Inside, dict[str, Tensor]]:
-    """Measure what happens inside the trained loops.
+    """Measure residuals, gates, ablations, mutual information and attributions of the trained loops.
 
     >>> inside, pictures = look_inside(loops, baseline, test, predictions, normalisation, options, bootstrap)
     >>> inside.taps
     ['layer1', 'layer2', 'layer3']
 
     Args:
-        loops: models of `explicit`, one per seed.
-        baseline: model of the first seed, whose attributions are computed as well.
-        predictions: arm → predicted classes (S, N).
+        loops: trained models of the arm `explicit`, one per seed.
+        baseline: baseline model of the first seed; its attributions are computed for comparison.
+        predictions: name of the arm → predicted classes (S, N) of N test images with S seeds.
 
     Returns:
-        (inside, pictures): pictures are uint8 (H, W, 3) by name.
+        (inside, pictures): pictures map a name to a uint8 array (H, W, 3).
     """
     resonant = [loop for loop in loops if isinstance(loop, ResonantModel)]
     if not resonant:
@@ -124,5 +124,5 @@ def look_inside(
 
 
 def gallery_name(disagreement: Disagreement) -> str:
-    """Name of the picture of one disagreement: `image_7` for test image 7."""
+    """Name of the picture of one test image in the gallery: `image_7` for test image 7."""
     return f"image_{disagreement.image}"

@@ -1,4 +1,4 @@
-"""Pictures of feature maps and attributions, side by side."""
+"""Pictures that show images beside their feature maps and pixel attributions."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
 
 
 def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:
-    """One row per image: the image, then the activation of each target tap before and after, and the change.
+    """One row per image: the image, then each receiving layer's activation before and after the loop, and the change.
 
     >>> feature_maps(model, images[:2], originals[:2]).shape  # three taps: ten tiles of 64 pixels per row
     torch.Size([132, 676, 3])
 
-    An activation is drawn as its norm over channels. Before and after share one scale; the change has its own. None if
-    the taps are not maps.
+    Each position shows the norm of its activation over channels. The activations before and after the loop share one
+    colour scale; the change has its own. Returns None if the tapped activations have no height and width.
 
     Args:
-        images: normalised, (N, C, H, W).
+        images: normalised test images, (N, C, H, W).
         originals: the same images as uint8.
     """
     states = tap_states(model, images.to(next(model.parameters()).device))
@@ -39,14 +39,14 @@ def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Ten
 
 
 def attribution_maps(maps: Mapping[str, Tensor], originals: Tensor) -> Tensor:
-    """One row per image: the image and the attributions of each model, red for, blue against the prediction.
+    """One row per image: the image and the attributions of each model, red for and blue against the prediction.
 
     >>> attribution_maps({"explicit": torch.zeros(2, 32, 32)}, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
     torch.Size([132, 132, 3])
 
     Args:
-        maps: model → attributions (N, H, W).
-        originals: uint8, (N, C, H, W).
+        maps: name of the model → pixel attributions (N, H, W).
+        originals: the attributed images as uint8, (N, C, H, W).
     """
     return tiled(
         [

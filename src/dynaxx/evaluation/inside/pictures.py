@@ -16,14 +16,14 @@ TILE_SIDE = 64
 
 
 def photograph(image_CHW: Tensor) -> Tensor:
-    """A uint8 image as a tile (H, W, 3); the mean over channels if they are not 1 or 3."""
+    """A uint8 image as a tile (H, W, 3); a number of channels other than 1 or 3 is averaged to grey."""
     if image_CHW.shape[0] not in (1, 3):
         image_CHW = image_CHW.float().mean(0, keepdim=True).round().to(torch.uint8)
     return enlarged(image_CHW.expand(3, -1, -1).permute(1, 2, 0))
 
 
 def heat(values_HW: Tensor, scale: float) -> Tensor:
-    """Values as a tile (H, W, 3): white at zero, red towards `scale`, blue towards -`scale`."""
+    """A map of values as a coloured tile (H, W, 3): white at zero, red towards `scale`, blue towards -`scale`."""
     t = (values_HW.float() / max(scale, 1e-12)).clamp(-1, 1)
     red, blue = torch.tensor([165.0, 15.0, 21.0]), torch.tensor([8.0, 69.0, 148.0])
     end = torch.where((t > 0)[..., None], red, blue)
@@ -31,13 +31,13 @@ def heat(values_HW: Tensor, scale: float) -> Tensor:
 
 
 def enlarged(tile: Tensor) -> Tensor:
-    """Repeat each pixel until the longer side has at least `TILE_SIDE` pixels."""
+    """Enlarge a tile by repeating pixels until the longer side has at least `TILE_SIDE` pixels."""
     times = -(-TILE_SIDE // max(tile.shape[:2]))
     return tile.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def tiled(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Arrange rows of tiles in one picture, `TILE_GAP` apart; rows and columns fit their largest tile."""
+    """Arrange rows of tiles in one picture, `TILE_GAP` apart; each row and column fits its largest tile."""
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(row[n].shape[1] for row in rows) for n in range(len(rows[0]))]
     picture = torch.full(

@@ -1,4 +1,4 @@
-"""Convergence of the loop on real images."""
+"""Convergence of the trained loop on test images, measured by the residual at each tapped layer."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dynaxx import ResonantModel
 
 @dataclass(frozen=True)
 class ResidualCurve:
-    """Relative residual of one tap after each iteration: median and 90th percentile over images."""
+    """Relative residual of one tapped layer per loop iteration: median and 90th percentile over images."""
 
     tap: str
     iterations: list[int]
@@ -20,7 +20,7 @@ class ResidualCurve:
 
 @torch.no_grad()
 def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Relative residuals (iterations, taps, images), and the taps."""
+    """Relative residuals of shape (iterations, tapped layers, images), and the tapped layers."""
     device, residuals = next(model.parameters()).device, []
     taps: tuple[str, ...] = ()
     with model.override(T=iterations), model.tracing(), model.observed() as outputs:
@@ -34,14 +34,14 @@ def traced(model: ResonantModel, images: Tensor, iterations: int) -> tuple[Tenso
 
 
 def settled_shares(model: ResonantModel, images: Tensor, iterations: int, tolerance: float, solver: str) -> list[float]:
-    """Share of images within `tolerance` at every tap after 1 … `iterations` iterations of `solver`."""
+    """Share of images with all residuals within `tolerance` after 1 … `iterations` iterations of `solver`."""
     with model.override(solver=solver):
         residual, _ = traced(model, images, iterations)
     return [float(share) for share in (residual <= tolerance).all(1).double().mean(1)]
 
 
 def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> list[ResidualCurve]:
-    """Median and 90th percentile over images of each tap's relative residual, after 1 … `iterations` iterations.
+    """Each tapped layer's relative residual after 1 … `iterations` iterations: median and 90th percentile.
 
     >>> residual_curves(model, images, iterations=3)[0].iterations
     [1, 2, 3]
@@ -49,8 +49,8 @@ def residual_curves(model: ResonantModel, images: Tensor, iterations: int) -> li
     The curves of a diverging loop end at the first overflow.
 
     Args:
-        model: trained model of `explicit`.
-        images: normalised.
+        model: trained model of the arm `explicit`.
+        images: normalised test images.
     """
     joined, taps = traced(model, images, iterations)
     finite = int(torch.isfinite(joined).flatten(1).all(1).long().cumprod(0).sum())

@@ -1,6 +1,6 @@
-"""What people read of an evaluation: a page, a one-pager and a table in the terminal.
+"""The results of an evaluation for readers: a full HTML page, a one-page summary and a table in the terminal.
 
-Read `page.py` first: it lists all tables and figures of the report. Plotly is imported when a figure is drawn.
+Read `page.py` first: it lists all tables and figures of the report. The functions that draw import Plotly.
 """
 
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout

@@ -1,4 +1,7 @@
-"""Figures of the report about the arms, by Plotly. An arm has the same colour in every figure."""
+"""Plotly figures that compare the arms, the competitors of the comparison.
+
+An arm has the same colour in every figure.
+"""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -21,12 +24,12 @@ BUTTON_STYLE = {
 
 
 def arm_colours(evaluation: Evaluation) -> dict[str, str]:
-    """Arm → hex colour, by its position in `evaluation.arms`."""
+    """Name of each arm → hex colour, which depends on the position of the arm in `evaluation.arms`."""
     return {arm.name: PALETTE[i % len(PALETTE)] for i, arm in enumerate(evaluation.arms)}
 
 
 def accuracy_against_cost(evaluation: Evaluation) -> Any:
-    """One labelled point per arm: mean test accuracy ± standard deviation over seeds, against cost."""
+    """Scatter plot of one point per arm: test accuracy (mean ± standard deviation over seeds) against cost."""
     import plotly.graph_objects as go
 
     colours = arm_colours(evaluation)
@@ -77,7 +80,7 @@ def accuracy_against_cost(evaluation: Evaluation) -> Any:
 
 
 def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
-    """Validation accuracy against rank (log scale) and against the number of taps, side by side."""
+    """Validation accuracy of `explicit` against coupling rank (log scale) and against the number of tapped layers."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
@@ -103,7 +106,7 @@ def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
 
 
 def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
-    """Validation accuracy against the number of labels (log scale), one line per arm."""
+    """Validation accuracy against the number of labelled training images (log scale), one line per arm."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -125,7 +128,7 @@ def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) 
 
 
 def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
-    """Text positions away from the nearest neighbour, so that the labels of close points do not overlap."""
+    """Side of each point on which its text stands: away from the nearest point, so that texts do not overlap."""
     points = np.column_stack([xs, ys])
     points = (points - points.mean(axis=0)) / np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -137,6 +140,6 @@ def _label_sides(xs: list[float], ys: list[float]) -> list[str]:
 
 
 def _padded(xs: list[float]) -> list[float]:
-    """Axis range with room for labels on both sides, also if all costs are equal."""
+    """Lower and upper end of an axis, with room for texts on both sides even if all costs are equal."""
     margin = 0.3 * (max(xs) - min(xs)) or 0.1 * max(xs) or 1.0
     return [min(xs) - margin, max(xs) + margin]

@@ -1,4 +1,4 @@
-"""Tables of the report: accuracy and cost of the arms, their differences, and their efficiency."""
+"""Tables that compare the arms (competitors): accuracy, cost, accuracy differences, and accuracy per cost."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from dynaxx.evaluation.statistics import front
 
 
 def arms_table(evaluation: Evaluation) -> Table:
-    """One row per arm: accuracy, then cost."""
+    """One row per arm: test accuracy, then the cost of training and of prediction."""
     several = len(evaluation.task.seeds) > 1
     return Table(
         headers=[
@@ -62,7 +62,7 @@ def _arm_row(arm: ArmResult) -> list[str]:
 
 
 def comparisons_table(evaluation: Evaluation) -> Table:
-    """One row per pair of arms: the difference, its interval, and McNemar's test per seed."""
+    """One row per pair of arms: difference in test accuracy, its confidence interval, and p-values."""
     return Table(
         headers=[
             "pair",
@@ -97,7 +97,7 @@ def _comparison_row(comparison: Comparison) -> list[str]:
 
 
 def efficiency_table(evaluation: Evaluation) -> Table:
-    """One row per arm: its accuracy per cost, and the costs for which it lies on the Pareto front."""
+    """One row per arm: test accuracy per cost, and the costs for which the arm lies on the Pareto front."""
     accuracies = {arm.name: float(np.mean(arm.accuracy_per_seed)) for arm in evaluation.arms}
     base = accuracies.get(BASELINE)
     fronts = {

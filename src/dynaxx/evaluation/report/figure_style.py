@@ -1,4 +1,4 @@
-"""Colours and layout of the figures of the report."""
+"""Colours and Plotly layout that all figures of the report share."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ INK, GRID = "#1f2933", "#e4e7eb"
 
 
 def layout() -> dict[str, Any]:
-    """Plotly layout that all figures share."""
+    """Plotly layout that all figures share: font, margins, height and background."""
     return {
         "template": "none",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},

@@ -1,4 +1,4 @@
-"""Figures of the report about the inside of `explicit`, by Plotly."""
+"""Plotly figures about the loop of `explicit`, the arm that iterates over its coupled layers (taps)."""
 
 from html import escape
 from typing import Any
@@ -10,7 +10,7 @@ from dynaxx.evaluation.results import Evaluation
 
 
 def residual_curves(evaluation: Evaluation) -> Any:
-    """Relative residual after each iteration, log scale: median per tap, 90th percentile dotted."""
+    """Relative residual (log scale) of each tapped layer per iteration: median, and 90th percentile dotted."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -35,7 +35,7 @@ def residual_curves(evaluation: Evaluation) -> Any:
 
 
 def iterations(evaluation: Evaluation) -> Any:
-    """Accuracy (mean and standard deviation over seeds) against the number of iterations of `explicit`."""
+    """Test accuracy (mean ± standard deviation over seeds) against the number of loop iterations of `explicit`."""
     import plotly.graph_objects as go
 
     accuracies = [100 * np.asarray(results.accuracy_per_seed) for results in evaluation.inside.iterations]
@@ -55,7 +55,7 @@ def iterations(evaluation: Evaluation) -> Any:
 
 
 def gate_openings(evaluation: Evaluation) -> Any:
-    """Mean gate per coupling and class; white at 1, the value without effect."""
+    """Heat map of the mean gate value per coupling and class; white marks 1, at which a gate has no effect."""
     import plotly.graph_objects as go
 
     gates, classes = evaluation.inside.gates, evaluation.task.classes
@@ -75,7 +75,7 @@ def gate_openings(evaluation: Evaluation) -> Any:
 
 
 def ablations(evaluation: Evaluation) -> Any:
-    """Accuracy difference of each ablation to the complete loop: points, with intervals."""
+    """Test accuracy with some couplings silenced minus that of the complete loop, in points, with intervals."""
     import plotly.graph_objects as go
 
     results = evaluation.inside.ablations[::-1]  # the first on top
@@ -99,7 +99,7 @@ def ablations(evaluation: Evaluation) -> Any:
 
 
 def information(evaluation: Evaluation) -> Any:
-    """Mutual information of every two taps, before and after the loop."""
+    """Mutual information between every two tapped layers, before and after the loop."""
     import plotly.graph_objects as go
 
     results = evaluation.inside.information

@@ -1,4 +1,7 @@
-"""Tables of the report about the inside of `explicit`: residuals, iterations, gates, ablations, attributions."""
+"""Tables about the loop of `explicit`: residuals, iterations, gates, ablations, information, attributions.
+
+A tap is a tapped layer of the backbone. A coupling carries messages from one tap to another.
+"""
 
 from dynaxx.evaluation.formatting import percent, points, significant, spread
 from dynaxx.evaluation.report.table import Table
@@ -11,7 +14,7 @@ RESIDUAL_NOTE = (
 
 
 def residuals_table(evaluation: Evaluation) -> Table:
-    """One row per tap, one column per iteration: median and 90th percentile of the relative residual."""
+    """One row per tapped layer, one column per iteration: median and 90th percentile of the relative residual."""
     iterations = sorted({iteration for curve in evaluation.inside.residuals for iteration in curve.iterations})
     rows = []
     for curve in evaluation.inside.residuals:
@@ -28,7 +31,7 @@ def residuals_table(evaluation: Evaluation) -> Table:
 
 
 def iterations_table(evaluation: Evaluation) -> Table:
-    """One row per number of iterations: the share of converged images, and the accuracy."""
+    """One row per number of loop iterations: share of test images that converged, and test accuracy."""
     solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
     return Table(
         headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
@@ -50,7 +53,7 @@ def iterations_table(evaluation: Evaluation) -> Table:
 
 
 def gates_table(evaluation: Evaluation) -> Table:
-    """One row per coupling, one column per class: the mean gate."""
+    """One row per coupling of two layers, one column per class: mean gate value over test images."""
     return Table(
         headers=["coupling", *evaluation.task.classes],
         rows=[
@@ -65,7 +68,7 @@ def gates_table(evaluation: Evaluation) -> Table:
 
 
 def ablations_table(evaluation: Evaluation) -> Table:
-    """One row per ablation: accuracy of the trained loop with some couplings set to zero."""
+    """One row per ablation: test accuracy of the trained loop with some couplings set to zero."""
     return Table(
         headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
         rows=[
@@ -86,7 +89,7 @@ def ablations_table(evaluation: Evaluation) -> Table:
 
 
 def information_table(evaluation: Evaluation) -> Table:
-    """One row per pair of taps: their mutual information."""
+    """One row per pair of tapped layers: their mutual information before and after the loop, in nats."""
     return Table(
         headers=["taps", "before, nats", "after, nats"],
         rows=[[f"{i.a}, {i.b}", f"{i.before:.2f}", f"{i.after:.2f}"] for i in evaluation.inside.information],
@@ -99,7 +102,7 @@ def information_table(evaluation: Evaluation) -> Table:
 
 
 def attributions_table(evaluation: Evaluation) -> Table:
-    """One row per model: faithfulness of its attributions."""
+    """One row per arm: how faithfully its pixel attributions explain its predictions."""
     return Table(
         headers=[
             "arm",

@@ -1,4 +1,4 @@
-"""The decision on one printable page, and the same as JSON."""
+"""The decision of the evaluation as one printable HTML page and as a JSON file."""
 
 import json
 from dataclasses import asdict
@@ -24,13 +24,18 @@ HEADLINES = {
 
 
 def write_one_pager(evaluation: Evaluation, out: Path) -> None:
-    """Write `out/decision.html`, one page without scripts, and `out/decision.json`.
+    """Write the decision to `out/decision.html`, a printable page without scripts, and to `out/decision.json`.
 
     >>> write_one_pager(Evaluation.from_json(Path("evaluation.json")), Path("report"))
 
-    The JSON holds `verdict`, `arm`, `headline`, `reasons`, `yearly_value` (an interval, or null where no price was
-    given), `task`, `hardware`, `arms` (by name: accuracy as a fraction, latency as a multiple of the backbone's,
-    GFLOPs, parameters, training seconds per seed) and `differences` (of accuracy, fractions, with their intervals).
+    The JSON object has these keys:
+
+    - `verdict`, `headline`, `reasons`, `arm`: the decision, and the name of the recommended arm (null if none).
+    - `yearly_value`: yearly value of the avoided errors, with its interval; null if no prices are given.
+    - `task`, `hardware`: the data set, and the machine that ran the evaluation.
+    - `arms`: name → test accuracy (a fraction), latency (a multiple of the latency of the bare backbone), GFLOPs,
+      parameters, and training seconds per seed.
+    - `differences`: differences in test accuracy between arms (fractions), with their intervals.
     """
     decision = evaluation.decision
     data = {
@@ -71,12 +76,12 @@ def write_one_pager(evaluation: Evaluation, out: Path) -> None:
 
 
 def headline(decision: Decision) -> str:
-    """The recommendation in one line."""
+    """The recommendation of the decision in one line of text."""
     return HEADLINES[decision.verdict].format(arm=decision.arm)
 
 
 def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """(what, number, detail) for the recommended arm, or for `explicit` without one, compared with the baseline."""
+    """(name, number, detail) of key numbers of the recommended arm (`explicit` if none), compared with `baseline`."""
     arms = {arm.name: arm for arm in evaluation.arms}
     name = evaluation.decision.arm or "explicit"
     if name not in arms or BASELINE not in arms:
@@ -92,7 +97,7 @@ def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One table row per arm."""
+    """Table rows of the one-pager, one per arm."""
     gains = {c.a: c.difference for c in evaluation.comparisons if c.b == BASELINE}
     return [
         {

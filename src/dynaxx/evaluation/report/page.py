@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, and the same in Markdown."""
+"""The full report of an evaluation: one self-contained HTML page, and the same content in Markdown."""
 
 import base64
 from collections.abc import Mapping
@@ -33,15 +33,22 @@ def write_report(
     choices: Choices = NO_CHOICES,
     pictures: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write `out/report.html`, which needs no network and opens by double click, and `out/report.md`.
+    """Write the report to `out/report.html`, which needs no network, and to `out/report.md`.
 
     >>> write_report(Evaluation.from_json(Path("evaluation.json")), None, {"task": {"seeds": [0]}}, Path("report"))
 
-    `selection` is `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`, or
-    None if the taps were given; `params` is the configuration, ready for YAML; `choices` are the results on
-    validation data, and `pictures` PNG files by name, as the evaluation made them; the Markdown looks for those in
-    `pictures/` beside itself.
-    Raises `EvaluationError` for a `selection` without these keys or `params` that YAML cannot hold.
+    Args:
+        evaluation: results on the test images.
+        selection: how the tapped layers (taps) were selected, as
+            `{"candidates": [{"tap": …, column: value, …}, …], "chosen": [tap, …], "reason": …}`; None if the user
+            named the taps.
+        params: configuration of the run, which the report prints as YAML.
+        out: folder of the report.
+        choices: results of tuning and of other studies on validation data.
+        pictures: name → PNG file. The HTML page embeds the pictures; the Markdown file links to `out/pictures/`.
+
+    Raises:
+        EvaluationError: `selection` lacks one of its keys, or `params` cannot be written as YAML.
     """
     if selection is not None and (missing := {"candidates", "chosen", "reason"} - selection.keys()):
         raise EvaluationError(f"write_report: selection lacks {sorted(missing)}")
@@ -83,14 +90,14 @@ def write_report(
 
 
 def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES) -> None:
-    """Write each figure as its own page, next to one shared copy of Plotly's JavaScript."""
+    """Write each figure to its own HTML page in `out`, next to one shared copy of Plotly's JavaScript."""
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(evaluation, choices).items():
         figure.write_html(out / f"{name}.html", include_plotlyjs="directory")
 
 
 def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
-    """Name → figure, for the figures that have data."""
+    """Name → Plotly figure, for each figure whose data the evaluation or the validation studies contain."""
     inside = evaluation.inside
     by_name = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
     for name, there, draw in (

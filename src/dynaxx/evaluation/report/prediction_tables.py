@@ -1,4 +1,4 @@
-"""Tables of the report about predictions: per class, under corruption, and agreement of two arms."""
+"""Tables about predictions on test images: recall per class, accuracy under corruption, agreement of two arms."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
 def class_gains_table(evaluation: Evaluation) -> Table:
-    """One row per class, the rarest first: gain in recall of `explicit` over the baseline."""
+    """One row per class, the rarest first: test recall of `explicit` minus test recall of `baseline`."""
     return Table(
         headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
@@ -30,7 +30,7 @@ def class_gains_table(evaluation: Evaluation) -> Table:
 
 
 def corruptions_table(evaluation: Evaluation) -> Table:
-    """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over it."""
+    """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over the arm."""
     names = [arm.name for arm in evaluation.arms]
     rows = []
     for result in evaluation.corruptions:
@@ -51,7 +51,7 @@ def corruptions_table(evaluation: Evaluation) -> Table:
 
 
 def agreements_table(evaluation: Evaluation) -> Table:
-    """Arms against arms: share of images to which both assign the same class."""
+    """One row and one column per arm: share of test images to which both arms assign the same class."""
     names = [arm.name for arm in evaluation.arms]
     share = {frozenset((result.a, result.b)): result.share for result in evaluation.agreements}
     return Table(
@@ -66,7 +66,7 @@ def agreements_table(evaluation: Evaluation) -> Table:
 
 
 def recall_table(evaluation: Evaluation) -> Table:
-    """One row per class, one column per arm: mean recall over seeds."""
+    """One row per class, one column per arm: recall on the test images, mean over seeds."""
     return Table(
         headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
         rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],

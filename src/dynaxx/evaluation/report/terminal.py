@@ -1,4 +1,4 @@
-"""The table of the arms on a terminal: accuracy and cost."""
+"""Table for the terminal: test accuracy and cost of each arm, a competitor of the comparison."""
 
 from rich.table import Table
 from rich.text import Text
@@ -9,7 +9,7 @@ from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
 def terminal_table(evaluation: Evaluation) -> Table:
-    """One row per arm, the recommended one in bold; fits 110 columns."""
+    """Test accuracy and cost, one row per arm, the recommended arm in bold; the table is at most 110 columns wide."""
     task = evaluation.task
     table = Table(
         title=Text(f"{task.data}: {task.n_test:,} test images, seeds {', '.join(map(str, task.seeds))}"),

@@ -1,4 +1,4 @@
-"""Tables of the report about validation data: rates, epochs, taps, other sizes, and fewer labels."""
+"""Tables of results on validation images: tuning, choice of tapped layers (taps), model sizes, fewer labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dynaxx.evaluation.validation import LabelPoint, SizePoint, Tuned
 
 @dataclass(frozen=True)
 class Choices:
-    """Results of training on the seed that no evaluation uses."""
+    """Validation accuracies of trainings with a seed that the evaluation on test images does not use."""
 
     tuned: Sequence[Tuned] = ()
     size_curve: Sequence[SizePoint] = ()
@@ -18,7 +18,7 @@ class Choices:
 
 
 def tuning_table(results: Sequence[Tuned]) -> Table:
-    """One row per arm and setting: validation accuracy per value, and whether the choice is flat."""
+    """One row per arm and tuned setting: validation accuracy of each value, the chosen value, and if it is flat."""
     return Table(
         headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
         rows=[
@@ -40,7 +40,7 @@ def tuning_table(results: Sequence[Tuned]) -> Table:
 
 
 def size_curve_table(results: Sequence[SizePoint]) -> Table:
-    """One row per size: validation accuracy of `explicit`."""
+    """One row per coupling rank and per number of tapped layers: validation accuracy of `explicit`."""
     return Table(
         headers=["varied", "live parameters", "validation accuracy %", "taps"],
         rows=[
@@ -55,7 +55,7 @@ def size_curve_table(results: Sequence[SizePoint]) -> Table:
 
 
 def label_curve_table(results: Sequence[LabelPoint]) -> Table:
-    """One row per number of labels: validation accuracy of each arm."""
+    """One row per number of labelled training images: validation accuracy of each arm."""
     arms = list(dict.fromkeys(point.arm for point in results))
     accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in results}
     return Table(
@@ -72,7 +72,7 @@ def label_curve_table(results: Sequence[LabelPoint]) -> Table:
 
 
 def selection_table(selection: dict[str, Any]) -> Table:
-    """One row per candidate tap, with the columns of the selection; the chosen taps are highlighted."""
+    """One row per layer that could be tapped, with the scores of the selection; chosen layers are highlighted."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
     return Table(

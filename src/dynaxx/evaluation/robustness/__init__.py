@@ -1,6 +1,6 @@
-"""Accuracy of the arms on corrupted images.
+"""Accuracy of the arms (competitors of the comparison) on corrupted test images.
 
-Read `corruptions.py` first (what is done to the images), then `accuracy.py` (how the arms compare on them).
+Read `corruptions.py` first: it corrupts the images. `accuracy.py` then compares the arms on the corrupted images.
 """
 
 from dynaxx.evaluation.robustness.accuracy import robustness

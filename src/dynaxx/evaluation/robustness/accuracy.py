@@ -1,4 +1,4 @@
-"""Accuracy of the arms on corrupted test images.
+"""Accuracy of the arms (competitors of the comparison) on corrupted test images.
 
 Shape legend: S seeds, N test images.
 """
@@ -24,14 +24,14 @@ def robustness(
     normalisation: Normalisation,
     bootstrap: Bootstrap,
 ) -> list[Corruption]:
-    """Accuracy of every arm per corruption and strength, and the difference of `explicit` to the others.
+    """Test accuracy of every arm per corruption and strength, and the gap from `explicit` to other arms.
 
     >>> [corruption.name for corruption in robustness({"explicit": [model]}, test, normalisation, bootstrap)]
     ['noise', 'blur', 'contrast', 'jpeg']
 
     Args:
-        models: arm → one model per seed.
-        test: images to corrupt.
+        models: name of the arm → one trained model per seed.
+        test: labelled test images to corrupt.
     """
     labels, corruptions = test.labels.numpy(), []
     for name, corrupt in track(list(CORRUPTIONS.items()), "corrupting"):

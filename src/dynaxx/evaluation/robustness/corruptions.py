@@ -1,6 +1,6 @@
 """Image corruptions: noise, blur, contrast and JPEG, each at five strengths.
 
-After Hendrycks and Dietterich (ICLR 2019), by torchvision's transforms and Pillow.
+The corruptions follow Hendrycks and Dietterich (ICLR 2019), computed with torchvision's transforms and Pillow.
 """
 
 import io
@@ -13,23 +13,23 @@ from torch import Tensor
 STRENGTHS = (1, 2, 3, 4, 5)
 
 NOISE_DEVIATIONS = (0.02, 0.04, 0.06, 0.08, 0.10)
-"""Standard deviation per strength, in units of [0, 1]."""
+"""Standard deviation of the noise per strength, for pixel values in [0, 1]."""
 BLUR_DEVIATIONS = (0.3, 0.5, 0.7, 0.9, 1.2)
-"""Standard deviation of the Gaussian per strength, in 32nds of the shorter side (pixels of a CIFAR image)."""
+"""Standard deviation of the Gaussian blur per strength, in 1/32 of the shorter side (one pixel in CIFAR)."""
 CONTRAST_FACTORS = (0.8, 0.6, 0.45, 0.3, 0.2)
-"""Contrast factor per strength, around the mean of the image."""
+"""Factor per strength by which the contrast around the image mean is multiplied."""
 JPEG_QUALITIES = (60, 40, 25, 15, 8)
-"""JPEG quality per strength."""
+"""JPEG quality setting per strength; a lower setting loses more detail."""
 
 
 def noise(images: Tensor, strength: int) -> Tensor:
-    """Add Gaussian noise; every call draws the same noise."""
+    """Add Gaussian noise to images; the noise is the same in every call with equal shape and strength."""
     drawn = torch.randn(images.shape, generator=torch.Generator().manual_seed(strength))
     return _whole(images / 255 + NOISE_DEVIATIONS[strength - 1] * drawn)
 
 
 def blur(images: Tensor, strength: int) -> Tensor:
-    """Blur with a Gaussian kernel."""
+    """Blur images with a Gaussian kernel."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     sigma = BLUR_DEVIATIONS[strength - 1] * min(images.shape[-2:]) / 32
@@ -45,7 +45,7 @@ def contrast(images: Tensor, strength: int) -> Tensor:
 
 
 def jpeg(images: Tensor, strength: int) -> Tensor:
-    """Compress and decode with Pillow; torchvision's own codec is deprecated."""
+    """Compress images with JPEG and decode them, with Pillow because torchvision's codec is deprecated."""
     from PIL import Image
 
     def again(image: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ CORRUPTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "contrast": contrast,
     "jpeg": jpeg,
 }
-"""Functions of uint8 images (N, C, H, W) and a strength 1 … 5; shape and type stay. JPEG needs 1 or 3 channels."""
+"""Name → function of uint8 images (N, C, H, W) and strength 1 … 5, with output like input; JPEG needs C of 1 or 3."""
 
 
 def _whole(images: Tensor) -> Tensor:

@@ -1,7 +1,12 @@
-"""Statistics of paired predictions: which arm is more often right on the same images, and is that proven?
+"""Statistics of paired predictions: which of two arms (competitors) is more accurate on the same test images?
 
-Read `proof.py` first (when a difference counts), then `paired.py` (tests and intervals) and `comparisons.py` (the pairs
-of arms). `metrics.py` scores one arm, `pareto.py` finds the arms that no other arm beats on both cost and accuracy.
+Read the files in this order:
+
+- `proof.py`: the rules by which a difference in accuracy counts as proven.
+- `paired.py`: significance tests and confidence intervals.
+- `comparisons.py`: the pairs of arms that are compared.
+- `metrics.py`: accuracy, recall and calibration error of one arm.
+- `pareto.py`: the arms that no other arm beats on both cost and accuracy.
 """
 
 from dynaxx.evaluation.statistics.comparisons import (

@@ -1,4 +1,4 @@
-"""Comparisons of arms: accuracy differences, gains per class, and how often two arms predict the same class.
+"""Comparisons of two arms (competitors): accuracy difference, recall gain per class, and agreement of predictions.
 
 Shape legend: S seeds, N test images.
 """
@@ -26,39 +26,39 @@ from dynaxx.evaluation.statistics.paired import (
 from dynaxx.evaluation.statistics.proof import contradiction
 
 ONE_PASS = arms_where(lambda arm: arm.one_pass)
-"""Single-pass rivals, with which `implicit` is compared as well: it is a single pass, too."""
+"""Arms that predict in one pass, without distillation; `implicit` is compared with each, as it also takes one pass."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm `a` against arm `b` on the same test images."""
+    """Test accuracy of arm `a` against arm `b` on the same test images, with confidence interval and p-values."""
 
     a: str
     b: str
     difference: Interval
-    """Accuracy of `a` minus accuracy of `b`, a fraction."""
+    """Test accuracy of `a` minus test accuracy of `b`, a fraction, with its confidence interval."""
     mcnemar: list[McNemar]
-    """One per seed."""
+    """McNemar tests of `a` against `b`, one per seed."""
     sign_flip_p: float | None
-    """p-value of the difference over seeds; None with fewer than six seeds."""
+    """p-value of the accuracy difference, by sign flips over seeds; None with fewer than six seeds."""
     relative: float
-    """Accuracy of `a` over accuracy of `b`, minus one."""
+    """Relative gain: test accuracy of `a` divided by test accuracy of `b`, minus one."""
     image_p: float
-    """Exact p-value of the split between images that favour `a` and images that favour `b`."""
+    """Exact p-value of the sign test on the numbers of images that favour `a` and that favour `b`."""
 
     @property
     def better(self) -> bool:
-        """Whether `a` is proven better than `b`: the interval is above zero, and no test contradicts it."""
+        """Whether `a` is proven more accurate than `b`: the interval is above zero, and no test contradicts it."""
         return self.difference.low > 0 and not self.contradicted
 
     @property
     def worse(self) -> bool:
-        """Whether `a` is proven worse than `b`."""
+        """Whether `a` is proven less accurate than `b`: the interval is below zero, and no test contradicts it."""
         return self.difference.high < 0 and not self.contradicted
 
     @property
     def contradicted(self) -> str:
-        """Reason why an interval that excludes zero proves nothing, or empty; see `statistics/proof.py`."""
+        """Reason why an interval that excludes zero is no proof (see `statistics/proof.py`); empty if it is one."""
         return contradiction(self.difference, self.image_p, self.sign_flip_p)
 
     @classmethod
@@ -73,7 +73,7 @@ class Comparison:
         resamples: int = 10_000,
         confidence: float = 0.95,
     ) -> Self:
-        """Compare two arms by arrays (seeds, images) of bool, True for a correct prediction."""
+        """Compare arms `a` and `b` by their arrays (S, N) of bool, in which True marks a correct prediction."""
         return cls(
             a=a,
             b=b,
@@ -87,7 +87,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ClassGain:
-    """Recall of `explicit` minus recall of the baseline for one class."""
+    """Test recall of `explicit` minus test recall of `baseline` (linear probe or own head) for one class."""
 
     name: str
     trained: int
@@ -95,14 +95,14 @@ class ClassGain:
     images: int
     """Number of test images of the class."""
     difference: Interval
-    """Difference in recall, a fraction."""
+    """Test recall of `explicit` minus test recall of `baseline`, a fraction, with its confidence interval."""
     holm_p: float | None
-    """p-value by sign flips over seeds, after Holm's correction over all classes; None with fewer than six seeds."""
+    """p-value of sign flips over seeds, with Holm's correction over all classes; None with fewer than six seeds."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Fraction of images to which two arms assign the same class, right or wrong; mean over seeds."""
+    """Fraction of test images to which two arms assign the same class, right or wrong; mean over seeds."""
 
     a: str
     b: str
@@ -110,7 +110,10 @@ class Agreement:
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Compared pairs: `explicit` with all, `implicit` with the single passes, and all with the baseline.
+    """Pairs of arms to compare: the arm in question first, its rival second.
+
+    `explicit` is compared with every arm, and every arm with `baseline` (linear probe or own head). `implicit` is also
+    compared with the arms that predict in one pass.
 
     Example: `pairs(["baseline", "explicit"])` is `[("explicit", "baseline")]`.
     """
@@ -121,7 +124,7 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def compare(correct: Mapping[str, NDArray[np.bool_]], bootstrap: Bootstrap) -> list[Comparison]:
-    """The comparisons of `pairs`; `correct` has one array (S, N) of bool per arm."""
+    """Compare the arms of each pair of `pairs`; `correct` maps each arm to bool (S, N), True where correct."""
     return [Comparison.measure(a, b, correct[a], correct[b], **bootstrap) for a, b in pairs(list(correct))]
 
 
@@ -132,15 +135,18 @@ def class_gains(
     trained: Sequence[int],
     bootstrap: Bootstrap,
 ) -> list[ClassGain]:
-    """Gain of `explicit` over the baseline per class, the rarest class first; empty if one of the two is missing.
+    """Test recall of `explicit` minus that of `baseline` per class, the rarest class in training first.
 
     >>> correct = {"explicit": np.array([[True, True]]), "baseline": np.array([[True, False]])}
     >>> class_gains(correct, np.array([0, 1]), ["cat", "dog"], [50, 9], bootstrap)[0].difference.estimate  # the dog
     1.0
 
     Args:
-        labels: true classes, (N,).
-        trained: number of training images per class.
+        correct: arm → bool (S, N), True for a correct prediction; without `explicit` or `baseline` the list is empty.
+        labels: class index of each test image, (N,).
+        classes: class names, in the order of the class indices.
+        trained: number of training images per class, in the same order.
+        bootstrap: keyword arguments of `paired_bootstrap`.
     """
     if EXPLICIT not in correct or BASELINE not in correct:
         return []
@@ -157,5 +163,5 @@ def class_gains(
 
 
 def agreements(predictions: Mapping[str, NDArray[np.int64]]) -> list[Agreement]:
-    """Agreement of every two arms; `predictions` has one array (S, N) of classes per arm."""
+    """Agreement of every two arms; `predictions` maps each arm to its predicted class indices, (S, N)."""
     return [Agreement(a, b, float((predictions[a] == predictions[b]).mean())) for a, b in combinations(predictions, 2)]

@@ -1,4 +1,7 @@
-"""Scores of one arm's predictions: accuracy, recall per class, calibration error. Shape legend: N images."""
+"""Scores of the predictions of one model: accuracy, recall per class, calibration error.
+
+Shape legend: N images.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +13,7 @@ from dynaxx.evaluation.errors import EvaluationError
 
 
 def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """The fraction of images whose prediction equals the label; arrays (N,), class indices."""
+    """Fraction of images whose predicted class equals the label; both arrays are (N,) of class indices."""
     from sklearn.metrics import accuracy_score
 
     _check(predictions, labels)
@@ -20,12 +23,13 @@ def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> f
 def per_class_recall(
     predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Recall per class, in the order of `classes`; arrays (N,), class indices.
+    """Recall of each class, in the order of `classes`; both arrays are (N,) of class indices.
 
     >>> per_class_recall(np.array([0, 0, 1]), np.array([0, 1, 1]), ["cat", "dog"])
     {'cat': 1.0, 'dog': 0.5}
 
-    Raises `EvaluationError` for a class without images, whose recall is undefined, and for an index without a class.
+    Raises:
+        EvaluationError: a class has no image, so its recall is undefined, or an index has no class.
     """
     from sklearn.metrics import recall_score
 
@@ -44,7 +48,7 @@ def per_class_recall(
 
 
 def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]) -> float:
-    """Mean of `per_class_recall`: every class has the same weight."""
+    """Mean of `per_class_recall` over the classes, so that every class has the same weight."""
     return float(np.mean(list(per_class_recall(predictions, labels, classes).values())))
 
 
@@ -55,9 +59,11 @@ def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.in
     0.25
 
     Args:
-        probabilities: (N, classes).
+        probabilities: predicted class probabilities, (N, classes).
+        labels: class index of each image, (N,).
+        bins: number of equally wide confidence bins.
 
-    Guo et al., ICML (2017), as torchmetrics computes it.
+    Method: Guo et al., ICML (2017), computed by torchmetrics.
     """
     import torch
     from torchmetrics.functional.classification import multiclass_calibration_error

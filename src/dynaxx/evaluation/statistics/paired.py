@@ -1,4 +1,4 @@
-"""Paired statistics: is arm `a` correct on more of the same test images than arm `b`?
+"""Paired statistics: is arm (competitor) `a` correct on more of the same test images than arm `b`?
 
 Shape legend: S seeds, N test images.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dynaxx.evaluation.errors import EvaluationError
 
 BATCH_BYTES = 64 * 2**20
-"""Memory limit per batch of resamples; the result does not depend on it."""
+"""Memory limit in bytes per batch of bootstrap resamples; the interval does not depend on the limit."""
 
 
 class Bootstrap(TypedDict):
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Number of images on which only one of two arms is correct, and the exact p-value of this split."""
+    """McNemar test: numbers of images that only arm `a`, or only arm `b`, classifies correctly, and exact p-value."""
 
     only_a: int
     only_b: int
@@ -44,13 +44,15 @@ class McNemar:
 
 
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNemar:
-    """Exact (binomial, two-sided) McNemar test of one seed; arrays (N,), bool, same images in the same order.
+    """Exact (binomial, two-sided) McNemar test of one seed; both arrays are bool (N,) for the same images.
 
     >>> mcnemar(np.array([True, True, True]), np.array([False, False, True]))
     McNemar(only_a=2, only_b=0, p=0.5)
 
-    McNemar, Psychometrika 12 (1947); the exact form as statsmodels computes it.
-    Raises `EvaluationError` for arrays of another type or shape, or empty ones.
+    Method: McNemar, Psychometrika 12 (1947), computed by statsmodels.
+
+    Raises:
+        EvaluationError: an array is empty, is not bool, or has another shape.
     """
     from statsmodels.stats.contingency_tables import mcnemar as exact_test
 
@@ -63,15 +65,18 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
 
 
 def image_sign_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value of the number of images that favour `a` or `b`; arrays (S, N), bool.
+    """Exact two-sided sign test of the images that favour `a` and those that favour `b`; arrays bool (S, N).
 
     >>> image_sign_test(np.array([[True, True, True]]), np.array([[False, False, True]]))
     0.5
 
-    An image favours the arm that is correct on it with more seeds. With one seed it is McNemar's test. If few images
-    differ, the interval of a bootstrap is too narrow; this test stays exact. Fisher's sign test, as
-    `scipy.stats.binomtest` computes it.
-    Raises `EvaluationError` for arrays of another type or shape, or empty ones.
+    An image favours the arm that classifies it correctly with more seeds. With one seed the test equals McNemar's
+    test. A bootstrap interval is too narrow if the arms differ on few images; the sign test stays exact.
+
+    Method: Fisher's sign test, computed by `scipy.stats.binomtest`.
+
+    Raises:
+        EvaluationError: an array is empty, is not bool, or has another shape.
     """
     from scipy.stats import binomtest
 
@@ -89,15 +94,20 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """BCa interval of `mean(correct_a) - mean(correct_b)`, a fraction; arrays (S, N), bool.
+    """Bootstrap (BCa) interval of `mean(correct_a) - mean(correct_b)`, a fraction; both arrays are bool (S, N).
 
     >>> paired_bootstrap(np.array([[True, True, False, True]]), np.array([[False, True, False, True]]))
     Interval(estimate=0.25, low=0.0, high=0.75, confidence=0.95)
 
-    An image is drawn with the predictions of all seeds and both arms. Seeds share the test set, so resampling them
-    separately would count an image S times. The interval therefore covers new images, for these S trainings. It has
-    no width if the arms differ equally on every image. Efron, JASA 82 (1987), as `scipy.stats.bootstrap` computes it.
-    Raises `EvaluationError` for arrays of another type or shape, empty ones, or too few `resamples`.
+    A resample draws images; each image brings the predictions of all seeds and both arms. Seeds share the test set,
+    so separate resampling would count an image S times. The interval covers the draw of test images, but not the
+    randomness of training. Its width is zero if the arms differ equally on every image.
+
+    Method: Efron, JASA 82 (1987), computed by `scipy.stats.bootstrap`.
+
+    Raises:
+        EvaluationError: an array is empty, is not bool, or has another shape; `resamples` is too small, or
+            `confidence` is not between 0 and 1.
     """
     _check_pair(correct_a, correct_b, ndim=2)
     if not (resamples >= 1 and 0 < confidence < 1):
@@ -115,12 +125,13 @@ def paired_bootstrap(
 def mean_interval(
     values_N: NDArray[np.float64], *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """BCa interval of the mean of one number per image; it has no width if all numbers are equal.
+    """Bootstrap (BCa) interval of the mean of one number per image; its width is zero if all numbers are equal.
 
     >>> mean_interval(np.arange(10.0))
     Interval(estimate=4.5, low=2.7, high=6.3, confidence=0.95)
 
-    Raises `EvaluationError` if so few resamples give no finite interval.
+    Raises:
+        EvaluationError: the interval is not finite, because `resamples` is too small.
     """
     estimate = float(values_N.mean())
     if np.all(values_N == values_N[0]):
@@ -149,18 +160,22 @@ def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, se
 
 
 FEWEST_SEEDS = 6
-"""With fewer seeds the smallest possible p-value of sign flips, 2 / 2 ** seeds, is above 0.05."""
+"""Smallest number of seeds at which sign flips can give a p-value below 0.05; the lowest is 2 / 2 ** seeds."""
 
 
 def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | None:
-    """Two-sided p-value of a difference in means, one value per seed; None below `FEWEST_SEEDS` seeds.
+    """Two-sided p-value of `mean(a) - mean(b)`, with one value per seed; None below `FEWEST_SEEDS` seeds.
 
     >>> sign_flip([0.8] * 6, [0.7] * 6)
     0.03125
 
-    If `a` and `b` were equal, the difference of each seed could have either sign. All signs are enumerated, or 100,000
-    of them drawn. Fisher, The Design of Experiments (1935), as `scipy.stats.permutation_test` computes it.
-    Raises `EvaluationError` if `a` and `b` have different numbers of seeds.
+    If `a` and `b` were equally good, the difference of each seed could have either sign. The test enumerates all
+    combinations of signs, or draws 100,000 of them.
+
+    Method: Fisher, The Design of Experiments (1935), computed by `scipy.stats.permutation_test`.
+
+    Raises:
+        EvaluationError: `a` and `b` have different numbers of seeds.
     """
     from scipy.stats import permutation_test
 
@@ -180,14 +195,20 @@ def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | N
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values after Holm's correction for multiple tests. Holm, Scand. J. Statist. 6 (1979); by statsmodels."""
+    """p-values after Holm's correction for multiple tests (Scand. J. Statist. 6, 1979), computed by statsmodels."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
 def relative_gain(accuracies_a: Sequence[float], accuracies_b: Sequence[float]) -> float:
-    """`mean(a) / mean(b) - 1`. Raises `EvaluationError` if the mean of `b` is not above zero."""
+    """Relative gain of arm `a` over arm `b`: `mean(a) / mean(b) - 1`, with one accuracy per seed.
+
+    Example: `relative_gain([0.75], [0.5])` is 0.5.
+
+    Raises:
+        EvaluationError: the mean accuracy of `b` is not above zero.
+    """
     base = float(np.mean(accuracies_b))
     if not base > 0:
         raise EvaluationError(f"relative_gain: accuracies_b has mean {base}; a gain needs one above zero")

@@ -1,23 +1,24 @@
-"""When a difference counts as proven: the two rules of the project, side by side.
+"""When a difference in test accuracy between two arms (competitors) counts as proven: two rules.
 
-1. One evaluation (`contradiction`, used by `Comparison.better`): the interval over images excludes zero, and neither
-   the exact test over images nor the sign flips over seeds contradict it.
-2. Many tasks (`verdict_over_tasks`, used by the experiments): the interval excludes zero, the p-value over seeds stays
-   below `LEVEL` after Holm's correction over all tasks, and a win is at least one point or 2 % of the rival's score.
+1. One evaluation (`contradiction`, used by `Comparison.better`): the bootstrap interval over images excludes zero.
+   The exact test over images and the sign flips over seeds, if there are enough seeds, are significant as well.
+2. Many tasks (`verdict_over_tasks`, used by the experiments): the interval excludes zero. The p-value over seeds is
+   below `LEVEL` after Holm's correction over all tasks. A win is also at least one point or 2 % of the rival's score.
 """
 
 from dynaxx.evaluation.statistics.paired import Interval
 
 LEVEL = 0.05
-"""Significance level over all tasks together."""
+"""Significance level for all tasks together, after Holm's correction."""
 LARGE_GAIN, LARGE_RELATIVE_GAIN = 0.01, 0.02
-"""A gain is large if it reaches one of the two: a fraction, or a share of the rival's score."""
+"""Smallest large gain: 0.01 as a difference of scores, or 0.02 as a fraction of the rival's score; either suffices."""
 
 
 def contradiction(interval: Interval, image_p: float, sign_flip_p: float | None) -> str:
-    """Reason why an interval that excludes zero proves nothing; empty if the two tests agree with it.
+    """Reason why an interval that excludes zero is no proof of a difference; empty if both tests confirm it.
 
-    The interval covers other images, not other trainings. It is too narrow if few images differ.
+    The interval covers the draw of test images, but not the randomness of training. It is too narrow if the arms
+    differ on few images.
 
     Example: with a 95 % interval, `image_p=0.2` gives "too few images tell them apart (exact p = 0.2)".
     """
@@ -30,13 +31,14 @@ def contradiction(interval: Interval, image_p: float, sign_flip_p: float | None)
 
 
 def verdict_over_tasks(interval: Interval, rival_score: float, p: float | None) -> str:
-    """Verdict on explicit minus one rival: "won", "lost", "tie", or an advantage that is small or uncertain.
+    """Verdict on `explicit` against one rival arm on one task: "won", "lost", "tie", or a weaker result.
 
     Example: an interval of 0.02 to 0.04 with `p=0.01` is "won", with `p=0.3` "ahead, uncertain over seeds".
 
     Args:
-        interval: interval of explicit's score minus the rival's.
-        p: p-value over seeds, adjusted for all tasks that are judged together; None with fewer than six seeds.
+        interval: score of `explicit` minus score of the rival, with its confidence interval.
+        rival_score: score of the rival, a fraction such as accuracy.
+        p: p-value over seeds, after Holm's correction over all tasks; None with fewer than six seeds.
     """
     if interval.low <= 0 <= interval.high:
         return "tie"

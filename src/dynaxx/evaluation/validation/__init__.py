@@ -1,7 +1,10 @@
-"""Studies that use validation data only, on a seed that no evaluation uses: tuning, curves, trials of a sweep.
+"""Studies on validation images only: tuning, model sizes, fewer labels, and trials of a hyperparameter search.
 
-Read `tuning.py` first. `label_curve.py` and `size_curve.py` train arms with fewer labels and `explicit` in other sizes.
-`trial.py` runs one trial of a sweep; import it by itself, as it loads Lightning.
+All trainings have a seed that no evaluation on test images uses.
+
+Read `tuning.py` first. `label_curve.py` trains arms (competitors of the comparison) with fewer labelled images.
+`size_curve.py` trains the arm `explicit` in other sizes. `trial.py` runs one trial of a hyperparameter search; this
+package does not import it, because it loads Lightning.
 """
 
 from dynaxx.evaluation.validation.label_curve import (

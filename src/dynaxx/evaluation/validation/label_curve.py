@@ -1,4 +1,7 @@
-"""The label-efficiency curve: validation accuracy by number of labels, on a seed that no evaluation uses."""
+"""Label-efficiency curve: validation accuracy of arms (competitors) by number of labelled training images.
+
+The arms train with a seed that no evaluation on test images uses.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +15,17 @@ from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier
 
 CURVE_ARMS = named("baseline", "direct", "explicit")
-"""Arms of the curve: the probe that is kept otherwise, the single pass that explicit has to beat, and explicit."""
+"""Arms of the curve: the linear probe or own head, the single-pass rival of `explicit`, and `explicit`."""
 
 
 @dataclass(frozen=True)
 class LabelPoint:
-    """One arm, trained on a part of the labels.
+    """Validation accuracy of one arm that was trained on a part of the labelled images.
 
     Attributes:
         arm: name of the arm.
-        labels: number of training images.
-        accuracy: validation accuracy, on the same number of images for every point.
+        labels: number of labelled training images.
+        accuracy: validation accuracy; the number of validation images is the same for every point.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -33,7 +36,7 @@ class LabelPoint:
 
 
 def passes(epochs: int, whole: int, some: int) -> int:
-    """Epochs over `some` images if `whole` images get `epochs`: E √(N / n), so more epochs but fewer steps.
+    """Epochs E √(N / n) for n = `some` images if N = `whole` images get E = `epochs`: more epochs, fewer steps.
 
     Example: `passes(10, 400, 100)` is 20.
     """
@@ -41,7 +44,7 @@ def passes(epochs: int, whole: int, some: int) -> int:
 
 
 def with_labels(task: Task, count: int) -> Task:
-    """The task with `count` training images and more epochs."""
+    """A copy of the task with `count` training images, and with more epochs and patience (see `passes`)."""
     whole = len(task.images) - task.n_val if task.n_train is None else task.n_train
     options = task.train
     epochs, patience = (passes(n, whole, count) for n in (options.epochs, options.patience))
@@ -49,17 +52,20 @@ def with_labels(task: Task, count: int) -> Task:
 
 
 def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: int, work: Path) -> list[LabelPoint]:
-    """Train each arm with each number of labels; points that are complete in `work` are not trained again.
+    """Train each arm with each number of labelled images; trainings that are complete in `work` are reused.
 
     >>> points = measure_label_curve({"baseline": task, "direct": task}, [50, 100], seed=100, work=Path("work"))
     >>> [point.labels for point in points]
     [50, 50, 100, 100]
 
     Args:
-        tasks: arm → its tuned task; those of `CURVE_ARMS`.
+        tasks: name of an arm → its task, with the tuned settings of the arm.
+        counts: numbers of labelled training images.
+        seed: seed of every training.
+        work: folder of the trainings.
 
     Raises:
-        DataError: more labels than there are, or too few for the number of classes.
+        DataError: a count is larger than the training set, or too small for the number of classes.
     """
     points = []
     for count in counts:
@@ -75,17 +81,17 @@ def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: 
 
 
 def write_label_curve(path: Path, points: Sequence[LabelPoint]) -> None:
-    """Write the points, for `read_label_curve` and the report."""
+    """Write the points of the curve to the JSON file `path`, which `read_label_curve` reads."""
     write_records(path, list(points))
 
 
 def read_label_curve(path: Path) -> list[LabelPoint]:
-    """Read what `write_label_curve` wrote.
+    """Read the points of the curve from a JSON file that `write_label_curve` wrote.
 
     >>> read_label_curve(Path("outputs/vary/labels.json"))
     [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
 
     Raises:
-        EvaluationError: missing or damaged.
+        EvaluationError: the file is missing or damaged.
     """
     return read_records(path, list[LabelPoint], "vary")

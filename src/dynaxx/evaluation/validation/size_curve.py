@@ -1,4 +1,7 @@
-"""Validation accuracy of `explicit` by rank and by number of taps, on a seed that no evaluation uses."""
+"""Validation accuracy of the arm `explicit` by coupling rank and by number of tapped layers (taps).
+
+All trainings have a seed that no evaluation on test images uses.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +17,14 @@ from dynaxx.training.distributed import barrier
 
 @dataclass(frozen=True)
 class SizePoint:
-    """`explicit` with one option changed.
+    """Validation accuracy of `explicit`, trained with one option changed.
 
     Attributes:
-        what: the option that is changed.
-        value: the rank, or the number of taps.
-        taps: module paths of the coupled layers.
-        live_parameters: number of parameters of couplings and head.
-        accuracy: validation accuracy.
+        what: the changed option, either the rank of the couplings or the set of tapped layers.
+        value: the rank, or the number of tapped layers.
+        taps: module paths of the tapped layers, which the couplings connect.
+        live_parameters: number of trained parameters that can change the output.
+        accuracy: accuracy on the validation images.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -36,18 +39,22 @@ class SizePoint:
 def measure_size_curve(
     task: Task, ranks: Sequence[int], taps: Mapping[int, Sequence[str]], seed: int, work: Path
 ) -> list[SizePoint]:
-    """Train `explicit` once per rank and once per set of taps; points complete in `work` are not trained again.
+    """Train `explicit` once per rank and once per set of tapped layers; complete trainings in `work` are reused.
 
     >>> points = measure_size_curve(task, [8, 16], {2: ["layer2", "layer3"]}, seed=100, work=Path("work"))
     >>> [(point.what, point.value) for point in points]
     [('rank', 8), ('rank', 16), ('taps', 2)]
 
     Args:
-        ranks: trained with the task's taps.
-        taps: number of taps → module paths; trained with the task's rank.
+        task: data, backbone and settings of `explicit`.
+        ranks: ranks of the couplings; these trainings keep the tapped layers of the task.
+        taps: number of tapped layers → their module paths; these trainings keep the rank of the task.
+        seed: seed of every training.
+        work: folder of the trainings.
 
     Raises:
-        EvaluationError: a rank that is larger than all channels together, and the like; see `wrap_with_resonance`.
+        EvaluationError: a rank is larger than the total number of channels, or another option is not valid; see
+            `wrap_with_resonance`.
     """
     trials = [("rank", rank, replace(task, resonance=task.resonance | {"rank": rank})) for rank in ranks]
     trials += [("taps", count, replace(task, taps=list(paths))) for count, paths in taps.items()]
@@ -63,17 +70,17 @@ def measure_size_curve(
 
 
 def write_size_curve(path: Path, points: Sequence[SizePoint]) -> None:
-    """Write the points, for `read_size_curve` and the report."""
+    """Write the points of the curve to the JSON file `path`, which `read_size_curve` reads."""
     write_records(path, list(points))
 
 
 def read_size_curve(path: Path) -> list[SizePoint]:
-    """Read what `write_size_curve` wrote.
+    """Read the points of the curve from a JSON file that `write_size_curve` wrote.
 
     >>> read_size_curve(Path("outputs/vary/varied.json"))[0].what
     'rank'
 
     Raises:
-        EvaluationError: missing or damaged.
+        EvaluationError: the file is missing or damaged.
     """
     return read_records(path, list[SizePoint], "vary")

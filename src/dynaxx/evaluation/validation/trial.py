@@ -1,4 +1,4 @@
-"""One trial of a search: train `explicit` with one setting and measure validation accuracy and cost."""
+"""One trial of a hyperparameter search: train `explicit` with one setting; measure validation accuracy and cost."""
 
 import time
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from dynaxx.training.fit import TrainerFactory
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Result of one trial.
+    """Validation accuracy and training time of one trial.
 
     Attributes:
-        accuracies: validation accuracy per seed.
+        accuracies: validation accuracy after training, one per seed.
         curve: validation accuracy after each epoch of the first seed.
-        seconds: training time of all seeds.
+        seconds: total training time of all seeds, in seconds.
     """
 
     accuracies: list[float]
@@ -36,32 +36,34 @@ class TrialResult:
 
 
 def untrained(task: Task, seed: int) -> ResonantModel:
-    """The model before `run_trial` trains it; training does not change its cost if T is fixed."""
+    """The untrained model of `explicit`; if the number of iterations T is fixed, training does not change its cost."""
     return resonant(task, seed, mode="explicit").eval()
 
 
 def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
-    """(10⁹ floating-point operations per image, live parameters)."""
+    """(10⁹ floating-point operations per image, number of trained parameters that can change the output)."""
     return gflops(model, task.example()), live_parameters(model)
 
 
 def run_trial(
     task: Task, seeds: Sequence[int], work: Path, *, first: TrainerFactory | None = None, name: str = "explicit"
 ) -> TrialResult:
-    """Train `explicit` with each seed.
+    """Train `explicit` once per seed and return the validation accuracies.
 
     >>> len(run_trial(task, seeds=[100, 101], work=Path("work")).accuracies)
     2
 
     Args:
-        seeds: seeds that no evaluation uses.
-        work: folder for the files of training; the caller removes it.
-        first: trainer of the first seed, which may end the trial early; by default the task's own.
-        name: name of the subfolder.
+        task: data, backbone and the setting of the trial.
+        seeds: seeds that no evaluation on test images uses.
+        work: folder for the trained models and checkpoints; the caller removes it.
+        first: function that makes the trainer of the first seed, which may stop a poor trial early; by default the
+            trainer of the task.
+        name: name of the subfolder of `work` for the trained models.
 
     Raises:
-        FloatingPointError: training diverged to numbers that are not finite.
-        ResonanceError: the setting does not fit the backbone.
+        FloatingPointError: training diverged to NaN or infinite values.
+        ResonanceError: the setting is not valid for the backbone.
     """
     started, accuracies, curve = time.perf_counter(), [], Curve()
     for number, seed in enumerate(seeds):
@@ -74,7 +76,7 @@ def run_trial(
 
 
 class Curve(Logger):
-    """Keeps the validation accuracies that Lightning logs, in memory."""
+    """Lightning logger that keeps the validation accuracy of every epoch in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class Curve(Logger):
         return 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Log nothing: the search records them itself."""
+        """Ignore the hyperparameters, because the hyperparameter search records them itself."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if "val/accuracy" in metrics:

@@ -1,4 +1,7 @@
-"""Tuning of every arm with equal trials: learning rates and epochs, on validation, on a seed of its own."""
+"""Tuning of the learning rate and the epochs of every arm (competitor), with equally many trials for each.
+
+The trials measure validation accuracy, with a seed that no evaluation on test images uses.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,25 +16,25 @@ from dynaxx.evaluation.records import read_records, write_records
 from dynaxx.training.distributed import barrier, rank_zero
 
 Train = Callable[[Task, Run], None]
-"""Trains one arm with one seed, as `ARMS[name].train` does."""
+"""Function that trains one arm with one seed, such as `ARMS[name].train`."""
 
 SETTINGS = ("lr", "epochs")
-"""Tuned settings, in this order: the epochs are tuned with the chosen learning rate."""
+"""Tuned settings, in order: first the learning rate, then the epochs with the chosen learning rate."""
 
 FLAT_WITHIN = 0.01
-"""A choice is flat if both neighbouring values lose at most this validation accuracy."""
+"""Largest loss of validation accuracy (a fraction) at both neighbouring values for which a choice is flat."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Values of one setting that were tried for one arm, and the chosen one.
+    """Result of tuning one setting of one arm: the tried values, their accuracies, and the chosen value.
 
     Attributes:
         arm: name of the arm.
         setting: one of `SETTINGS`.
-        values: tried values, ascending.
-        accuracies: validation accuracy per value.
-        chosen: the value with the best accuracy; the smallest if several are equal.
+        values: tried values of the setting, ascending.
+        accuracies: validation accuracy of each tried value.
+        chosen: the value with the highest validation accuracy; the smallest such value if several are equal.
     """
 
     # nested in `_TunedFile` and forbids what it does not know; `int | float` keeps epochs whole when they are read
@@ -45,17 +48,17 @@ class Tuned:
 
     @classmethod
     def of(cls, arm: str, setting: str, values: Sequence[float], accuracies: Sequence[float]) -> Self:
-        """Choose the best value: `Tuned.of("lora", "lr", [1, 2], [0.5, 0.7]).chosen` is 2."""
+        """Choose the most accurate value: `Tuned.of("lora", "lr", [1, 2], [0.5, 0.7]).chosen` is 2."""
         return cls(arm, setting, list(values), list(accuracies), values[accuracies.index(max(accuracies))])
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether the chosen value is the smallest or the largest, so that one beyond might be better."""
+        """Whether the chosen value is the smallest or largest tried, so that an untried value might be better."""
         return self.chosen in (self.values[0], self.values[-1])
 
     @property
     def flat(self) -> bool:
-        """Whether the choice lies inside, and neither value beside it loses more than `FLAT_WITHIN`."""
+        """Whether the chosen value is not at the edge, and both neighbours lose at most `FLAT_WITHIN` accuracy."""
         number = self.values.index(self.chosen)
         beside = self.accuracies[max(0, number - 1) : number + 2]
         return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT_WITHIN
@@ -63,7 +66,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class _TunedFile:
-    """Content of tuned.json."""
+    """Content of the file tuned.json: the seed of the trials, and the results of all arms."""
 
     seed: int
     arms: list[Tuned]
@@ -72,19 +75,24 @@ class _TunedFile:
 def tune(
     arm: str, train: Train, task: Task, options: Mapping[str, Sequence[float] | None], seed: int, work: Path
 ) -> list[Tuned]:
-    """Choose one setting after the other for one arm; trials that are complete in `work` do not run again.
+    """Choose the learning rate, then the epochs of one arm by validation accuracy; `work` keeps complete trials.
 
     >>> results = tune("lora", ARMS["lora"].train, task, {"lr": [1e-3, 3e-3]}, seed=100, work=Path("work"))
     >>> [(tuned.setting, tuned.values) for tuned in results]
     [('lr', [0.001, 0.003])]
 
-    Training that diverges counts as accuracy 0.
+    A trial whose training diverges counts as validation accuracy 0.
 
     Args:
-        options: setting → values to try; without values the setting of the task stays.
+        arm: name of the arm.
+        train: function that trains the arm.
+        task: data, backbone and settings of the arm.
+        options: setting → values to try; a setting without values keeps its value in the task.
+        seed: seed of every trial.
+        work: folder of the trials; a complete trial in it does not run again.
 
     Raises:
-        EvaluationError: a rate that is not above 0, or epochs that are not whole numbers from 1 on.
+        EvaluationError: a learning rate is not above 0, or a number of epochs is not a whole number from 1 on.
     """
     for setting in SETTINGS:
         _check(setting, options.get(setting) or ())
@@ -98,7 +106,7 @@ def tune(
 
 
 def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
-    """The task with other settings; patience stays at least as long as training if it was so before."""
+    """A copy of the task with other settings; early stopping stays off if patience covered all epochs before."""
     changed = replace(task.train, **settings)
     if "epochs" in settings and task.train.patience >= task.train.epochs:
         changed = replace(changed, patience=changed.epochs)
@@ -106,12 +114,12 @@ def with_settings(task: Task, settings: Mapping[str, Any]) -> Task:
 
 
 def chosen(results: Sequence[Tuned], arm: str) -> dict[str, float]:
-    """Setting → chosen value of one arm, for the settings that were tuned."""
+    """Setting → chosen value, for the tuned settings of one arm."""
     return {tuned.setting: tuned.chosen for tuned in results if tuned.arm == arm}
 
 
 def trial_folder(arm: str, task: Task, work: Path) -> Path:
-    """Folder of the trial of `arm` with the settings of `task`."""
+    """Folder in `work` of the trial that trains `arm` with the learning rate and epochs of `task`."""
     return work / arm / f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
 
 
@@ -140,17 +148,17 @@ def _check(setting: str, values: Sequence[float]) -> None:
 
 
 def write_tuned(path: Path, results: Sequence[Tuned], seed: int) -> None:
-    """Write the tuning results, for `read_tuned` and the report."""
+    """Write the tuning results and the seed to the JSON file `path`, which `read_tuned` reads."""
     write_records(path, _TunedFile(seed, list(results)))
 
 
 def read_tuned(path: Path) -> list[Tuned]:
-    """Read what `write_tuned` wrote.
+    """Read the tuning results of all arms from a JSON file that `write_tuned` wrote.
 
     >>> chosen(read_tuned(Path("outputs/tune/tuned.json")), "lora")
     {'lr': 0.003, 'epochs': 20}
 
     Raises:
-        EvaluationError: missing or damaged.
+        EvaluationError: the file is missing or damaged.
     """
     return read_records(path, _TunedFile, "tune").arms

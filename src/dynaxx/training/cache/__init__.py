@@ -1,1 +1,1 @@
-"""Anchors on disk: built once, read by every stage."""
+"""The feature cache: activations of the tapped layers, written to disk once and read by every stage."""

@@ -1,4 +1,4 @@
-"""Batches from a feature cache, with the same order and the same views as in training on the images."""
+"""Batches from a feature cache, with the same order and the same augmented views as in training on images."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ Batch = tuple[Anchors, Tensor]
 
 
 class _Cached(Dataset[Batch]):
-    """Batches of cached anchors: draw number `epoch * N + i` is image i in the view drawn for it in that epoch.
+    """Batches of cached activations: draw number `epoch * N + i` is image i in the view drawn for epoch `epoch`.
 
-    Without a seed every image is in the cache's first view, which is not augmented.
+    Without a seed every image comes in the cache's first view, which is not augmented.
     """
 
     def __init__(self, data: "CachedData", index: Tensor, labels: Tensor, seed: int | None) -> None:
@@ -52,12 +52,12 @@ class CachedData(pl.LightningDataModule):
     ...                   batch_size=64, seed=0)
 
     Args:
-        opened: function that opens the cache of all images of the task, and builds it on the given device if needed.
-            Lightning calls it when all processes of a run are ready, so that all of them take part.
-        train: numbers and labels of the training images.
-        val: numbers and labels of the validation images.
+        opened: function that opens the cache of all the task's images; a missing cache is built on the given device.
+            Lightning calls the function when all processes of a run are ready, so that all processes take part.
+        train: indices and labels of the training images.
+        val: indices and labels of the validation images.
         batch_size: images per batch; the last, short batch is kept.
-        seed: seed of the order.
+        seed: seed of the order of the images.
         then: function that is called once with this object after the cache is opened.
     """
 
@@ -76,16 +76,16 @@ class CachedData(pl.LightningDataModule):
         self.val_set = _Cached(self, *val, seed=None)
         self.batch_size, self.seed = batch_size, seed
         self.seconds = 0.0
-        """Time of building the cache, in any process, and of the call of `then`."""
+        """Seconds spent on building the cache, in any process, and on the call of `then`."""
         self._cache: FeatureCache | None = None
 
     @property
     def cache(self) -> FeatureCache:
-        """The cache; if it is not open yet, it is opened on the CPU."""
+        """The cache; a cache that is not open yet is opened on the CPU."""
         return self._open(torch.device("cpu"))
 
     def setup(self, stage: str) -> None:
-        """Open the cache; Lightning calls this in every process."""
+        """Open the cache; Lightning calls this method in every process."""
         del stage
         self._open(self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu"))
 
@@ -98,7 +98,7 @@ class CachedData(pl.LightningDataModule):
         return DataLoader(self.val_set, own_validation_batch(4 * self.batch_size), sampler=own, collate_fn=_as_is)
 
     def pooled_batches(self) -> Iterator[list[Tensor]]:
-        """Batches of the training images' pooled anchors in all views, for the statistics."""
+        """Batches of the training images' pooled activations in all views, for the standardisation statistics."""
         for start in range(0, len(self.train_set), 1024):
             index = self.train_set.index[start : start + 1024]
             for view in range(self.cache.views):

@@ -1,7 +1,7 @@
 """The construction of a feature cache, block by block, by all processes that need it.
 
 DDP ranks, sweep workers and concurrent stages build one cache together. They coordinate through lock files only. When
-a process dies its lock is released and another process takes over its block.
+a process dies, its lock is released and another process builds its block.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from dynaxx import ResonantModel
 from dynaxx.data import Normalisation, normalise, track
 
 BLOCK = 256
-"""Number of images per block. A process claims a block in all views and evaluates it as one batch per view."""
+"""Number of images per block. One process evaluates a block in all views, as one batch per view."""
 
 METADATA, PLAN = "facts.json", "plan.json"
 
@@ -47,9 +47,9 @@ class Metadata:
     [8, 8]
 
     Attributes:
-        grid: size of the grid, (h, w) or (tokens,).
-        seen: numbers of the output taps, which the layers behind the last tap read.
-        tensors: name → shape (V, N, …).
+        grid: size of the common grid of positions, (h, w) or (tokens,).
+        seen: indices of the output taps: the tapped layers that the network after the last tapped layer reads.
+        tensors: name → shape (V views, N images, …).
         blocks: blocks of all images, in order.
     """
 
@@ -73,7 +73,7 @@ def build(
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float,
 ) -> None:
-    """Take part in building the cache at `path` until it is complete; see `open_cache`."""
+    """Build blocks of the cache at `path`, together with other processes, until all are complete; see `open_cache`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
@@ -140,7 +140,7 @@ def _plan(
     seen: Sequence[int],
     limit_gb: float,
 ) -> None:
-    """Allocate files of their final size, so that a disk that is too small is reported before the work starts."""
+    """Allocate files of their final size, so that a disk without enough space is reported before the work starts."""
     shapes = {name: [views, count, *part.shape[1:]] for name, part in example.items()}
     need = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
     held = sum(file.stat().st_size for file in path.parent.rglob("*.npy") if draft not in file.parents)
@@ -178,7 +178,7 @@ def _claim(
     images: Tensor,
     views: Sequence[Callable[[Tensor], Tensor]],
 ) -> None:
-    """Build one block unless it is complete; `patient` waits for a block that another process has claimed."""
+    """Build one block unless it is complete; with `patient`, wait for a block that another process is building."""
     done = draft / f"{number}.json"
     try:
         with FileLock(path.with_name(f".{path.name}.{number}.lock"), timeout=-1 if patient else 0):

@@ -1,4 +1,4 @@
-"""Cached activations: the frozen backbone runs once per image, and training reads its activations from disk.
+"""Cached activations: the frozen backbone runs once per image and view, and training reads its activations from disk.
 
 A cache is a folder of memory-mapped .npy files and a file facts.json with their checksums. `build` constructs it.
 """
@@ -24,20 +24,23 @@ LIMIT_GB = 64.0
 """Default limit on the size of a folder of caches, in 10⁹ bytes."""
 
 _verified: set[tuple[str, int]] = set()
-"""Caches with checksums verified by this process, because a sweep opens the same cache a hundred times."""
+"""Caches whose checksums this process has verified, because a sweep opens the same cache a hundred times."""
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Anchors of N images in V views (deterministic augmentations), memory-mapped.
+    """Activations of the tapped layers for N images in V views (deterministic augmentations), memory-mapped.
+
+    An anchor is the activation x_l⁰ of a tapped layer l in the plain forward pass, before coupling.
 
     >>> anchors = cache.anchors(view=torch.zeros(64, dtype=torch.long), index=torch.arange(64))
 
     Attributes:
-        pooled: pooled anchors P x_l⁰ of each tap, (V, N, P, C_l).
-        seen: number and anchors x_l⁰ of each output tap, (V, N, …); None if `pooled` has them at full resolution.
-        grid: size of the grid, (h, w) or (tokens,).
-        seconds: time of building the cache, summed over all processes.
+        pooled: anchors P x_l⁰ of each tapped layer, averaged onto a grid of P positions, (V, N, P, C_l).
+        seen: index and full-resolution anchors x_l⁰ of each tapped layer that the rest of the network reads,
+            (V, N, …); None if `pooled` has these anchors at full resolution.
+        grid: size of the common grid of positions, (h, w) or (tokens,).
+        seconds: seconds spent on building the cache, summed over all processes.
     """
 
     pooled: list[Tensor]
@@ -50,18 +53,18 @@ class FeatureCache:
         return len(self.pooled[0])
 
     def anchors(self, view: Tensor, index: Tensor) -> Anchors:
-        """The anchors of a batch: image `index[i]` in view `view[i]`."""
+        """The cached activations of a batch; sample i is image `index[i]` in view `view[i]`."""
         pooled = [tap[view, index] for tap in self.pooled]
         seen = [self._in_place(pooled[tap]) if own is None else own[view, index] for tap, own in self.seen]
         return Anchors(pooled, seen, self.grid)
 
     def _in_place(self, pooled_BPC: Tensor) -> Tensor:
-        """Pooled anchors in the shape of their tap, whose resolution is that of the grid."""
+        """Pooled activations in the shape of their tapped layer, whose resolution equals the grid's."""
         return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) == 2 else pooled_BPC
 
 
 def cache_key(model: ResonantModel, **parts: object) -> str:
-    """A name for a cache, computed from all that its content depends on: the model's taps and the `parts`."""
+    """A name for a cache, computed from all that determines its content: the model's tapped layers and `parts`."""
     parts |= {"taps": model.paths, "grid": model.config.grid}
     parts |= {
         "token_pool": model.config.token_pool,
@@ -80,7 +83,7 @@ def open_cache(
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float = LIMIT_GB,
 ) -> FeatureCache:
-    """Open the cache `folder/key`. If it does not exist, all processes that call this build it together.
+    """Open the cache `folder/key`. All processes that call this function build a missing cache together.
 
     The cache is built under another name and renamed when complete. A cache with wrong checksums is built again.
 
@@ -118,7 +121,7 @@ def _read(path: Path) -> FeatureCache:
 
 
 def _intact(path: Path) -> bool:
-    """Whether all checksums are right; each process verifies a cache once."""
+    """Whether all checksums of the cache are right; each process verifies a cache once."""
     try:
         name = _name(path)
         if name not in _verified:
