@@ -4,7 +4,7 @@
     y_k  =  y_k⁰ + α s Σ_{j≠k} U_kj c_kj                   what tap k holds, in standard deviations
     x_l  =  x_l⁰ + s σ_l Σ_{k≠l} U_lk c_lk                 what the rest of the network reads at tap l
 
-Symbols, and where they live:
+Symbols, their meaning, and the module of this package (or the package) that has them:
 
     x_l⁰        anchor: activation of tap l in a plain forward pass      anchors
     y_k⁰        (P x_k⁰ - μ_k) / σ_k: pooled onto the grid, standardised standardise

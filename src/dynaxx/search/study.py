@@ -76,7 +76,7 @@ def open_study(
     >>> study = open_study(open_storage("study.log"), "first", one_objective=False)
 
     Args:
-        one_objective: whether accuracy alone is optimised, under a cost limit; else accuracy and GFLOPs are optimised.
+        one_objective: if True, maximise accuracy under a limit of GFLOPs; if False, also minimise GFLOPs.
         of: hash of the settings that all trials have in common.
         seed: seed of the TPE sampler. Include the number of the worker, so that workers draw different trials. The
             number of existing trials is added, so that a restarted worker does not draw its first trials again.
