@@ -54,7 +54,7 @@ def own_images(dataset: Any) -> Sampler[int] | None:
 
 
 class _Part(DistributedSampler[int]):
-    """Every n-th image of a training order, for n processes; its first images are repeated so that all shares are equal."""
+    """Every n-th image of a training order, for n processes; the first ones are repeated until all shares are equal."""
 
     def __init__(self, order: EpochOrder) -> None:
         super().__init__(range(len(order)), shuffle=False)  # type: ignore[arg-type]
