@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.backbone import Head, capture, find_classifier
+from dynaxx.backbone import Head, capture, find_classifier, probe
 from dynaxx.evaluation.arms import TapProbe
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
 from dynaxx.resonance import Exchange, Grid, from_grid, grid_of, resonate, to_grid
@@ -129,7 +129,5 @@ def lora(backbone: nn.Module, parameters: int) -> nn.Module:
 
 def concatenation(backbone: nn.Module, paths: Sequence[str], x: Tensor) -> nn.Module:
     """A linear head on the mean activations of the taps, concatenated: what their static use costs."""
-    with torch.no_grad(), capture(backbone, paths) as seen:
-        backbone(x[:1])
-    width = sum(seen[path].shape[2 if seen[path].ndim == 3 else 1] for path in paths)
+    width = sum(tap.channels for tap in probe(backbone, paths, (x[:1],), {}))
     return TapProbe(backbone, paths, Head(width, find_classifier(backbone, None)[1].out_features)).to(x)

@@ -53,18 +53,28 @@ def test_a_bad_option_names_itself_and_leaves_the_model_as_it_was(options, says)
     ("layers", "says"),
     [
         (["early", "erly"], "no module 'erly'.*early"),
-        ([1, 2], "no stages were recognised.*'entry'"),
-        ("auto", "0 stages were recognised"),
         ("all", "layers='all'.*auto"),
         (["early"], "at least two"),
         (["early", "late", "early"], "named twice"),
         ([2.0, "late"], "neither a number nor a module path"),
-        (["early", "answer"], "answer.*not a"),
+        (["early", "answer"], "cannot be coupled: .*answer"),
     ],
 )
 def test_a_bad_layer_names_what_would_do(layers, says):
     with pytest.raises(ResonanceError, match=says):
         wrap_with_resonance(Plain(), layers, example_input=images(), rank=2)
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([1, 2], "no stages were recognised.*'entry'.*example_input"),
+        ("auto", "0 stages were recognised.*example_input"),
+    ],
+)
+def test_without_an_example_an_unknown_structure_is_said_to_be_unknown(layers, says):
+    with pytest.raises(ResonanceError, match=says):
+        wrap_with_resonance(Plain(), layers, rank=2)
 
 
 def test_stage_numbers_out_of_range_name_the_stages():

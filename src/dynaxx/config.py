@@ -16,6 +16,9 @@ GATES = ("none", "learned", "mutual_information")
 SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
 STABILITY = ("regularized", "certified", "monitored")
+TOKENS = ("BC", "BNC", "NBC")
+MAPS = ("BCN", "BCHW", "BHWC", "BCDHW", "BDHWC")
+"""Layouts of activations: B samples, C channels, N or D, H, W positions. `BCN` are computed as maps of one row."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "measured": (
@@ -36,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "num_classes",
         "student_hidden",
     ),
-    "supported": ("order", "checkpoint", "grid", "causal", "prefix_tokens", "classifier"),
+    "supported": ("order", "checkpoint", "grid", "causal", "prefix_tokens", "layout", "classifier"),
     "experimental": ("couplings", "feedback", "gradient"),
 }
 """Options by the evidence for them; docs/guide.md lists the values that stand behind published figures.
@@ -115,6 +118,9 @@ class ResonanceConfig:
     prefix_tokens: int | None = None
     """Supported. Number of leading tokens without a position (class, distillation, registers), which the depthwise
     convolution skips; `None` counts them from the backbone's parameters."""
+    layout: str | None = None
+    """Supported. Axes of the tapped layers' activations, for example `BHWC` for maps with channels last; `None` finds
+    them on the example input."""
     num_classes: int | None = None
     """Measured. Outputs of a new linear head; `None` keeps the backbone's head."""
     classifier: str | None = None
@@ -132,6 +138,8 @@ class ResonanceConfig:
             raise ResonanceError(f"causal={self.causal!r}: give True, False or None")
         if not isinstance(self.token_pool, bool):
             raise ResonanceError(f"token_pool={self.token_pool!r}: give True or False")
+        if self.layout is not None:
+            _choice("layout", self.layout, TOKENS + MAPS)
         if self.num_classes is not None:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)

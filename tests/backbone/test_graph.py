@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.backbone.graph import Split
-from dynaxx.resonance import Pair
+from dynaxx.resonance import Pair, Tap
 from dynaxx.resonance.couplings import Couplings
 
 
@@ -63,13 +63,11 @@ def test_in_any_network_every_later_reader_and_no_other_sees_what_was_agreed(cas
         )
         for n, layer in enumerate(net.layers, start=1):
             bare.append(torch.tanh(layer(sum(bare[r] for r in reads[n - 1]))))
-        # the tanh behind a tap is a reader, too: it is above if a layer that reads it is
-        on_the_way = {r for layer in above for r in reads[layer - 1]}
         for n, layer in enumerate(net.layers, start=1):
-            if n in on_the_way or (n in above and n not in taps):
-                held.append(bare[n])
-            elif n in taps:
+            if n in taps:  # the tanh behind a tap has no parameters, so it runs again
                 held.append(torch.tanh(seen[n]) if n in seen else bare[n])
+            elif n in above:
+                held.append(bare[n])
             else:
                 held.append(torch.tanh(layer(sum(held[r] for r in reads[n - 1]))))
         expected = sum(held[n] for n in reads[-1])
@@ -206,10 +204,28 @@ def test_cached_training_goes_on_from_all_seen_taps():
     assert torch.allclose(model.run_tail(model.refine(model.read(x))[0], tail), model(x), atol=1e-6)
 
 
-def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
+def test_a_backbone_that_cannot_be_traced_is_run_twice_and_serves_its_readers():
     class Wilful(UNet):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x if x.sum() > -1e9 else -x)
+
+    torch.manual_seed(0)
+    net, x = Wilful().eval(), images()
+    model = trained_like(wrap_with_resonance(net, UNET_TAPS, rank=2, T=2, example_input=x))
+    assert model.resonator.exchange.outputs == [0, 1, 2]
+    twin = UNet().eval()
+    twin.load_state_dict(net.state_dict())
+    traced = wrap_with_resonance(twin, UNET_TAPS, rank=2, T=2, example_input=x)
+    traced.resonator.load_state_dict(model.resonator.state_dict())
+    with torch.no_grad():
+        assert torch.allclose(model(x), traced(x), atol=1e-6)
+        assert torch.allclose(model.run_tail(model.refine(model.read(x))[0], model.tail(x)), model(x), atol=1e-6)
+
+
+def test_a_reader_that_no_way_serves_is_named():
+    class Wilful(UNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > -1e9 else -x) + x.mean(1, keepdim=True)
 
     with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
         model = wrap_with_resonance(Wilful(), UNET_TAPS, rank=2, example_input=images())
@@ -222,13 +238,26 @@ def test_a_backbone_that_cannot_be_traced_says_which_reader_it_misses():
     wrap_with_resonance(Sequel(), PLAIN_TAPS, rank=2, example_input=images())  # hooks suffice: no warning
 
 
+def test_a_branch_on_the_shape_is_taken_as_in_the_example_and_held_to_it():
+    class Padding(UNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.shape[-1] % 4 == 0 else nn.functional.pad(x, (0, 2, 0, 2)))
+
+    net, x = Padding().eval(), images()
+    model = trained_like(wrap_with_resonance(net, UNET_TAPS, rank=2, T=2, example_input=x))
+    assert model.resonator.exchange.outputs == [0, 1, 2]
+    model(x)
+    with pytest.raises(ResonanceError, match="takes another branch than at the example's"):
+        model(images(18))
+
+
 def test_the_stem_and_what_lies_behind_are_no_part_of_the_segments():
     net = Plain().eval()
-    split = Split(net, PLAIN_TAPS, [True, False, False])
+    split = Split(net, [Tap("early", 8, "BCHW", True), Tap("middle", 10, "BCHW"), Tap("late", 12, "BCHW")])
     assert split.outputs() == [2]
     first, second, third = split.segments()
     assert first is None
     assert {node.target for node in second.graph.nodes if node.op == "call_module"} >= {"act", "middle"}
     assert {node.target for node in third.graph.nodes if node.op == "call_module"} == {"late"}
-    with pytest.raises(ResonanceError, match="'middle.0' is called 0 times"):
-        Split(net, ["middle.0", "middle"], [False, False])
+    with pytest.raises(ResonanceError, match="'middle' is called 0 times"):
+        Split(net, [Tap("middle.0", 10, "BCHW"), Tap("middle", 10, "BCHW")])

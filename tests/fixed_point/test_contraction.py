@@ -151,7 +151,7 @@ def test_norms_that_are_not_finite_certify_nothing():
 
 
 def test_a_causal_bottleneck_never_reads_the_future():
-    phi = Bottleneck(3, "gelu", True, tokens=True)
+    phi = Bottleneck(3, "gelu", True, dims=0)
     torch.nn.init.normal_(phi.kernel)
     h = torch.randn(2, 7, 3)
     later = h.clone()

@@ -64,7 +64,7 @@ PLAIN_TAPS = ["early", "middle", "late"]
 
 def taps_of(channels: Sequence[int], tokens: bool = False, **facts: object) -> list[Tap]:
     """Taps of these widths, as a first pass finds them."""
-    return [Tap(f"tap{n}", width, tokens, False, **facts) for n, width in enumerate(channels)]
+    return [Tap(f"tap{n}", width, "BNC" if tokens else "BCHW", False, **facts) for n, width in enumerate(channels)]
 
 
 def refined(

@@ -6,11 +6,12 @@ and `execution` chooses between hooks, twin and split graph. `tokens`, `example`
 """
 
 from dynaxx.backbone.example import Call, as_call, inputs_of, stated_input
-from dynaxx.backbone.execution import Couple, Execution, output_taps, plan_execution, tail_of, warn_of_unread_tokens
+from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, tail_of, warn_of_unread_tokens
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
+from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
-from dynaxx.backbone.taps import capture, check_fits, hooked, probe
+from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe
 from dynaxx.backbone.tokens import with_token_facts
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "Execution",
     "Head",
     "SafeHead",
+    "TapReader",
     "as_call",
+    "canonical",
     "capture",
     "capture_input",
     "check_classifier",
@@ -27,8 +30,9 @@ __all__ = [
     "find_classifier",
     "hooked",
     "inputs_of",
+    "mark_outputs",
     "moments",
-    "output_taps",
+    "original",
     "plan_execution",
     "probe",
     "replaced_head",

@@ -4,6 +4,7 @@ Hooks suffice if no layer after the last tap (tapped layer) reads an earlier tap
 the graph is split. Compilers and exporters ignore hooks, so they always run a network of plain modules.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dynaxx.backbone.example import Call
+from dynaxx.backbone.example import Call, as_call
 from dynaxx.backbone.graph import Split
+from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.replace import HookFreeBackbone
-from dynaxx.backbone.taps import capture, hooked
+from dynaxx.backbone.replay import Replay, TwoPasses, same
+from dynaxx.backbone.taps import activation_of, capture, hooked, with_activation
 from dynaxx.errors import ResonanceError, ResonanceWarning
-from dynaxx.resonance import Tap
+from dynaxx.resonance import Segment, Tap
 
 Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
 """Function from the activations of all taps, and other activations, to the new activations of the output taps."""
+
+Member = tuple[str, nn.Module, str, nn.Module | None]
+"""A child of a module: path of the parent, parent, name and module."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,24 @@ class Execution:
     Attributes:
         network: plain modules that take the backbone's arguments and couple the taps.
         hooks: whether an eager pass can use hooks on the backbone itself.
+        members: path of the parent, parent, name and module of every child of the modules that `network` does not share
+            with the backbone.
         segments: the backbone's parts between the taps, for the reentrant dynamics; otherwise empty.
     """
 
     network: nn.Module
     hooks: bool
-    segments: Sequence[fx.GraphModule | None] = ()
+    members: Sequence[Member]
+    segments: Sequence[Segment | None] = ()
+
+    def follows_backbone(self) -> bool:
+        """Whether the backbone still has the modules from which `network` was made."""
+        return all(parent._modules.get(name) is child for _, parent, name, child in self.members)
+
+    def silent_hooks(self) -> list[str]:
+        """Paths of the backbone's modules whose own hooks `network` does not call, though there are some."""
+        parents = {path: parent for path, parent, _, _ in self.members}
+        return [path for path, m in parents.items() if not self.hooks and (m._forward_hooks or m._forward_pre_hooks)]
 
 
 class _Couple(nn.Module):
@@ -49,92 +67,141 @@ class _Couple(nn.Module):
 
 def plan_execution(
     backbone: nn.Module,
-    taps: Sequence[str],
-    outputs: Sequence[int],
+    taps: Sequence[Tap],
     couple: Couple,
     *,
     again: bool,
-    overwritten: Sequence[bool],
     replacements: dict[str, nn.Module],
+    call: Call | None = None,
 ) -> Execution:
     """The `Execution` that runs `backbone` with its tapped layers `taps` coupled.
 
-    >>> taps, unchanged = ["layer2", "layer3"], lambda activations, outside: activations[-1:]
-    >>> options = {"again": False, "overwritten": [False, False], "replacements": {}}
-    >>> plan_execution(network, taps, [1], unchanged, **options).hooks
+    >>> taps = [Tap("layer2", 128, "BCHW"), Tap("layer3", 256, "BCHW", output=True)]
+    >>> unchanged = lambda activations, outside: activations[-1:]
+    >>> plan_execution(network, taps, unchanged, again=False, replacements={}).hooks
     True
 
     Args:
         backbone: the network.
-        taps: module paths in depth order.
-        outputs: indices of the taps that the rest of the network reads.
+        taps: the taps in depth order, with the output taps marked.
         couple: function from the taps' activations to the new activations of the output taps.
         again: whether the segments between the taps are run again.
-        overwritten: for each tap, whether a later in-place operation changes its activation.
         replacements: new modules by the path of the module that each replaces.
-    """
-    if not again and list(outputs) == [len(taps) - 1]:
-        network = HookFreeBackbone(backbone, taps, lambda x: couple(x, ())[0], overwritten, replacements)
-        return Execution(network, hooks=True)
-    split = Split(backbone, taps, overwritten)
-    segments = split.segments() if again else ()
-    return Execution(split.whole(_Couple(couple), replacements), hooks=False, segments=segments)
-
-
-def output_taps(
-    backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], call: Call, again: bool
-) -> list[int]:
-    """Indices of the taps that the network after the last tap reads.
-
-    >>> output_taps(network, ["layer2", "layer3"], [False, False], ((images,), {}), again=False)
-    [1]
-
-    If torch.fx cannot trace the backbone, only the last tap is returned. A warning names other taps that the network
-    reads.
+        call: arguments of a pass, whose shapes decide the backbone's branches.
 
     Raises:
-        ResonanceError: a backbone that has to be split (for the segments to run again, or for several readers), and
-            cannot be.
+        ResonanceError: a backbone that has to be split and cannot be, at least not without `call`.
+    """
+    members = _members(backbone, [*(tap.path for tap in taps), *replacements])
+    if not again and not any(tap.output for tap in taps[:-1]):
+        network = HookFreeBackbone(backbone, taps, lambda x: couple(x, ())[0], replacements)
+        return Execution(network, True, members)
+    try:
+        split = Split(backbone, taps, call)
+        if again or split.outputs() == _outputs(taps):
+            segments = [_in_layout(part, taps, number) for number, part in enumerate(split.segments())] if again else ()
+            return Execution(split.whole(_Couple(couple), replacements), False, members, segments)
+    except ResonanceError:
+        if again or call is None:
+            raise
+    assert call is not None
+    return Execution(TwoPasses(backbone, taps, call, replacements, couple), False, members)
+
+
+def _outputs(taps: Sequence[Tap]) -> list[int]:
+    return [number for number, tap in enumerate(taps) if tap.output]
+
+
+def _members(backbone: nn.Module, paths: Sequence[str]) -> list[Member]:
+    """Every child of every module that holds one of `paths`."""
+    parents = {""} | {path[:n] for path in paths for n in range(len(path)) if path[n] == "."}
+    modules = [(path, backbone.get_submodule(path)) for path in sorted(parents)]
+    return [(path, module, name, child) for path, module in modules for name, child in module._modules.items()]
+
+
+def _in_layout(segment: fx.GraphModule | None, taps: Sequence[Tap], number: int) -> Segment | None:
+    """The segment of tap `number` as a function of canonical activations."""
+    if segment is None:
+        return None
+
+    def run(states: Sequence[Tensor], outside: Sequence[object]) -> Tensor:
+        own = [original(x, tap.layout) for x, tap in zip(states, taps, strict=True)]
+        return canonical(segment(own, outside), taps[number].layout)
+
+    return run
+
+
+def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bool) -> list[Tap]:
+    """The taps with those marked that the network after the last tap reads.
+
+    >>> taps = [Tap("layer2", 128, "BCHW"), Tap("layer3", 256, "BCHW")]
+    >>> [tap.output for tap in mark_outputs(network, taps, ((images,), {}), again=False)]
+    [False, True]
+
+    A warning names taps that are read, but cannot be served: neither can torch.fx trace the backbone, nor does what
+    lies behind the last tap read taps alone.
+
+    Raises:
+        ResonanceError: a backbone whose segments are to run again, and cannot be split.
     """
     last = len(taps) - 1
+
+    def marked(outputs: Sequence[int]) -> list[Tap]:
+        return [dataclasses.replace(tap, output=number in outputs) for number, tap in enumerate(taps)]
+
     try:
-        split = Split(backbone, taps, overwritten)
+        split = Split(backbone, taps, call)
+        outputs = split.outputs()
+        if (again or outputs != [last]) and not reproduces(split, backbone, call):
+            raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
+        return marked(outputs)
     except ResonanceError as error:
         if again:
             raise ResonanceError(f"{error}; give dynamics='anchored', which runs nothing again") from None
-        missed = [tap for tap in taps[:-1] if _read_past(backbone, tap, taps[-1], call)]
-        if missed:
+        missed = [n for n, tap in enumerate(taps[:-1]) if _read_past(backbone, tap.path, taps[-1].path, call)]
+        try:
+            if missed:
+                Replay(backbone, marked([*missed, last]), call)
+            return marked([*missed, last])
+        except ResonanceError:
             warnings.warn(
-                f"what lies behind {taps[-1]!r} also reads {', '.join(missed)}, and goes on reading what the backbone "
-                f"gives there: {error}",
+                f"what lies behind {taps[-1].path!r} also reads {', '.join(taps[n].path for n in missed)}, and goes on "
+                f"reading what the backbone gives there: {error}",
                 ResonanceWarning,
                 stacklevel=2,
             )
-        return [last]
-    outputs = split.outputs()
-    if (again or outputs != [last]) and not reproduces(split, backbone, call):
-        raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
-    return outputs
+            return marked([last])
 
 
 @torch.no_grad()
-def tail_of(backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool], example: Any) -> nn.Module:
+def tail_of(backbone: nn.Module, taps: Sequence[Tap], example: Any) -> nn.Module:
     """The part of the network after the taps: a module from the output taps' activations to the backbone's output.
 
-    >>> tail = tail_of(network, ["layer2", "layer3"], [False, False], images)
+    >>> tail = tail_of(network, [Tap("layer2", 128, "BCHW"), Tap("layer3", 256, "BCHW", output=True)], images)
     >>> tail([torch.zeros(2, 256, 4, 4)]).shape
     torch.Size([2, 1000])
 
+    The module's attribute `way` says how it runs. The first way that gives the backbone's output on `example` is taken:
+    the graph that torch.fx traces, or the backbone's own code with the modules before the taps left out.
+
     Raises:
-        ResonanceError: the backbone cannot be traced, its part after the taps reads other activations, too, or the
-            module's output on `example` differs from the backbone's.
+        ResonanceError: the part after the taps reads other activations, too.
     """
-    split = Split(backbone, taps, overwritten)
-    tail = split.tail()
-    with capture(backbone, taps, copy=[True] * len(taps)) as captured:
-        expected = backbone(example)
-    if not _same(tail([captured[taps[number]] for number in split.outputs()]), expected):
-        raise ResonanceError(f"layers: the traced tail behind {taps[-1]!r} does not give the backbone's output")
+    call = as_call(example)
+    paths = [tap.path for tap in taps]
+    with capture(backbone, paths, copy=[True] * len(taps)) as captured:
+        expected = backbone(*call[0], **call[1])
+    try:
+        split = Split(backbone, taps, call)
+        tail: nn.Module = split.tail()
+        outputs = _outputs(taps)
+        if split.outputs() != outputs or not same(tail([captured[paths[n]] for n in outputs]), expected):
+            raise ResonanceError(f"layers: the traced tail behind {paths[-1]!r} does not give the backbone's output")
+        way = "the graph that torch.fx traced"
+    except ResonanceError:
+        tail = Replay(backbone, taps, call)
+        way = "the backbone's own code, without the modules before the taps"
+    tail.way = way  # type: ignore[assignment]
     return tail
 
 
@@ -144,7 +211,7 @@ def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
     outputs = split.outputs()
     whole = split.whole(_Couple(lambda activations, outside: [activations[number] for number in outputs]), {})
     args, kwargs = call
-    return _same(whole(*args, **kwargs), backbone(*args, **kwargs))
+    return same(whole(*args, **kwargs), backbone(*args, **kwargs))
 
 
 @torch.no_grad()
@@ -153,16 +220,22 @@ def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
     args, kwargs = call
     with capture(backbone, [last], copy=[True]) as captured:
         plain = backbone(*args, **kwargs)
-    shifted = {tap: lambda module, args, output: output + 1.0, last: lambda *_: captured[last].clone()}
-    with hooked(backbone, shifted):
-        return not _same(backbone(*args, **kwargs), plain)
+
+    def shift(module: nn.Module, args: Any, output: Any) -> Any:
+        return with_activation(output, activation_of(tap, output) + 1.0)
+
+    def hold(module: nn.Module, args: Any, output: Any) -> Any:
+        return with_activation(output, captured[last].clone())
+
+    with hooked(backbone, {tap: shift, last: hold}):
+        return not same(backbone(*args, **kwargs), plain)
 
 
 @torch.no_grad()
 def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
     """Warn if the network after the last tap reads only leading tokens, such as a class token.
 
-    >>> last = Tap("blocks.11", 192, tokens=True, overwritten=False, prefix=1)
+    >>> last = Tap("blocks.11", 192, "BNC", overwritten=False, prefix=1)
     >>> warn_of_unread_tokens(timm.create_model("vit_tiny_patch16_224"), last, ((images,), {}))  # doctest: +SKIP
 
     Position-wise messages to the remaining tokens would not affect the output.
@@ -172,18 +245,18 @@ def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
 
     def output_with(changed: slice) -> Any:
         def change(activations: list[Tensor]) -> Tensor:
-            (x_BNC,) = activations
+            x_BNC = canonical(activations[0], last.layout)  # a view of a copy
             x_BNC[:, changed] = x_BNC[:, changed].flip(-1)  # a layer norm would remove a shift
-            return x_BNC
+            return activations[0]
 
         with capture(backbone, [last.path], change, [True]):
             return backbone(*args, **kwargs)
 
     with capture(backbone, [last.path]) as captured:
         plain = backbone(*args, **kwargs)
-    if captured[last.path].shape[1] <= front:
+    if canonical(captured[last.path], last.layout).shape[1] <= front:
         return
-    if _same(output_with(slice(front, None)), plain) and not _same(output_with(slice(0, front)), plain):
+    if same(output_with(slice(front, None)), plain) and not same(output_with(slice(0, front)), plain):
         tokens = "first token" if front == 1 else f"first {front} tokens"
         warnings.warn(
             f"what lies behind {last.path!r} reads the {tokens} and no other, so messages to the others are lost: give "
@@ -191,14 +264,3 @@ def warn_of_unread_tokens(backbone: nn.Module, last: Tap, call: Call) -> None:
             ResonanceWarning,
             stacklevel=2,
         )
-
-
-def _same(one: Any, other: Any) -> bool:
-    pairs = zip(_tensors(one), _tensors(other), strict=True)
-    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in pairs)
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """The floating-point tensors in a model output of any type."""
-    leaves = torch.utils._pytree.tree_leaves(output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -1,28 +1,108 @@
 """The backbone's graph, cut at its taps (tapped layers): the parts before, between and after the taps.
 
-torch.fx traces the backbone with the taps as single nodes. The upper part holds the taps and
-all nodes on which a tap depends. The upper part runs first, then the taps are coupled. The lower part, all other nodes,
-runs last and reads the refined activations.
+torch.fx traces the backbone with whole modules as nodes: each tap, and each largest module that holds no tap. So the
+code inside of them need not be traceable, their hooks fire, and they stay the user's own objects. The upper part holds
+the taps and all nodes on which a tap depends. The upper part runs first, then the taps are coupled. The lower part, all
+other nodes, runs last and reads the refined activations. What the upper part computes of a tap without parameters, such
+as a ReLU on the way to a skip connection, is computed again for the lower part.
 """
 
 import operator
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import fx, nn
+from torch.fx.node import map_arg
 
+from dynaxx.backbone.example import Call
+from dynaxx.backbone.replace import constants, replace_modules
 from dynaxx.errors import ResonanceError
+from dynaxx.resonance import Tap
+
+_LOOK_UPS = {"size", "dim", "ndimension", "numel", "stride", "is_floating_point"}
+"""Methods of a tensor that read its shape or kind, not its values."""
+
+_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout"}
+"""Attributes of a tensor that are no values of it, either."""
 
 
 class _Tracer(fx.Tracer):
-    """A torch.fx tracer that enters every module except the taps; each tap stays one node."""
+    """A torch.fx tracer that enters only modules that hold a tap, and takes branches on shapes as the example does."""
 
-    def __init__(self, taps: Sequence[str]) -> None:
-        super().__init__()
-        self.taps = taps
+    def __init__(self, taps: Sequence[str], call: Call | None) -> None:
+        super().__init__(autowrap_functions=_timm_functions())
+        self.entered = {tap.rpartition(".")[0] for tap in taps}
+        self.entered |= {path[:n] for path in self.entered for n in range(len(path)) if path[n] == "."}
+        self.call, self.values = call, dict[fx.Node, Any]()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.taps or super().is_leaf_module(m, module_qualified_name)
+        return module_qualified_name not in self.entered
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """The truth of a value that depends on shapes alone; a guard in the graph refuses inputs where it differs."""
+        if self.call is None or not _about_shapes(obj.node):
+            return super().to_bool(obj)
+        truth = bool(self._value(obj.node))
+        self.create_proxy("call_function", refuse_other_shape, (obj, truth), {})
+        return truth
+
+    def _value(self, node: fx.Node) -> Any:
+        if node not in self.values:
+            args, kwargs = map_arg((node.args, node.kwargs), self._value)
+            self.values[node] = self._run(node, args, kwargs)
+        return self.values[node]
+
+    @torch.no_grad()
+    def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        match node.op:
+            case "placeholder":
+                assert self.call is not None
+                number = [n for n in node.graph.nodes if n.op == "placeholder"].index(node)
+                given = dict(enumerate(self.call[0])) | self.call[1]
+                return given.get(number, given.get(str(node.target), *node.args))
+            case "call_module":
+                return self.root.get_submodule(str(node.target))(*args, **kwargs)
+            case "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            case "get_attr":
+                return operator.attrgetter(str(node.target))(self.root)
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
+
+
+def _timm_functions() -> tuple[Callable[..., Any], ...]:
+    """The functions that timm registers as not traceable, where timm is in use."""
+    features = sys.modules.get("timm.models._features_fx")
+    return tuple(features.get_notrace_functions()) if features is not None else ()
+
+
+def refuse_other_shape(found: object, traced: bool) -> None:
+    """Raise ResonanceError if a branch on the input's shape goes another way than in the example.
+
+    >>> refuse_other_shape(224 % 32 == 0, True)
+    """
+    if bool(found) != traced:
+        raise ResonanceError(
+            "example_input: at this input's shape the backbone takes another branch than at the example's; wrap it "
+            "with an example of this shape"
+        )
+
+
+def _looks_up(node: fx.Node) -> bool:
+    """Whether a node reads only the shape or the kind of a tensor."""
+    if node.op == "call_method":
+        return node.target in _LOOK_UPS
+    return node.op == "call_function" and node.target is getattr and node.args[1] in _ATTRIBUTES
+
+
+def _about_shapes(node: fx.Node) -> bool:
+    """Whether a node's value follows from shapes alone."""
+    if _looks_up(node):
+        return True
+    inner = node.op == "call_function" and not str(getattr(node.target, "__module__", "")).startswith("torch")
+    return inner and bool(node.all_input_nodes) and all(_about_shapes(read) for read in node.all_input_nodes)
 
 
 class Split:
@@ -30,36 +110,73 @@ class Split:
 
     Args:
         backbone: the network, in eval mode.
-        taps: module paths, in the order in which a pass reaches them.
-        overwritten: for each tap, whether an in-place operation changes its activation, which must then be copied.
+        taps: the taps, in the order in which a pass reaches them.
+        call: arguments of a pass whose shapes decide branches; without them, a branch on a shape cannot be traced.
 
     Raises:
         ResonanceError: torch.fx cannot trace the backbone, or a tap does not run exactly once in the traced graph.
     """
 
-    def __init__(self, backbone: nn.Module, taps: Sequence[str], overwritten: Sequence[bool]) -> None:
+    def __init__(self, backbone: nn.Module, taps: Sequence[Tap], call: Call | None = None) -> None:
         self.backbone = backbone
         try:
-            self.graph = _Tracer(taps).trace(backbone)
+            self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone)
         except Exception as error:  # fx raises whatever the traced code raises
             raise ResonanceError(f"backbone: torch.fx cannot trace it ({type(error).__name__}: {error})") from None
         self.taps = [self._node(tap) for tap in taps]
-        self.overwritten = {tap for tap, copy in zip(self.taps, overwritten, strict=True) if copy}
+        self.overwritten = {node for node, tap in zip(self.taps, taps, strict=True) if tap.overwritten}
         self.above = _ancestors(self.taps)
         self.moved: set[fx.Node] = set()  # nodes that depend on a tap
+        self.light: set[fx.Node] = set()  # those of the upper part that follow from taps without parameters
         for node in self.graph.nodes:
-            if any(read in self.moved or read in self.taps for read in node.all_input_nodes):
+            read = [n for n in node.all_input_nodes if n in self.moved or n in self.taps]
+            if read:
                 self.moved.add(node)
+                easy = node in self.above and node not in self.taps and self._without_parameters(node)
+                if easy and any(n in self.taps or n in self.light for n in read) and not _looks_up(node):
+                    self.light.add(node)
+        output = [node for node in self.graph.nodes if node.op == "output"]
+        self.used = _ancestors(output)
+        self.again = self._again()
 
-    def _node(self, tap: str) -> fx.Node:
-        nodes = [node for node in self.graph.nodes if node.op == "call_module" and node.target == tap]
+    def _node(self, tap: Tap) -> fx.Node:
+        nodes = [node for node in self.graph.nodes if node.op == "call_module" and node.target == tap.path]
         if len(nodes) != 1:
-            raise ResonanceError(f"layers: {tap!r} is called {len(nodes)} times in the traced backbone, not once")
-        return nodes[0]
+            raise ResonanceError(f"layers: {tap.path!r} is called {len(nodes)} times in the traced backbone, not once")
+        if not tap.nested:
+            return nodes[0]
+        items = [node for node in nodes[0].users if node.target is operator.getitem and node.args[1] == 0]
+        if len(items) != 1:
+            raise ResonanceError(f"layers: {tap.path!r} returns a tuple, which the traced backbone does not take apart")
+        return items[0]
+
+    def _without_parameters(self, node: fx.Node) -> bool:
+        if any(read.op == "get_attr" for read in node.all_input_nodes):
+            return False
+        return (
+            node.op != "call_module" or next(self.backbone.get_submodule(str(node.target)).parameters(), None) is None
+        )
+
+    def _again(self) -> set[fx.Node]:
+        """The light nodes that the lower part reads, and those that these read: they run again behind the coupling."""
+        lower = [node for node in self.graph.nodes if node in self.used and node not in self.above]
+        found: set[fx.Node] = set()
+        todo = [read for node in lower if not _looks_up(node) for read in node.all_input_nodes if read in self.light]
+        while todo:
+            node = todo.pop()
+            if node not in found:
+                found.add(node)
+                todo += [read for read in node.all_input_nodes if read in self.light]
+        return found
 
     def outputs(self) -> list[int]:
-        """Indices of the taps that the lower part reads."""
-        return [number for number, tap in enumerate(self.taps) if any(user not in self.above for user in tap.users)]
+        """Indices of the taps whose values the lower part reads."""
+        readers = {node for node in self.graph.nodes if node in self.used and node not in self.above} | self.again
+        return [
+            number
+            for number, tap in enumerate(self.taps)
+            if any(user in readers and not _looks_up(user) for user in tap.users)
+        ]
 
     def whole(self, couple: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
         """The backbone with its taps coupled.
@@ -81,7 +198,9 @@ class Split:
         for place, number in enumerate(self.outputs()):
             part.item(self.taps[number], refined, place)
         for node in self.graph.nodes:
-            if node.op != "placeholder" and node not in self.above:
+            if node in self.again:
+                del part.env[node]
+            if node in self.again or (node.op != "placeholder" and node not in self.above):
                 part.copy(node)
         return part.module(self.backbone, {"couple": couple} | replacements)
 
@@ -98,11 +217,10 @@ class Split:
         output = [node for node in self.graph.nodes if node.op == "output"]
         used = _ancestors(output, until=set(self.taps))  # without the asserts on shapes, which nothing uses
         for node in self.graph.nodes:
-            if node in used and node not in self.taps:
-                if node in self.above or node.op == "placeholder":
+            if node in used and node not in part.env:
+                if (node in self.above and node not in self.again) or node.op == "placeholder":
                     raise ResonanceError(
-                        f"layers: what lies behind {self.taps[-1].target!r} also reads {node.name!r}, "
-                        "so it has no tail of its own"
+                        f"layers: what lies behind the last tap also reads {node.name!r}, so it has no tail of its own"
                     )
                 part.copy(node)
         return part.module(self.backbone, {})
@@ -164,14 +282,19 @@ class _Part:
         return self.graph.call_method("clone", (self.env[node],))
 
     def module(self, backbone: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
-        """The graph as a module; its submodules come from `backbone`, or from `replacements` where given."""
-        named = sorted({str(node.target) for node in self.graph.nodes if node.op in ("call_module", "get_attr")})
-        root: dict[str, Any] = {
-            n: replacements[n] if n in replacements else operator.attrgetter(n)(backbone) for n in named
-        }
+        """The graph as a module; its submodules come from `backbone`, with `replacements` in the place of their own."""
+        made = constants(replacements)
+        root: dict[str, Any] = {}
+        for node in self.graph.nodes:
+            path = str(node.target)
+            if node.op == "get_attr":
+                root[path] = operator.attrgetter(path)(backbone)
+            if node.op == "call_module":
+                own = nn.Identity() if path in replacements else backbone.get_submodule(path)
+                inner = {at: make for at, make in made.items() if at == path or at.startswith(f"{path}.")}
+                root[path] = replace_modules(own, inner, path)
         self.graph.lint()
-        made = fx.GraphModule(root, self.graph)
-        return made.eval()
+        return fx.GraphModule(root, self.graph).eval()
 
 
 def _ancestors(nodes: Sequence[fx.Node], until: set[fx.Node] | None = None) -> set[fx.Node]:

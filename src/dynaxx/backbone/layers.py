@@ -1,7 +1,7 @@
 """What `layers=[2, 3, 4]` means: from stage and block numbers to module paths.
 
 Stages are found by the model's structure, not by class names. So the ResNets, EfficientNets, ConvNeXts and ViTs of
-torchvision and timm are supported, and so are models of similar structure.
+torchvision and timm are supported, and so are models of similar structure. In other models, one pass shows them.
 """
 
 import difflib
@@ -10,34 +10,38 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from dynaxx.backbone.example import Call
+from dynaxx.backbone.trunk import observed_stages
 from dynaxx.errors import ResonanceError
 
 BLOCK_LISTS = ("blocks", "encoder.layers", "encoder.layer", "layers", "h", "transformer.h", "model.layers")
 """Attribute names under which transformers (and timm's EfficientNets) keep their blocks, outermost name first."""
 
 
-def stages(model: nn.Module) -> list[str]:
-    """Module paths of the stages or blocks of `model` in depth order; empty if no known structure is found.
+def stages(model: nn.Module, call: Call | None = None) -> list[str]:
+    """Module paths of the stages or blocks of `model` in depth order; empty if none are found.
 
     >>> stages(torchvision.models.resnet18())
     ['layer1', 'layer2', 'layer3', 'layer4']
 
     Stages are looked for first: `layer1 … layerN`, `stages`, then a `features` sequence. In a `features` sequence only
-    plain sequences of composite blocks count, not stems, downsamplings or last convolutions. Lists of blocks come last.
+    plain sequences of composite blocks count, not stems, downsamplings or last convolutions. Then come lists of blocks,
+    and last, if `call` has the arguments of a pass, the stages that this pass shows.
     """
     numbered = sorted((n for n, _ in model.named_children() if re.fullmatch(r"layer\d+", n)), key=lambda n: int(n[5:]))
     if numbered:
         return numbered
     for name in ("stages", *BLOCK_LISTS):
         children = _children(model, name)
-        if children:
-            return [f"{name}.{child}" for child, _ in children]
+        if len(children) > 1:
+            return [f"{name}.{child}{_last(module)}" for child, module in children]
     features = [
         f"features.{name}"
         for name, part in _children(model, "features")
         if type(part) is nn.Sequential and len(part) and all(any(True for _ in block.children()) for block in part)
     ]
-    return features or _inner_blocks(model)
+    known = features or _inner_blocks(model)
+    return known if len(known) > 1 or call is None else observed_stages(model, call)
 
 
 def _inner_blocks(model: nn.Module) -> list[str]:
@@ -52,7 +56,7 @@ def _inner_blocks(model: nn.Module) -> list[str]:
     return [f"{outermost[0]}.{child}" for child, _ in _children(model, outermost[0])]
 
 
-def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
+def resolve(model: nn.Module, layers: Sequence[int | str] | str, call: Call | None = None) -> list[str]:
     """Module paths of the layers that `layers` names, in the given order.
 
     >>> resolve(torchvision.models.resnet18(), [2, "layer4"])
@@ -61,20 +65,23 @@ def resolve(model: nn.Module, layers: Sequence[int | str] | str) -> list[str]:
     Args:
         layers: stage or block numbers counted from 1, module paths, a mixture, or `"auto"`: the ends of the first,
             second and last third of the depth.
+        call: arguments of a pass, which shows the stages of a model of unknown structure.
 
     Raises:
         ResonanceError: fewer than two layers, a repeated layer, or a missing layer; the message names valid layers.
     """
-    known = stages(model)
+    named = not isinstance(layers, str) and all(isinstance(layer, str) for layer in layers)
+    known = stages(model, None if named else call)
     if isinstance(layers, str):
         if layers != "auto":
             raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
-        if len(known) < 3:
+        if len(known) < 2:
+            hint = ", or give example_input" if call is None else ""
             raise ResonanceError(
-                f"layers='auto': {len(known)} stages were recognised in {type(model).__name__}, three are needed; "
-                f"name module paths instead, for example {_examples(model)}"
+                f"layers='auto': {len(known)} stages were recognised in {type(model).__name__}, two are needed; "
+                f"name module paths instead, for example {_examples(model)}{hint}"
             )
-        return thirds(known)
+        return thirds(known) if len(known) > 2 else known
     if not isinstance(layers, Sequence):
         raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
     paths = [_path(model, layer, known) for layer in layers]
@@ -102,7 +109,7 @@ def _path(model: nn.Module, layer: int | str, known: list[str]) -> str:
     if not known:
         raise ResonanceError(
             f"layers: number {layer}, but no stages were recognised in {type(model).__name__}; "
-            f"name module paths, for example {_examples(model)}"
+            f"name module paths, for example {_examples(model)}, or give example_input"
         )
     if not 1 <= layer <= len(known):
         raise ResonanceError(
@@ -116,6 +123,11 @@ def _children(model: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
     for name in path.split("."):
         module = dict(module.named_children()).get(name) if module is not None else None
     return list(module.named_children()) if isinstance(module, (nn.Sequential, nn.ModuleList)) else []
+
+
+def _last(module: nn.Module) -> str:
+    """The path below `module` of its last entry, where it is a list, which does not run itself."""
+    return f".{len(module) - 1}{_last(module[-1])}" if isinstance(module, nn.ModuleList) and len(module) else ""
 
 
 def _examples(model: nn.Module) -> str:

@@ -6,9 +6,13 @@ Compilers and exporters, which ignore hooks, see plain modules.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+
+from dynaxx.backbone.taps import activation_of, with_activation
+from dynaxx.resonance import Tap
 
 
 def replace_modules(
@@ -37,6 +41,16 @@ def replace_modules(
     return replacements[path](twin) if path in replacements else twin
 
 
+def constants(modules: Mapping[str, nn.Module]) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    """New modules by path, as `replace_modules` takes them."""
+    return {path: partial(_constant, module) for path, module in modules.items()}
+
+
+def _constant(new: nn.Module, old: nn.Module) -> nn.Module:
+    del old
+    return new
+
+
 def _within(path: str, at: str) -> bool:
     return path == at or path.startswith(f"{at}.")
 
@@ -48,32 +62,31 @@ class HookFreeBackbone(nn.Module):
 
     Args:
         backbone: the network.
-        taps: module paths, in the order in which a pass reaches them.
+        taps: the taps, in the order in which a pass reaches them.
         couple: function from all taps' activations to the new activation of the last tap.
-        copy: for each tap, whether a later in-place operation changes its activation.
         replacements: new modules by the path of the module that each replaces.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        taps: Sequence[str],
+        taps: Sequence[Tap],
         couple: Callable[[list[Tensor]], Tensor],
-        copy: Sequence[bool],
         replacements: Mapping[str, nn.Module],
     ) -> None:
         super().__init__()
         self.captured: list[Tensor] = []
-        self.taps, self.couple, self.copy = taps, couple, copy
-        recorders = {tap: lambda module, n=n: _Recorder(module, n, self.record) for n, tap in enumerate(taps)}
-        others = {path: lambda module, part=part: part for path, part in replacements.items()}
+        self.taps, self.couple = taps, couple
+        recorders = {tap.path: lambda module, n=n: _Recorder(module, n, self.record) for n, tap in enumerate(taps)}
         # in a tuple, so that the backbone's own modules are not registered here
-        self.network = (replace_modules(backbone, recorders | others),)
+        self.network = (replace_modules(backbone, recorders | constants(replacements)),)
 
-    def record(self, number: int, activation: Tensor) -> Tensor:
-        """Record the activation of tap `number` and return it; for the last tap, return the coupled result."""
-        self.captured.append(activation.clone() if self.copy[number] else activation)
-        return self.couple(self.captured) if number == len(self.taps) - 1 else activation
+    def record(self, number: int, output: Any) -> Any:
+        """Record the activation of tap `number` and return its output; for the last tap, with the coupled result."""
+        activation = activation_of(self.taps[number].path, output)
+        self.captured.append(activation.clone() if self.taps[number].overwritten else activation)
+        last = number == len(self.taps) - 1
+        return with_activation(output, self.couple(self.captured)) if last else output
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         self.captured = []
@@ -85,9 +98,9 @@ class HookFreeBackbone(nn.Module):
 class _Recorder(nn.Module):
     """A tapped layer that passes its activation to the function `record`."""
 
-    def __init__(self, module: nn.Module, number: int, record: Callable[[int, Tensor], Tensor]) -> None:
+    def __init__(self, module: nn.Module, number: int, record: Callable[[int, Any], Any]) -> None:
         super().__init__()
         self.module, self.number, self.record = module, number, record
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.record(self.number, self.module(*args, **kwargs))

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from dynaxx.backbone.example import Call
+from dynaxx.backbone.layout import canonical, different
 from dynaxx.backbone.taps import capture
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
@@ -26,7 +28,7 @@ def with_token_facts(
 ) -> list[Tap]:
     """Copies of `taps` with the fields `causal` and `prefix` filled in.
 
-    >>> taps = [Tap("layer2", 128, tokens=True, overwritten=False)]
+    >>> taps = [Tap("layer2", 128, "BNC", overwritten=False)]
     >>> with_token_facts(taps, network, ((images,), {}), causal=None, prefix=1)[0].prefix
     1
 
@@ -38,48 +40,54 @@ def with_token_facts(
         prefix: number of leading tokens, chosen by the user; None counts the backbone's leading tokens.
     """
     if causal is None:
-        causal = is_causal(backbone, [tap.path for tap in taps], *call)
+        causal = is_causal(backbone, taps, *call)
     if prefix is None:
         prefix = prefix_tokens(backbone)
     return [dataclasses.replace(tap, causal=causal, prefix=prefix) for tap in taps]
 
 
 @torch.no_grad()
-def is_causal(backbone: nn.Module, paths: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether replacing the last input token changes only the last token of each tapped layer's activation.
+def is_causal(backbone: nn.Module, taps: Sequence[Tap], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether replacing the last input position changes only the last token of each tap's activation.
 
-    >>> is_causal(network, ["layer2"], (images,), {})
+    >>> is_causal(network, [Tap("layer2", 128, "BNC", overwritten=False)], (images,), {})
     False
 
-    A model of images (B, C, H, W) is not causal.
+    A model of images (B, C, H, W) or of plain features (B, F) is not causal.
 
     Raises:
-        ResonanceError: the arguments hold neither images nor token numbers (B, N) with N > 1.
+        ResonanceError: the arguments hold neither images nor sequences of two positions to try it out on.
     """
-    named = [("", n, value) for n, value in enumerate(args)] + [(name, -1, value) for name, value in kwargs.items()]
-    ids = next((entry for entry in named if _is_ids(entry[2]) and entry[0] in ("", "input_ids")), None)
-    if ids is None:
-        if any(isinstance(value, Tensor) and value.ndim == 4 for _, _, value in named):
-            return False
+    inputs = [leaf for leaf in tree_leaves((kwargs.get("input_ids"), args, kwargs)) if isinstance(leaf, Tensor)]
+    inputs = [leaf for leaf in inputs if leaf.dtype != torch.bool]
+    if any(tap.layout == "BC" for tap in taps) or any(leaf.ndim > 3 for leaf in inputs):
+        return False
+    # token numbers or signals (B, N), sequences (B, N, F) or (B, F, N)
+    sequences = [leaf for leaf in inputs if leaf.ndim in (2, 3)]
+    axes = [axis for axis in range(1, sequences[0].ndim) if sequences[0].shape[axis] > 1] if sequences else []
+    if taps[0].layout == "NBC" and sequences and sequences[0].ndim == 3:
+        axes = [0, *axes] if sequences[0].shape[0] > 1 else axes
+    if not axes:
         raise ResonanceError(
-            "causal=None: the example input holds neither images nor two token numbers to try it out on; "
+            "causal=None: the example input holds neither images nor two positions of a sequence to try it out on; "
             "give causal=True or causal=False"
         )
-    name, number, value = ids
-    other = value.clone()
-    other[:, -1] = torch.where(value[:, -1] == 0, 1, 0)
-    changed_args = [other if not name and n == number else given for n, given in enumerate(args)]
-    changed_kwargs = kwargs | ({name: other} if name else {})
-    activations = []
-    for call in ((args, kwargs), (changed_args, changed_kwargs)):
-        with capture(backbone, paths, copy=[True] * len(paths)) as captured:
-            backbone(*call[0], **call[1])
-        activations.append([captured[path] for path in paths])
-    return all(
-        torch.allclose(a[:, :-1], b[:, :-1], rtol=1e-4, atol=1e-5 * float(a.abs().max()))
-        for a, b in zip(*activations, strict=True)
-    )
+    plain = _tokens(backbone, taps, (tuple(args), dict(kwargs)))
+
+    def only_the_last_changes(axis: int) -> bool:
+        rest, last = sequences[0].tensor_split([sequences[0].shape[axis] - 1], dim=axis)
+        changed = torch.cat([rest, different(last)], dim=axis)
+        other = tree_map(lambda x: changed if x is sequences[0] else x, (tuple(args), dict(kwargs)))
+        return all(
+            torch.allclose(a[:, :-1], b[:, :-1], rtol=1e-4, atol=1e-5 * float(a.abs().max()))
+            for a, b in zip(plain, _tokens(backbone, taps, other), strict=True)
+        )
+
+    return any(only_the_last_changes(axis) for axis in axes)
 
 
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1 and not value.is_floating_point()
+def _tokens(backbone: nn.Module, taps: Sequence[Tap], call: Call) -> list[Tensor]:
+    """Each tap's activation (B, N, C)."""
+    with capture(backbone, [tap.path for tap in taps], copy=[True] * len(taps)) as captured:
+        backbone(*call[0], **call[1])
+    return [canonical(captured[tap.path], tap.layout) for tap in taps]

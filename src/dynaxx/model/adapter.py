@@ -14,10 +14,12 @@ from dynaxx.backbone import (
     Execution,
     Head,
     SafeHead,
+    canonical,
     check_classifier,
     check_fits,
     find_classifier,
-    output_taps,
+    mark_outputs,
+    original,
     plan_execution,
     probe,
     tail_of,
@@ -66,17 +68,13 @@ class Adapter(nn.Module):
         args, kwargs = call
         if self.classifier is not None and self.config.classifier is None:
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs))
-        taps = probe(backbone, self.paths, args, kwargs)
-        if taps[0].tokens:
+        taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
+        if not taps[0].dims:
             taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
-        paths, overwritten = [tap.path for tap in taps], [tap.overwritten for tap in taps]
-        if taps[-1].tokens and not self.config.token_pool:
+        if not taps[-1].dims and not self.config.token_pool:
             warn_of_unread_tokens(backbone, taps[-1], call)
-        outputs = output_taps(backbone, paths, overwritten, call, self.config.dynamics == "reentrant")
-        self.build_from(
-            [dataclasses.replace(tap, output=number in outputs) for number, tap in enumerate(taps)],
-            next(backbone.parameters(), None),
-        )
+        taps = mark_outputs(backbone, taps, call, self.config.dynamics == "reentrant")
+        self.build_from(taps, next(backbone.parameters(), None))
 
     def build_from(self, taps: Sequence[Tap], like: Tensor | None = None, T: int | None = None) -> None:
         """Make the parameters for taps of known shape, given in depth order.
@@ -86,7 +84,7 @@ class Adapter(nn.Module):
             like: a tensor on the device for the parameters.
             T: number of loop iterations for which couplings are created; by default the configuration's T.
         """
-        check_options(self.config, taps[0])
+        check_options(self.config, taps)
         self.taps, self.paths = list(taps), tuple(tap.path for tap in taps)
         self.built_T = T or self.config.T
         with torch.inference_mode(False):  # a first pass may be one of inference; these parameters will be trained
@@ -103,24 +101,23 @@ class Adapter(nn.Module):
             )
         return self.resonator
 
-    def execution(self, backbone: nn.Module, couple: Couple) -> Execution:
+    def execution(self, backbone: nn.Module, couple: Couple, call: Call | None = None) -> Execution:
         """The `Execution`, which runs `backbone` with its taps coupled by the function `couple`."""
         replacements: dict[str, nn.Module] = {}
         if self.head is not None and self.classifier is not None:
             replacements[self.classifier] = SafeHead(self.head)
         return plan_execution(
             backbone,
-            self.paths,
-            self.require_built().exchange.outputs,
+            self.taps,
             couple,
             again=self.config.dynamics == "reentrant",
-            overwritten=[tap.overwritten for tap in self.taps],
             replacements=replacements,
+            call=call,
         )
 
     def tail(self, backbone: nn.Module, example: Any) -> nn.Module:
         """The part of the network after the taps; see `ResonantModel.tail`."""
-        return tail_of(backbone, self.paths, [tap.overwritten for tap in self.taps], example)
+        return tail_of(backbone, self.taps, example)
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
@@ -136,8 +133,9 @@ class Adapter(nn.Module):
         """
         resonator = self.require_built()
         exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
-        for path, x, channels in zip(self.paths, activations, exchange.channels, strict=True):
-            check_fits(path, x, channels, exchange.tokens)
+        activations = [canonical(x, tap.layout) for x, tap in zip(activations, self.taps, strict=True)]
+        for x, tap in zip(activations, self.taps, strict=True):
+            check_fits(tap, x)
         grid = message_grid(activations[-1], self.config.grid, pooled, causal)
         return Anchors(
             [on_grid(x, grid, pooled, causal) for x in activations],
@@ -182,14 +180,18 @@ class Adapter(nn.Module):
         output = run(anchors.zero_except(finite_B))
         deltas = output.delta
         keep_B = finite_B & self._sound(anchors, deltas, taps)
-        learning = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not trace
+        captured = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+        learning = torch.is_grad_enabled() and not captured and not trace
         if learning and not bool(keep_B.all()):
             # overflow reaches the parameters' gradient even where its result is not used: run the others alone
             output = _with_lost_samples(run(anchors.select(keep_B)), keep_B)
             deltas = output.delta
         refined = [
-            torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x)
-            for x, delta in zip(anchors.outputs, deltas, strict=True)
+            original(
+                torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x),
+                self.taps[tap].layout,
+            )
+            for tap, x, delta in zip(taps, anchors.outputs, deltas, strict=True)
         ]
         return refined, dataclasses.replace(output, fallback=~keep_B)
 
@@ -276,12 +278,20 @@ def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutp
     return dataclasses.replace(output, delta=deltas, residual=None if output.residual is None else residual)
 
 
-def check_options(config: ResonanceConfig, tap: Tap) -> None:
-    """Raise ResonanceError for an option that does not apply to taps like `tap` or lets tokens read later ones."""
-    if tap.tokens:
+def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
+    """Raise ResonanceError for taps of two kinds, and for an option that does not apply to their kind."""
+    if len({tap.dims for tap in taps}) > 1:
+        kinds = ", ".join(f"{tap.path} ({', '.join(tap.layout)})" for tap in taps)
+        raise ResonanceError(f"layers: maps and token sequences cannot be coupled: {kinds}; name taps of one kind")
+    tap = taps[0]
+    if not tap.dims:
         _refuse(config, [("grid", None)], "the taps are token sequences")
     else:
-        _refuse(config, [("token_pool", False), ("causal", None), ("prefix_tokens", None)], "the taps are maps")
+        _refuse(config, [("token_pool", False), ("prefix_tokens", None)], "the taps are maps")
+        if config.causal:
+            _refuse(config, [("causal", None)], "the taps are maps")
+        if tap.dims == 3:
+            _refuse(config, [("grid", None)], "the taps are maps of three spatial axes")
     if tap.causal:  # both read all positions of a sample at once, later tokens included
         _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
 

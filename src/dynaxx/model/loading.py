@@ -30,7 +30,7 @@ def new_adapter(
     call = None if example_input is None else as_call(example_input)
     if call is None and (stated := stated_input(backbone)) is not None:
         call = as_call(stated)
-    return Adapter(backbone, resolve(backbone, layers), config), call
+    return Adapter(backbone, resolve(backbone, layers, call), config), call
 
 
 def read_adapter(backbone: nn.Module, directory: str | Path) -> Adapter:

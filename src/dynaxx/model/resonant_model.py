@@ -3,12 +3,13 @@
 import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
 from dynaxx.backbone import Call, Execution, Head, capture, capture_input, inputs_of, moments, replaced_head
@@ -74,6 +75,11 @@ class ResonantModel(nn.Module):
             return self.backbone(*args, **kwargs)
         execution, adapter = self._execution((args, kwargs)), self.adapter
         if not execution.hooks or torch.compiler.is_compiling():
+            if not execution.follows_backbone():
+                execution = self._plan_again((args, kwargs))
+            if not torch.compiler.is_compiling() and (silent := execution.silent_hooks()):
+                named = ", ".join(repr(path) for path in silent)
+                warnings.warn(f"hooks on {named} of the backbone are not called", ResonanceWarning, stacklevel=2)
             return execution.network(*args, **kwargs)
         overwritten = [tap.overwritten for tap in adapter.taps]
         with (
@@ -143,7 +149,8 @@ class ResonantModel(nn.Module):
         if reading is None:
             return self.refine(anchors)[0]
         reading.append(anchors)
-        return [x.clone() for x in anchors.outputs]  # later operations may overwrite them in place
+        # later operations may overwrite them in place
+        return [activations[number].clone() for number in self.require_built().exchange.outputs]
 
     def _warn_without_statistics(self) -> None:
         if self.training and torch.is_grad_enabled() and not self._warned and not torch.compiler.is_compiling():
@@ -204,7 +211,7 @@ class ResonantModel(nn.Module):
                 )
         changed = dataclasses.replace(self.config, **options)
         if self.adapter.taps:
-            check_options(changed, self.adapter.taps[0])
+            check_options(changed, self.adapter.taps)
         self._warn_of_pruned_couplings(changed.T)
         with switched(self._number, options={**self._switches.options, **options}):
             yield self
@@ -422,7 +429,7 @@ class ResonantModel(nn.Module):
     def build(self, call: Call) -> None:
         """Make the active adapter's parameters for the tap shapes found in one pass with the arguments `call`."""
         self.adapter.build(self.backbone, call)
-        self._execution(call)
+        self.read(*call[0], **call[1])  # what a first pass would refuse is refused here
 
     def _execution(self, call: Call) -> Execution:
         """The active adapter's `Execution`; an adapter without parameters is built first."""
@@ -430,13 +437,22 @@ class ResonantModel(nn.Module):
         if self.adapters.current.resonator is None:
             self.adapters.current.build(self.backbone, call)
         if name not in self._executions:
-            self._executions[name] = self.adapters.current.execution(self.backbone, self._couple)
+            self._executions[name] = self.adapters.current.execution(self.backbone, self._couple, call)
         return self._executions[name]
 
+    @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
+    def _plan_again(self, call: Call) -> Execution:
+        """A new `Execution`: modules of the backbone were replaced since the present one was made."""
+        self._executions.pop(self.adapters.active)
+        return self._execution(call)
+
     def _plan_executions(self) -> None:
-        adapters = {name: self.adapters.named(name) for name in self.adapters}
-        built = {name: adapter for name, adapter in adapters.items() if adapter.resonator is not None}
-        self._executions = {name: adapter.execution(self.backbone, self._couple) for name, adapter in built.items()}
+        """Plan anew for all adapters, where this needs no example; the others are planned in their next pass."""
+        self._executions = {}
+        for name in self.adapters:
+            if self.adapters.named(name).resonator is not None:
+                with suppress(ResonanceError):
+                    self._executions[name] = self.adapters.named(name).execution(self.backbone, self._couple)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ResonantModel":
         # a split graph holds buffers of the backbone, which are other objects afterwards

@@ -81,7 +81,18 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     broken = next((n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
     if broken is not None:
         raise ResonanceError(f"{weights}: {broken} holds values that are not finite; train again")
-    return (description, tensors) if description["format"] == FORMAT else _from_format_1(description, tensors, path)
+    if description["format"] == FORMAT_1:
+        description, tensors = _from_format_1(description, tensors, path)
+    return description | {"taps": [_with_layout(tap) for tap in description["taps"]]}, tensors
+
+
+def _with_layout(tap: dict[str, Any]) -> dict[str, Any]:
+    """A tap's description, with the layout in place of the flag that older files have."""
+    if "tokens" not in tap:
+        return tap
+    return {key: value for key, value in tap.items() if key != "tokens"} | {
+        "layout": "BNC" if tap["tokens"] else "BCHW"
+    }
 
 
 def _from_format_1(

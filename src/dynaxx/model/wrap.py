@@ -80,7 +80,9 @@ def load_resonance(base_model: nn.Module, directory: str | Path) -> ResonantMode
     if (stated := stated_input(base_model)) is not None:
         try:
             model.read(stated)  # taps of another width are refused here, not in the first batch
-        except Exception:
+        except ResonanceError:
             model.remove()
             raise
+        except Exception:  # the network takes another size than it states
+            pass
     return model

@@ -36,6 +36,7 @@ from dynaxx.resonance.couplings import Pair as Pair, live_pairs as live_pairs
 from dynaxx.resonance.exchange import Exchange as Exchange
 from dynaxx.resonance.gates import GATES as GATES
 from dynaxx.resonance.output import ResonanceOutput as ResonanceOutput, Trace as Trace
+from dynaxx.resonance.reentrant import Segment as Segment
 from dynaxx.resonance.reference import resonate as resonate
 from dynaxx.resonance.resonator import Resonator as Resonator
 from dynaxx.resonance.student import Student as Student

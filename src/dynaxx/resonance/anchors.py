@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynaxx.config import TOKENS
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance.bottleneck import Grid
 
@@ -21,8 +22,9 @@ class Tap:
     Attributes:
         path: module path.
         channels: C_l.
-        tokens: whether the activation is (B, N, C_l) rather than (B, C_l, H_l, W_l).
+        layout: axes of the activation in the network; see `config.MAPS`.
         overwritten: whether a later in-place operation changes the activation, so that it must be copied.
+        nested: whether the layer returns a tuple, whose first item is the activation.
         causal: whether a token depends only on itself and the tokens before it.
         prefix: number of leading tokens without a position.
         output: whether the rest of the network reads it; the last tap is always read.
@@ -30,11 +32,17 @@ class Tap:
 
     path: str
     channels: int
-    tokens: bool
-    overwritten: bool
+    layout: str
+    overwritten: bool = False
+    nested: bool = False
     causal: bool = False
     prefix: int = 0
     output: bool = False
+
+    @property
+    def dims(self) -> int:
+        """Spatial axes of a map; 0 for tokens."""
+        return 0 if self.layout in TOKENS else max(len(self.layout) - 2, 2)
 
 
 class Anchors(NamedTuple):
@@ -69,8 +77,7 @@ class Anchors(NamedTuple):
 
 def finite(parts: list[Tensor]) -> Tensor:
     """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each."""
-    # a sum is finite only if all its terms are; one that overflows counts as not finite, too. It takes one pass over
-    # memory, a test of every number several
+    # a sum is finite only if all its terms are; one that overflows counts as not finite. It takes one pass over memory
     sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
     return torch.isfinite(torch.stack(sums)).all(0)
 
@@ -86,10 +93,8 @@ def message_grid(last: Tensor, fixed: tuple[int, int] | None, token_pool: bool, 
 
 
 def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
-    """(h, w) of the last tap, or `fixed`; (N,) for tokens."""
-    if last.ndim == 3:
-        return (last.shape[1],)
-    return fixed or (last.shape[2], last.shape[3])
+    """(h, w) or (d, h, w) of the last tap, or `fixed`; (N,) for tokens."""
+    return (last.shape[1],) if last.ndim == 3 else fixed or tuple(last.shape[2:])
 
 
 def on_grid(x: Tensor, grid: Grid, token_pool: bool, causal: bool) -> Tensor:
@@ -106,7 +111,7 @@ def running_mean(x_BPC: Tensor) -> Tensor:
 
 
 def to_grid(x: Tensor, grid: Grid) -> Tensor:
-    """P x: a map (B, C, H, W) average-pooled onto the grid, as positions (B, P, C); tokens are returned unchanged.
+    """P x: a map (B, C, …) average-pooled onto the grid, as positions (B, P, C); tokens are returned unchanged.
 
     >>> to_grid(torch.zeros(2, 8, 16, 16), (4, 4)).shape
     torch.Size([2, 16, 8])
@@ -116,16 +121,17 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
     """
     if x.ndim == 3:
         if x.shape[1] != grid[0]:
-            raise ResonanceError(f"layers: taps of {x.shape[1]} and {grid[0]} tokens cannot be coupled")
+            raise ResonanceError(f"layers: taps of {x.shape[1]} and of {grid[0]} tokens; give token_pool=True")
         return x
     if tuple(x.shape[2:]) != tuple(grid):
-        x = F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
+        pool = F.adaptive_avg_pool2d if x.ndim == 4 else F.adaptive_avg_pool3d
+        x = pool(x, grid)  # type: ignore[arg-type]  # the grid has as many sides as the map
     return x.flatten(2).transpose(1, 2)
 
 
 def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
     """Up: positions in the shape of the tap `like`, by nearest neighbour; a delta of that shape stays unchanged."""
-    if like.ndim == 3 or delta_BPC.ndim == 4:
+    if like.ndim == 3 or delta_BPC.ndim > 3:
         return delta_BPC
     delta = delta_BPC.transpose(1, 2).unflatten(2, grid)
     return delta if tuple(like.shape[2:]) == tuple(grid) else F.interpolate(delta, size=like.shape[2:], mode="nearest")

@@ -40,7 +40,7 @@ class Exchange(nn.Module):
         super().__init__()
         self.names = tuple(tap.path for tap in taps)
         self.channels = [tap.channels for tap in taps]
-        self.tokens, self.alpha, self.g_max = taps[0].tokens, config.feedback, G_MAX[config.gate]
+        self.dims, self.alpha, self.g_max = taps[0].dims, config.feedback, G_MAX[config.gate]
         self.prefix = 0 if config.token_pool else taps[0].prefix
         self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
         # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
@@ -50,7 +50,7 @@ class Exchange(nn.Module):
         self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
         self.targets = self.couplings.targets
         channels = len(self.couplings.b)
-        self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.tokens, self.prefix)
+        self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.dims, self.prefix)
         self.certificate: Certificate | None = None
         if config.stability == "certified":
             self.certificate = Certificate(*self.couplings.dependences(), config.kappa_max)
@@ -72,7 +72,7 @@ class Exchange(nn.Module):
     def expand(self, c_BPS: Tensor, U_SC: Tensor, tap: int) -> Tensor:
         """s σ_l c U, (B, P, C_l), in the memory layout of the tap: a map's positions lie side by side."""
         U_SC = self.strength * self.statistics.std(tap) * U_SC
-        if self.tokens:
+        if not self.dims:
             return c_BPS @ U_SC
         return (U_SC.T @ c_BPS.flatten(0, 1).T).unflatten(1, c_BPS.shape[:2]).permute(1, 2, 0)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone import capture
+from dynaxx.backbone import TapReader
 from dynaxx.data import Normalisation, normalise, track
 
 PENULTIMATE = "penultimate"
@@ -38,19 +38,21 @@ def pooled_features(
         view: augmentation of each batch of images.
     """
     found: dict[str, list[Tensor]] = {path: [] for path in paths}
+    device = next(backbone.parameters()).device
+    read = TapReader(backbone, paths)
+    if len(images):  # the layouts are found before the classifier's input is noted
+        read(normalise(view(images[:1]), normalisation).to(device))
     handle = None
     if classifier is not None:
         found[PENULTIMATE] = []
         handle = backbone.get_submodule(classifier).register_forward_pre_hook(
             lambda module, args: found[PENULTIMATE].append(args[0].float().cpu())
         )
-    device = next(backbone.parameters()).device
     try:
         for start in track(range(0, len(images), BATCH), "reading features"):
-            with capture(backbone, paths, copy=[True] * len(paths)) as seen:
-                backbone(normalise(view(images[start : start + BATCH]), normalisation).to(device))
-            for path in paths:
-                found[path].append(mean_over_positions(seen[path]).float().cpu())
+            activations = read(normalise(view(images[start : start + BATCH]), normalisation).to(device))
+            for path, x in zip(paths, activations, strict=True):
+                found[path].append(mean_over_positions(x).float().cpu())
     finally:
         if handle is not None:
             handle.remove()
@@ -59,4 +61,4 @@ def pooled_features(
 
 def mean_over_positions(x: Tensor) -> Tensor:
     """Mean activation (B, C) of a map (B, C, H, W) or of tokens (B, N, C)."""
-    return x.mean(1) if x.ndim == 3 else x.mean((2, 3))
+    return x.mean(1) if x.ndim == 3 else x.mean(tuple(range(2, x.ndim)))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx import Anchors
-from dynaxx.backbone import Head, capture, find_classifier, replaced_head
+from dynaxx.backbone import Head, TapReader, find_classifier, replaced_head
 from dynaxx.resonance import grid_of, to_grid
 from dynaxx.training.pooled_features import mean_over_positions
 
@@ -26,15 +26,13 @@ class TapProbe(nn.Module):
         super().__init__()
         self.backbone, self.taps, self.linear = backbone, list(taps), linear
         self.classifier = find_classifier(backbone, None)[0] if not taps else None
+        self.read = TapReader(backbone, self.taps)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.taps:
             with replaced_head(self.backbone, self.classifier, self.linear):
                 return self.backbone(x)
-        # copies: a later in-place operation must not change what the probe reads
-        with capture(self.backbone, self.taps, copy=[True] * len(self.taps)) as seen:
-            self.backbone(x)
-        return self.linear(torch.cat([mean_over_positions(seen[tap]) for tap in self.taps], dim=1))
+        return self.linear(torch.cat([mean_over_positions(activation) for activation in self.read(x)], dim=1))
 
 
 class TapMLP(nn.Module):
@@ -51,7 +49,7 @@ class TapMLP(nn.Module):
     def __init__(self, backbone: nn.Module, taps: Sequence[str], features: int, hidden: int, classes: int) -> None:
         super().__init__()
         # kept in a tuple, the backbone is not registered: it is neither trained nor saved with the MLP
-        self._backbone, self.taps = (backbone,), list(taps)
+        self._backbone, self.read = (backbone,), TapReader(backbone, taps)
         self.inner, self.outer = Head(features, hidden), nn.Linear(hidden, classes)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -68,8 +66,7 @@ class TapMLP(nn.Module):
         """Concatenated mean activations f of the tapped layers, shape (B, features)."""
         if isinstance(x, Anchors):
             return torch.cat([pooled.mean(1) for pooled in x.pooled], dim=1)
-        (backbone,) = self._backbone
-        with torch.no_grad(), capture(backbone, self.taps, copy=[True] * len(self.taps)) as seen:
-            backbone(x)
-        grid = grid_of(seen[self.taps[-1]], None)
-        return torch.cat([to_grid(seen[tap], grid).mean(1) for tap in self.taps], dim=1)
+        with torch.no_grad():
+            activations = self.read(x)
+        grid = grid_of(activations[-1], None)
+        return torch.cat([to_grid(activation, grid).mean(1) for activation in activations], dim=1)
