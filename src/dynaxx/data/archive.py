@@ -81,14 +81,15 @@ class _Folder:
         # only below train/ and test/, here or one folder down: a root given by mistake may be a whole disk
         found = Listing()
         try:
-            tops = [Path(entry.path) for entry in _entries(self.root) if entry.is_dir()]
-            single = tops if len(tops) == 1 else []
-            for holder in (self.root, *(single or [top for top in tops if _holds_a_split(top)])):
+            tops = [] if _holds_a_split(self.root) else [top for top in _entries(self.root) if os.path.isdir(top)]
+            around = [top for top in tops if len(tops) == 1 or _holds_a_split(top)]
+            found.links = [self._name(top) for top in around if top.is_symlink()]
+            for holder in (self.root, *around):
                 real = Path(os.path.realpath(holder))
                 for entry in _entries(holder):
                     if entry.name in SPLITS:
                         self._add(entry, found, {real, *real.parents})
-                    elif entry.is_dir():
+                    elif os.path.isdir(entry):
                         found.names.append(self._name(entry) + "/")
         except OSError as error:
             raise DataError(f"{self.root}: cannot be listed: {one_line(error)}; make its folders readable") from error
@@ -101,21 +102,21 @@ class _Folder:
         return (self.root / name).read_bytes()
 
     def _name(self, entry: os.DirEntry[str]) -> str:
-        return Path(entry.path).relative_to(self.root).as_posix()
+        return Path(entry).relative_to(self.root).as_posix()
 
     def _add(self, entry: os.DirEntry[str], found: Listing, around: set[Path]) -> None:
         """Add a file, or a folder with all that it holds; `around` are the real paths of the folders that hold it."""
         name = self._name(entry)
-        if entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
+        if entry.is_file(follow_symlinks=False) or os.path.isfile(entry):
             found.names.append(name)
-        elif os.path.isdir(entry.path):
-            real = Path(os.path.realpath(entry.path))
+        elif os.path.isdir(entry):
+            real = Path(os.path.realpath(entry))
             if real in around:
                 raise DataError(f"{self.root}: {name} is a link to {real}, a folder that holds it; remove the link")
             if entry.is_symlink():
                 found.links.append(name)
             found.names.append(name + "/")
-            for inner in _entries(entry.path):
+            for inner in _entries(entry):
                 self._add(inner, found, {real, *around})
         else:
             found.lost[name] = "linked to nothing" if entry.is_symlink() else "no regular file"
@@ -124,7 +125,15 @@ class _Folder:
 class _Zip:
     def __init__(self, archive: zipfile.ZipFile, root: Path) -> None:
         self.archive = archive
-        self.entries = {_checked_name(entry, root): entry for entry in archive.infolist()}
+        self.entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in archive.infolist():
+            name = _checked_name(entry, root)
+            other = self.entries.setdefault(name, entry)
+            if other.filename != entry.filename and not name.endswith("/"):
+                raise DataError(
+                    f"{root}: zip entries {other.filename!r} and {entry.filename!r} are one file, {name}; remove one"
+                )
+            self.entries[name] = entry
 
     def listing(self) -> Listing:
         return Listing(list(self.entries))
@@ -136,13 +145,13 @@ class _Zip:
         return self.archive.read(self.entries[name])
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
 
 
-def _holds_a_split(folder: Path) -> bool:
-    return any(os.path.lexists(folder / split) for split in SPLITS)
+def _holds_a_split(folder: os.PathLike[str]) -> bool:
+    return any(os.path.lexists(os.path.join(folder, split)) for split in SPLITS)
 
 
 def _checked_name(entry: zipfile.ZipInfo, root: Path) -> str:

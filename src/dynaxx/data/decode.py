@@ -18,13 +18,16 @@ _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "C
 _NO_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Formats that Pillow recognises but decodes only with a program or handler of its own, if at all."""
 
+_PARTS_OF_OTHERS = ("MPO",)
+"""Formats that Pillow decodes under the name of another: several JPEGs in one file, as some cameras write them."""
+
 _BITS_PER_SAMPLE = 258
 """TIFF's tag for the number of bits that a pixel value really has."""
 
 
 def readable_suffixes() -> frozenset[str]:
     """Suffixes of the image files that Pillow decodes, in lower case; .heic is one if pillow-heif is installed."""
-    formats = _formats()
+    formats = {*_formats(), *_PARTS_OF_OTHERS}
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 

@@ -93,19 +93,23 @@ def _depth(entries: Entries, root: Path) -> int:
     if len(around) > 1:
         raise DataError(f"{root}: several folders hold train/ or test/: {', '.join(around)}; give one of them")
     if not around:
-        raise _missing(SPLITS, _folders(entries, 1) if len(tops) == 1 else tops, root)
+        above = tops[0] if len(tops) == 1 and _folders(entries, 1) else ""
+        raise _missing(SPLITS, _folders(entries, 1) if above else tops, root, above)
     return 1
 
 
-def _missing(splits: Sequence[str], there: Sequence[str], root: Path) -> DataError:
-    """The error for splits without a folder; `there` are the folders in their place."""
+def _missing(splits: Sequence[str], there: Sequence[str], root: Path, above: str = "") -> DataError:
+    """The error for splits without a folder; `there` are the folders in their place, in the folder `above`."""
     told = f"{root}: no {' and no '.join(f'{split}/' for split in splits)} folder; "
-    told += f"there is {few([f'{name}/' for name in there])}; " if there else "there are no folders; "
+    shown = few([f"{above}/{name}/".lstrip("/") for name in there])
+    told += f"there is {shown}; " if there else "there are no folders; "
     renamed = [f"{name}/ to {split}/" for split in splits if (name := _meant(split, there))]
-    if root.absolute().name.lower() in SPLITS:
-        return DataError(f"{told}give the folder around it, {root.absolute().parent}")
     if renamed:
         return DataError(f"{told}rename {' and '.join(renamed)}")
+    path = root.absolute()
+    for inside in (path, path.parent) if root.is_dir() else ():
+        if inside.name.lower() in SPLITS:
+            return DataError(f"{told}give the folder that holds {inside.name}/, {inside.parent}")
     return DataError(f"{told}the layout is {' and '.join(f'{split}/<class>/' for split in splits)}")
 
 
