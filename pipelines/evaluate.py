@@ -1,4 +1,4 @@
-"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage opens."""
+"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage decodes."""
 
 import copy
 import json

@@ -65,6 +65,11 @@ def test_a_class_without_a_readable_suffix_says_so(image_tree: Path, split: str,
     assert "\n" not in str(caught.value)
 
 
+def test_many_reasons_are_cut_short() -> None:
+    frames = {f"train/cat/frame.{number}": f"of suffix .{number}" for number in range(100, 140)}
+    assert count_reasons(frames).endswith("1 of suffix .104 and 35 more")
+
+
 def test_the_content_counts_not_the_suffix(image_tree: Path) -> None:
     pixels = np.random.default_rng(7).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(image_tree / "train/cat/0.jpg", "BMP")

@@ -101,7 +101,13 @@ def test_a_pipe_is_not_waited_for(image_tree: Path) -> None:
 
 
 def test_links_beside_the_splits_and_hidden_links_are_not_followed(image_tree: Path) -> None:
-    for place, target in (("disk", "/"), ("loop", "."), ("broken", "nowhere"), ("self", "self"), ("train/cat/.trash", "..")):
+    for place, target in (
+        ("disk", "/"),
+        ("loop", "."),
+        ("broken", "nowhere"),
+        ("self", "self"),
+        ("train/cat/.trash", ".."),
+    ):
         (image_tree / place).symlink_to(target)
     source = ImageFolder(image_tree)
     assert counts(source) == [4, 4]

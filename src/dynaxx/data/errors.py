@@ -30,4 +30,4 @@ def count_reasons(left_out: Mapping[str, str]) -> str:
     '2 of suffix .txt, 1 unreadable'
     """
     counts = Counter(reason.split(": ")[0] for reason in left_out.values())
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    return few([f"{count:,} {reason}" for reason, count in counts.most_common()])
