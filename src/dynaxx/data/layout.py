@@ -65,6 +65,8 @@ def read_layout(listing: Listing, root: Path) -> Layout:
             part.left_out[name] = reason
         elif not is_folder:
             images.append(name)
+    for part in layout.values():  # labels follow this order, so it must not depend on how a name was written
+        part.images = dict(sorted(part.images.items()))
     _check(layout, _folders(entries, depth), root)
     return layout
 
