@@ -1,4 +1,4 @@
-"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage opens."""
+"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage decodes."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from dynaxx.data import draw, load_prepared
+from dynaxx.data import draw, load_prepared, remarks
 from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate
 from dynaxx.evaluation.inside import png
 from dynaxx.training.pretrained import load_backbone
@@ -20,7 +20,8 @@ def body(stage: Stage) -> str:
     params = stage.params
     prepared = load_prepared(OUTPUTS / "prepare")
     backbone = load_backbone(params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
-    test = open_source(params.data).test()
+    source = open_source(params.data)
+    test = source.test()
     prepared.manifest.check(test)
     labels, seeds = prepared.task().labels, list(params.task.seeds)
     train, _ = draw(labels, params.task.n_train, params.task.n_val, seeds[0], params.task.imbalance)
@@ -32,6 +33,7 @@ def body(stage: Stage) -> str:
         n_test=len(test),
         seeds=seeds,
         train_per_class=torch.bincount(labels[train], minlength=len(test.classes)).tolist(),
+        remarks=remarks(prepared, test, getattr(source, "skipped", {})),
     )
     folders = trained_arms(task.seeds, list(params.train_arms.arms))
     evaluation, predictions, pictures = evaluate(

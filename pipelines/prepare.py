@@ -1,6 +1,8 @@
 """Stage `prepare`: check the data, decode the training images once, and split them."""
 
-from dynaxx.data import prepare
+import sys
+
+from dynaxx.data import count_reasons, few, prepare, training_remarks
 from pipelines.common.source import open_source
 from pipelines.common.stage import Stage, run
 
@@ -16,8 +18,17 @@ def body(stage: Stage) -> str:
         groups=data.groups,
         split_seed=data.split_seed,
     )
+    warnings = training_remarks(manifest)
+    links: tuple[str, ...] = getattr(source, "links", tuple)()
+    if links:
+        warnings.append(
+            f"folders that are links: {len(links):,} ({few(links, shown=2)}); DVC does not look behind links, "
+            "run `dvc repro -f` when something changed there"
+        )
+    for warning in warnings:
+        print(f"warning in stage {stage.name}: {warning}", file=sys.stderr, flush=True)
     images = sum(manifest.counts.values())
-    skipped = f", {len(manifest.skipped)} unreadable skipped" if manifest.skipped else ""
+    skipped = f", {count_reasons(manifest.skipped)} skipped" if manifest.skipped else ""
     return f"{images} training images of {len(manifest.classes)} classes, {manifest.image_shape}{skipped}"
 
 

@@ -12,7 +12,7 @@ from dynaxx.data.augment import (
     views,
 )
 from dynaxx.data.digits import Digits
-from dynaxx.data.errors import DataError
+from dynaxx.data.errors import DataError, count_reasons, few
 from dynaxx.data.image_folder import ImageFolder
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
@@ -20,6 +20,7 @@ from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
+from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
 from dynaxx.data.splits import draw, stratified_halves
 from dynaxx.data.torchvision_sets import TorchvisionSet
@@ -42,17 +43,21 @@ __all__ = [
     "TorchvisionSet",
     "apply_versions",
     "check_augmentation",
+    "count_reasons",
     "draw",
     "draw_numbers",
     "draw_versions",
     "epoch_generator",
+    "few",
     "load_prepared",
     "normalise",
     "pixel_statistics",
     "prepare",
     "random_view",
+    "remarks",
     "stratified_halves",
     "track",
+    "training_remarks",
     "views",
 ]
 

@@ -2,26 +2,56 @@
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dynaxx.data.errors import DataError
 
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
+_NO_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""Formats that Pillow recognises but decodes only with a program or handler of its own, if at all."""
+
+_PARTS_OF_OTHERS = ("MPO",)
+"""Formats that Pillow decodes under the name of another: several JPEGs in one file, as some cameras write them."""
+
+_BITS_PER_SAMPLE = 258
+"""TIFF's tag for the number of bits that a pixel value really has."""
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Suffixes of the image files that Pillow decodes, in lower case; .heic is one if pillow-heif is installed."""
+    formats = {*_formats(), *_PARTS_OF_OTHERS}
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
 
 def decode(data: bytes, channels: int, image_size: int | None) -> np.ndarray:
-    """Decode an image file to uint8 (C, H, W), rotated upright by its EXIF data; Pillow's errors pass through."""
-    with Image.open(io.BytesIO(data)) as image:
-        return to_array(ImageOps.exif_transpose(image), channels, image_size)
+    """Decode an image file to uint8 (C, H, W), rotated upright by its EXIF data; Pillow's errors pass through.
+
+    Of several images in a file the first is read.
+
+    >>> decode(Path("photo.jpg").read_bytes(), channels=3, image_size=224).shape
+    (3, 224, 224)
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=_formats())
+    except UnidentifiedImageError:
+        raise DataError("it holds no image of a format that Pillow decodes") from None
+    with image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return to_array(image, channels, image_size)
 
 
 def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.ndarray:
     """Convert a Pillow image to uint8 (C, H, W); with an image size, resize the short side and crop the centre.
+
+    Transparent pixels are blended on white. Of 16 bits per pixel the upper eight are kept.
 
     >>> to_array(Image.new("RGB", (640, 480)), channels=3, image_size=224).shape
     (3, 224, 224)
@@ -31,21 +61,57 @@ def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.nd
         image_size: height and width of the result in pixels; None keeps the size.
 
     Raises:
-        DataError: the image has pixels of more than 8 bits, which the conversion would clip.
+        DataError: the range of the pixel values is unknown (32 bits, floating point), so any conversion is a guess.
     """
-    if image.mode not in _EIGHT_BIT:
-        raise DataError(f"pixels of mode {image.mode} have more than 8 bits; convert them to 8 bits first")
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = _on_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
     if image_size is not None:
         image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def collect(items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: str | Path) -> tuple[Tensor, Tensor]:
-    """Stack (name, label, array) items into images (N, C, H, W) and labels (N,).
+def _formats() -> list[str]:
+    _register_plugins()
+    Image.init()
+    known = set(Image.registered_extensions().values())
+    return sorted(known & Image.OPEN.keys() - set(_NO_PIXELS))
 
-    >>> images, labels = collect([("a.png", 0, np.zeros((3, 32, 32)))], capacity=1, where="folder")
+
+@cache
+def _register_plugins() -> None:
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image with eight bits per channel; Pillow's own conversion would clip."""
+    if image.mode in _EIGHT_BIT:
+        return image
+    if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format in ("PNG", "PPM")):
+        raise DataError(f"pixels of mode {image.mode} have more than 8 bits; convert them to 8 bits first")
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    values = np.asarray(image)
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    grey[values == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(grey)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("LA") if image.mode == "La" else image
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+def collect(
+    items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: str | Path
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Stack (name, label, array) items into images (N, C, H, W), labels (N,) and names.
+
+    >>> images, labels, names = collect([("a.png", 0, np.zeros((3, 32, 32)))], capacity=1, where="folder")
 
     Args:
         items: file name, label and pixels (C, H, W) of each image.
@@ -57,20 +123,21 @@ def collect(items: Iterable[tuple[str, int, np.ndarray]], capacity: int, where: 
     """
     images: np.ndarray | None = None
     labels: list[int] = []
-    first_name = ""
+    names: list[str] = []
     for name, label, array in items:
         if images is None:
-            images, first_name = np.empty((capacity, *array.shape), dtype=np.uint8), name
+            images = np.empty((capacity, *array.shape), dtype=np.uint8)
         if array.shape != images.shape[1:]:
             raise DataError(
-                f"{where}: {name} is {_size(array.shape)} but {first_name} is {_size(images.shape[1:])} "
+                f"{where}: {name} is {_size(array.shape)} but {names[0]} is {_size(images.shape[1:])} "
                 f"pixels; set data.image_size to bring all images to one size"
             )
         images[len(labels)] = array
         labels.append(label)
+        names.append(name)
     if images is None:
         raise DataError(f"{where}: there is no readable image")
-    return torch.from_numpy(images[: len(labels)]), torch.tensor(labels)
+    return torch.from_numpy(images[: len(labels)]), torch.tensor(labels), tuple(names)
 
 
 def check_image_size(image_size: int | None) -> None:

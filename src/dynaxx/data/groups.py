@@ -38,4 +38,4 @@ def coarsen(data: LabelledImages, groups: Mapping[str, Sequence[str]]) -> Labell
     """The same images, labelled with group numbers; groups are numbered in the order of the dictionary."""
     coarse = {member: number for number, members in enumerate(groups.values()) for member in members}
     labels = torch.tensor([coarse[name] for name in data.classes])[data.labels]
-    return LabelledImages(data.images, labels, tuple(groups))
+    return LabelledImages(data.images, labels, tuple(groups), data.names)

@@ -26,6 +26,8 @@ class LabelledImages:
     """Class numbers in [0, len(classes)), int64 (N,)."""
     classes: tuple[str, ...]
     """Distinct class names in label order."""
+    names: tuple[str, ...] = ()
+    """Name of each image, for messages; () if they have none."""
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:]:
@@ -34,6 +36,8 @@ class LabelledImages:
             raise DataError(f"labels must be int64 of shape ({len(self.images)},), got {_describe(self.labels)}")
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise DataError(f"classes must be distinct names, at least one, got {self.classes!r}")
+        if self.names and len(self.names) != len(self):
+            raise DataError(f"names must be as many as the images, {len(self)}, or (), got {len(self.names)}")
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise DataError(
                 f"labels must lie in [0, {len(self.classes)}), the number of classes, "
@@ -48,7 +52,12 @@ class LabelledImages:
         chosen = torch.as_tensor(index, dtype=torch.int64)
         if chosen.ndim != 1 or (len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self)):
             raise DataError(f"index must be a list of image numbers in [0, {len(self)}), got {_describe(chosen)}")
-        return LabelledImages(self.images[chosen], self.labels[chosen], self.classes)
+        names = tuple(self.names[number] for number in chosen.tolist()) if self.names else ()
+        return LabelledImages(self.images[chosen], self.labels[chosen], self.classes, names)
+
+    def name(self, number: int) -> str:
+        """Name of the image with this number, or the number itself in words."""
+        return self.names[number] if self.names else f"image {number}"
 
 
 def _describe(tensor: Tensor) -> str:

@@ -27,8 +27,12 @@ class Manifest:
     """Mean per channel in units of [0, 1], over the pretraining part, or over all images if that part is empty."""
     std: tuple[float, ...]
     """Population standard deviation per channel, over the same images as `mean`."""
-    skipped: tuple[str, ...]
-    """Names of the unreadable image files that were left out."""
+    skipped: dict[str, str]
+    """Training file that was left out -> the reason."""
+    copies: dict[str, str]
+    """Test file -> training file with the same bytes."""
+    contradictions: tuple[tuple[str, str], ...]
+    """Pairs of training images with the same pixels and different labels."""
     sha256: str
     """Checksum of the decoded images, labels and class names."""
     pretrain_fraction: float
@@ -70,8 +74,9 @@ class Manifest:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             groups = content.pop("groups")
-            for name in ("classes", "image_shape", "mean", "std", "skipped"):
+            for name in ("classes", "image_shape", "mean", "std"):
                 content[name] = tuple(content[name])
+            content["contradictions"] = tuple(map(tuple, content["contradictions"]))
             return cls(
                 groups=None if groups is None else {name: tuple(members) for name, members in groups.items()},
                 **content,

@@ -17,6 +17,7 @@ from dynaxx.data.groups import check_groups, coarsen
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
 from dynaxx.data.normalise import pixel_statistics
+from dynaxx.data.repeats import contradictions
 from dynaxx.data.source import Source
 from dynaxx.data.splits import stratified_halves
 
@@ -74,7 +75,7 @@ def prepare(
     (1, 8, 8)
 
     Args:
-        source: data set of which only the training images are opened.
+        source: data set of which only the training images are decoded; of test files at most the bytes are compared.
         out: folder that does not exist, is empty, or holds an earlier preparation, which is replaced. It is written
             completely or not at all.
         pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task part. Use 0 with a
@@ -103,7 +104,9 @@ def prepare(
         counts=dict(zip(train.classes, counts, strict=True)),
         mean=mean,
         std=std,
-        skipped=tuple(getattr(source, "skipped", ())),
+        skipped=dict(getattr(source, "skipped", {})),
+        copies=getattr(source, "copies", dict)(),
+        contradictions=tuple((train.name(first), train.name(second)) for first, second in contradictions(train)),
         sha256=_digest(train),
         pretrain_fraction=pretrain_fraction,
         split_seed=split_seed,

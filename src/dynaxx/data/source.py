@@ -8,8 +8,8 @@ from dynaxx.data.images import LabelledImages
 class Source(Protocol):
     """A data set with a training part and a test part of the same classes.
 
-    `classes()` and `train()` never open a test image. A source that leaves files out also has an attribute `skipped`
-    with their names.
+    `classes()` and `train()` never open a test image. A source of files has three members more, see `ImageFolder`:
+    `skipped`, `links()` and `copies()`.
 
     >>> source: Source = Digits()
     >>> source.classes()[:3]

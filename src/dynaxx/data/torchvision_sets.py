@@ -94,8 +94,8 @@ class TorchvisionSet:
         return tuple(str(name) for name in names)
 
     def _read(self, dataset: Any, split: str, classes: tuple[str, ...]) -> LabelledImages:
-        images, labels = collect(self._decoded(dataset, split), len(dataset), self.root)
-        return LabelledImages(images, labels, classes)
+        images, labels, names = collect(self._decoded(dataset, split), len(dataset), self.root)
+        return LabelledImages(images, labels, classes, names)
 
     def _decoded(self, dataset: Any, split: str) -> Iterator[tuple[str, int, np.ndarray]]:
         channels = 1 if self.name in _GREY else 3

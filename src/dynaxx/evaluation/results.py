@@ -4,7 +4,7 @@ The DVC stage `evaluate` writes the file. The stage `report` and the experiment 
 Fractions are in [0, 1]. Times are in the unit with which the name of the field ends.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -80,6 +80,8 @@ class TaskSummary:
     seeds: list[int]
     train_per_class: list[int]
     """Number of training images of each class, in the order of `classes`, for the first seed."""
+    remarks: list[str] = field(default_factory=list)
+    """What should be known about the data, such as test images that are training images too."""
 
 
 @dataclass(frozen=True)

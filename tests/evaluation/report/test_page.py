@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dynaxx.evaluation.formatting import p_value, points, significant, spread
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots
+from dynaxx.evaluation.report.one_pager import write_one_pager
 from dynaxx.evaluation.report.page import write_report
 from dynaxx.evaluation.report.terminal import terminal_table
 from dynaxx.evaluation.report.validation_tables import Choices
@@ -149,6 +151,19 @@ def test_without_selection_residuals_or_several_seeds(tmp_path: Path) -> None:
     assert "not selected" in html
     assert "±" not in Page(html).text
     assert "Settling" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_all_pages_tell_what_should_be_known_about_the_data(tmp_path: Path) -> None:
+    plain = make_evaluation()
+    told = replace(plain, task=replace(plain.task, remarks=["twice: 2 (a, b)", f"left out: {HOSTILE[0]}"]))
+    for evaluation, times in ((plain, 0), (told, 1)):
+        write_report(evaluation, None, {}, tmp_path)
+        write_one_pager(evaluation, tmp_path)
+        texts = [unescape((tmp_path / "report.md").read_text(encoding="utf-8").replace("\\", ""))]
+        texts += [Page((tmp_path / f"{name}.html").read_text(encoding="utf-8")).text for name in ("report", "decision")]
+        for text in texts:
+            assert text.count("twice: 2 (a, b).") == times
+            assert text.count(f"left out: {HOSTILE[0]}.") == times
 
 
 @pytest.mark.parametrize(
