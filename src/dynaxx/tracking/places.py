@@ -47,14 +47,13 @@ def bring_places_along(uri: str) -> None:
         return
     try:
         with exclusive(uri), closing(sqlite3.connect(path, timeout=60)) as database, database:  # one transaction
-            for root in (former := _former(database, path)):
-                _move(database, root, path)
+            with_runs = [root for root in _former(database, path) if _move(database, root, path)]
     except (OSError, sqlite3.Error) as error:
         raise TrackingError(
             f"MLflow store {str(path)!r} was moved here from {str(_folder(former[0]).parent)!r} and cannot be written "
             f"to ({error}), so its artifacts are not found: make it writable, or take a copy of its folder"
         ) from error
-    for root in former:
+    for root in with_runs:
         warnings.warn(
             f"MLflow store {str(path)!r} was moved here from {str(_folder(root).parent)!r}: new artifacts go to "
             f"{str(_here(path))!r}; old ones that did not come along belong there, too",
@@ -79,18 +78,22 @@ def _former(database: sqlite3.Connection, path: Path) -> list[str]:
     return former
 
 
-def _move(database: sqlite3.Connection, root: str, path: Path) -> None:
-    """Replace the root of all places below `root`; artifacts that were left behind, in no other store, stay there."""
+def _move(database: sqlite3.Connection, root: str, path: Path) -> bool:
+    """Replace the root of all places below `root`, and return whether there were runs.
+
+    Artifacts that were left behind, and belong to no other store, stay where they are.
+    """
     new, folder = artifact_root(path), _folder(root)
-    alone = not (folder.parent / path.name).exists()
+    alone, runs = not (folder.parent / path.name).exists(), False
     for table, column in PLACES:
         if not _has(database, table, column):
             continue
         below = f"{column} = ?1 OR substr({column}, 1, length(?1) + 1) = ?1 || '/'"
         for row, place in database.execute(f"SELECT rowid, {column} FROM {table} WHERE {below}", [root]).fetchall():
-            moved = new + place.removeprefix(root)
+            moved, runs = new + place.removeprefix(root), runs or table == "runs"
             if table == "experiments" or not (alone and _folder(place).exists() and not _folder(moved).exists()):
                 database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", [moved, row])
+    return runs
 
 
 def _has(database: sqlite3.Connection, table: str, column: str) -> bool:
