@@ -36,9 +36,10 @@ def dotted(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as parameters of a run: `{"a": {"b": 1}, "c": [2]}` becomes `{"a.b": "1", "c": "[2]"}`.
+    """Nested settings as parameters of a run; names are escaped, with the dots inside them, and values shortened.
 
-    Names are escaped, with the dots inside them, and values shortened.
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': '1', 'c': '[2]'}
     """
     flat: dict[str, str] = {}
     for name, value in settings.items():

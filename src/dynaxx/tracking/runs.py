@@ -20,6 +20,8 @@ def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) 
     """The runs in the experiment with id `experiment` that have all `tags`, oldest first, without deleted runs.
 
     MLflow's filters know no escape for quotes: `tags` come from `dynaxx.tracking.names`, where values are escaped.
+
+    >>> find_runs(client, "1", pipeline_tags(key))
     """
     filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], filter_string, order_by=["attributes.start_time ASC"]))
