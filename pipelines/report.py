@@ -14,8 +14,9 @@ from dynaxx.evaluation import ArmResult, Evaluation
 from dynaxx.evaluation.arms import ARMS, EXPLICIT, IMPLICIT
 from dynaxx.evaluation.report import Choices, write_one_pager, write_plots, write_report
 from dynaxx.evaluation.validation import read_label_curve, read_size_curve, read_tuned
+from dynaxx.files import write_text
 from dynaxx.tracking import (
-    MODEL,
+    CHAMPION,
     ChildRecord,
     names,
     pipeline_key,
@@ -26,6 +27,7 @@ from dynaxx.tracking import (
 )
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run, stage_key
+from pipelines.common.subject import subject
 from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED
 from pipelines.common.trained import trained_arm
 
@@ -39,6 +41,9 @@ PAGES = (
     "evaluation.json",
 )
 FOLDERS = ("plots", "pictures")
+
+REGISTERED = "registered.txt"
+"""File of the URI by which the registered model is served."""
 
 
 def body(stage: Stage) -> str:
@@ -75,16 +80,22 @@ def body(stage: Stage) -> str:
             *(stage.out / name for name in (*PAGES, *FOLDERS)),
             *(stage.out / "model" / mode for mode in (EXPLICIT, IMPLICIT)),
         ],
-        tags={"dynaxx.data": task.data, "dynaxx.verdict": evaluation.decision.verdict},
+        tags={names.TAG_DATA: task.data, "dynaxx.verdict": evaluation.decision.verdict},
+        subject=subject(stage.params),
         data=(task.data, prepared.fingerprint(), description),
     )
-    number = _register(stage, evaluation, prepared, uri, key, parent)
+    model = _register(stage, evaluation, prepared, uri, key, parent)
+    write_text(stage.out / REGISTERED, model + "\n")
     decision = evaluation.decision
-    return f"{decision.verdict}: {decision.reasons[0]} Registered as models:/{MODEL}/{number}."
+    return f"{decision.verdict}: {decision.reasons[0]} Registered as {model}."
 
 
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
-    """Register the winner, with the alias champion if it is to be adopted; without a winner register explicit."""
+    """Register the winner, with the alias champion if it is to be adopted; without a winner register explicit.
+
+    Returns:
+        URI by which the model is served: the alias if it is to be adopted, else the version.
+    """
     decision, first = evaluation.decision, evaluation.task.seeds[0]
     winner = decision.arm or EXPLICIT
     trained = trained_arm(winner, first)
@@ -92,16 +103,19 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
     shutil.rmtree(folder, ignore_errors=True)
     backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
     write_deployment(folder, stage.params.model, backbone, trained, prepared.manifest)
-    return register(
+    promote = decision.verdict.startswith("adopt")
+    version = register(
         uri,
         parent,
         key,
         winner,
         folder,
         prepared.task().images[:2].numpy(),
-        promote=decision.verdict.startswith("adopt"),
+        promote=promote,
         tags={"verdict": decision.verdict, "report": f"runs:/{parent}/report.html"},
+        model=stage.params.tracking.get("model"),
     )
+    return f"{version.rpartition('/')[0]}@{CHAMPION}" if promote else version
 
 
 def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:

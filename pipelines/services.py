@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
 
-from dynaxx.services import ServicesError, mlflow_server, postgres
+from dynaxx.services import ServicesError, interrupt_on_sigterm, mlflow_server, postgres
 from dynaxx.tracking import main_checkout
 
 RUNS, STUDIES, USERS = "mlflow", "optuna", "mlflow_users"
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allowed-hosts", help="names that browsers may call MLflow by; see `mlflow server --help`")
     options = parser.parse_args(arguments)
     folder = options.folder or main_checkout() / ".dynaxx" / "services"
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     extra = [f"--allowed-hosts={options.allowed_hosts}"] if options.allowed_hosts else []
     try:
         with ExitStack() as running:
@@ -54,11 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

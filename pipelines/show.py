@@ -1,4 +1,4 @@
-"""`python -m pipelines.show`: print the final table and the path of the report."""
+"""`python -m pipelines.show`: print the final table, the path of the report and the name of the registered model."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ from rich.console import Console
 from dynaxx.evaluation import Evaluation, EvaluationError
 from dynaxx.evaluation.report import terminal_table
 from pipelines.common.stage import OUTPUTS
+from pipelines.report import REGISTERED
 
 
 def main() -> int:
@@ -24,6 +25,9 @@ def main() -> int:
     for name in ("report", "decision"):
         page = Path(OUTPUTS / "report" / f"{name}.html").resolve()
         console.print(f"{name}: {page}", soft_wrap=True, highlight=False)
+    registered = OUTPUTS / "report" / REGISTERED
+    if registered.exists():  # no report of an earlier version has it
+        console.print(f"model: {registered.read_text().strip()}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 

@@ -1,39 +1,29 @@
 """`python -m pipelines.ui`: open the MLflow UI on the store that the pipeline logs to, on loopback only."""
 
-import os
-import subprocess
 import sys
 
-from dynaxx.services import NO_JOBS
-from dynaxx.tracking import TrackingError, tracking_uri
+from dynaxx.services import ServicesError, interrupt_on_sigterm, mlflow_ui
+from dynaxx.tracking import TrackingError, connect, tracking_uri
 from pipelines.common.stage import read_params
+
+PORT = 5000
 
 
 def main() -> int:
     """Run the UI until interrupted."""
+    interrupt_on_sigterm()
     try:
         uri = tracking_uri(read_params().tracking.uri)
-    except (ValueError, TrackingError) as error:
+        if uri.startswith(("http://", "https://")):
+            print(f"the runs are on {uri}; open that address")
+            return 0
+        connect(uri)  # which brings the artifacts of a moved store along
+        with mlflow_ui(uri, PORT) as server:
+            print(f"MLflow UI on http://127.0.0.1:{PORT}, stop it with Ctrl-C", flush=True)
+            return server.wait()
+    except (ValueError, TrackingError, ServicesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if uri.startswith(("http://", "https://")):
-        print(f"the runs are on {uri}; open that address")
-        return 0
-    print("MLflow UI on http://127.0.0.1:5000, stop it with Ctrl-C", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "5000",
-    ]
-    try:
-        return subprocess.run(command, env=os.environ | NO_JOBS, check=False).returncode
     except KeyboardInterrupt:
         return 0
 

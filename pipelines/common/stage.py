@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 
+from dynaxx.services import interrupt_on_sigterm
 from dynaxx.training.distributed import rank_zero
 from pipelines.common.submit import submit, wants_job
 
@@ -60,6 +61,7 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
 
     >>> run("prepare", body)
     """
+    interrupt_on_sigterm()
     try:
         params = read_params()
         if wants_job(params) and trains(name):

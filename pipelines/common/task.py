@@ -16,6 +16,7 @@ from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import FEATURES, OUTPUTS, Stage
+from pipelines.common.subject import subject
 
 TUNED = OUTPUTS / "tune" / "tuned.json"
 VARIED = OUTPUTS / "vary" / "varied.json"
@@ -68,13 +69,16 @@ def tuned(task: Task, arm: str) -> Task:
 
 def each_seed(stage: Stage, arm: str, train: Callable[[Run], None]) -> list[ArmRecord]:
     """Call `train(run)` for each seed that is not finished yet; returns the records of all seeds."""
+    from dynaxx.tracking import ending_live
+
     records = []
     for seed in stage.params.task.seeds:
         out = stage.out / arm / f"seed-{seed}"
         if not is_trained(out):
             checkpoints = stage.checkpoints / arm / f"seed-{seed}"
-            train(Run(seed, out, checkpoints, partial(_logger, stage, arm, seed)))
-            barrier()
+            with ending_live(partial(_logger, stage, arm, seed)) as logger:
+                train(Run(seed, out, checkpoints, logger))
+                barrier()
         if rank_zero():
             records.append(ArmRecord.read(out))
     return records
@@ -105,4 +109,5 @@ def _logger(stage: Stage, arm: str, seed: int) -> Any:
         seed=seed,
         uri=tracking_uri(tracking.uri),
         params={section: params[section] for section in LOGGED},
+        subject=subject(stage.params),
     )

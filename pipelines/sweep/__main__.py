@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -16,6 +17,8 @@ import psutil
 from rich.console import Console
 
 from dynaxx.search import RETRIES, finished, open_storage, open_study, requeue_dead, running, wanted
+from dynaxx.services import interrupt_on_sigterm
+from dynaxx.tracking import TrackingError, fail_sweep, tracking_uri
 from pipelines.common.stage import EXPECTED
 from pipelines.sweep.end import end_sweep
 from pipelines.sweep.plan import Plan, check_prepared, read_plan
@@ -27,6 +30,7 @@ STAGES = ("baseline", "select_layers")
 def main(arguments: Sequence[str]) -> int:
     """Start or resume a sweep."""
     console = Console(width=None if sys.stdout.isatty() else 140)
+    interrupt_on_sigterm()
     try:
         plan = read_plan(arguments)
         check_prepared(plan)
@@ -38,10 +42,12 @@ def main(arguments: Sequence[str]) -> int:
         if requeued:
             print(f"trials {', '.join(map(str, requeued))} are repeated: their workers died", flush=True)
         print(f"study {plan.study}: {finished(study)} of {plan.options.n_trials} trials are finished", flush=True)
-        code = run_workers(plan, study)
-        if code:
-            return code
-        end_sweep(plan, study, console)
+        with ending_sweep(plan):
+            if code := run_workers(plan, study):
+                raise SystemExit(code)
+            end_sweep(plan, study, console)
+    except SystemExit as ended:  # a worker has said what is wrong
+        return int(ended.code or 0)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes the sweep", file=sys.stderr)
         return 130
@@ -51,6 +57,17 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def ending_sweep(plan: Plan) -> Iterator[None]:
+    """End the sweep's MLflow run as FAILED if an error, a failed worker or Ctrl-C ends the block."""
+    try:
+        yield
+    except BaseException:
+        with suppress(TrackingError):  # what ended the block is the news
+            fail_sweep(plan.base.tracking.experiment, plan.study, uri=tracking_uri(plan.base.tracking.uri))
+        raise
 
 
 def run_workers(plan: Plan, study: optuna.Study) -> int:

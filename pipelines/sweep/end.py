@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.cost import latency
 from dynaxx.evaluation.validation.trial import untrained
 from dynaxx.files import write_text
 from dynaxx.search import Point, best, cells, finished, hide_password, knee, write_page
-from dynaxx.tracking import TrialRecord, names, record_sweep, tracking_uri
+from dynaxx.tracking import TrialRecord, escaped, names, record_sweep, tracking_uri
 from pipelines.common.stage import OUTPUTS
+from pipelines.common.subject import subject
 from pipelines.compose import CONF
 from pipelines.sweep.plan import Plan
 from pipelines.sweep.worker import Trials
@@ -40,7 +42,7 @@ def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
         raise ValueError(f"no trial of study {plan.study} ended within its limits; more trials, or a wider limit, may")
     front = _timed(plan, front)
     chosen = knee(front) if not plan.one_objective else max(front, key=lambda point: point.accuracy)
-    folder = OUTPUTS / "sweeps" / plan.study
+    folder = OUTPUTS / "sweeps" / escaped(plan.study)
     facts = {
         "study": plan.study,
         "trials": f"{finished(study)} finished, workers {plan.options.workers}, seeds {list(plan.options.seeds)}",
@@ -61,7 +63,8 @@ def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
         metrics={names.VAL_ACCURACY: chosen.accuracy, names.COST_GFLOPS: chosen.gflops},
         params={key: str(value) for key, value in chosen.params.items()},
         artifacts=[folder / "sweep.html", folder / "front.json", BEST],
-        tags={"dynaxx.data": plan.base.data.name, "dynaxx.chosen": f"trial-{chosen.number}"},
+        tags={names.TAG_DATA: plan.base.data.name, "dynaxx.chosen": f"trial-{chosen.number}"},
+        subject=f"{subject(plan.base)}/{EXPLICIT}",
     )
     console.print(f"page: {(folder / 'sweep.html').resolve()}", soft_wrap=True, highlight=False)
     console.print("best.yaml holds it: `python -m pipelines.compose experiment=best && dvc repro`", highlight=False)
@@ -114,7 +117,7 @@ def best_experiment(plan: Plan, chosen: Point) -> str:
         OmegaConf.update(values, key, value, force_add=True)
     told = (
         "# @package _global_\n"
-        f"# Trial {chosen.number} of study {plan.study}: {100 * chosen.accuracy:.2f} % on validation at "
+        f"# Trial {chosen.number} of study {escaped(plan.study)}: {100 * chosen.accuracy:.2f} % on validation at "
         f"{chosen.gflops:.4g} GFLOPs.\n#   python -m pipelines.compose experiment=best && dvc repro\n"
     )
     return told + OmegaConf.to_yaml(OmegaConf.create({"defaults": [*groups, "_self_"]})) + OmegaConf.to_yaml(values)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.search import Space, read_space
-from dynaxx.tracking import main_checkout
+from dynaxx.tracking import NAME_BYTES, escaped, main_checkout
 from pipelines.common.stage import read_params
 from pipelines.compose import compose_all
 
@@ -87,8 +87,8 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     chosen = {name: options[name] for name in ("seeds", "max_gflops_ratio", "pruner")}
     told = [shared, {key: str(distribution) for key, distribution in space.items()}, chosen]
     mark = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    study = options.study or f"{base.data.name}-{mark}"
-    folder = main_checkout() / ".dynaxx" / "sweeps" / study
+    study = str(options.study or f"{base.data.name[:100]}-{mark}")
+    folder = main_checkout() / ".dynaxx" / "sweeps" / escaped(study)
     return Plan(overrides, base, options, space, mark, study, str(options.storage or folder / "journal.log"), folder)
 
 
@@ -104,6 +104,8 @@ def _check(options: DictConfig, base: DictConfig) -> None:
         raise ValueError(f"sweep.max_gflops_ratio={ratio}: give more than 1; explicit costs the backbone's and its own")
     if options.pruner is not None and options.max_gflops_ratio is None:
         raise ValueError("sweep.pruner: two objectives cannot be pruned; give sweep.max_gflops_ratio, too")
+    if (length := len(str(options.study))) > NAME_BYTES:
+        raise ValueError(f"sweep.study={str(options.study)[:20]}…: has {length} characters; give {NAME_BYTES} at most")
     if base.trainer.devices != 1:
         raise ValueError(f"trainer.devices={base.trainer.devices}: a worker is one process on one device; "
                          "take trainer=cpu or trainer=gpu, and more workers")  # fmt: skip

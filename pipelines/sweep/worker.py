@@ -16,7 +16,7 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx.evaluation.arms import ARMS, BASELINE, Run, Task, TrainOptions, is_trained
+from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, Run, Task, TrainOptions, is_trained
 from dynaxx.evaluation.cost import gflops
 from dynaxx.evaluation.validation.trial import cost, run_trial, untrained
 from dynaxx.search import (
@@ -34,8 +34,10 @@ from dynaxx.search import (
     run_one,
     wanted,
 )
+from dynaxx.services import interrupt_on_sigterm
 from dynaxx.tracking import TrackingError, TrialRecord, names, record_trial, tracking_uri
 from pipelines.common.stage import EXPECTED
+from pipelines.common.subject import subject
 from pipelines.common.task import build_task
 from pipelines.select_layers import chosen_layers
 from pipelines.sweep.plan import Plan, read_plan
@@ -63,6 +65,15 @@ class Trials:
         Worker.this().sign(trial)
         drawn = draw(trial, self.plan.space)
         self._record(trial, "RUNNING")
+        try:
+            return self._run(trial, drawn)
+        except optuna.TrialPruned:
+            raise
+        except BaseException:
+            self._record(trial, "FAIL")
+            raise
+
+    def _run(self, trial: optuna.Trial, drawn: dict[str, Any]) -> float | tuple[float, float]:
         params = self.plan.trial(drawn)
         seeds = list(self.plan.options.seeds)
         task = self.prepared(params)
@@ -135,7 +146,13 @@ class Trials:
         tracking = self.plan.base.tracking
         record = TrialRecord(trial.number, state, trial.params, metrics or {}, curves or {})
         try:
-            record_trial(tracking.experiment, self.plan.study, record, uri=tracking_uri(tracking.uri))
+            record_trial(
+                tracking.experiment,
+                self.plan.study,
+                record,
+                uri=tracking_uri(tracking.uri),
+                subject=f"{subject(self.plan.base)}/{EXPLICIT}",
+            )
         except TrackingError as error:
             print(f"warning: trial {trial.number} is not in MLflow yet: {error}", file=sys.stderr, flush=True)
 
@@ -147,6 +164,7 @@ def _short(value: Any) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Run trials until enough are finished or running."""
     number, parent = int(arguments[0]), int(arguments[1])
+    interrupt_on_sigterm()
     try:
         plan = read_plan(arguments[2:])
         pruner = instantiate(plan.options.pruner) if plan.options.pruner is not None else None

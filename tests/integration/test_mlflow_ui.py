@@ -139,6 +139,6 @@ def test_trials_of_a_sweep_compare(ui, browser):
 
 def test_what_is_registered_is_listed(ui, browser):
     address, client = ui
-    (version,) = client.search_model_versions("name = 'dynaxx'")
-    browser.get(f"{address}/#/models/dynaxx")
+    (version,) = client.search_model_versions("name LIKE 'dynaxx-digits-%'")
+    browser.get(f"{address}/#/models/{version.name}")
     wait(browser, lambda b: f"Version {version.version}" in b.find_element(By.TAG_NAME, "body").text)

@@ -136,7 +136,8 @@ def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
-    assert sorted(r.info.run_name for r in children) == sorted(f"{arm}/seed-{s}" for arm in ARMS for s in (0, 1))
+    names = [f"digits/SmallResNet/{arm}/seed-{seed}" for arm in ARMS for seed in (0, 1)]
+    assert sorted(r.info.run_name for r in children) == sorted(names)
     for run in [*children, *parents]:
         assert run.info.status == "FINISHED"
         assert {
@@ -145,7 +146,7 @@ def test_mlflow_holds_one_parent_with_a_child_for_every_arm_and_seed(ran):
             "cost/gflops",
             "cost/train_seconds",
         } <= run.data.metrics.keys()
-    live = next(r for r in children if r.info.run_name == "explicit/seed-0")
+    live = next(r for r in children if r.info.run_name == "digits/SmallResNet/explicit/seed-0")
     assert "val/accuracy" in live.data.metrics  # logged while it trained
     assert len(client.get_metric_history(live.info.run_id, "val/accuracy")) == 2
     assert parents[0].data.params["resonance.rank"] == "4"

@@ -1,6 +1,7 @@
 """The registered winner answers real requests; it is the champion only where the decision says adopt."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -41,21 +42,33 @@ def decide(project, verdict: str, arm: str | None) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def served(project) -> str:
+    """The URI that the stage says to serve, as `pipelines.show` prints it."""
+    done = subprocess.run([sys.executable, "-m", "pipelines.show"], cwd=project, env=environment(project),
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("model: ")]
+    return line.removeprefix("model: ")
+
+
 def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(project):
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
 
     def champion():
-        return client.get_model_version_by_alias("dynaxx", "champion")
+        return client.get_model_version_by_alias(name, "champion")
 
     decide(project, "adopt_cheaper", "concat_probe")
+    uri = served(project)
+    name = uri.removeprefix("models:/").removesuffix("@champion")
+    assert re.fullmatch("dynaxx-digits-[0-9a-f]{8}", name)
     assert champion().tags["arm"] == "concat_probe"
     decide(project, "do_not_adopt", None)
+    assert re.fullmatch(rf"models:/{name}/\d+", served(project))
     with pytest.raises(MlflowException):
         champion()
     decide(project, "adopt_explicit", "explicit")
     # explicit was the candidate where nothing was adopted: an arm of a pipeline is registered once
-    versions = {version.tags["arm"]: version for version in client.search_model_versions("name = 'dynaxx'")}
-    assert len(versions) == len(client.search_model_versions("name = 'dynaxx'"))
+    versions = {version.tags["arm"]: version for version in client.search_model_versions(f"name = '{name}'")}
+    assert len(versions) == len(client.search_model_versions(f"name = '{name}'"))
     champion = champion()
     assert (champion.version, champion.tags["arm"]) == (versions["explicit"].version, "explicit")
     assert champion.tags["verdict"] == "adopt_explicit"
@@ -70,7 +83,7 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
     assert run.info.status == "FINISHED"
 
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/dynaxx@champion"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri]
     command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}
     with open(project / "serve.log", "w") as log:
@@ -102,7 +115,8 @@ def test_nothing_of_a_registered_model_is_a_pickle(project):
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
-    folder = mlflow.artifacts.download_artifacts("models:/dynaxx/1", dst_path=str(project / "downloaded"))
+    version = f"{re.split('[@/]', served(project).removeprefix('models:/'))[0]}/1"
+    folder = mlflow.artifacts.download_artifacts(f"models:/{version}", dst_path=str(project / "downloaded"))
     found = [path for path in (project / "downloaded").rglob("*") if path.is_file()]
     assert folder
     assert any(path.suffix == ".safetensors" for path in found)

@@ -146,23 +146,24 @@ def test_a_kill_half_way_is_completed_by_the_next_run(uri: str, artifacts: list[
     children = [record(), record("direct"), record("implicit")]
 
     def killed() -> None:
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
         from mlflow.tracking import MlflowClient
 
-        create_run, log_artifact, calls = MlflowClient.create_run, MlflowClient.log_artifact, count()
+        create_run, calls = MlflowClient.create_run, count()
 
         def fourth_is_the_end(*args: Any, **options: Any) -> Any:
             return create_run(*args, **options) if next(calls) < 3 else kill_self()
 
-        def one_file_and_the_end(client: Any, run_id: str, folder: str, artifact_path: str) -> None:
-            log_artifact(client, run_id, f"{folder}/config.json", artifact_path)
+        def one_file_and_the_end(repository: Any, folder: str, artifact_path: str) -> None:
+            repository.log_artifact(f"{folder}/config.json", artifact_path)
             kill_self()
 
-        victims: dict[str, tuple[str, Any]] = {
-            "first child": ("set_terminated", kill_self),
-            "third child": ("create_run", fourth_is_the_end),
-            "model folder": ("log_artifacts", one_file_and_the_end),
+        victims: dict[str, tuple[Any, str, Any]] = {
+            "first child": (MlflowClient, "set_terminated", kill_self),
+            "third child": (MlflowClient, "create_run", fourth_is_the_end),
+            "model folder": (LocalArtifactRepository, "log_artifacts", one_file_and_the_end),
         }
-        setattr(MlflowClient, *victims[place])
+        setattr(*victims[place])
         reconcile(uri, artifacts, children)
 
     process = in_process(killed)

@@ -7,9 +7,11 @@ run and one run per trial (`record_trial`, `record_sweep`). The winner of an A/B
 (`register`).
 """
 
+from dynaxx.tracking.client import connect, experiment_name
 from dynaxx.tracking.errors import TrackingError
+from dynaxx.tracking.escape import NAME_BYTES, escaped
 from dynaxx.tracking.key import pipeline_key
-from dynaxx.tracking.live import live_logger
+from dynaxx.tracking.live import ending_live, live_logger
 from dynaxx.tracking.location import main_checkout, tracking_uri
 from dynaxx.tracking.names import (
     COST_GFLOPS,
@@ -26,8 +28,8 @@ from dynaxx.tracking.names import (
 )
 from dynaxx.tracking.provenance import write_environment
 from dynaxx.tracking.reconciliation import ChildRecord, reconcile
-from dynaxx.tracking.registry import CHAMPION, MODEL, register
-from dynaxx.tracking.sweeps import TrialRecord, record_sweep, record_trial
+from dynaxx.tracking.registry import CHAMPION, register
+from dynaxx.tracking.sweeps import TrialRecord, fail_sweep, record_sweep, record_trial
 
 __all__ = [
     "CHAMPION",
@@ -40,12 +42,17 @@ __all__ = [
     "COST_THROUGHPUT_PER_S",
     "COST_TRAINED_PARAMETERS",
     "COST_TRAIN_SECONDS",
-    "MODEL",
+    "NAME_BYTES",
     "TEST_ACCURACY",
     "TEST_MACRO_RECALL",
     "ChildRecord",
     "TrackingError",
     "TrialRecord",
+    "connect",
+    "ending_live",
+    "escaped",
+    "experiment_name",
+    "fail_sweep",
     "live_logger",
     "main_checkout",
     "pipeline_key",

@@ -43,13 +43,17 @@ def digest(artifacts: Sequence[Path]) -> str:
 
 def upload(client: "MlflowClient", run: "Run", artifacts: Sequence[Path], checksum: str) -> None:
     """Upload `artifacts` unless `run` already holds them; a tag with their checksum is written after the upload."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
     run_id = run.info.run_id
     held = {item.path for item in client.list_artifacts(run_id)}
     if run.data.tags.get(TAG_ARTIFACTS) == checksum and held >= {path.name for path in artifacts}:
         return
+    # the client's own methods remember a place by the run's id, and would write to a store of which this one is a copy
+    place = get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)
     for path in artifacts:
         if path.is_dir():
-            client.log_artifacts(run_id, str(path), artifact_path=path.name)
+            place.log_artifacts(str(path), path.name)
         else:
-            client.log_artifact(run_id, str(path))
+            place.log_artifact(str(path))
     client.set_tag(run_id, TAG_ARTIFACTS, checksum)

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from dynaxx.tracking.database import artifact_root, create_database
+from dynaxx.tracking.database import ARTIFACTS, artifact_root, create_database
 from dynaxx.tracking.errors import TrackingError, store_errors
+from dynaxx.tracking.escape import NAME_BYTES, shortened
 from dynaxx.tracking.location import main_checkout, sqlite_file
+from dynaxx.tracking.places import bring_places_along
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,7 +23,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def connect(uri: str) -> "MlflowClient":
-    """Connect to the store at `uri` and check that it responds; a missing SQLite store is created.
+    """Connect to the store at `uri` and check that it responds; a missing SQLite store is created, a moved one mended.
 
     >>> client = connect("sqlite:////data/mlflow.db")
 
@@ -35,8 +37,9 @@ def connect(uri: str) -> "MlflowClient":
         )
     from mlflow.tracking import MlflowClient
 
-    with store_errors(uri, "connecting"), _short_timeouts():
+    with store_errors(uri, "connecting"), short_timeouts():
         create_database(uri)
+        bring_places_along(uri)
         if is_database(uri):
             _probe(uri)
         client = MlflowClient(uri)
@@ -51,8 +54,10 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     '1'
 
     Raises:
-        TrackingError: an experiment of this name was deleted; MLflow keeps the name until it is purged.
+        TrackingError: there is no name, or an experiment of this name was deleted; MLflow keeps the name until it is
+            purged.
     """
+    name = experiment_name(name)
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -72,6 +77,21 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     return found.experiment_id
 
 
+def experiment_name(configured: object) -> str:
+    """The name of an experiment as MLflow takes it: any text, a long one shortened.
+
+    >>> experiment_name("cats & dogs")
+    'cats & dogs'
+
+    Raises:
+        TrackingError: there is no name.
+    """
+    name = "" if configured is None else str(configured)
+    if not name.strip():
+        raise TrackingError(f"tracking.experiment={configured!r}: give MLflow's experiment a name, for example dynaxx")
+    return shortened(name, NAME_BYTES)
+
+
 def is_database(uri: str) -> bool:
     """Whether `uri` is a database that MLflow accesses directly, without a server."""
     from mlflow.store.db.db_types import DATABASE_ENGINES
@@ -83,7 +103,7 @@ def _artifact_location(uri: str) -> str | None:
     """Artifact location of a new experiment; None for a server, which chooses it itself."""
     if path := sqlite_file(uri):
         return artifact_root(path)
-    return (main_checkout() / "mlruns").as_uri() if is_database(uri) else None
+    return (main_checkout() / ARTIFACTS).as_uri() if is_database(uri) else None
 
 
 def _probe(uri: str) -> None:
@@ -98,7 +118,7 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _short_timeouts() -> Iterator[None]:
+def short_timeouts() -> Iterator[None]:
     """Limit requests to two attempts of 10 s: MLflow's own 7 retries take 4 minutes on a server that is down."""
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     ours = {name: value for name, value in limits.items() if name not in os.environ}

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from dynaxx.tracking.location import sqlite_file
 
+ARTIFACTS = "mlruns"
+"""Name of the folder of artifacts beside a SQLite store."""
+
 
 @contextmanager
 def exclusive(uri: str) -> Iterator[None]:
@@ -61,7 +64,7 @@ def _create(path: Path) -> None:
 
 def artifact_root(path: Path) -> str:
     """The URI of the folder of run artifacts beside the SQLite file `path`."""
-    return (path.resolve().parent / "mlruns").as_uri()
+    return (path.resolve().parent / ARTIFACTS).as_uri()
 
 
 def _set_journal(path: Path, mode: str) -> None:

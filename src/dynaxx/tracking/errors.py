@@ -13,12 +13,9 @@ class TrackingError(RuntimeError):
 @contextmanager
 def store_errors(uri: str, doing: str) -> Iterator[None]:
     """Convert errors of the store at `uri` during the action `doing` to a one-line `TrackingError`."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+    except store_error_types() as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         line = (
             f"MLflow store {uri!r}: {doing} failed ({reason}); check that it runs and can be written to, "
@@ -26,3 +23,11 @@ def store_errors(uri: str, doing: str) -> Iterator[None]:
         )
         # a database's URI may contain its password, and error lines end up in logs
         raise TrackingError(re.sub(r"://([^/@:]*):[^/@]*@", r"://\1:***@", line)) from error
+
+
+def store_error_types() -> tuple[type[Exception], ...]:
+    """The errors of a store that is away, damaged or full; a function, because MLflow takes seconds to import."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError

@@ -1,14 +1,17 @@
 """Live logging to MLflow during training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dynaxx.tracking.client import connect, experiment_id
+from dynaxx.tracking.client import connect, experiment_id, short_timeouts
 from dynaxx.tracking.database import exclusive
-from dynaxx.tracking.errors import store_errors
+from dynaxx.tracking.errors import store_error_types, store_errors
+from dynaxx.tracking.escape import flatten
 from dynaxx.tracking.names import arm_run_name, arm_tags
 from dynaxx.tracking.provenance import source_tags
-from dynaxx.tracking.runs import fill, find_runs, flatten
+from dynaxx.tracking.runs import fill, find_runs
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
@@ -26,6 +29,7 @@ def live_logger(
     seed: int,
     uri: str,
     params: Mapping[str, Any],
+    subject: str = "",
     system_metrics: bool = True,
 ) -> "MLFlowLogger":
     """A Lightning logger for the MLflow run of this stage key, arm and seed; a missing run is created.
@@ -42,12 +46,12 @@ def live_logger(
         arm, seed: arm (competitor of the comparison) and seed that are trained.
         uri: URI of the store, from `tracking_uri`.
         params: settings to log; nested ones are flattened with dots.
+        subject: data and backbone, the first words of the name of a new run.
         system_metrics: whether the load of processor, memory, disk, network and GPU is logged, too.
 
     Raises:
         TrackingError: the store at `uri` cannot be reached or written to.
     """
-    from lightning.pytorch.loggers import MLFlowLogger
     from lightning.pytorch.utilities import rank_zero_only
 
     client = connect(uri)
@@ -60,29 +64,59 @@ def live_logger(
                 run = found[0]
                 client.update_run(run.info.run_id, status="RUNNING")
             else:
-                run = client.create_run(group, tags=tags, run_name=arm_run_name(arm, seed))
+                run = client.create_run(group, tags=tags, run_name=arm_run_name(arm, seed, subject))
             fill(client, run, params=flatten(params), tags=source_tags())
             run_id = run.info.run_id
-    if run_id is None or not system_metrics:
-        return MLFlowLogger(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-    return _monitored_logger()(experiment, uri, run_id)
+    return _logger_class()(experiment, uri, run_id, system_metrics)
 
 
-def _monitored_logger() -> Any:
+@contextmanager
+def ending_live(open_logger: "Callable[[], MLFlowLogger]") -> "Iterator[Callable[[], MLFlowLogger]]":
+    """Give `open_logger` to a training; if an error, Ctrl-C or SIGTERM ends it, the run that it opened ends as FAILED.
+
+    Lightning itself ends a run only if the error comes while it fits, and after the first value was logged.
+
+    >>> with ending_live(lambda: live_logger("cifar10", …)) as logger:
+    ...     trainer = lightning.pytorch.Trainer(logger=logger())
+    """
+    opened: list[MLFlowLogger] = []
+
+    def opening() -> "MLFlowLogger":
+        opened.append(open_logger())
+        return opened[-1]
+
+    try:
+        yield opening
+    except BaseException:
+        for logger in opened:
+            with suppress(*store_error_types()), short_timeouts():  # the store may be what failed
+                logger.finalize("failed")
+        raise
+
+
+@cache
+def _logger_class() -> Any:
     """The logger's class, defined on demand because Lightning and MLflow take seconds to import."""
     from lightning.pytorch.loggers import MLFlowLogger
+    from lightning.pytorch.utilities import rank_zero_only
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    class MonitoredLogger(MLFlowLogger):
-        """Logger that also records system metrics until Lightning ends the run."""
+    class LiveLogger(MLFlowLogger):
+        """Logger that ends its run in any case, and records system metrics until then."""
 
-        def __init__(self, experiment: str, uri: str, run_id: str) -> None:
+        def __init__(self, experiment: str, uri: str, run_id: str | None, system_metrics: bool) -> None:
             super().__init__(experiment_name=experiment, tracking_uri=uri, run_id=run_id)
-            self._monitor = SystemMetricsMonitor(run_id, SAMPLING_SECONDS, resume_logging=True, tracking_uri=uri)
-            self._monitor.start()
+            self._monitor = None
+            if run_id is not None and system_metrics:
+                self._monitor = SystemMetricsMonitor(run_id, SAMPLING_SECONDS, resume_logging=True, tracking_uri=uri)
+                self._monitor.start()
 
+        @rank_zero_only
         def finalize(self, status: str = "success") -> None:
-            self._monitor.finish()
+            """End the run, also one to which nothing was logged, which Lightning would leave open."""
+            if self._monitor is not None:
+                self._monitor.finish()
+            _ = self.experiment  # Lightning ends no run that nothing has opened
             super().finalize(status)
 
-    return MonitoredLogger
+    return LiveLogger

@@ -1,5 +1,7 @@
 """Names of runs, metrics and tags in MLflow, whose charts compare runs by these names."""
 
+from dynaxx.tracking.escape import NAME_BYTES, escaped, shortened
+
 TEST_ACCURACY = "test/accuracy"
 TEST_MACRO_RECALL = "test/macro_recall"
 COST_LATENCY_P50_MS = "cost/latency_p50_ms"
@@ -28,13 +30,38 @@ TAG_STAGE_KEY = "dynaxx.stage_key"
 TAG_ARM = "dynaxx.arm"
 TAG_SEED = "dynaxx.seed"
 TAG_ARTIFACTS = "dynaxx.artifacts"
+TAG_DATA = "dynaxx.data"
 
 
 def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:
     """The tags that identify the run of one arm (competitor of the comparison) and seed."""
-    return {TAG_KIND: KIND_ARM, TAG_STAGE_KEY: stage_key, TAG_ARM: arm, TAG_SEED: str(seed)}
+    return {TAG_KIND: KIND_ARM, TAG_STAGE_KEY: escaped(stage_key), TAG_ARM: escaped(arm), TAG_SEED: str(seed)}
 
 
-def arm_run_name(arm: str, seed: int) -> str:
+def pipeline_tags(key: str) -> dict[str, str]:
+    """The tags that identify the parent run of one pipeline."""
+    return {TAG_KIND: KIND_PIPELINE, TAG_PIPELINE: escaped(key)}
+
+
+def sweep_tags(study: str) -> dict[str, str]:
+    """The tags that identify the parent run of one study."""
+    return {TAG_KIND: KIND_SWEEP, TAG_STUDY: escaped(study)}
+
+
+def trial_tags(study: str, number: int) -> dict[str, str]:
+    """The tags that identify the run of one trial of a study."""
+    return {TAG_KIND: KIND_TRIAL, TAG_STUDY: escaped(study), TAG_TRIAL: str(number)}
+
+
+def arm_run_name(arm: str, seed: int, subject: str = "") -> str:
     """The name of the run of one arm and seed in MLflow's tables."""
-    return f"{arm}/seed-{seed}"
+    return run_name(subject, arm, f"seed-{seed}")
+
+
+def run_name(*parts: str) -> str:
+    """The name of a run in MLflow's tables, of the parts that are not empty, in one line.
+
+    >>> run_name("digits", "SmallResNet", "explicit", "seed-0")
+    'digits/SmallResNet/explicit/seed-0'
+    """
+    return shortened(" ".join("/".join(filter(None, parts)).split()), NAME_BYTES)

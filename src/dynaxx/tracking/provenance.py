@@ -6,6 +6,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynaxx.tracking.escape import NAME_BYTES, shortened
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
@@ -45,7 +47,8 @@ def log_dataset(client: "MlflowClient", run: "Run", name: str, digest: str, desc
 
     if any(held.dataset.digest == digest[:36] for held in (run.inputs.dataset_inputs if run.inputs else [])):
         return
-    dataset = Dataset(name, digest[:36], "code", f'{{"tags": {{"sha256": "{digest}"}}}}', profile=description)
+    source = f'{{"tags": {{"sha256": "{digest}"}}}}'
+    dataset = Dataset(shortened(name, NAME_BYTES), digest[:36], "code", source, profile=description)
     tags = [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)]
     client.log_inputs(run.info.run_id, [DatasetInput(dataset, tags)])
 

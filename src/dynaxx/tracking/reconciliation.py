@@ -9,9 +9,10 @@ from dynaxx.tracking.artifacts import digest, upload
 from dynaxx.tracking.client import connect, experiment_id
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import TrackingError, store_errors
-from dynaxx.tracking.names import KIND_PIPELINE, TAG_KIND, TAG_PIPELINE, arm_run_name, arm_tags
+from dynaxx.tracking.escape import flatten, shortened
+from dynaxx.tracking.names import TAG_PIPELINE, arm_run_name, arm_tags, pipeline_tags, run_name
 from dynaxx.tracking.provenance import log_dataset, source_tags
-from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
+from dynaxx.tracking.runs import ending, fill, find_runs, finite_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -44,6 +45,7 @@ def reconcile(
     params: Mapping[str, Any],
     artifacts: Sequence[Path],
     tags: Mapping[str, str],
+    subject: str = "",
     data: tuple[str, str, str] | None = None,
 ) -> str:
     """Ensure exactly one finished parent run of `key` in the store, with one finished child run per record.
@@ -64,6 +66,7 @@ def reconcile(
         params: content of params.yaml, logged on the parent.
         artifacts: files and folders to upload to the parent, each under its own name.
         tags: further tags of the parent, besides those of the commit.
+        subject: data and backbone, the first words of the names of new runs.
         data: name, SHA-256 and description of the training data.
 
     Returns:
@@ -75,22 +78,23 @@ def reconcile(
     records = _checked(children)
     own_metrics = finite_metrics("the pipeline", parent_metrics)
     checksum = digest(artifacts)
-    identity = {TAG_KIND: KIND_PIPELINE, TAG_PIPELINE: key}
+    identity = pipeline_tags(key)
     client = connect(uri)
     with store_errors(uri, "recording the pipeline's runs"), exclusive(uri):
         group = experiment_id(client, uri, experiment)
         found = find_runs(client, group, identity)
-        parent = found[0] if found else client.create_run(group, tags=identity, run_name=f"pipeline-{key[:8]}")
-        own_tags = source_tags() | {name: str(value) for name, value in tags.items()} | identity
-        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=own_tags)
-        for record in records:
-            child = _child(client, group, parent.info.run_id, key, record)
-            fill(client, child, metrics=record.metrics, params=flatten(record.params))
-            finish(client, child)
-        if data is not None:
-            log_dataset(client, parent, *data)
-        upload(client, parent, artifacts, checksum)
-        finish(client, parent)
+        name = run_name(subject, f"pipeline-{key[:8]}")
+        parent = found[0] if found else client.create_run(group, tags=identity, run_name=name)
+        with ending(client, parent):
+            own_tags = source_tags() | {name: shortened(str(value)) for name, value in tags.items()} | identity
+            fill(client, parent, metrics=own_metrics, params=flatten(params), tags=own_tags)
+            for record in records:
+                child = _child(client, group, parent, record, subject)
+                with ending(client, child):
+                    fill(client, child, metrics=record.metrics, params=flatten(record.params))
+            if data is not None:
+                log_dataset(client, parent, *data)
+            upload(client, parent, artifacts, checksum)
     return parent.info.run_id
 
 
@@ -109,11 +113,12 @@ def _checked(children: Sequence[ChildRecord]) -> list[ChildRecord]:
     ]
 
 
-def _child(client: "MlflowClient", group: str, parent_id: str, key: str, record: ChildRecord) -> "Run":
+def _child(client: "MlflowClient", group: str, parent: "Run", record: ChildRecord, subject: str) -> "Run":
     """The child run of this record: an existing child, else a live run without a parent, else a new run."""
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-    belongs = {MLFLOW_PARENT_RUN_ID: parent_id, TAG_PIPELINE: key}
+    parent_id = parent.info.run_id
+    belongs = {MLFLOW_PARENT_RUN_ID: parent_id, TAG_PIPELINE: parent.data.tags[TAG_PIPELINE]}
     identity = arm_tags(record.stage_key, record.arm, record.seed)
     runs = find_runs(client, group, identity)
     for owner in (parent_id, None):
@@ -121,4 +126,5 @@ def _child(client: "MlflowClient", group: str, parent_id: str, key: str, record:
             if run.data.tags.get(MLFLOW_PARENT_RUN_ID) == owner:
                 fill(client, run, tags=belongs)
                 return run
-    return client.create_run(group, tags=identity | belongs, run_name=arm_run_name(record.arm, record.seed))
+    name = arm_run_name(record.arm, record.seed, subject)
+    return client.create_run(group, tags=identity | belongs, run_name=name)

@@ -1,8 +1,10 @@
 """The winner of an A/B comparison as a registered model: code, weights (safetensors), and an alias if it is adopted."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +12,15 @@ from numpy.typing import NDArray
 from dynaxx.tracking.client import connect
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import store_errors
-from dynaxx.tracking.names import TAG_PIPELINE
+from dynaxx.tracking.escape import escaped
+from dynaxx.tracking.names import TAG_DATA, TAG_PIPELINE
 
-MODEL = "dynaxx"
-"""Name of the registered model in MLflow."""
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
 CHAMPION = "champion"
-"""Alias of the model version that the latest decision adopts: `models:/dynaxx@champion`."""
+"""Alias of the version of a task's model that the latest decision adopts: `models:/NAME@champion`."""
 
 PINNED_PACKAGES = (
     "torch", "safetensors", "numpy", "pandas", "omegaconf", "hydra-core", "scipy", "statsmodels", "pillow",
@@ -34,15 +39,18 @@ def register(
     *,
     promote: bool,
     tags: Mapping[str, str],
+    model: str | None = None,
 ) -> str:
-    """Log the model with `run_id`, register it, and return the version's number. A second call changes nothing.
+    """Log the model with `run_id`, register it, and return the version's URI. A second call changes nothing.
+
+    Each task has a registered model of its own, so that no task takes the alias `champion` from another.
 
     Another evaluation of the same pipeline may decide differently. So each winning arm (competitor of the
     comparison) has its own version. If no arm is to be adopted any more, the alias `champion` is removed from the
     versions of this pipeline.
 
     >>> register(uri, run_id, key, "explicit", Path("outputs/deployed"), images.numpy(), promote=True, tags={})
-    '1'
+    'models:/dynaxx-cifar10-2cf24dba/1'
 
     Args:
         uri: URI of the store.
@@ -53,30 +61,41 @@ def register(
         example: batch of images, uint8 (B, C, H, W), for signature and input example.
         promote: whether the alias `champion` moves to this version.
         tags: tags of the version.
+        model: name of the registered model; None: the name that belongs to the data of the run.
 
     Raises:
         TrackingError: the store fails.
     """
-    client = connect(uri)
+    client, key = connect(uri), escaped(key)
     with store_errors(uri, "registering the model"), exclusive(uri):
-        if not client.search_registered_models(f"name = '{MODEL}'"):
-            client.create_registered_model(MODEL, description="The winner of each A/B; @champion is to be adopted.")
+        name = escaped(model) if model else _name_of_task(client, client.get_run(run_id))
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name, description="The winner of each A/B; @champion is to be adopted.")
         versions = {
             found.tags["arm"]: str(found.version)
-            for found in client.search_model_versions(f"name = '{MODEL}' and tags.`{TAG_PIPELINE}` = '{key}'")
+            for found in client.search_model_versions(f"name = '{name}' and tags.`{TAG_PIPELINE}` = '{key}'")
         }
         if arm not in versions:
             source = _log(uri, run_id, deployment, example)
-            made = client.create_model_version(MODEL, source, run_id, tags={TAG_PIPELINE: key, "arm": arm})
+            made = client.create_model_version(name, source, run_id, tags={TAG_PIPELINE: key, "arm": arm})
             versions[arm] = str(made.version)
         for tag, value in tags.items():
-            client.set_model_version_tag(MODEL, versions[arm], tag, value)
-        champion = client.get_registered_model(MODEL).aliases.get(CHAMPION)
+            client.set_model_version_tag(name, versions[arm], tag, value)
+        champion = client.get_registered_model(name).aliases.get(CHAMPION)
         if promote:
-            client.set_registered_model_alias(MODEL, CHAMPION, versions[arm])
+            client.set_registered_model_alias(name, CHAMPION, versions[arm])
         elif champion is not None and str(champion) in versions.values():
-            client.delete_registered_model_alias(MODEL, CHAMPION)
-    return versions[arm]
+            client.delete_registered_model_alias(name, CHAMPION)
+    return f"models:/{name}/{versions[arm]}"
+
+
+def _name_of_task(client: "MlflowClient", run: "Run") -> str:
+    """`dynaxx-DATA-CHECKSUM`, of the data that the run was logged with, or of its experiment if there are none."""
+    if run.inputs and run.inputs.dataset_inputs:
+        data = run.inputs.dataset_inputs[0].dataset
+        return escaped(f"dynaxx-{data.name}-{data.digest[:8]}")
+    experiment = client.get_experiment(run.info.experiment_id).name
+    return escaped(f"dynaxx-{run.data.tags.get(TAG_DATA, experiment)}-{sha256(experiment.encode()).hexdigest()[:8]}")
 
 
 def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) -> str:

@@ -1,11 +1,13 @@
-"""Search for MLflow runs by their tags, and updates that write only values which a run lacks."""
+"""MLflow runs: the search by tags, updates that write only what a run lacks, and the end, as FINISHED or FAILED."""
 
 import math
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-from dynaxx.tracking.errors import TrackingError
+from dynaxx.tracking.client import short_timeouts
+from dynaxx.tracking.errors import TrackingError, store_error_types
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -15,20 +17,14 @@ BATCH = 100  # MLflow takes no more parameters in one call
 
 
 def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> list["Run"]:
-    """The runs in the experiment with id `experiment` that have all `tags`, oldest first, without deleted runs."""
+    """The runs in the experiment with id `experiment` that have all `tags`, oldest first, without deleted runs.
+
+    MLflow's filters know no escape for quotes: `tags` come from `dynaxx.tracking.names`, where values are escaped.
+
+    >>> find_runs(client, "1", pipeline_tags(key))
+    """
     filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], filter_string, order_by=["attributes.start_time ASC"]))
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flatten nested settings: `{"a": {"b": 1}, "c": [2]}` becomes `{"a.b": "1", "c": "[2]"}`."""
-    flat: dict[str, str] = {}
-    for name, value in params.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
 
 
 def finite_metrics(owner: str, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -89,7 +85,14 @@ def _changed(client: "MlflowClient", run: "Run", metrics: Mapping[str, float]) -
     return points
 
 
-def finish(client: "MlflowClient", run: "Run") -> None:
-    """Mark `run` as FINISHED; a finished run keeps its end time."""
+@contextmanager
+def ending(client: "MlflowClient", run: "Run") -> Iterator[None]:
+    """End `run` with the block: as FAILED if an error or Ctrl-C ends it; a finished run keeps its end time."""
+    try:
+        yield
+    except BaseException:
+        with suppress(*store_error_types()), short_timeouts():  # the store's own failure may be what ends the block
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")

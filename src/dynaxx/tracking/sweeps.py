@@ -9,16 +9,17 @@ from dynaxx.tracking.artifacts import digest, upload
 from dynaxx.tracking.client import connect, experiment_id
 from dynaxx.tracking.database import exclusive
 from dynaxx.tracking.errors import store_errors
-from dynaxx.tracking.names import KIND_SWEEP, KIND_TRIAL, TAG_KIND, TAG_STATE, TAG_STUDY, TAG_TRIAL
+from dynaxx.tracking.escape import dotted, shortened
+from dynaxx.tracking.names import TAG_STATE, run_name, sweep_tags, trial_tags
 from dynaxx.tracking.provenance import source_tags
-from dynaxx.tracking.runs import fill, find_runs, finish, finite_metrics, flatten
+from dynaxx.tracking.runs import ending, fill, find_runs, finite_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "KILLED"}
-"""State of a trial → status of its MLflow run. A trial fails when its worker dies, so FAIL becomes KILLED."""
+STATUS = {"RUNNING": "RUNNING", "WAITING": "SCHEDULED", "COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
+"""State of a trial → status of its MLflow run."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,17 @@ class TrialRecord:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str) -> None:
+def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str, subject: str = "") -> None:
     """Create or complete the MLflow run of one trial.
 
     >>> record_trial("cifar10", "first", TrialRecord(3, "RUNNING", {"resonance.T": 4}), uri=tracking_uri())
+
+    Args:
+        experiment: name of the MLflow experiment.
+        study: name of the study, any text.
+        record: settings and results of the trial.
+        uri: URI of the store, from `tracking_uri`.
+        subject: data, backbone and arm, the first words of the names of new runs.
 
     Raises:
         TrackingError: a metric is not a finite number, or the store fails.
@@ -53,7 +61,21 @@ def record_trial(experiment: str, study: str, record: TrialRecord, *, uri: str) 
     client = connect(uri)
     with store_errors(uri, f"recording trial {record.number}"), exclusive(uri):
         group = experiment_id(client, uri, experiment)
-        _record(client, group, _parent(client, group, study), study, record)
+        _record(client, group, _parent(client, group, study, subject), study, record, subject)
+
+
+def fail_sweep(experiment: str, study: str, *, uri: str) -> None:
+    """End the parent run of a study that an error or Ctrl-C ended; the next trial or `record_sweep` opens it again.
+
+    >>> fail_sweep("cifar10", "first", uri=tracking_uri())
+
+    Raises:
+        TrackingError: the store fails.
+    """
+    client = connect(uri)
+    with store_errors(uri, "ending the sweep's run"), exclusive(uri):
+        for parent in _parents(client, experiment_id(client, uri, experiment), study):
+            client.set_terminated(parent.info.run_id, "FAILED")
 
 
 def record_sweep(
@@ -66,6 +88,7 @@ def record_sweep(
     params: Mapping[str, Any],
     artifacts: Sequence[Path],
     tags: Mapping[str, str],
+    subject: str = "",
 ) -> str:
     """Ensure one finished parent run of `study`, with one child run per record, and return the parent's run id.
 
@@ -81,49 +104,52 @@ def record_sweep(
     client = connect(uri)
     with store_errors(uri, "recording the sweep's runs"), exclusive(uri):
         group = experiment_id(client, uri, experiment)
-        parent_id = _parent(client, group, study)
-        for record in records:
-            _record(client, group, parent_id, study, record)
-        for other in _parents(client, group, study)[1:]:  # duplicates, created by workers at the same moment
-            client.delete_run(other.info.run_id)
-        parent = client.get_run(parent_id)
-        fill(client, parent, metrics=own_metrics, params=flatten(params), tags=source_tags() | dict(tags))
-        upload(client, parent, artifacts, checksum)
-        finish(client, parent)
-    return parent_id
+        parent = _parent(client, group, study, subject)
+        with ending(client, parent):
+            for record in records:
+                _record(client, group, parent, study, record, subject)
+            for other in _parents(client, group, study)[1:]:  # duplicates, created by workers at the same moment
+                client.delete_run(other.info.run_id)
+            own_tags = source_tags() | {name: shortened(str(value)) for name, value in tags.items()}
+            fill(client, parent, metrics=own_metrics, params=dotted(params), tags=own_tags)
+            upload(client, parent, artifacts, checksum)
+    return parent.info.run_id
 
 
-def _parent(client: "MlflowClient", group: str, study: str) -> str:
-    """The id of the study's parent run; a missing run is created. If two exist, the older one counts."""
+def _parent(client: "MlflowClient", group: str, study: str, subject: str) -> "Run":
+    """The study's parent run; a missing run is created. If two exist, the older one counts."""
     found = _parents(client, group, study)
     if not found:
-        client.create_run(group, tags={TAG_KIND: KIND_SWEEP, TAG_STUDY: study}, run_name=f"sweep-{study}")
+        client.create_run(group, tags=sweep_tags(study), run_name=run_name(subject, f"sweep-{study}"))
         found = _parents(client, group, study)
-    return found[0].info.run_id
+    if found[0].info.status == "FAILED":
+        client.update_run(found[0].info.run_id, status="RUNNING")
+    return found[0]
 
 
 def _parents(client: "MlflowClient", group: str, study: str) -> "list[Run]":
     """All parent runs of the study, oldest first; runs of the same millisecond are sorted by id."""
-    found = find_runs(client, group, {TAG_KIND: KIND_SWEEP, TAG_STUDY: study})
+    found = find_runs(client, group, sweep_tags(study))
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
-def _record(client: "MlflowClient", group: str, parent_id: str, study: str, record: TrialRecord) -> None:
+def _record(client: "MlflowClient", group: str, parent: "Run", study: str, record: TrialRecord, subject: str) -> None:
     from mlflow.entities import Metric
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-    identity = {TAG_KIND: KIND_TRIAL, TAG_STUDY: study, TAG_TRIAL: str(record.number)}
+    identity = trial_tags(study, record.number)
     metrics = finite_metrics(f"trial {record.number}", record.metrics)
     found = find_runs(client, group, identity)
-    tags = identity | {MLFLOW_PARENT_RUN_ID: parent_id}
-    run = found[0] if found else client.create_run(group, tags=tags, run_name=f"trial-{record.number}")
-    fill(client, run, metrics=metrics, params=flatten(record.params), tags=tags | {TAG_STATE: record.state})
+    tags = identity | {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
+    name = run_name(subject, f"trial-{record.number}")
+    run = found[0] if found else client.create_run(group, tags=tags, run_name=name)
+    fill(client, run, metrics=metrics, params=dotted(record.params), tags=tags | {TAG_STATE: record.state})
     for name, values in record.curves.items():
         if name not in run.data.metrics:
             history = [Metric(name, value, run.info.start_time + step, step) for step, value in enumerate(values)]
             client.log_batch(run.info.run_id, metrics=history)
     status = STATUS[record.state]
-    if run.info.status != status and status in ("FINISHED", "KILLED"):
+    if run.info.status != status and status in ("FINISHED", "FAILED"):
         client.set_terminated(run.info.run_id, status)
     elif run.info.status != status:
         client.update_run(run.info.run_id, status=status)
