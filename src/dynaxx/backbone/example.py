@@ -89,6 +89,8 @@ def device_of(model: nn.Module) -> torch.device | None:
 def on_device(call: Any, device: torch.device | None, name: str) -> Any:
     """The same values with all tensors on `device`; unchanged if it is None.
 
+    >>> (moved,) = on_device((images,), torch.device("cpu"), "batches")
+
     Raises:
         ResonanceError: a tensor that cannot be copied there, such as one without values on torch's meta device.
     """

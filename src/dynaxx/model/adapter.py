@@ -212,7 +212,6 @@ class Adapter(nn.Module):
     def start_from(self, backbone: nn.Module, directory: str | Path, strict: bool = True) -> None:
         """Load the resonator saved in `directory`, without its student network; see `ResonantModel.start_from`."""
         description, tensors = read(Path(directory))
-        check_backbone(f"directory={str(directory)!r}", description, backbone, strict)
         where, resonator = f"directory={str(directory)!r}", self.require_built()
         taps = [tap["path"] for tap in description["taps"]]
         if taps != list(self.paths):
@@ -221,6 +220,7 @@ class Adapter(nn.Module):
         given = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
         given = {n: t for n, t in given.items() if not n.startswith("student.")}
         check_tensors(where, own, given)
+        check_backbone(where, description, backbone, strict)
         resonator.load_state_dict(given, strict=False)
 
     def description(self, backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -283,6 +283,8 @@ def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutp
 def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module, strict: bool) -> None:
     """Raise ResonanceError, or only warn unless `strict`, if an adapter was saved on another backbone than this one.
 
+    >>> check_backbone("file", model.adapter.description(network)[0], network, strict=True)
+
     A file without a fingerprint, from an older version, fits every backbone.
     """
     saved = description.get(BACKBONE)
@@ -291,9 +293,7 @@ def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module,
         return
     line = f"{where}: its adapter was trained on another backbone, this one has {found}"
     if strict:
-        raise ResonanceError(
-            f"{line}; give the backbone that it was trained on, or strict=False to use it all the same"
-        )
+        raise ResonanceError(f"{line}; give the backbone that it was trained on, or strict=False to use it here")
     warnings.warn(line, ResonanceWarning, stacklevel=4)
 
 

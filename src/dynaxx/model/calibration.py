@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynaxx.backbone import device_of, on_device, split_batch
 from dynaxx.errors import ResonanceError
-from dynaxx.model.metric import Metric, Score, as_metric, next_tokens, prediction_of, ready_for, value_of
+from dynaxx.model.metric import Metric, Score, as_metric, next_tokens, prediction_of, value_of
 from dynaxx.model.statistics import check_batches, is_seq2seq
 from dynaxx.resonance import ResonanceOutput, Resonator
 
@@ -192,7 +192,7 @@ def _measure(
             labels = on_device(labels, output.device if isinstance(output, Tensor) else None, "loader")
             if judge.named and causal:
                 output, labels = next_tokens(output, labels, kwargs.get("input_ids", args[0] if args else None))
-            ready_for(score, output).update(output, labels)
+            judge.update(score, output, labels)
     if not any_batch:
         raise ResonanceError("loader: it gave no batch; give at least one")
     if residuals and not any(part.shape[2] for part in residuals):

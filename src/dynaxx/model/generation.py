@@ -23,6 +23,8 @@ def generate(
     A stand-in runs it, which shares all parts with the backbone and differs in its forward pass. So the backbone is not
     changed, and other threads may use it.
 
+    >>> ids = generate(backbone, model, model.config, input_ids, max_new_tokens=20)  # doctest: +SKIP
+
     Raises:
         ResonanceError: a backbone without `generate`, or a cache where a message reads more than its own position.
     """
@@ -36,7 +38,11 @@ def generate(
                 f"{asked[0]}={kwargs[asked[0]]!r}: with a key/value cache a step sees the last token alone, and these "
                 "messages read others, too; leave it out, or wrap with depthwise=False and gate='none'"
             )
-        kwargs |= {"use_cache": False}
+        if (given := kwargs.get("generation_config")) is None:
+            kwargs |= {"use_cache": False}
+        else:
+            kwargs |= {"generation_config": copy.deepcopy(given)}
+            kwargs["generation_config"].use_cache = False
     stand_in = copy.copy(backbone)
     # the signature is the backbone's, by which `generate` knows what it may pass
     stand_in.__dict__["forward"] = functools.wraps(backbone.forward)(lambda *a, **k: forward(*a, **k))

@@ -18,7 +18,7 @@ def extra_losses(
 ) -> dict[str, Tensor]:
     """The losses of these passes by name, each the sum over the passes: `residual` and `extra`, where there are any.
 
-    >>> with model.train().observed() as outputs:
+    >>> with model.observed() as outputs:
     ...     loss = cross_entropy(model(x), y)
     >>> extra_losses(outputs, model.config).keys()
     dict_keys(['residual'])
@@ -61,6 +61,10 @@ def computes_its_loss(backbone: nn.Module) -> bool:
 def with_loss(output: Any, labels: Tensor, backbone: nn.Module, causal: bool) -> Any:
     """The output of a Hugging Face model with the loss of a new head's logits, as the model would compute it.
 
+    >>> output = (torch.zeros(2, 4),)
+    >>> with_loss(output, torch.tensor([0, 3]), network, causal=False)[0]
+    tensor(1.3863)
+
     Whole numbers as labels give the cross-entropy of sequences or tokens (-100 is left out). Others, of the logits'
     shape, give the squared error for one output, and the binary cross-entropy for several.
 
@@ -70,8 +74,8 @@ def with_loss(output: Any, labels: Tensor, backbone: nn.Module, causal: bool) ->
     logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
     if causal and getattr(backbone, "get_output_embeddings", lambda: None)() is not None:
         raise ResonanceError(
-            "labels: the loss of a language model with a new head is not known; leave them out, and compute it from the "
-            "logits"
+            "labels: the loss of a language model with a new head is not known; leave them out, and compute it from "
+            "the logits"
         )
     where = f"labels: {tuple(labels.shape)} beside logits {tuple(logits.shape)} of the new head"
     labels, classes = labels.to(logits.device), logits.shape[-1]

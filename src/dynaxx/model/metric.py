@@ -41,6 +41,21 @@ class Metric:
     start: Callable[[], Score]
     named: bool
 
+    def update(self, score: Score, output: Any, labels: Any) -> None:
+        """Let a running score see one batch; a metric that is a module is moved to the outputs' device."""
+        if isinstance(score, nn.Module) and isinstance(output, Tensor):
+            score.to(output.device)
+        try:
+            score.update(output, labels)
+        except ResonanceError:
+            raise
+        except Exception as error:
+            line = " ".join(str(error).split())[:200]
+            raise ResonanceError(
+                f"metric: {self.name} does not take outputs {_kind(output)} and labels {_kind(labels)} "
+                f"({type(error).__name__}: {line}); give labels as it takes them, or another metric"
+            ) from error
+
     def worse(self, one: float, other: float) -> bool:
         """Whether the score `one` is worse than `other`."""
         return one < other if self.higher_is_better else one > other
@@ -95,9 +110,7 @@ def as_metric(metric: Any, higher_is_better: bool | None) -> Metric:
         else:
             raise ResonanceError(f"metric={metric!r}: no metric; {WHAT_WOULD_DO}")
         if not isinstance(higher, bool):
-            raise ResonanceError(
-                f"metric: whether more {name} is better is not known; give higher_is_better=True or False"
-            )
+            raise ResonanceError(f"metric: is more {name} better? give higher_is_better=True or False")
     if higher_is_better not in (None, higher):
         raise ResonanceError(f"higher_is_better={higher_is_better}: of {name} {'more' if higher else 'less'} is better")
     return Metric(name, higher, start, metric is None or isinstance(metric, str))
@@ -105,6 +118,9 @@ def as_metric(metric: Any, higher_is_better: bool | None) -> Metric:
 
 def value_of(name: str, value: Any) -> float:
     """The value of a metric as a number.
+
+    >>> value_of("accuracy", torch.tensor([0.5]))
+    0.5
 
     Raises:
         ResonanceError: a value that is not one number.
@@ -201,12 +217,13 @@ def _one_hot(labels: Tensor, axis: int) -> bool:
 
 
 def _unclear(output: Any, labels: Any, why: str) -> ResonanceError:
-    def kind(value: Any) -> str:
-        if not isinstance(value, Tensor):
-            return type(value).__name__
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return ResonanceError(f"labels: {_kind(labels)} beside outputs {_kind(output)}: {why}; {WHAT_WOULD_DO}")
 
-    return ResonanceError(f"labels: {kind(labels)} beside outputs {kind(output)}: {why}; {WHAT_WOULD_DO}")
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
 
 
 def _accuracy(output: Any, labels: Any) -> tuple[Tensor, int]:
@@ -256,10 +273,3 @@ def _fresh(metric: Any) -> Score:
     if callable(getattr(fresh, "reset", None)):
         fresh.reset()
     return fresh
-
-
-def ready_for(score: Score, output: Any) -> Score:
-    """The score on the device of `output`, if it is one that can be moved."""
-    if isinstance(score, nn.Module) and isinstance(output, Tensor):
-        return score.to(output.device)
-    return score

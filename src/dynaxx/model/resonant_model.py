@@ -124,10 +124,12 @@ class ResonantModel(nn.Module):
             anchors, self.config, segments, trace=state.tracing, ablated=state.ablated, taps=taps
         )
         record_pass(self._number, output, self._compiled_pass)
-        if output.fallback is not None and not torch.compiler.is_compiling():
+        if output.fallback is not None:
             learning = self.training and torch.is_grad_enabled()
             self._watch.look(output.fallback, lambda: finite(anchors.pooled), learning)
         if state.outputs is not None:
+            if torch.compiler.is_compiling():  # with fullgraph=True this is an error, which shows the message
+                torch._dynamo.graph_break("observed() needs eager passes: call the model, not the compiled one")
             state.outputs.append(output)
         return refined, output
 

@@ -34,6 +34,8 @@ class RunawayWatch:
             finite: the samples whose anchors are finite; others fall back without any loop. None takes all for such.
             learning: whether the pass is one of training.
         """
+        if torch.compiler.is_compiling():  # a graph cannot warn; the model looks when it changes its mode
+            return
         self.passes += 1
         if self.warned_of_all or (self.warned and not learning) or not self._may_look(fallback_B, learning):
             return

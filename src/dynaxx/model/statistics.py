@@ -15,6 +15,8 @@ from dynaxx.resonance import Anchors
 def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: Iterable[Any]) -> None:
     """Set the statistics of `adapter`; see `ResonantModel.fit_statistics`.
 
+    >>> fit_statistics(model.backbone, model.adapter, model.read, [images])
+
     Args:
         backbone: the network.
         adapter: the adapter, which is built.

@@ -73,7 +73,7 @@ def load_resonance(base_model: nn.Module, directory: str | Path, *, strict: bool
     """Wrap `base_model` with the adapter in `directory`, which `save_pretrained` wrote; the logits are the saved
     model's.
 
-    >>> model = load_resonance(backbone, "adapter")
+    >>> model = load_resonance(network, "adapter")
 
     Args:
         base_model: the network that the adapter was trained on. Its weights are compared with the saved fingerprint of
@@ -99,6 +99,9 @@ def load_resonance(base_model: nn.Module, directory: str | Path, *, strict: bool
 def plain_network(base_model: Any) -> nn.Module:
     """The network to couple: `base_model` itself, or the one inside `torch.compile` or `DataParallel`, with a warning.
 
+    >>> plain_network(network) is network
+    True
+
     Raises:
         ResonanceError: no network, one that is resonant already, or a scripted one.
     """
@@ -115,17 +118,17 @@ def plain_network(base_model: Any) -> nn.Module:
         network = inner
     if isinstance(network, ResonantModel):
         raise ResonanceError("base_model: it is resonant already; call its remove() first, or wrap its backbone")
-    if isinstance(network, torch.jit.ScriptModule):
-        raise ResonanceError(
-            "base_model: a scripted or traced network of torch.jit cannot be coupled; give the Python network that it "
-            "was made from"
-        )
     return network
 
 
 def _inside(network: nn.Module) -> nn.Module | None:
     if isinstance(network, (DataParallel, DistributedDataParallel)):
         return network.module
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ResonanceError(
+            "base_model: a scripted or traced network of torch.jit cannot be coupled; give the Python network that it "
+            "was made from"
+        )
     return network._modules.get("_orig_mod")  # torch.compile's; its class takes seconds to import
 
 
