@@ -89,11 +89,3 @@ def test_on_an_accelerator_the_looks_are_few():
         looked += [number] if watch._may_look(Mask(), learning=False) else []
     assert looked == [1, 2, 4, 8, 16, 32, 64, 128, 192]
     assert watch._may_look(Mask(), learning=True)
-
-
-def test_the_option_strength_is_what_the_line_says_would_do():
-    calm = wrap_with_resonance(
-        Plain().eval(), PLAIN_TAPS, strength=1e-3, rank=4, example_input=images(), depthwise=False
-    )
-    calm.load_state_dict({n: t for n, t in runaway().state_dict().items() if "strength" not in n}, strict=False)
-    assert said(lambda: calm.train()(images())) == []
