@@ -94,6 +94,24 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 10)
 
 
+def test_the_training_loop_of_the_guide_learns():
+    block = next(block for block in python_blocks(ROOT / "docs" / "guide.md") if "model.penalty" in block)
+    torch.manual_seed(0)
+    model = wrap_with_resonance(Plain(), PLAIN_TAPS, example_input=images(), rank=4, num_classes=3)
+    batch = images(batch=6), torch.arange(6) % 3
+    model.fit_statistics([batch])
+    optimizer = torch.optim.Adam(model.trainable_parameters(), 0.05)
+    losses = []
+
+    def cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        losses.append(nn.functional.cross_entropy(logits, y))
+        return losses[-1]
+
+    given = {"model": model, "loader": [batch] * 5, "optimizer": optimizer, "cross_entropy": cross_entropy}
+    exec(compile(block, "guide.md", "exec"), given)
+    assert losses[-1] < losses[0]
+
+
 @pytest.fixture
 def examples() -> dict[str, type]:
     """What the examples of docs/architecture.md define."""

@@ -1,5 +1,6 @@
 """The examples in the docstrings of the core give what they show."""
 
+import copy
 import doctest
 import importlib
 import pkgutil
@@ -30,7 +31,7 @@ def names(tmp_path_factory) -> dict[str, object]:
     torch.manual_seed(0)
     folder, images = str(tmp_path_factory.mktemp("examples") / "adapter"), torch.randn(2, 3, 64, 64)
     network = torchvision.models.resnet18().eval()
-    model = wrap_with_resonance(torchvision.models.resnet18().eval(), T=3, rank=2, example_input=images)
+    model = wrap_with_resonance(copy.deepcopy(network), T=3, rank=2, example_input=images)
     model.save_pretrained(folder)
     given = {"folder": folder, "images": images, "x": images, "y": torch.tensor([1, 2]), "network": network}
     given |= {"model": model, "train_loader": [images], "cross_entropy": nn.functional.cross_entropy}

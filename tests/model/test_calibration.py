@@ -28,7 +28,7 @@ def test_a_settled_loop_is_left_alone():
     report = model.calibrate(batches())
     assert (report.settled, report.action, report.T) == (True, "none", 5)
     assert report.residual.shape == (20, 3)
-    assert 0 <= report.accuracy <= 1
+    assert 0 <= report.score <= 1
 
 
 def test_samples_that_stop_on_purpose_are_not_taken_for_a_loop_that_never_settles():
@@ -54,7 +54,7 @@ def test_an_oscillating_loop_is_cut_to_a_tenth_of_its_strength():
     assert report.oscillating
     assert report.action == "strength"
     assert float(model.resonator.exchange.strength) == pytest.approx(0.1)
-    assert report.accuracy is None
+    assert report.score is None
 
 
 def test_a_cut_that_costs_accuracy_is_undone_and_said():
@@ -63,7 +63,7 @@ def test_a_cut_that_costs_accuracy_is_undone_and_said():
     with torch.no_grad():
         agreeing = [(b, model(b).argmax(1)) for b in x]  # labels the uncut model answers perfectly
     report = model.calibrate(agreeing)
-    assert report.accuracy == 1.0
+    assert report.score == 1.0
     assert report.action == "strength undone"
     assert float(model.resonator.exchange.strength) == pytest.approx(1.0)
 
@@ -72,11 +72,11 @@ def test_over_coupling_names_the_coupling_that_does_the_harm():
     model = model_with(0.0, T=3)
     loader = [(x, model(x).argmax(1)) for x in batches(labelled=False)]  # the bare backbone is right everywhere
     torch.nn.init.normal_(model.resonator.exchange.couplings.of(Pair(2, 0))[1], std=20.0)
-    report = model.calibrate(loader, baseline_accuracy=1.0)
+    report = model.calibrate(loader, baseline_score=1.0)
     assert report.over_coupled
     assert next(iter(report.ablation)) == ("late", "early")
     assert report.ablation["late", "early"] == 1.0
-    assert report.accuracy < 1.0
+    assert report.score < 1.0
 
 
 def test_calibration_leaves_modes_as_they_were_and_refuses_what_it_cannot_read():

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from dynaxx import wrap_with_resonance
 
+pytestmark = pytest.mark.filterwarnings("ignore:the loop ran away")  # tests/model/test_runaway.py is about the warning
+
 
 def model(**options):
     torch.manual_seed(0)

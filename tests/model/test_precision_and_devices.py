@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.nets import PLAIN_TAPS, images, trained_like, wrapped
+from support.nets import PLAIN_TAPS, Plain, images, trained_like, wrapped
 from torch import nn
 
-from dynaxx import wrap_with_resonance
+from dynaxx import load_resonance, wrap_with_resonance
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,28 @@ def test_cuda_agrees_with_cpu(plain):
     x, model = images(), trained_like(wrapped(plain))
     expected = model(x)
     assert torch.allclose(model.cuda()(x.cuda()).cpu(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"num_classes": 4}, {"gate": "learned", "stability": "certified"}], ids=str)
+def test_outputs_have_the_backbones_type(dtype, options, tmp_path):
+    x = images().to(dtype)
+    model = trained_like(wrapped(Plain().eval().to(dtype), example_input=x, **options))
+    model.fit_statistics([x])
+    assert model(x).dtype == dtype
+    assert model.train()(x).dtype == dtype
+    model.eval().save_pretrained(tmp_path / "wrapped")
+    again = load_resonance(model.remove(), tmp_path / "wrapped")
+    assert {p.dtype for p in again.adapter.parameters()} == {torch.float32}
+    assert torch.equal(again(x), load_resonance(again.backbone, tmp_path / "wrapped")(x))
+
+    cast = trained_like(wrapped(Plain().eval(), **options)).to(dtype)
+    out = cast(x)
+    assert out.dtype == dtype
+    cast.save_pretrained(tmp_path / "cast")
+    loaded = load_resonance(cast.remove(), tmp_path / "cast")
+    assert torch.equal(loaded.to(dtype)(x), out)
+    assert loaded.float()(x.float()).dtype == torch.float32
 
 
 def test_distributed_data_parallel_gives_the_same_gradients(plain, tmp_path):

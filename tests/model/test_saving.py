@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.nets import PLAIN_TAPS, Plain, images, trained_like
 
-from dynaxx import ResonanceError, load_resonance, wrap_with_resonance
+from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.model import saving
 
 
@@ -175,13 +175,19 @@ def test_a_backbone_of_other_widths_is_refused(tmp_path):
 
     bottleneck, basic = torchvision.models.resnet50(), torchvision.models.resnet18()
     wrap_with_resonance(bottleneck, [2, 3, 4], rank=2).save_pretrained(tmp_path)
-    with pytest.raises(ResonanceError, match=r"'layer2' gave .* C=512"):
+    with pytest.raises(ResonanceError, match="another architecture"):
         load_resonance(basic, tmp_path)
+    with (
+        pytest.raises(ResonanceError, match=r"'layer2' gave .* C=512"),
+        pytest.warns(ResonanceWarning, match="another architecture"),
+    ):
+        load_resonance(basic, tmp_path, strict=False)
     assert all(p.requires_grad for p in basic.parameters())
 
     saved(tmp_path / "plain")
     wide = Plain()
     wide.late, wide.answer = torch.nn.Conv2d(10, 14, 3, padding=1), torch.nn.Linear(14, 5)
-    model = load_resonance(wide, tmp_path / "plain")  # it states no input: the first pass tells
+    with pytest.warns(ResonanceWarning, match="another architecture"):
+        model = load_resonance(wide, tmp_path / "plain", strict=False)  # it states no input: the first pass tells
     with pytest.raises(ResonanceError, match="use the backbone that they were trained on"):
         model(images())

@@ -29,6 +29,7 @@ def test_a_gradient_that_is_not_finite_stops_though_the_loss_is(tmp_path):
         fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
 
 
+@pytest.mark.filterwarnings("ignore:the loop ran away")
 def test_a_loop_that_runs_away_leaves_the_weights_finite(tmp_path):
     """Samples whose loop overflows fall back to the backbone, and have no part in the gradient."""
     torch.manual_seed(7)
@@ -85,3 +86,38 @@ def test_the_strength_rises_in_a_straight_line_to_the_configured_one(tmp_path):
     assert seen[0] == pytest.approx(0.01)
     assert seen[3] == pytest.approx(0.01 + 0.99 * 3 / 9)
     assert seen[9:] == pytest.approx([1.0] * 9)
+
+
+@pytest.mark.filterwarnings("ignore:the loop ran away")
+def test_a_fit_in_which_every_loop_runs_away_says_so_and_stops(tmp_path):
+    made, epochs = model(), []
+    for parameter in made.resonator.exchange.couplings.parameters():
+        torch.nn.init.constant_(parameter, 1e15)
+
+    class Count(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            epochs.append(float(trainer.callback_metrics["train/fallback"]))
+
+    with pytest.warns(UserWarning, match="all samples fell back.*lower train.lr or resonance.strength"):
+        fit(
+            ResonanceModule(made, classes=3, lr=0.02),
+            data(),
+            trainer=TRAINER,
+            checkpoints=tmp_path,
+            epochs=4,
+            patience=4,
+            seed=0,
+            callbacks=[Count()],
+        )
+    assert epochs == [1.0]
+
+
+def test_a_fit_that_learns_is_not_stopped(tmp_path):
+    seen = []
+
+    class Note(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            seen.append(float(trainer.callback_metrics["train/fallback"]))
+
+    run(tmp_path, Note())
+    assert seen == [0.0] * 6

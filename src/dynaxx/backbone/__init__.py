@@ -5,7 +5,7 @@ both by hooks that live during one pass. `graph` traces and splits the network, 
 and `execution` chooses between hooks, twin and split graph. `tokens`, `example` and `moments` hold helper functions.
 """
 
-from dynaxx.backbone.example import Call, as_call, inputs_of, stated_input
+from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
 from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, tail_of, warn_of_unread_tokens
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
@@ -27,16 +27,19 @@ __all__ = [
     "capture_input",
     "check_classifier",
     "check_fits",
+    "described",
+    "device_of",
     "find_classifier",
     "hooked",
-    "inputs_of",
     "mark_outputs",
     "moments",
+    "on_device",
     "original",
     "plan_execution",
     "probe",
     "replaced_head",
     "resolve",
+    "split_batch",
     "stages",
     "stated_input",
     "tail_of",

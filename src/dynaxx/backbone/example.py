@@ -1,19 +1,107 @@
-"""An example input for a model: the user's own, or zeros in the shape that the model states."""
+"""What a model is called with: an example input, the user's own or the one that the model states, and batches."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from dynaxx.errors import ResonanceError
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and named arguments of one forward pass."""
 
+LABELS = ("labels", "label", "label_ids")
+"""Names of the labels in a batch of named values, as Hugging Face's data sets and models call them."""
 
-def as_call(example: Any) -> Call:
-    """Convert `example_input` (a tensor, a tuple of positional or a dict of named arguments) to call arguments."""
-    if isinstance(example, dict):
-        return (), example
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
+
+def as_call(example: Any, name: str = "example_input") -> Call:
+    """The arguments that `example` means: a tensor, a tuple of positional or a dict of named arguments.
+
+    >>> args, kwargs = as_call({"pixel_values": images})
+    >>> sorted(kwargs)
+    ['pixel_values']
+
+    Raises:
+        ResonanceError: an example without any tensor; the message begins with `name`.
+    """
+    call: Call
+    if isinstance(example, Mapping):  # a BatchEncoding is no dict
+        call = (), dict(example)
+    else:
+        call = (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
+    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(call)):
+        raise ResonanceError(
+            f"{name}: {type(example).__name__} holds no tensor; give a tensor, a tuple of positional arguments or a "
+            "dict of named ones"
+        )
+    return call
+
+
+def described(call: Call) -> str:
+    """The shapes and types of the tensors of a call, for a message.
+
+    >>> described(((images,), {}))
+    '(2, 3, 64, 64) float32'
+    """
+    args, kwargs = call
+    named = [("", value) for value in args] + [(f"{name} ", value) for name, value in kwargs.items()]
+    return ", ".join(
+        f"{name}{tuple(leaf.shape)} {str(leaf.dtype).removeprefix('torch.')}"
+        for name, value in named
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    )
+
+
+def split_batch(batch: Any, name: str, *, keep_labels: bool = False) -> tuple[Call, Any]:
+    """The arguments of a forward pass, and the labels or None, from one batch of a loader.
+
+    >>> (args, kwargs), labels = split_batch((images, torch.tensor([1, 2])), "batches")
+    >>> labels
+    tensor([1, 2])
+
+    Args:
+        batch: inputs, (inputs, labels, …), or a dict of named arguments that may hold the labels. Inputs are a tensor,
+            a dict of named arguments, or a tuple of positional ones.
+        name: name of the loader, with which messages begin.
+        keep_labels: whether labels among named arguments stay there, for models that read them.
+
+    Raises:
+        ResonanceError: a batch without any tensor.
+    """
+    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    args, kwargs = as_call([inputs] if isinstance(inputs, list) else inputs, name)
+    given = [key for key in LABELS if key in kwargs]
+    if labels is None and given:
+        labels = kwargs[given[0]]
+    return (args, {key: value for key, value in kwargs.items() if keep_labels or key not in given}), labels
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    """The device of all parameters of `model`; None if they lie on several devices, or if there are none."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return devices.pop() if len(devices) == 1 else None
+
+
+def on_device(call: Any, device: torch.device | None, name: str) -> Any:
+    """The same values with all tensors on `device`; unchanged if it is None.
+
+    >>> (moved,) = on_device((images,), torch.device("cpu"), "batches")
+
+    Raises:
+        ResonanceError: a tensor that cannot be copied there, such as one without values on torch's meta device.
+    """
+
+    def move(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) and value.device != device else value
+
+    try:
+        return call if device is None else tree_map(move, call)
+    except (NotImplementedError, RuntimeError) as error:
+        raise ResonanceError(f"{name}: a tensor cannot be copied to {device}, where the model is ({error})") from None
 
 
 def stated_input(model: nn.Module) -> Tensor | None:
@@ -45,8 +133,3 @@ def stated_input(model: nn.Module) -> Tensor | None:
     if size is None:
         return None
     return torch.zeros(1, *size, device=parameter.device, dtype=parameter.dtype)
-
-
-def inputs_of(batch: Any) -> Any:
-    """The inputs of a batch, where a batch is either the inputs alone or a tuple (inputs, labels, …)."""
-    return batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -48,12 +48,14 @@ class SafeHead(nn.Module):
         self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of features: (…, F) → (…, classes)."""
-        if not torch.is_autocast_enabled(features.device.type):
+        """Logits of features, (…, F) → (…, classes), in the features' own type, which may be of half precision."""
+        autocast, dtype = torch.is_autocast_enabled(features.device.type), features.dtype
+        if not autocast:
             features = features.to(next(self.head.parameters()).dtype)
         finite = torch.isfinite(features).all(-1, keepdim=True)
         # zeroed before the product: 0 · NaN would poison the weight's gradient
         logits: Tensor = self.head(torch.where(finite, features, 0.0))
+        logits = logits if autocast else logits.to(dtype)
         return logits.masked_fill(~finite, float("nan"))
 
 

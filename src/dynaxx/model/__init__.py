@@ -1,14 +1,16 @@
 """The model that users work with: `wrap` makes a `ResonantModel`, a backbone with one or more trainable adapters.
 
 `resonant_model` runs the backbone and offers context managers that change a pass. `adapter` is one set of couplings
-and head, and `adapters` holds several adapters by name. `loading` makes or reads an adapter, and `saving` writes its
-files. `switches` keeps each thread's own state. `calibration` adjusts a trained loop, and `inspection` shows the tapped
-layers before and after the loop.
+and head, and `adapters` holds several adapters by name. `loading` makes or reads an adapter, `saving` writes its files,
+and `fingerprint` tells backbones apart. `freezing` keeps a backbone's flags, and `switches` each thread's own state.
+`statistics` and `losses` serve training, `runaway` watches it, and `generation` generates text. `calibration` adjusts a
+trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop.
 """
 
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.losses import extra_losses
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
@@ -19,6 +21,7 @@ __all__ = [
     "ResonantModel",
     "TapBeforeAfter",
     "calibrate",
+    "extra_losses",
     "load_resonance",
     "tap_states",
     "wrap_with_resonance",

@@ -1,6 +1,7 @@
 """One adapter on a backbone: its tapped layers, all trainable parameters, and the update of the layers' activations."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from dynaxx.backbone import (
     with_token_facts,
 )
 from dynaxx.config import ResonanceConfig
-from dynaxx.errors import ResonanceError
-from dynaxx.model.saving import check_tensors, read
+from dynaxx.errors import ResonanceError, ResonanceWarning
+from dynaxx.model.fingerprint import difference, fingerprint
+from dynaxx.model.saving import BACKBONE, check_tensors, read
 from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
 
 PREFIX = "resonator."
@@ -209,7 +211,7 @@ class Adapter(nn.Module):
 
     # ---- keeping --------------------------------------------------------------------------------------------------
 
-    def start_from(self, directory: str | Path) -> None:
+    def start_from(self, backbone: nn.Module, directory: str | Path, strict: bool = True) -> None:
         """Load the resonator saved in `directory`, without its student network; see `ResonantModel.start_from`."""
         description, tensors = read(Path(directory))
         where, resonator = f"directory={str(directory)!r}", self.require_built()
@@ -220,9 +222,10 @@ class Adapter(nn.Module):
         given = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
         given = {n: t for n, t in given.items() if not n.startswith("student.")}
         check_tensors(where, own, given)
+        check_backbone(where, description, backbone, strict)
         resonator.load_state_dict(given, strict=False)
 
-    def description(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def description(self, backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The input of `load`: a description in plain values, and the tensors."""
         resonator = self.require_built()
         resonator.exchange.update_certificate()
@@ -236,7 +239,8 @@ class Adapter(nn.Module):
             "classifier": self.classifier,
             "student": resonator.student is not None,
         }
-        return description, tensors
+        known_by = fingerprint(backbone, self.classifier)
+        return description | ({} if known_by is None else {BACKBONE: known_by}), tensors
 
     def load(self, description: dict[str, Any], tensors: dict[str, Tensor], like: Tensor | None, where: str) -> None:
         """Build the adapter that `description` describes, and load the tensors.
@@ -276,6 +280,23 @@ def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutp
 
     deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in output.delta]
     return dataclasses.replace(output, delta=deltas, residual=None if output.residual is None else residual)
+
+
+def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module, strict: bool) -> None:
+    """Raise ResonanceError, or only warn unless `strict`, if an adapter was saved on another backbone than this one.
+
+    >>> check_backbone("file", model.adapter.description(network)[0], network, strict=True)
+
+    A file without a fingerprint, from an older version, fits every backbone.
+    """
+    saved = description.get(BACKBONE)
+    found = None if saved is None else difference(saved, backbone, description["classifier"])
+    if found is None:
+        return
+    line = f"{where}: its adapter was trained on another backbone, this one has {found}"
+    if strict:
+        raise ResonanceError(f"{line}; give the backbone that it was trained on, or strict=False to use it here")
+    warnings.warn(line, ResonanceWarning, stacklevel=4)
 
 
 def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from dynaxx.backbone import Call, as_call, resolve, stated_input
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.model.adapter import Adapter
+from dynaxx.model.adapter import Adapter, check_backbone
 from dynaxx.model.saving import read
 
 
@@ -33,14 +33,19 @@ def new_adapter(
     return Adapter(backbone, resolve(backbone, layers, call), config), call
 
 
-def read_adapter(backbone: nn.Module, directory: str | Path) -> Adapter:
+def read_adapter(backbone: nn.Module, directory: str | Path, strict: bool = True) -> Adapter:
     """The adapter that `save_pretrained` wrote to `directory`.
 
     >>> read_adapter(network, folder).paths
     ('layer2', 'layer3', 'layer4')
 
+    Args:
+        backbone: the network.
+        directory: the folder.
+        strict: whether another backbone than the adapter was trained on is an error, and not only a warning.
+
     Raises:
-        ResonanceError: a missing, damaged or foreign file, or layers that do not fit it.
+        ResonanceError: a missing, damaged or foreign file, or layers or weights that do not fit it.
     """
     description, tensors = read(Path(directory))
     where = f"directory={str(directory)!r}"
@@ -48,6 +53,7 @@ def read_adapter(backbone: nn.Module, directory: str | Path) -> Adapter:
         config = ResonanceConfig(**description["config"])
         taps = [tap["path"] for tap in description["taps"]]
         adapter = Adapter(backbone, resolve(backbone, taps), config)
+        check_backbone(where, description, backbone, strict)
         adapter.load(description, tensors, next(backbone.parameters(), None), where)
     except (TypeError, KeyError) as error:
         raise ResonanceError(f"{where}: its description does not fit this version ({error})") from None

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, capture, capture_input, inputs_of, moments, replaced_head
+from dynaxx.backbone import Call, Execution, Head, capture, replaced_head
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
 from dynaxx.model.adapter import Adapter, check_options
 from dynaxx.model.adapters import Adapters
 from dynaxx.model.calibration import CalibrationReport, calibrate
+from dynaxx.model.freezing import flags_before, freeze, hold, release
+from dynaxx.model.generation import generate
 from dynaxx.model.loading import new_adapter, read_adapter
+from dynaxx.model.losses import computes_its_loss, extra_losses, with_loss
+from dynaxx.model.runaway import RunawayWatch
 from dynaxx.model.saving import write
+from dynaxx.model.statistics import fit_statistics
 from dynaxx.model.switches import NUMBERS, LastPass, Switches, last_pass, record_pass, switched, switches
-from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Student, Trace
+from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Student, Trace, finite
 
 OVERRIDES = ("T", "mode", "solver", "tolerance")
 """Options that `ResonantModel.override` can change."""
@@ -43,6 +48,8 @@ class Posthoc(NamedTuple):
 class ResonantModel(nn.Module):
     """A backbone with coupled layers, made by `wrap_with_resonance` and called with the backbone's own arguments.
 
+    `copy.copy` gives a second model on the same backbone and adapters, `copy.deepcopy` one with copies of both.
+
     Any number of threads may call one model. The context managers `disabled`, `tracing`, `observed`, `override` and
     `ablated` act only in the calling thread. `fallback` and `trace` describe the calling thread's last pass.
 
@@ -51,18 +58,16 @@ class ResonantModel(nn.Module):
         adapters: adapters by name; the active one runs and trains.
     """
 
-    def __init__(self, backbone: nn.Module, adapter: Adapter) -> None:
+    def __init__(self, backbone: nn.Module, adapter: Adapter, given: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self._given = (backbone if given is None else given,)  # in a tuple: its modules are registered already
         self.adapters = Adapters(adapter)
         self._number, self._compiled_pass = next(NUMBERS), LastPass()
         self._executions: dict[str, Execution] = {}
         self._removed = self._warned = False
-        self._was = (
-            [(p, p.requires_grad) for p in backbone.parameters()],
-            [(m, m.training) for m in backbone.modules()],
-        )
-        backbone.requires_grad_(False)
+        self._watch = RunawayWatch()
+        self._held = freeze(backbone, self)
         self.eval()
 
     # ---- running --------------------------------------------------------------------------------------------------
@@ -73,6 +78,10 @@ class ResonantModel(nn.Module):
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
         if self._switches.disabled:
             return self.backbone(*args, **kwargs)
+        if self.head is not None and kwargs.get("labels") is not None and computes_its_loss(self.backbone):
+            others = {name: value for name, value in kwargs.items() if name != "labels"}
+            output = self.forward(*args, **others)
+            return with_loss(output, kwargs["labels"], self.backbone, self.require_built().causal)
         execution, adapter = self._execution((args, kwargs)), self.adapter
         if not execution.hooks or torch.compiler.is_compiling():
             if not execution.follows_backbone():
@@ -121,9 +130,25 @@ class ResonantModel(nn.Module):
             anchors, self.config, segments, trace=state.tracing, ablated=state.ablated, taps=taps
         )
         record_pass(self._number, output, self._compiled_pass)
+        if output.fallback is not None:
+            learning = self.training and torch.is_grad_enabled()
+            self._watch.look(output.fallback, lambda: finite(anchors.pooled), learning)
         if state.outputs is not None:
+            if torch.compiler.is_compiling():  # with fullgraph=True this is an error, which shows the message
+                torch._dynamo.graph_break("observed() needs eager passes: call the model, not the compiled one")
             state.outputs.append(output)
         return refined, output
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Generate with the backbone's own `generate`, each of whose steps is a resonant pass.
+
+        Where messages read other positions (by default, because of the depthwise step), every step reads all tokens
+        again, without a key/value cache. With `depthwise=False` and no gate the cache is exact and is used.
+
+        Raises:
+            ResonanceError: a backbone without `generate`, or a cache that would not be exact.
+        """
+        return generate(self.backbone, self, self.config, *args, **kwargs)
 
     def tail(self, example: Any) -> nn.Module:
         """The part of the network after the taps as a module, for training from cached activations.
@@ -188,7 +213,7 @@ class ResonantModel(nn.Module):
 
         >>> with model.observed() as outputs:
         ...     loss = cross_entropy(model(x), y)
-        >>> loss = loss + outputs[0].residual(len(x)).mean()
+        >>> loss = loss + model.penalty(outputs)
         """
         outputs: list[ResonanceOutput] = []
         with switched(self._number, outputs=outputs):
@@ -210,6 +235,7 @@ class ResonantModel(nn.Module):
                     f"override({name}={options[name]!r}): only {', '.join(OVERRIDES)} can be overridden"
                 )
         changed = dataclasses.replace(self.config, **options)
+        self._warn_of_no_loop(changed, options)
         if self.adapter.taps:
             check_options(changed, self.adapter.taps)
         self._warn_of_pruned_couplings(changed.T)
@@ -315,6 +341,16 @@ class ResonantModel(nn.Module):
         if name in self._switches.options:
             raise ResonanceError(f"{name}={value!r}: a block overrides {name}; set it outside of the block")
 
+    def _warn_of_no_loop(self, changed: ResonanceConfig, options: dict[str, Any]) -> None:
+        one_pass = changed.mode in ("implicit", "folded") or (changed.mode == "hybrid" and not self.training)
+        if one_pass and (idle := [name for name in options if name != "mode"]):
+            warnings.warn(
+                f"override({idle[0]}={options[idle[0]]!r}): mode={changed.mode!r} runs no loop, so {idle[0]} changes "
+                "nothing; override mode='explicit', too",
+                ResonanceWarning,
+                stacklevel=4,
+            )
+
     def _warn_of_pruned_couplings(self, T: int) -> None:
         resonator = self.resonator
         if T > 1 and resonator is not None and not resonator.exchange.couplings.complete:
@@ -356,7 +392,7 @@ class ResonantModel(nn.Module):
             )
         return exchange.stability(self.config.damping)
 
-    def start_from(self, directory: str | Path) -> None:
+    def start_from(self, directory: str | Path, *, strict: bool = True) -> None:
         """Load couplings, nonlinearity φ, gates and statistics of another model with the same taps and rank.
 
         Couplings pretrained on a large data set can thus be fine-tuned on a small data set. Head and student of this
@@ -364,18 +400,23 @@ class ResonantModel(nn.Module):
 
         Args:
             directory: the folder that the other model's `save_pretrained` wrote.
+            strict: whether another backbone than the other model's is an error, and not only a warning.
 
         Raises:
-            ResonanceError: a missing or damaged file, or a file for other taps or shapes.
+            ResonanceError: a missing or damaged file, or a file for another backbone, other taps or shapes.
         """
-        self.adapter.start_from(directory)
+        self.adapter.start_from(self.backbone, directory, strict)
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write the active adapter: couplings, gates, statistics, student and head, but not the backbone.
+        """Write the active adapter: couplings, gates, statistics, student and head, and the backbone's fingerprint.
 
-        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads the adapter.
+        `load_resonance(base_model, directory)` or `model.load_adapter(directory, name)` reads the adapter, onto the
+        same weights alone: those that the backbone has when this is called.
+
+        Raises:
+            ResonanceError: the shapes of the taps are not known yet, or a file stands where the folder should be.
         """
-        write(Path(directory), *self.adapter.description())
+        write(Path(directory), *self.adapter.description(self.backbone))
 
     # ---- several adapters -----------------------------------------------------------------------------------------
 
@@ -400,14 +441,20 @@ class ResonantModel(nn.Module):
             adapter.build(self.backbone, call)
         self.adapters.add(name, adapter)
 
-    def load_adapter(self, directory: str | Path, name: str) -> None:
+    def load_adapter(self, directory: str | Path, name: str, *, strict: bool = True) -> None:
         """Add the adapter that `save_pretrained` wrote to `directory`.
 
+        Args:
+            directory: the folder.
+            name: a name that is not taken.
+            strict: whether another backbone than the adapter was trained on is an error, and not only a warning.
+
         Raises:
-            ResonanceError: a name that is taken, a missing, damaged or foreign file, or layers that do not fit it.
+            ResonanceError: a name that is taken, a missing, damaged or foreign file, or layers or weights that do not
+                fit it.
         """
         self.adapters.check_free(name)
-        self.adapters.add(name, read_adapter(self.backbone, directory))
+        self.adapters.add(name, read_adapter(self.backbone, directory, strict))
 
     def set_adapter(self, name: str) -> None:
         """Make the adapter `name` the active adapter; only the active adapter runs and trains.
@@ -461,10 +508,14 @@ class ResonantModel(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_executions": {}}
+        return self.__dict__ | {"_executions": {}, "_held": flags_before(self._held)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        flags = state.pop("_held")
         super().__setstate__(state)
+        self._held = [thing for thing, _ in flags]
+        if not self._removed:
+            hold(flags, self)
         self._number = next(NUMBERS)  # a copy has its own switches and runs on its own backbone
         self._plan_executions()
 
@@ -472,8 +523,14 @@ class ResonantModel(nn.Module):
 
     def train(self, mode: bool = True) -> "ResonantModel":
         """Set training mode of the adapters; the backbone stays in eval mode."""
+        if self._removed:  # the backbone's modes are its owner's again
+            self.training = mode
+            self.adapters.train(mode)
+            return self
         super().train(mode)
         self.backbone.eval()
+        if self._compiled_pass.fallback is not None:  # a compiled pass cannot warn by itself
+            self._watch.look(self._compiled_pass.fallback, None, learning=False)
         return self
 
     def unfreeze_backbone(self) -> None:
@@ -486,32 +543,62 @@ class ResonantModel(nn.Module):
             parameter.requires_grad_(replaced is None or not name.startswith(f"{replaced}."))
 
     def remove(self) -> nn.Module:
-        """Return the user's network in its original state, with its training flags and modes and without any hook."""
-        for parameter, requires_grad in self._was[0]:
-            parameter.requires_grad_(requires_grad)
-        for module, training in self._was[1]:
-            module.training = training
-        self._removed = True
-        return self.backbone
+        """Return the user's network, without any hook; its training flags and modes are put back.
+
+        While another resonant model wraps the same network it stays frozen, until the last of them is removed. A model
+        that was garbage collected counts as removed. Calling this again changes nothing.
+        """
+        if not self._removed:
+            self._removed = True
+            release(self._held, self)
+        return self._given[0]
 
     def fit_statistics(self, batches: Iterable[Any]) -> None:
         """Set the standardisation of the anchors, and of a new head's features, from batches of inputs.
 
         >>> model.fit_statistics(train_loader)
 
-        Args:
-            batches: inputs, or (input, label, …) tuples.
-        """
-        resonator = self.require_built()
-        with capture_input(self.backbone, self.adapter.classifier) as features:
-            per_part = moments(self.read(inputs_of(batch)).pooled + features[-1:] for batch in batches)
-        resonator.exchange.statistics.set(per_part[: len(self.paths)])
-        if self.head is not None:
-            self.head.standardise(*per_part[-1])
+        Tokens that an attention mask marks as padding do not count. Batches are moved to the backbone's device.
 
-    def calibrate(self, loader: Iterable[Any], *, baseline_accuracy: float | None = None) -> CalibrationReport:
+        Args:
+            batches: inputs, (input, label, …) tuples, or dicts of named arguments, in which labels are not read.
+
+        Raises:
+            ResonanceError: no batches, batches without tensors, or no finite sample in any.
+        """
+        fit_statistics(self.backbone, self.adapter, self.read, batches)
+
+    def calibrate(
+        self,
+        loader: Iterable[Any],
+        *,
+        metric: Any = None,
+        higher_is_better: bool | None = None,
+        baseline_score: float | None = None,
+    ) -> CalibrationReport:
         """Check the trained model on validation batches and adjust T or the strength; see `calibration.calibrate`."""
-        return calibrate(self, loader, baseline_accuracy=baseline_accuracy)
+        return calibrate(self, loader, metric=metric, higher_is_better=higher_is_better, baseline_score=baseline_score)
+
+    def penalty(self, outputs: Sequence[ResonanceOutput], *, weight: float = 1.0, share: float = 1.0) -> Tensor:
+        """The loss to add to the task's, for the passes of an `observed` block; 0 where the options bring none.
+
+        >>> with model.observed() as outputs:
+        ...     loss = cross_entropy(model(x), y)
+        >>> loss = loss + model.penalty(outputs)
+
+        It holds the loop's residual (`stability="regularized"`), the loss of the gates' critic
+        (`gate="mutual_information"`) and the student's (`mode="hybrid"`), summed over the passes.
+
+        Args:
+            outputs: the list of an `observed` block.
+            weight: factor of the residual.
+            share: share of each batch on which the residual is computed.
+
+        Raises:
+            ResonanceError: a list without outputs, as compiled passes leave it, or a value out of range.
+        """
+        losses = extra_losses(outputs, self.config, weight=weight, share=share)
+        return torch.stack(list(losses.values())).sum() if losses else outputs[0].delta[0].new_zeros(())
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Parameters by name; raises an error while parameters are not built yet, so that training cannot miss any."""

@@ -22,17 +22,23 @@ from dynaxx.resonance import live_pairs
 FORMAT, FORMAT_1 = "dynaxx-resonance-2", "dynaxx-resonance-1"
 DESCRIPTION = "resonance.json"
 KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier", "student"}
+BACKBONE = "backbone"
+"""Key of the backbone's fingerprint, which older files lack."""
 
 
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write `tensors` and `description` into `directory`; the old files stay complete until the last rename.
 
-    >>> write(Path(folder), *model.adapter.description())
+    >>> write(Path(folder), *model.adapter.description(network))
 
     Raises:
+        ResonanceError: a file stands where the folder should be.
         OSError: the folder cannot be written; the old files are kept.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ResonanceError(f"directory={str(directory)!r}: a file is in the way; give a folder") from None
     payload = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = hashlib.sha256(payload).hexdigest()
     name = f"resonance-{digest[:12]}.safetensors"
@@ -64,7 +70,7 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if (
         not isinstance(description, dict)
         or description.get("format") not in (FORMAT, FORMAT_1)
-        or set(description) != KEYS
+        or set(description) - {BACKBONE} != KEYS
     ):
         raise ResonanceError(f"{path}: not a description of format {FORMAT!r}; save the model again")
     weights = directory / Path(str(description["weights"])).name

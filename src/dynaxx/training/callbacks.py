@@ -1,10 +1,11 @@
-"""Lightning callbacks: warm-up and reduction of the coupling strength, best weights, and checks for finite values."""
+"""Lightning callbacks: the coupling strength's warm-up and reduction, best weights, finite values, runaway loops."""
 
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dynaxx.training.resonance_module import ResonanceModule
@@ -95,6 +96,22 @@ class BestWeights(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.accuracy, self.best = state_dict["accuracy"], state_dict["best"]
+
+
+class RunawayStop(Callback):
+    """The end of a training in which nothing is learned any more: the loop of every sample of an epoch ran away.
+
+    >>> trainer = lightning.pytorch.Trainer(callbacks=[RunawayStop()])
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        share = trainer.callback_metrics.get("train/fallback")
+        if share is not None and float(share) >= 1.0:
+            trainer.should_stop = True
+            rank_zero_warn(
+                f"training stops after epoch {trainer.current_epoch}: all samples fell back to the backbone's own "
+                "activations, so nothing is learned any more; lower train.lr or resonance.strength, and train again"
+            )
 
 
 class FiniteLoss(Callback):

@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from dynaxx.training.callbacks import BestWeights, FiniteLoss
+from dynaxx.training.callbacks import BestWeights, FiniteLoss, RunawayStop
 
 LAST = "last.ckpt"
 
@@ -97,6 +97,7 @@ def fit(
             best,
             training_time,
             FiniteLoss(),
+            RunawayStop(),
             EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
             saver,
             *([RichProgressBar(leave=True)] if bar else []),

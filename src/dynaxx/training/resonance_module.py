@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from dynaxx import Anchors, ResonanceOutput, ResonantModel
+from dynaxx.model import extra_losses
 
 
 class ResonanceModule(pl.LightningModule):
@@ -50,8 +51,7 @@ class ResonanceModule(pl.LightningModule):
         if backbone_lr is not None:
             model.unfreeze_backbone()
         self.lr, self.weight_decay = lr, weight_decay
-        self.residual_penalty = residual_penalty if model.config.stability == "regularized" else 0.0
-        self.residual_share = residual_share
+        self.residual_penalty, self.residual_share = residual_penalty, residual_share
         self.label_smoothing = label_smoothing
         # the tail shares the backbone's modules; the tuple keeps it from being registered and saved a second time
         self._tail = (tail,)
@@ -79,15 +79,16 @@ class ResonanceModule(pl.LightningModule):
     def loss(self, batch: Anchors | Tensor, y: Tensor) -> Tensor:
         logits, agreement = self(batch)
         loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
-        if self.residual_penalty > 0 and agreement.residual is not None:
-            residual = agreement.residual(max(1, round(self.residual_share * len(y)))).mean()
-            self.log(
-                "train/residual", residual.detach(), batch_size=len(y), on_step=False, on_epoch=True, sync_dist=True
-            )
-            loss = loss + self.residual_penalty * residual
-        if agreement.extra_loss is not None:  # it trains the gates' critic alone, so its weight weighs against nothing
-            loss = loss + agreement.extra_loss
-        return loss
+        extra = extra_losses([agreement], self.model.config, weight=self.residual_penalty, share=self.residual_share)
+        if "residual" in extra:
+            self._log_mean("train/residual", extra["residual"] / self.residual_penalty, len(y))
+        if agreement.fallback is not None:
+            self._log_mean("train/fallback", agreement.fallback.float().mean(), len(y))
+        return loss + torch.stack(list(extra.values())).sum() if extra else loss
+
+    def _log_mean(self, name: str, value: Tensor, samples: int) -> None:
+        """Log the mean over the samples of an epoch, in all processes."""
+        self.log(name, value.detach(), batch_size=samples, on_step=False, on_epoch=True, sync_dist=True)
 
     def training_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch

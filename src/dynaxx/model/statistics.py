@@ -1,0 +1,64 @@
+"""Means and deviations of the taps' activations and of the head's features, from batches of inputs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynaxx.backbone import capture_input, device_of, moments, on_device, split_batch
+from dynaxx.errors import ResonanceError
+from dynaxx.model.adapter import Adapter
+from dynaxx.resonance import Anchors
+
+
+def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: Iterable[Any]) -> None:
+    """Set the statistics of `adapter`; see `ResonantModel.fit_statistics`.
+
+    >>> fit_statistics(model.backbone, model.adapter, model.read, [images])
+
+    Args:
+        backbone: the network.
+        adapter: the adapter, which is built.
+        read: function from the backbone's arguments to `Anchors`.
+        batches: the batches.
+
+    Raises:
+        ResonanceError: no batches, batches that hold no tensors, or no finite sample in any.
+    """
+    check_batches("batches", batches)
+    resonator, device = adapter.require_built(), device_of(backbone)
+
+    def parts() -> Iterator[list[Tensor | tuple[Tensor, Tensor]]]:
+        for batch in batches:
+            args, kwargs = on_device(
+                split_batch(batch, "batches", keep_labels=is_seq2seq(backbone))[0], device, "batches"
+            )
+            anchors: Anchors = read(*args, **kwargs)
+            mask = kwargs.get("attention_mask")
+            yield [_without_padding(part, mask) for part in anchors.pooled + features[-1:]]
+
+    with capture_input(backbone, adapter.classifier) as features:
+        per_part = moments(parts())
+    resonator.exchange.statistics.set(per_part[: len(adapter.paths)])
+    if adapter.head is not None:
+        adapter.head.standardise(*per_part[-1])
+
+
+def check_batches(name: str, batches: Any) -> None:
+    """Raise ResonanceError for what cannot be gone through batch by batch, such as one batch alone."""
+    if isinstance(batches, (Tensor, Mapping, str, bytes)):
+        raise ResonanceError(f"{name}: one {type(batches).__name__} is given; give a DataLoader or a list of batches")
+    if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+        raise ResonanceError(f"{name}={batches!r}: give a DataLoader or a list of batches")
+
+
+def is_seq2seq(backbone: nn.Module) -> bool:
+    """Whether the network reads the labels, as Hugging Face's encoder-decoders do to make the decoder's input."""
+    return bool(getattr(getattr(backbone, "config", None), "is_encoder_decoder", False))
+
+
+def _without_padding(part_BPC: Tensor, mask: Any) -> Tensor | tuple[Tensor, Tensor]:
+    """The part with the mask of its tokens that count, where it has one position per token of an attention mask."""
+    fits = isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape == part_BPC.shape[:2]
+    return (part_BPC, mask.to(torch.bool)) if fits else part_BPC
