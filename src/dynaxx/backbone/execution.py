@@ -142,9 +142,14 @@ def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bo
     lies behind the last tap read taps alone.
 
     Raises:
-        ResonanceError: a backbone whose segments are to run again, and cannot be split.
+        ResonanceError: a backbone whose segments are to run again, and cannot be split; a last tap that returns a tuple
+            whose first item nobody reads.
     """
     last = len(taps) - 1
+    if taps[last].nested and not _read_past(backbone, taps[last].path, None, call):
+        raise ResonanceError(
+            f"layers: nothing reads the first item of the tuple that {taps[last].path!r} returns; name another layer"
+        )
 
     def marked(outputs: Sequence[int]) -> list[Tap]:
         return [dataclasses.replace(tap, output=number in outputs) for number, tap in enumerate(taps)]
@@ -154,6 +159,10 @@ def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bo
         outputs = split.outputs()
         if (again or outputs != [last]) and not reproduces(split, backbone, call):
             raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
+        if unserved := split.unserved():
+            _warn(
+                f"also reads what layers before it compute of {_named(taps, unserved)}, as the backbone gives it", taps
+            )
         return marked(outputs)
     except ResonanceError as error:
         if again:
@@ -164,13 +173,18 @@ def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bo
                 Replay(backbone, marked([*missed, last]), call)
             return marked([*missed, last])
         except ResonanceError:
-            warnings.warn(
-                f"what lies behind {taps[-1].path!r} also reads {', '.join(taps[n].path for n in missed)}, and goes on "
-                f"reading what the backbone gives there: {error}",
-                ResonanceWarning,
-                stacklevel=2,
+            _warn(
+                f"also reads {_named(taps, missed)}, and goes on reading what the backbone gives there: {error}", taps
             )
             return marked([last])
+
+
+def _named(taps: Sequence[Tap], numbers: Sequence[int]) -> str:
+    return ", ".join(taps[number].path for number in numbers)
+
+
+def _warn(line: str, taps: Sequence[Tap]) -> None:
+    warnings.warn(f"what lies behind {taps[-1].path!r} {line}", ResonanceWarning, stacklevel=3)
 
 
 @torch.no_grad()
@@ -215,19 +229,19 @@ def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
 
 
 @torch.no_grad()
-def _read_past(backbone: nn.Module, tap: str, last: str, call: Call) -> bool:
-    """Whether the output depends on `tap` while the activation of the last tap is held constant."""
+def _read_past(backbone: nn.Module, tap: str, last: str | None, call: Call) -> bool:
+    """Whether the output depends on `tap` while the activation at `last`, if it is given, is held constant."""
     args, kwargs = call
-    with capture(backbone, [last], copy=[True]) as captured:
+    with capture(backbone, [last or tap], copy=[True]) as captured:
         plain = backbone(*args, **kwargs)
 
     def shift(module: nn.Module, args: Any, output: Any) -> Any:
         return with_activation(output, activation_of(tap, output) + 1.0)
 
     def hold(module: nn.Module, args: Any, output: Any) -> Any:
-        return with_activation(output, captured[last].clone())
+        return with_activation(output, captured[last or tap].clone())
 
-    with hooked(backbone, {tap: shift, last: hold}):
+    with hooked(backbone, {last or tap: hold} | {tap: shift}):
         return not same(backbone(*args, **kwargs), plain)
 
 

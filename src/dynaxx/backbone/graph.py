@@ -178,6 +178,16 @@ class Split:
             if any(user in readers and not _looks_up(user) for user in tap.users)
         ]
 
+    def unserved(self) -> list[int]:
+        """Indices of the taps from which the lower part reads values that layers of the upper part computed."""
+        lower = [node for node in self.graph.nodes if node in self.used and node not in self.above]
+        read = [n for node in lower if not _looks_up(node) for n in node.all_input_nodes if n in self.above]
+        computed = [
+            n for n in read if n in self.moved and n not in self.light and n not in self.taps and not _looks_up(n)
+        ]
+        reached = _ancestors(computed, until=set(self.taps))
+        return [number for number, tap in enumerate(self.taps) if tap in reached]
+
     def whole(self, couple: nn.Module, replacements: dict[str, nn.Module]) -> fx.GraphModule:
         """The backbone with its taps coupled.
 

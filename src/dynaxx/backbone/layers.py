@@ -29,7 +29,7 @@ def stages(model: nn.Module, call: Call | None = None) -> list[str]:
     and last, if `call` has the arguments of a pass, the stages that this pass shows.
     """
     numbered = sorted((n for n, _ in model.named_children() if re.fullmatch(r"layer\d+", n)), key=lambda n: int(n[5:]))
-    if numbered:
+    if len(numbered) > 1:
         return numbered
     for name in ("stages", *BLOCK_LISTS):
         children = _children(model, name)

@@ -64,6 +64,12 @@ class _LeftOut(nn.Module):
         super().__init__()
         self.path, self.module, self.outputs = path, module, outputs
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # networks read attributes of their layers, such as a stride
+            return getattr(super().__getattr__("module"), name)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         run = _PASS.get()
         number = run.calls.get(self.path, 0)
