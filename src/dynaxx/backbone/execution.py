@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from dynaxx.backbone.example import Call, as_call
 from dynaxx.backbone.graph import Split
-from dynaxx.backbone.layout import canonical, original
+from dynaxx.backbone.layout import canonical, different, original
 from dynaxx.backbone.replace import HookFreeBackbone
 from dynaxx.backbone.replay import Replay, TwoPasses, same
 from dynaxx.backbone.taps import activation_of, capture, hooked, with_activation
@@ -235,13 +235,13 @@ def _read_past(backbone: nn.Module, tap: str, last: str | None, call: Call) -> b
     with capture(backbone, [last or tap], copy=[True]) as captured:
         plain = backbone(*args, **kwargs)
 
-    def shift(module: nn.Module, args: Any, output: Any) -> Any:
-        return with_activation(output, activation_of(tap, output) + 1.0)
+    def change(module: nn.Module, args: Any, output: Any) -> Any:
+        return with_activation(output, different(activation_of(tap, output)))  # a norm would remove a shift
 
     def hold(module: nn.Module, args: Any, output: Any) -> Any:
         return with_activation(output, captured[last or tap].clone())
 
-    with hooked(backbone, {last or tap: hold} | {tap: shift}):
+    with hooked(backbone, {last or tap: hold} | {tap: change}):
         return not same(backbone(*args, **kwargs), plain)
 
 

@@ -107,12 +107,14 @@ class Replay(nn.Module):
         # in a tuple, so that the backbone's own modules are not registered here
         self.network = (replace_modules(backbone, left_out),)
         activations = [activation_of(path, record[path][0]) for path in self.outputs]
-        with torch.no_grad():
-            found = self._run(activations, float("nan"))
-        if not same(found, expected):
-            raise ResonanceError(
-                f"layers: what lies behind {taps[-1].path!r} also reads other activations, so it has no tail of its own"
-            )
+        why = "also reads other activations"
+        try:
+            with torch.no_grad():
+                sound = same(self._run(activations, float("nan")), expected)
+        except Exception as error:  # the network's own code, with parts left out, raises anything
+            sound, why = False, f"does not run without what lies before ({type(error).__name__})"
+        if not sound:
+            raise ResonanceError(f"layers: what lies behind {taps[-1].path!r} {why}, so it has no tail of its own")
         self.network = (replace_modules(backbone, left_out | constants(replacements or {})),)
 
     def forward(self, refined: Sequence[Tensor], call: Call | None = None) -> Any:
