@@ -1,0 +1,113 @@
+"""A backbone stays its owner's: its modules may be replaced, its hooks fire, and it may be differentiated by sample."""
+
+import pytest
+import timm
+import torch
+from support.nets import UNET_TAPS, Plain, UNet, images, trained_like, wrapped
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from dynaxx import ResonanceError, ResonanceWarning, wrap_with_resonance
+
+
+def unet_model(net: nn.Module, **options: object):
+    torch.manual_seed(3)
+    return trained_like(wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=images(), **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"dynamics": "reentrant"}], ids=["split", "reentrant"])
+@pytest.mark.parametrize(("path", "width"), [("dec1", (8, 2)), ("dec2.0", (12, 6))])
+def test_a_replaced_module_of_a_split_backbone_is_followed(path, width, options):
+    torch.manual_seed(0)
+    net, x = UNet().eval(), images()
+    model = unet_model(net, **options)
+    before = model(x)
+    new = nn.Conv2d(*width, 1 if path == "dec1" else 3, padding=0 if path == "dec1" else 1)
+    net.set_submodule(path, new)
+    fresh = wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=x, **options)
+    fresh.resonator.load_state_dict(model.resonator.state_dict())
+    assert not torch.allclose(model(x), before)
+    assert torch.allclose(model(x), fresh(x), atol=1e-6)
+    exported = torch.export.export(model, (x,), strict=False).module()
+    assert torch.allclose(exported(x), fresh(x), atol=1e-5)
+
+
+def test_users_hooks_fire_and_those_that_cannot_are_named():
+    net, x = UNet().eval(), images()
+    model, called = unet_model(net), []
+    for path in ("dec2", "dec2.0", "enc2.1", "up1"):
+        net.get_submodule(path).register_forward_hook(lambda *_, path=path: called.append(path))
+    model(x)
+    assert sorted(called) == ["dec2", "dec2.0", "enc2.1", "up1"]
+    net.register_forward_hook(lambda *_: None)
+    with pytest.warns(ResonanceWarning, match="hooks on '' of the backbone are not called"):
+        model(x)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("resnet10t", [2, 3, 4]), ("vit_tiny_patch16_224", [1, 2])])
+def test_activation_checkpointing_is_refused_by_name(name, layers):
+    options = (
+        {"img_size": 32, "depth": 2, "embed_dim": 12, "num_heads": 2, "global_pool": "avg"} if "vit" in name else {}
+    )
+    net = timm.create_model(name, **options)
+    net.set_grad_checkpointing(True)
+    with pytest.raises(ResonanceError, match=r"activation checkpointing is on.*set_grad_checkpointing\(False\)"):
+        wrap_with_resonance(net, layers, rank=2, example_input=images(32))
+    net.set_grad_checkpointing(False)
+    wrap_with_resonance(net, layers, rank=2, example_input=images(32))
+
+
+def test_the_gradient_of_each_sample():
+    torch.manual_seed(0)
+    model, x, y = trained_like(wrapped(Plain())), images(), torch.tensor([0, 1, 4])
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(given: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(functional_call(model, given, (image[None],)), label[None])
+
+    found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
+    for n in range(len(x)):
+        model.zero_grad()
+        nn.functional.cross_entropy(model(x[n : n + 1]), y[n : n + 1]).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                assert torch.allclose(found[name][n], parameter.grad, rtol=1e-3, atol=1e-5), name
+
+
+class Asserts(Plain):
+    """Reads the shapes of an early tap behind the last one; no value of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        early = self.act(self.early(self.entry(x)))
+        late = self.late(self.middle(early))
+        torch._assert(early.dim() == 4, "a map")
+        return self.answer(late.mean((2, 3))).reshape(early.shape[0], -1)
+
+
+def test_looking_up_a_shape_is_no_reading():
+    model = wrap_with_resonance(Asserts().eval(), ["early", "middle", "late"], T=1, rank=3, example_input=images())
+    assert model.resonator.exchange.outputs == [2]
+    assert len(model.resonator.exchange.couplings.pairs) == 2
+
+
+class FunctionalSkips(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.join, self.pool = nn.Conv2d(10, 2, 1), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = torch.relu(self.one(x))
+        deep = torch.relu(self.two(self.pool(skip)))
+        return self.join(torch.cat([nn.functional.interpolate(deep, scale_factor=2.0), skip], 1))
+
+
+def test_a_skip_behind_a_functional_relu_reads_what_was_agreed():
+    torch.manual_seed(0)
+    net, x = FunctionalSkips().eval(), images()
+    model = trained_like(wrap_with_resonance(net, ["one", "two"], rank=3, T=2, example_input=x))
+    assert model.resonator.exchange.outputs == [0, 1]
+    with torch.no_grad():
+        one, two = model.refine(model.read(x))[0]
+        deep = nn.functional.interpolate(torch.relu(two), scale_factor=2.0)
+        assert torch.allclose(model(x), net.join(torch.cat([deep, torch.relu(one)], 1)), atol=1e-6)
