@@ -224,9 +224,18 @@ def test_a_backbone_that_cannot_be_traced_is_run_twice_and_serves_its_readers():
 
 
 def test_a_reader_that_no_way_serves_is_named():
-    class Wilful(UNet):
+    class SamplesSecond(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x if x.sum() > -1e9 else -x) + x.mean(1, keepdim=True)
+            return super().forward(x).transpose(0, 1)
+
+    class Wilful(UNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.swap = SamplesSecond(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            swapped = self.swap(x)
+            return super().forward(x if x.sum() > -1e9 else -x) + swapped.transpose(0, 1)
 
     with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
         model = wrap_with_resonance(Wilful(), UNET_TAPS, rank=2, example_input=images())

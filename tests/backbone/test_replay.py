@@ -28,7 +28,7 @@ def test_cached_activations_train_a_network_that_cannot_be_traced():
         wrap_with_resonance(net, ["early", "middle", "late"], rank=3, T=2, num_classes=4, example_input=x)
     )
     tail = model.tail(x[:2])
-    assert tail.way == "the backbone's own code, without the modules before the taps"
+    assert tail.way == "the network's own code from the taps on"
     ran = []
     net.early.register_forward_hook(lambda *_: ran.append(1))
     cached = model.read(x)
@@ -55,14 +55,59 @@ def test_a_phones_network_trains_from_the_cache():
         assert torch.allclose(model.run_tail(model.refine(model.read(x))[0], tail), model(x), atol=1e-5)
 
 
-def test_what_reads_more_than_the_taps_has_no_tail():
-    class Reads(Wilful):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) + x.amax((1, 2, 3))[:, None]
+class Reads(Wilful):
+    """Behind the taps it also reads its input and what an early layer without a tap gives."""
 
-    net, x = Reads().eval(), images()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x.amax((1, 2, 3))[:, None] + self.entry(x).mean((1, 2, 3))[:, None]
+
+
+def test_what_is_read_besides_the_taps_is_kept_with_them():
+    torch.manual_seed(0)
+    net, x = Reads().eval(), images(batch=4)
+    model = trained_like(wrap_with_resonance(net, ["early", "middle", "late"], rank=3, T=2, example_input=x))
+    tail = model.tail(x[:3])
+    assert tail.way.endswith("from the taps on, beside the input")  # `entry` runs behind the taps, and is run there
+    with torch.no_grad():
+        outside = tail.outside(x)
+        assert [part.shape for part in outside] == [x.shape]
+        assert torch.allclose(model.run_tail(model.refine(model.read(x))[0], tail, outside), model(x), atol=1e-5)
+
+
+def test_a_layer_before_the_taps_that_is_read_behind_them_is_kept():
+    class Skips(Wilful):
+        def forward(self, x: Tensor) -> Tensor:
+            entry = self.entry(x if x.isnan().any() else x.clone())
+            return self.answer(self.late(self.middle(self.early(entry))).mean((2, 3))) + entry.mean((1, 2, 3))[:, None]
+
+    torch.manual_seed(0)
+    net, x = Skips().eval(), images(batch=4)
+    model = trained_like(wrap_with_resonance(net, ["early", "middle", "late"], rank=3, T=2, example_input=x))
+    tail = model.tail(x[:3])
+    assert tail.way.endswith("beside entry")
+    with torch.no_grad():
+        found = model.run_tail(model.refine(model.read(x))[0], tail, tail.outside(x))
+        assert torch.allclose(found, model(x), atol=1e-5)
+
+
+class SamplesSecond(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).transpose(0, 1)
+
+
+def test_what_is_read_without_a_sample_axis_has_no_tail():
+    class Swaps(Wilful):
+        def __init__(self) -> None:
+            super().__init__()
+            self.swap = SamplesSecond(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            swapped = self.swap(x)
+            return super().forward(x) + swapped.mean((0, 2, 3))[:, None]
+
+    net, x = Swaps().eval(), images()
     model = wrap_with_resonance(net, ["early", "middle", "late"], rank=3, T=2, example_input=x)
-    with pytest.raises(ResonanceError, match="what lies behind 'late' also reads other activations") as caught:
+    with pytest.raises(ResonanceError, match="what lies behind 'late' also reads 'swap', whose first axis") as caught:
         model.tail(x)
     assert "\n" not in str(caught.value)
 

@@ -144,14 +144,16 @@ def test_tail_runs_from_the_last_tap_alone(plain):
     assert torch.allclose(model.run_tail(seen, tail), model(x), atol=1e-6)
 
 
-def test_tail_refuses_what_reads_more_than_the_last_tap():
+def test_a_tail_keeps_what_it_reads_besides_the_last_tap():
     class Skips(Plain):
         def forward(self, x):
             return super().forward(x) + x.mean((1, 2, 3))[:, None]
 
-    model = wrapped(Skips())
-    with pytest.raises(ResonanceError, match="also reads other activations, so it has no tail"):
-        model.tail(images())
+    model, x = trained_like(wrapped(Skips())), images()
+    tail = model.tail(x)
+    assert tail.way.endswith("beside the input")
+    refined = model.refine(model.read(x))[0]
+    assert torch.allclose(model.run_tail(refined, tail, tail.outside(x)), model(x), atol=1e-6)
 
 
 def test_print_trainable_parameters(plain, capsys):

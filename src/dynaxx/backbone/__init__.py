@@ -6,11 +6,12 @@ and `execution` chooses between hooks, twin and split graph. `tokens`, `example`
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
-from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, tail_of, warn_of_unread_tokens
+from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, warn_of_unread_tokens
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
+from dynaxx.backbone.tail import Tail, tail_of
 from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe
 from dynaxx.backbone.tokens import with_token_facts
 
@@ -20,6 +21,7 @@ __all__ = [
     "Execution",
     "Head",
     "SafeHead",
+    "Tail",
     "TapReader",
     "as_call",
     "canonical",

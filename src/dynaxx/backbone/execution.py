@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dynaxx.backbone.example import Call, as_call
+from dynaxx.backbone.example import Call
 from dynaxx.backbone.graph import Split
 from dynaxx.backbone.layout import canonical, different, original
 from dynaxx.backbone.replace import HookFreeBackbone
@@ -185,38 +185,6 @@ def _named(taps: Sequence[Tap], numbers: Sequence[int]) -> str:
 
 def _warn(line: str, taps: Sequence[Tap]) -> None:
     warnings.warn(f"what lies behind {taps[-1].path!r} {line}", ResonanceWarning, stacklevel=3)
-
-
-@torch.no_grad()
-def tail_of(backbone: nn.Module, taps: Sequence[Tap], example: Any) -> nn.Module:
-    """The part of the network after the taps: a module from the output taps' activations to the backbone's output.
-
-    >>> tail = tail_of(network, [Tap("layer2", 128, "BCHW"), Tap("layer3", 256, "BCHW", output=True)], images)
-    >>> tail([torch.zeros(2, 256, 4, 4)]).shape
-    torch.Size([2, 1000])
-
-    The module's attribute `way` says how it runs. The first way that gives the backbone's output on `example` is taken:
-    the graph that torch.fx traces, or the backbone's own code with the modules before the taps left out.
-
-    Raises:
-        ResonanceError: the part after the taps reads other activations, too.
-    """
-    call = as_call(example)
-    paths = [tap.path for tap in taps]
-    with capture(backbone, paths, copy=[True] * len(taps)) as captured:
-        expected = backbone(*call[0], **call[1])
-    try:
-        split = Split(backbone, taps, call)
-        tail: nn.Module = split.tail()
-        outputs = _outputs(taps)
-        if split.outputs() != outputs or not same(tail([captured[paths[n]] for n in outputs]), expected):
-            raise ResonanceError(f"layers: the traced tail behind {paths[-1]!r} does not give the backbone's output")
-        way = "the graph that torch.fx traced"
-    except ResonanceError:
-        tail = Replay(backbone, taps, call)
-        way = "the backbone's own code, without the modules before the taps"
-    tail.way = way  # type: ignore[assignment]
-    return tail
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
-"""What lies behind the taps, run by the backbone's own code with the modules before the taps left out.
+"""What lies behind the taps, run by the backbone's own code with the layers before the taps left out.
 
-Works where no graph can be traced. The backbone is called as a twin whose modules before the last tap return tensors of
-the right shape without computing them, and whose taps return the refined activations. What lies behind reads these
-alone; a check with NaN in the place of all others proves it.
+Works where no graph can be traced. The backbone is called as a twin. Its layers before the last tap return tensors of
+the right shape without computing them, and its taps return the refined activations. Layers without parameters run. The
+few layers whose values are read behind the taps are found by putting NaN in the place of each; theirs are recorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from dynaxx.backbone.example import Call
 from dynaxx.backbone.replace import constants, replace_modules
-from dynaxx.backbone.taps import activation_of, capture, hooked, with_activation
+from dynaxx.backbone.taps import Hook, activation_of, capture, hooked, with_activation
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
+
+Outputs = dict[str, list[Any]]
+"""By path of a layer, what it returns in each call before the last tap ends."""
+
+INPUT = ""
+"""Key of the arguments of the pass among the `Outputs`."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,16 @@ class _Shape:
     like: Tensor
 
     def filled(self, batch: int, value: float | None) -> Tensor:
-        """A tensor of this shape, full of `value` where its type allows; of undefined values with None."""
+        """A tensor of this shape, full of `value`; with None of undefined values. Whole numbers are 0."""
         size = [fixed + batch * each for fixed, each in zip(self.fixed, self.per_sample, strict=True)]
-        if value is None or not self.like.is_floating_point():
-            return self.like.new_zeros(size) if not self.like.is_floating_point() else self.like.new_empty(size)
-        return self.like.new_full(size, value)
+        if not self.like.is_floating_point():
+            return self.like.new_zeros(size)
+        return self.like.new_empty(size) if value is None else self.like.new_full(size, value)
+
+    @property
+    def by_sample(self) -> bool:
+        """Whether the tensor has one entry of numbers for each sample along its first axis."""
+        return (*self.fixed[:1], *self.per_sample[:1]) == (0, 1) and self.like.is_floating_point()
 
     def batch_of(self, x: Tensor) -> int:
         """The batch size with which `x` has this shape."""
@@ -46,11 +57,12 @@ class _Shape:
 
 @dataclass
 class _Pass:
-    """The state of one run: calls so far of each module that is left out, the batch, and the refined activations."""
+    """The state of one run: the batch, what taps and other layers return, and calls so far of each layer left out."""
 
     batch: int
     value: float | None
     refined: dict[str, Tensor]
+    given: Outputs
     calls: dict[str, int] = field(default_factory=dict)
 
 
@@ -58,7 +70,7 @@ _PASS: ContextVar[_Pass] = ContextVar("dynaxx_replay")
 
 
 class _LeftOut(nn.Module):
-    """A module that returns tensors of the right shape in its calls before the last tap, and runs in later ones."""
+    """A layer that computes nothing in its calls before the last tap, and runs in later ones."""
 
     def __init__(self, path: str, outputs: Sequence[Any], module: nn.Module) -> None:
         super().__init__()
@@ -76,6 +88,8 @@ class _LeftOut(nn.Module):
         run.calls[self.path] = number + 1
         if number >= len(self.outputs):
             return self.module(*args, **kwargs)
+        if self.path in run.given:
+            return run.given[self.path][number]
         output = _filled(self.outputs[number], run.batch, run.value)
         return with_activation(output, run.refined[self.path]) if self.path in run.refined else output
 
@@ -90,46 +104,113 @@ class Replay(nn.Module):
         replacements: new modules by the path of the module that each replaces.
 
     Raises:
-        ResonanceError: the part after the taps reads other activations, too.
+        ResonanceError: the part after the taps does not give the backbone's output, or reads what has no sample axis.
     """
 
     def __init__(
         self, backbone: nn.Module, taps: Sequence[Tap], call: Call, replacements: Mapping[str, nn.Module] | None = None
     ) -> None:
         super().__init__()
-        self.outputs = [tap.path for tap in taps if tap.output]
-        paths, larger = [tap.path for tap in taps], _larger(call)
-        record, expected = _record(backbone, paths, call)
-        batches = _batch(call), _batch(larger)
-        self.shapes = tree_map(partial(_shape, batches), record, _record(backbone, paths, larger)[0])
-        self.input = tree_map(partial(_shape, batches), call, larger)
-        left_out = {path: partial(_LeftOut, path, shapes) for path, shapes in self.shapes.items() if shapes}
+        self.paths, larger = [tap.path for tap in taps], _larger(call)
+        self.taps = [tap.path for tap in taps if tap.output]
         # in a tuple, so that the backbone's own modules are not registered here
+        self.backbone = (backbone,)
+        self.read: list[str] = []
+        record, expected = self._record(call)
+        batches = _batch(call), _batch(larger)
+        self.shapes: Outputs = tree_map(partial(_shape, batches), record, self._record(larger)[0])
+        left_out = {path: partial(_LeftOut, path, shapes) for path, shapes in self.shapes.items() if path and shapes}
         self.network = (replace_modules(backbone, left_out),)
-        activations = [activation_of(path, record[path][0]) for path in self.outputs]
-        why = "also reads other activations"
-        try:
-            with torch.no_grad():
-                sound = same(self._run(activations, float("nan")), expected)
-        except Exception as error:  # the network's own code, with parts left out, raises anything
-            sound, why = False, f"does not run without what lies before ({type(error).__name__})"
-        if not sound:
-            raise ResonanceError(f"layers: what lies behind {taps[-1].path!r} {why}, so it has no tail of its own")
+        activations = [activation_of(path, record[path][0]) for path in self.taps]
+
+        def sound(given: Sequence[str]) -> bool:
+            """Whether the output is right if `given` are as recorded, and all others NaN."""
+            try:
+                with torch.no_grad():
+                    return same(self._run(activations, {path: record[path] for path in given}, float("nan")), expected)
+            except Exception:  # the network's own code, with parts left out, raises anything
+                return False
+
+        if not sound([]):
+            others = [path for path, shapes in self.shapes.items() if shapes and path not in self.taps]
+            self.read = [path for path in others if not sound([other for other in others if other != path])]
+            if not sound(self.read):
+                raise ResonanceError(
+                    f"layers: what lies behind {self.paths[-1]!r} does not run without what lies before"
+                )
+        leaves, self.spec = tree_flatten([record[path] for path in self.read])
+        self.places = [isinstance(leaf, Tensor) for leaf in leaves]
+        self.rest = [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
+        for path in self.read:
+            if not all(leaf.by_sample for leaf in tree_leaves(self.shapes[path]) if isinstance(leaf, _Shape)):
+                raise ResonanceError(
+                    f"layers: what lies behind {self.paths[-1]!r} also reads {path or 'the input'!r}, whose first axis "
+                    "does not hold samples"
+                )
         self.network = (replace_modules(backbone, left_out | constants(replacements or {})),)
 
-    def forward(self, refined: Sequence[Tensor], call: Call | None = None) -> Any:
-        """The backbone's output for these activations of the output taps, and for `call` where they come from it."""
-        return self._run(refined, None, call)
+    def forward(self, refined: Sequence[Tensor], outside: Sequence[object] = (), call: Call | None = None) -> Any:
+        """The backbone's output for these activations of the output taps.
 
-    def _run(self, refined: Sequence[Tensor], value: float | None, call: Call | None = None) -> Any:
-        shape = next(leaf for leaf in tree_leaves(self.shapes[self.outputs[0]][0]) if isinstance(leaf, _Shape))
+        Args:
+            refined: activations of the output taps.
+            outside: what `outside` returned for the same samples.
+            call: arguments of the pass that the activations come from, if there are any.
+        """
+        tensors, rest = iter(outside), iter(self.rest)
+        leaves = [next(tensors) if tensor else next(rest) for tensor in self.places]
+        given = dict(zip(self.read, tree_unflatten(leaves, self.spec), strict=True))
+        return self._run(refined, given | ({} if call is None else {INPUT: [call]}), None)
+
+    @torch.no_grad()
+    def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        """What lies behind the taps reads besides their activations, in a pass with these arguments: (B, …) each."""
+        return self.of_record(self._record((args, kwargs))[0]) if self.read else ()
+
+    def of_record(self, record: Outputs) -> tuple[Tensor, ...]:
+        """The same, from the recorded outputs of a pass."""
+        leaves = tree_leaves([record[path] for path in self.read])
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+    def _run(self, refined: Sequence[Tensor], given: Outputs, value: float | None) -> Any:
+        shape = next(leaf for leaf in tree_leaves(self.shapes[self.taps[0]][0]) if isinstance(leaf, _Shape))
         batch = shape.batch_of(refined[0])
-        args, kwargs = call or _filled(self.input, batch, value)
-        token = _PASS.set(_Pass(batch, value, dict(zip(self.outputs, refined, strict=True))))
+        args, kwargs = given[INPUT][0] if INPUT in given else _filled(self.shapes[INPUT][0], batch, value)
+        token = _PASS.set(_Pass(batch, value, dict(zip(self.taps, refined, strict=True)), given))
         try:
             return self.network[0](*args, **kwargs)
         finally:
             _PASS.reset(token)
+
+    def _record(self, call: Call) -> tuple[Outputs, Any]:
+        """What each layer returns before the last tap ends, and the network's output."""
+        found, hooks = self.recording(call)
+        with torch.no_grad(), hooked(self.backbone[0], hooks):
+            output = self.backbone[0](*call[0], **call[1])
+        return found, output
+
+    def recording(self, call: Call) -> tuple[Outputs, dict[str, Hook]]:
+        """An empty record of a pass with the arguments `call`, and the hooks that fill it."""
+        backbone = self.backbone[0]
+        entered = {""} | {path[:n] for path in self.paths for n in range(len(path)) if path[n] == "."}
+        parents = {path: backbone.get_submodule(path) for path in entered}
+        inner = {
+            f"{path}.{name}".lstrip("."): m for path, parent in parents.items() for name, m in parent.named_children()
+        }
+        kept = [p for p, m in inner.items() if p in self.paths or next(m.parameters(), None) is not None]
+        found: Outputs = {INPUT: [_copied(call)]} | {path: [] for path in sorted(set(kept) - entered)}
+        done: list[str] = []
+
+        def hook(path: str) -> Hook:
+            def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                if not done:
+                    found[path].append(_copied(output))
+                if path == self.paths[-1]:
+                    done.append(path)
+
+            return record
+
+        return found, {path: hook(path) for path in found if path}
 
 
 class _Reached(Exception):
@@ -166,35 +247,20 @@ class TwoPasses(nn.Module):
             activations.extend(reached)
             raise _Reached
 
-        copy = [tap.overwritten for tap in self.taps]
+        call = _copied((args, kwargs))
+        record, hooks = self.behind.recording(call)
+        paths, copy = [tap.path for tap in self.taps], [tap.overwritten for tap in self.taps]
+        recording = hooked(self.backbone[0], hooks if self.behind.read else {})
         try:
-            with capture(self.backbone[0], [tap.path for tap in self.taps], stop, copy):
+            with recording, capture(self.backbone[0], paths, stop, copy):
                 self.backbone[0](*args, **kwargs)
         except _Reached:
             pass
-        return self.behind(self.couple(activations, ()), (args, kwargs))
+        return self.behind(self.couple(activations, ()), self.behind.of_record(record), call)
 
 
-def _record(backbone: nn.Module, taps: Sequence[str], call: Call) -> tuple[dict[str, list[Any]], Any]:
-    """What each module outside of the taps returns in each call before the last tap ends, and the network's output."""
-    entered = {""} | {path[:n] for path in taps for n in range(len(path)) if path[n] == "."}
-    parents = {path: backbone.get_submodule(path) for path in entered}
-    children = {f"{path}.{name}".lstrip(".") for path, parent in parents.items() for name, _ in parent.named_children()}
-    found: dict[str, list[Any]] = {path: [] for path in sorted(children - entered)}
-    done: list[str] = []
-
-    def hook(path: str) -> Any:
-        def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if not done:
-                found[path].append(tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, output))
-            if path == taps[-1]:
-                done.append(path)
-
-        return record
-
-    with torch.no_grad(), hooked(backbone, {path: hook(path) for path in found}):
-        output = backbone(*call[0], **call[1])
-    return found, output
+def _copied(tree: Any) -> Any:
+    return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, tree)
 
 
 def _batch(call: Call) -> int:

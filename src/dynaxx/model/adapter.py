@@ -15,6 +15,7 @@ from dynaxx.backbone import (
     Execution,
     Head,
     SafeHead,
+    Tail,
     canonical,
     check_classifier,
     check_fits,
@@ -117,7 +118,7 @@ class Adapter(nn.Module):
             call=call,
         )
 
-    def tail(self, backbone: nn.Module, example: Any) -> nn.Module:
+    def tail(self, backbone: nn.Module, example: Any) -> Tail:
         """The part of the network after the taps; see `ResonantModel.tail`."""
         return tail_of(backbone, self.taps, example)
 

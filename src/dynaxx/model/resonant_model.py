@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, capture, replaced_head
+from dynaxx.backbone import Call, Execution, Head, Tail, capture, replaced_head
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -150,22 +150,30 @@ class ResonantModel(nn.Module):
         """
         return generate(self.backbone, self, self.config, *args, **kwargs)
 
-    def tail(self, example: Any) -> nn.Module:
+    def tail(self, example: Any) -> Tail:
         """The part of the network after the taps as a module, for training from cached activations.
 
         Args:
             example: a batch of inputs on which the module's output is compared with the backbone's.
 
+        Its attribute `way` says how it runs. Its method `outside` gives, for a batch of inputs, the activations that it
+        reads besides the taps'; mostly there are none.
+
         Raises:
-            ResonanceError: the backbone cannot be traced, its part after the taps reads other activations, too, or the
-                module's output differs from the backbone's; train on images then.
+            ResonanceError: the part after the taps does not run on its own; train on images then.
         """
         return self.adapter.tail(self.backbone, example)
 
-    def run_tail(self, refined: list[Tensor], tail: nn.Module) -> Tensor:
-        """Run the module `tail`, made by `tail()`, and the head on the refined activations of the output taps."""
+    def run_tail(self, refined: list[Tensor], tail: Tail, outside: Sequence[object] = ()) -> Tensor:
+        """Run the module `tail`, made by `tail()`, and the head on the refined activations of the output taps.
+
+        Args:
+            refined: refined activations, as `refine` returns them.
+            tail: the module.
+            outside: what `tail.outside` returned for the same inputs.
+        """
         with replaced_head(self.backbone, self.adapter.classifier, self.head):
-            logits: Tensor = tail(refined)
+            logits: Tensor = tail(refined, outside)
         return logits
 
     def _couple(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from dynaxx import Anchors, ResonanceOutput, ResonantModel
+from dynaxx.backbone import Tail
 from dynaxx.model import extra_losses
 
 
@@ -43,7 +44,7 @@ class ResonanceModule(pl.LightningModule):
         residual_penalty: float = 1.0,
         residual_share: float = 0.25,
         label_smoothing: float = 0.0,
-        tail: nn.Module | None = None,
+        tail: Tail | None = None,
         backbone_lr: float | None = None,
     ) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class ResonanceModule(pl.LightningModule):
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
             seen, agreement = self.model.refine(batch)
-            return self.model.run_tail(seen, tail), agreement
+            return self.model.run_tail(seen, tail, batch.outside), agreement
         with self.model.observed() as agreements:
             logits = self.model(batch)
         return logits, agreements[0]

@@ -9,9 +9,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from dynaxx import ResonantModel
+from dynaxx.backbone import Tail
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import ANCHORED, resonant, train_resonant
 from dynaxx.evaluation.arms.task import Notes, Run, Task
@@ -50,7 +49,7 @@ def train_on_labels(
     """Train the trainable parameters of `model` on labels; all adapter arms except `implicit` use this."""
     budget = task.train
 
-    def module(tail: nn.Module | None) -> ResonanceModule:
+    def module(tail: Tail | None) -> ResonanceModule:
         return ResonanceModule(
             model,
             classes=task.classes,

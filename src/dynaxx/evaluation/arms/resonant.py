@@ -8,10 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import nn
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.backbone import moments
+from dynaxx.backbone import Tail, moments
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
@@ -37,7 +36,7 @@ class Source:
     """
 
     data: CachedData | ImageData
-    tail: nn.Module | None
+    tail: Tail | None
     read_seconds: float
 
     @property
@@ -77,6 +76,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     if known is not None:
         try:
             tail = model.tail(task.example())
+            print(f"training from cached activations; behind the tapped layers runs {tail.way}")
         except ResonanceError as error:
             print(f"training from live activations: {error}")
     if known is None or tail is None:
@@ -91,7 +91,7 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
         model.to(device)  # where it is not built yet, it is built there
         limit = task.train.cache_limit_gb
         try:
-            return open_cache(task.cache, key, model, task.images.images, task.normalisation, known, limit)
+            return open_cache(task.cache, key, model, task.images.images, task.normalisation, known, limit, tail)
         finally:
             model.to(home)  # Lightning moves it in its own time
 
@@ -107,7 +107,7 @@ def train_resonant(
     task: Task,
     run: Run,
     model: ResonantModel,
-    module: Callable[[nn.Module | None], ResonanceModule],
+    module: Callable[[Tail | None], ResonanceModule],
     *,
     arm: str,
     epochs: int,

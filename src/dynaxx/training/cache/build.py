@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx import ResonantModel
+from dynaxx.backbone import Tail
 from dynaxx.data import Normalisation, normalise, track
 
 BLOCK = 256
@@ -72,13 +73,14 @@ def build(
     normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float,
+    tail: Tail | None = None,
 ) -> None:
     """Build blocks of the cache at `path`, together with other processes, until all are complete; see `open_cache`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
     def read(view: Callable[[Tensor], Tensor], some: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-        return _read(model, normalise(view(some), normalisation))
+        return _read(model, tail, normalise(view(some), normalisation))
 
     with FileLock(lock):  # the first process allocates the files
         if path.exists():
@@ -120,13 +122,15 @@ def digest(arrays: Mapping[str, NDArray[Any]], start: int, stop: int) -> str:
 
 
 @torch.no_grad()
-def _read(model: ResonantModel, x: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
+def _read(model: ResonantModel, tail: Tail | None, x: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
     """The cached tensors of a batch by name, and the grid."""
-    anchors = model.read(x.to(next(model.backbone.parameters()).device))
+    x = x.to(next(model.backbone.parameters()).device)
+    anchors = model.read(x)
     parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
     for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True):
         held = (len(anchors.grid) == 1 or tuple(own.shape[2:]) == anchors.grid) and not model.config.token_pool
         parts |= {} if held else {f"seen_{tap}": own}
+    parts |= {} if tail is None else {f"outside_{n}": other for n, other in enumerate(tail.outside(x))}
     return {name: part.float().cpu() for name, part in parts.items()}, anchors.grid
 
 

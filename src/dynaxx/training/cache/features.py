@@ -17,6 +17,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel
+from dynaxx.backbone import Tail
 from dynaxx.data import Normalisation
 from dynaxx.training.cache.build import METADATA, Metadata, build, digest
 
@@ -40,12 +41,14 @@ class FeatureCache:
         seen: index and full-resolution anchors x_l⁰ of each tapped layer that the rest of the network reads,
             (V, N, …); None if `pooled` has these anchors at full resolution.
         grid: size of the common grid of positions, (h, w) or (tokens,).
+        outside: other activations that the network after the last tapped layer reads, (V, N, …); mostly none.
         seconds: seconds spent on building the cache, summed over all processes.
     """
 
     pooled: list[Tensor]
     seen: list[tuple[int, Tensor | None]]
     grid: tuple[int, ...]
+    outside: list[Tensor]
     seconds: float
 
     @property
@@ -56,11 +59,11 @@ class FeatureCache:
         """The cached activations of a batch; sample i is image `index[i]` in view `view[i]`."""
         pooled = [tap[view, index] for tap in self.pooled]
         seen = [self._in_place(pooled[tap]) if own is None else own[view, index] for tap, own in self.seen]
-        return Anchors(pooled, seen, self.grid)
+        return Anchors(pooled, seen, self.grid, outside=tuple(x[view, index] for x in self.outside))
 
     def _in_place(self, pooled_BPC: Tensor) -> Tensor:
         """Pooled activations in the shape of their tapped layer, whose resolution equals the grid's."""
-        return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) == 2 else pooled_BPC
+        return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) > 1 else pooled_BPC
 
 
 def cache_key(model: ResonantModel, **parts: object) -> str:
@@ -82,6 +85,7 @@ def open_cache(
     normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float = LIMIT_GB,
+    tail: Tail | None = None,
 ) -> FeatureCache:
     """Open the cache `folder/key`. All processes that call this function build a missing cache together.
 
@@ -96,6 +100,7 @@ def open_cache(
         images: pixels, uint8 (N, C, H, W).
         views: functions from a batch of images to its augmented version.
         limit_gb: limit on the size of all caches in `folder`, in 10⁹ bytes.
+        tail: the network after the last tapped layer, if it reads other activations, too.
 
     Raises:
         OSError: the cache exceeds the limit or the free space of the disk.
@@ -107,7 +112,7 @@ def open_cache(
                 print(f"{path}: is damaged and will be built again", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
-        build(path, model, images, normalisation, views, limit_gb)
+        build(path, model, images, normalisation, views, limit_gb, tail)
         _verified.add(_name(path))
     return _read(path)
 
@@ -117,7 +122,8 @@ def _read(path: Path) -> FeatureCache:
     tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in metadata.tensors}
     pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
     seen = [(tap, tensors.get(f"seen_{tap}")) for tap in metadata.seen]
-    return FeatureCache(pooled, seen, tuple(metadata.grid), sum(block.seconds for block in metadata.blocks))
+    outside = [tensors[f"outside_{n}"] for n in range(sum(name.startswith("outside_") for name in tensors))]
+    return FeatureCache(pooled, seen, tuple(metadata.grid), outside, sum(block.seconds for block in metadata.blocks))
 
 
 def _intact(path: Path) -> bool:
