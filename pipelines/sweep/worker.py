@@ -35,6 +35,7 @@ from dynaxx.search import (
     wanted,
 )
 from dynaxx.tracking import TrackingError, TrialRecord, names, record_trial, tracking_uri
+from pipelines.common.help import WORKER, asked
 from pipelines.common.stage import EXPECTED
 from pipelines.common.task import build_task
 from pipelines.select_layers import chosen_layers
@@ -146,6 +147,9 @@ def _short(value: Any) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run trials until enough are finished or running."""
+    if asked(arguments) or len(arguments) < 2 or not all(number.isdigit() for number in arguments[:2]):
+        print(WORKER, end="")
+        return 0 if asked(arguments) else 1
     number, parent = int(arguments[0]), int(arguments[1])
     try:
         plan = read_plan(arguments[2:])
