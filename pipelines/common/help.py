@@ -11,8 +11,9 @@ STAGE = """usage: python -m pipelines.{name}
 
 {about}
 
-A stage takes no options: it reads params.yaml and the results of the stages before it, and writes outputs/{name}.
-Run it by `dvc repro {name}`, which brings the stages before it up to date; settings: python -m pipelines.compose --help
+A stage takes no options: it reads params.yaml and the results of earlier stages, and writes outputs/{name}.
+Run it by `dvc repro {name}`, which brings the stages before it up to date.
+Settings: python -m pipelines.compose --help
 """
 
 COMPOSE = """usage: python -m pipelines.compose [GROUP=OPTION ...] [KEY=VALUE ...]

@@ -128,7 +128,7 @@ def rules() -> dict[str, dict[str, Rule]]:
         },
         "model": {
             "network": either(NETWORK, NULL),
-            "library": one_of("timm", "torchvision", "python"),
+            "library": either(one_of("timm", "torchvision", "python"), NULL),
             "name": TEXT,
             "target": Rule("package.module:function", TEXT.holds),
             "weights": PATH,
