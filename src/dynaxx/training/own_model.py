@@ -99,8 +99,8 @@ def with_weights(model: Any, channels: int) -> tuple[nn.Module, int | None]:
         BackboneError: no such model or file, or weights that do not fit; the message names the first tensor.
     """
     path = Path(model.weights)
-    state = read_weights(path)
     told, function = maker(model, channels)
+    state = read_weights(path)
     classes = None
     try:
         network = make(model, channels)
