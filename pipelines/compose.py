@@ -61,6 +61,8 @@ def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
         assert isinstance(plain, dict)
         plain.pop("experiment", None)
         params = {str(key): value for key, value in plain.items()}
+        if params["model"].get("library") is not None:  # what an experiment says of the stand-in is not needed
+            params["model"] = {k: v for k, v in params["model"].items() if k not in ("network", "pretrain")}
         check_settings(params)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = " ".join(str(error).split())

@@ -96,7 +96,8 @@ def test_an_experiment_switches_everything_it_names_and_paths_are_absolute(tmp_p
     assert len(params["task"]["seeds"]) >= 6
     model = yaml.safe_load(compose_params(["model.weights=w.pt"]))["model"]
     assert model["weights"] == model["watch"] == str(Path("w.pt").resolve())
-    own = yaml.safe_load(compose_params(["model=timm", "model.name=resnet18"]))
+    own = yaml.safe_load(compose_params(["experiment=smoke", "model=timm", "model.name=resnet18"]))
+    assert not own["model"].keys() & {"network", "pretrain"}
     assert own["model"]["library"] == "timm"
     assert own["data"]["pretrain_fraction"] == 0.0  # a trained model leaves all images to the task
 
