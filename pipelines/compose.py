@@ -66,7 +66,7 @@ def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
         check_settings(params)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = " ".join(str(error).split())
-        unknown = re.match(r"Could not override .*full_key: (\S+)", text)
+        unknown = text.startswith("Could not override") and re.search(r"full_key: (\S+)", f"{text} {error.__cause__}")
         raise ComposeError(_no_such_key(unknown[1]) if unknown else text) from None
     return params
 

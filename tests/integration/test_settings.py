@@ -134,3 +134,5 @@ def test_one_class_is_said_by_compose(tmp_path, monkeypatch, capsys):
 def test_a_key_that_does_not_exist_has_a_near_one():
     with pytest.raises(ComposeError, match="resonance.ranks: no such key here; did you mean resonance.rank"):
         compose_all(["resonance.ranks=3"])
+    with pytest.raises(ComposeError, match="data.groups.rest: no such key here"):
+        compose_all(["data.groups={round: ['0'], rest: ['1']}"])
