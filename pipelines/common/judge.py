@@ -4,6 +4,7 @@
 pipeline make them.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx import ResonanceError
-from dynaxx.data import TorchvisionSet
+from dynaxx.data import DataError, TorchvisionSet
 from pipelines.common.settings import SettingsError
 from pipelines.common.source import open_source
 
@@ -41,7 +42,11 @@ def _judge_data(params: DictConfig) -> None:
     source = open_source(params.data)
     if isinstance(source, TorchvisionSet):
         return  # its classes are known when it is read, perhaps downloaded: by `prepare`
-    classes = source.classes()
+    try:
+        classes = source.classes()
+    except DataError as error:  # a folder may be filled until the pipeline runs
+        print(f"warning: {error}; `dvc repro` needs it so", file=sys.stderr)
+        return
     told = f"data.root={params.data.root}" if "root" in params.data else f"data.name={params.data.name}"
     if len(classes) < 2:
         raise SettingsError(f"{told}: has one class, {classes[0]!r}; give images of two classes or more")

@@ -131,6 +131,15 @@ def test_one_class_is_said_by_compose(tmp_path, monkeypatch, capsys):
     assert not Path("params.yaml").exists()
 
 
+def test_a_folder_that_is_filled_later_is_a_warning(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["data=image_folder", "data.root=images"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ")
+    assert len(said.splitlines()) == 1
+
+
 def test_a_key_that_does_not_exist_has_a_near_one():
     with pytest.raises(ComposeError, match="resonance.ranks: no such key here; did you mean resonance.rank"):
         compose_all(["resonance.ranks=3"])
