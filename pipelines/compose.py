@@ -1,5 +1,8 @@
 """`python -m pipelines.compose [GROUP=OPTION …] [KEY=VALUE …]`: compose conf/ into params.yaml, which DVC reads."""
 
+import difflib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dynaxx.files import write_text
+from pipelines.common.help import CONF, asked, compose_help
+from pipelines.common.paths import with_quoted_paths
+from pipelines.common.settings import check_settings
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 PARAMS = Path("params.yaml")
 HEADER = "# Composed from conf/ by `python -m pipelines.compose`; `dvc exp run -S KEY=VALUE` changes it too.\n"
 
@@ -27,7 +32,7 @@ def compose_params(overrides: Sequence[str]) -> str:
     >>> print(compose_params(["experiment=smoke", "resonance.T=6"]))
 
     Raises:
-        ComposeError: an unknown group, option or key, or a mandatory value that is missing.
+        ComposeError: an unknown group, option or key, a mandatory value that is missing, or a value that is not valid.
     """
     plain = compose_all(overrides)
     if plain.pop("sweep", None) is not None:
@@ -45,18 +50,39 @@ def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
         ComposeError: see `compose_params`.
     """
     try:
+        overrides = with_quoted_paths(overrides)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", list(overrides))
+            config = compose("config", overrides)
         missing = _missing(OmegaConf.to_container(config, resolve=False))
         if missing:
             raise ComposeError(f"{missing[0]} is mandatory here: add {missing[0]}=VALUE to the command")
         _absolute(config)
         plain = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ComposeError(" ".join(str(error).split())) from None
-    assert isinstance(plain, dict)
-    plain.pop("experiment", None)
-    return {str(key): value for key, value in plain.items()}
+        assert isinstance(plain, dict)
+        plain.pop("experiment", None)
+        params = {str(key): value for key, value in plain.items()}
+        if params["model"].get("library") is not None:  # what an experiment says of the stand-in is not needed
+            params["model"] = {k: v for k, v in params["model"].items() if k not in ("network", "pretrain")}
+        check_settings(params)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        text = " ".join(str(error).split())
+        unknown = text.startswith("Could not override") and re.search(r"full_key: (\S+)", f"{text} {error.__cause__}")
+        raise ComposeError(_no_such_key(unknown[1]) if unknown else text) from None
+    return params
+
+
+def _no_such_key(key: str) -> str:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        known = _keys(OmegaConf.to_container(compose("config"), resolve=False))
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; --help has the most used keys, conf/ all of them"
+    return f"{key}: no such key here{hint}"
+
+
+def _keys(node: Any, path: str = "") -> list[str]:
+    if not isinstance(node, dict) or not node:
+        return [path]
+    return [name for key, value in node.items() for name in _keys(value, f"{path}.{key}" if path else str(key))]
 
 
 def _missing(node: Any, path: str = "") -> list[str]:
@@ -73,24 +99,37 @@ def _absolute(config: DictConfig) -> None:
     """
     if "root" in config.data:
         config.data.root = _existing("data.root", config.data.root, "a folder or .zip of images")
-    weights = config.model.weights
-    if weights is not None and not str(weights).startswith("timm:"):
-        config.model.weights = _existing("model.weights", weights, "a .safetensors or .pt file, or timm:NAME")
+    if config.model.weights is not None:
+        what = "a .safetensors or .pt file, or model=timm model.name=NAME for published weights"
+        config.model.weights = _existing("model.weights", config.model.weights, what)
+        if Path(config.model.weights).is_dir():
+            raise ComposeError(f"model.weights={config.model.weights}: is a folder; give {what}")
         config.model.watch = config.model.weights
+    if config.train.pretrained is not None:
+        what = "the folder of an adapter, as outputs/explicit/explicit/seed-0"
+        config.train.pretrained = _existing("train.pretrained", config.train.pretrained, what)
 
 
-def _existing(key: str, path: str, what: str) -> str:
-    if not Path(path).exists():
+def _existing(key: str, path: Any, what: str) -> str:
+    found = Path(os.path.expanduser(str(path)))
+    if not found.exists():
         raise ComposeError(f"{key}={path}: no such file or folder; give {what}")
-    return str(Path(path).resolve())
+    return str(found.resolve())
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write params.yaml; on bad overrides print one line and do not change the file."""
+    if asked(arguments):
+        print(compose_help(), end="")
+        return 0
+    from pipelines.common.judge import judge  # it loads torch
+
     try:
         text = compose_params(arguments)
-    except ComposeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        params: Any = OmegaConf.create(text)
+        judge(params)
+    except (OSError, ValueError, TypeError, RuntimeError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     write_text(PARAMS, text)
     print(f"{PARAMS} written{': ' + ' '.join(arguments) if arguments else ''}; run `dvc repro`")

@@ -10,6 +10,7 @@ from dynaxx.data import draw, load_prepared, remarks
 from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate
 from dynaxx.evaluation.inside import png
 from dynaxx.training.pretrained import load_backbone
+from pipelines.common.adapt import validation_images
 from pipelines.common.source import open_source
 from pipelines.common.stage import OUTPUTS, Stage, run
 from pipelines.common.trained import trained_arms
@@ -23,13 +24,14 @@ def body(stage: Stage) -> str:
     source = open_source(params.data)
     test = source.test()
     prepared.manifest.check(test)
-    labels, seeds = prepared.task().labels, list(params.task.seeds)
-    train, _ = draw(labels, params.task.n_train, params.task.n_val, seeds[0], params.task.imbalance)
+    images, seeds = prepared.task(), list(params.task.seeds)
+    labels, n_val = images.labels, validation_images(params, images)
+    train, _ = draw(labels, params.task.n_train, n_val, seeds[0], params.task.imbalance)
     task = TaskSummary(
         data=params.data.name,
         classes=list(test.classes),
         n_train=len(train),
-        n_val=params.task.n_val,
+        n_val=n_val,
         n_test=len(test),
         seeds=seeds,
         train_per_class=torch.bincount(labels[train], minlength=len(test.classes)).tolist(),

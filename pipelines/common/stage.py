@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 
 from dynaxx.services import interrupt_on_sigterm
 from dynaxx.training.distributed import rank_zero
+from pipelines.common.help import answer_stage
+from pipelines.common.settings import checked
 from pipelines.common.submit import submit, wants_job
 
 OUTPUTS = Path("outputs")
@@ -61,9 +63,10 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
 
     >>> run("prepare", body)
     """
+    answer_stage(name)
     interrupt_on_sigterm()
     try:
-        params = read_params()
+        params = checked(read_params())
         if wants_job(params) and trains(name):
             sys.exit(submit(name, params, WORK / "jobs" / name))
         key = stage_key(name)

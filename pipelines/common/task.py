@@ -15,6 +15,7 @@ from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_traine
 from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
+from pipelines.common.adapt import validation_images
 from pipelines.common.stage import FEATURES, OUTPUTS, Stage
 from pipelines.common.subject import subject
 
@@ -43,13 +44,14 @@ def build_task(
     if taps is None:
         taps = json.loads((root / "select_layers" / "selection.json").read_text())["chosen"]
     resonance: Any = OmegaConf.to_container(params.resonance)
+    images = prepared.task()
     return Task(
         backbone=lambda: copy.deepcopy(backbone.network),
         fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.normalisation.mean}-{backbone.normalisation.std}",
-        images=prepared.task(),
+        images=images,
         normalisation=backbone.normalisation,
         n_train=params.task.n_train,
-        n_val=params.task.n_val,
+        n_val=validation_images(params, images),
         taps=taps,
         resonance=resonance,
         train=TrainOptions(**params.train),

@@ -19,6 +19,8 @@ from rich.console import Console
 from dynaxx.search import RETRIES, finished, open_storage, open_study, requeue_dead, running, wanted
 from dynaxx.services import interrupt_on_sigterm
 from dynaxx.tracking import TrackingError, fail_sweep, tracking_uri
+from pipelines.common.help import asked, sweep_help
+from pipelines.common.judge import judge
 from pipelines.common.stage import EXPECTED
 from pipelines.sweep.end import end_sweep
 from pipelines.sweep.plan import Plan, check_prepared, read_plan
@@ -29,10 +31,14 @@ STAGES = ("baseline", "select_layers")
 
 def main(arguments: Sequence[str]) -> int:
     """Start or resume a sweep."""
+    if asked(arguments):
+        print(sweep_help(), end="")
+        return 0
     console = Console(width=None if sys.stdout.isatty() else 140)
     interrupt_on_sigterm()
     try:
         plan = read_plan(arguments)
+        judge(plan.base)
         check_prepared(plan)
         study = open_study(open_storage(plan.storage), plan.study, one_objective=plan.one_objective, of=plan.mark)
         code = subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *STAGES], check=False).returncode

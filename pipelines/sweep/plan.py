@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.search import Space, read_space
 from dynaxx.tracking import NAME_BYTES, escaped, main_checkout
+from pipelines.common.paths import quoted, with_quoted_paths
+from pipelines.common.settings import COUNT, SEED, listed, number
 from pipelines.common.stage import read_params
 from pipelines.compose import compose_all
 
@@ -19,6 +21,10 @@ PREPARED = ("data", "model", "task", "baseline", "select")
 
 SHORT = ("n_trials", "workers", "storage")
 """Options of a sweep that may be given without the prefix `sweep.`."""
+
+
+SEEDS = listed(SEED)
+RATIO = number("above 1", lambda v: v > 1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     Raises:
         ValueError: overrides that do not compose, or options that contradict each other.
     """
-    overrides = [f"sweep.{a}" if a.split("=")[0] in SHORT else a for a in arguments]
+    overrides = with_quoted_paths([f"sweep.{a}" if a.split("=")[0] in SHORT else a for a in arguments])
     if not any(override.startswith("sweep=") for override in overrides):
         overrides.insert(0, "sweep=default")
     composed = compose_all(overrides)
@@ -93,14 +99,14 @@ def read_plan(arguments: Sequence[str]) -> Plan:
 
 
 def _check(options: DictConfig, base: DictConfig) -> None:
-    for name in ("n_trials", "workers"):
-        if not isinstance(options[name], int) or options[name] < 1:
-            raise ValueError(f"sweep.{name}={options[name]}: give a whole number of at least 1")
+    for name, rule in (("n_trials", COUNT), ("workers", COUNT), ("seed", SEED)):
+        if not rule.holds(options[name]):
+            raise ValueError(f"sweep.{name}={options[name]!r}: give {rule.words}")
     seeds = options.seeds if OmegaConf.is_list(options.seeds) else ()
-    if not seeds or not all(isinstance(seed, int) for seed in seeds) or set(seeds) & set(base.task.seeds):
+    if not SEEDS.holds(list(seeds)) or set(seeds) & set(base.task.seeds):
         raise ValueError(f"sweep.seeds={options.seeds}: give a seed or more, and none of task.seeds={base.task.seeds}")
     ratio = options.max_gflops_ratio
-    if ratio is not None and not (isinstance(ratio, int | float) and ratio > 1):
+    if ratio is not None and not RATIO.holds(ratio):
         raise ValueError(f"sweep.max_gflops_ratio={ratio}: give more than 1; explicit costs the backbone's and its own")
     if options.pruner is not None and options.max_gflops_ratio is None:
         raise ValueError("sweep.pruner: two objectives cannot be pruned; give sweep.max_gflops_ratio, too")
@@ -138,5 +144,5 @@ def _hydra(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return quoted(value)
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -36,6 +36,7 @@ from dynaxx.search import (
 )
 from dynaxx.services import interrupt_on_sigterm
 from dynaxx.tracking import TrackingError, TrialRecord, names, record_trial, tracking_uri
+from pipelines.common.help import WORKER, asked
 from pipelines.common.stage import EXPECTED
 from pipelines.common.subject import subject
 from pipelines.common.task import build_task
@@ -163,6 +164,9 @@ def _short(value: Any) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run trials until enough are finished or running."""
+    if asked(arguments) or len(arguments) < 2 or not all(number.isdigit() for number in arguments[:2]):
+        print(WORKER, end="")
+        return 0 if asked(arguments) else 1
     number, parent = int(arguments[0]), int(arguments[1])
     interrupt_on_sigterm()
     try:

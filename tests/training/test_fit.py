@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import sys
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
-from dynaxx.training.fit import fit
+from dynaxx.training.fit import FitError, TrainingTime, fit
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
 
@@ -102,3 +104,36 @@ def test_the_residual_penalty_teaches_the_loop_to_settle(tmp_path):
         return float(made.model.trace.residual[2].mean())
 
     assert settled(5.0) < 0.7 * settled(0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"check_val_every_n_epoch": 4}, "check_val_every_n_epoch=4: 2 epochs would end"),
+        ({"limit_train_batches": 0}, "limit_train_batches=0"),
+        ({"limit_val_batches": 0}, "limit_val_batches=0"),
+        ({"fast_dev_run": True}, "fast_dev_run="),
+        ({"max_steps": 1, "check_val_every_n_epoch": 2}, "ended before its first validation.*trainer.max_steps=1"),
+        ({"gradient_clip_algorithm": "best"}, "trainer: .*best"),
+        ({"colour": "red"}, "trainer: .*colour"),
+        ({"precision": "3"}, "trainer: .*3"),
+    ],
+    ids=str,
+)
+def test_a_fit_without_a_validation_has_no_accuracy(tmp_path, options, says):
+    with pytest.raises(FitError, match=says) as raised:
+        fit(module(), data(), trainer=partial(TRAINER, **options), checkpoints=tmp_path, epochs=2, patience=2, seed=0)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_time_of_epochs_without_a_validation_counts(monkeypatch, tmp_path):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(sys.modules["dynaxx.training.fit"].time, "perf_counter", lambda: next(clock))
+    timer = TrainingTime()
+    for epoch in range(3):
+        timer.on_train_epoch_start(None, None)
+        if epoch == 2:
+            timer.on_validation_start(None, None)
+            timer.on_validation_end(None, None)
+        timer.on_train_epoch_end(None, None)
+    assert timer.seconds == 4  # one tick an epoch, and one of the last after its validation

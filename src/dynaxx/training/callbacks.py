@@ -75,12 +75,12 @@ class BestWeights(Callback):
     """A copy of the trained tensors from the epoch with the best validation accuracy; of equal epochs, the latest."""
 
     def __init__(self) -> None:
-        self.accuracy = -1.0
+        self.accuracy: float | None = None  # no validation yet
         self.best: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         accuracy = float(trainer.callback_metrics["val/accuracy"])
-        if not trainer.sanity_checking and accuracy >= self.accuracy:
+        if not trainer.sanity_checking and (self.accuracy is None or accuracy >= self.accuracy):
             self.accuracy = accuracy
             state = pl_module.state_dict()
             if isinstance(pl_module, ResonanceModule):

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from dynaxx.training.callbacks import BestWeights, FiniteLoss, RunawayStop
 
@@ -17,6 +18,10 @@ LAST = "last.ckpt"
 
 TrainerFactory = Callable[..., pl.Trainer]
 """A function that makes a Lightning Trainer from callbacks, logger and epochs; Hydra creates it from `conf/trainer`."""
+
+
+class FitError(ValueError):
+    """The error for options with which no training or no validation can happen; one line that names the option."""
 
 
 class TrainingTime(Callback):
@@ -30,6 +35,15 @@ class TrainingTime(Callback):
         self.since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.since = time.perf_counter()  # an epoch may go on after a validation
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self.since is not None:
             self.seconds += time.perf_counter() - self.since
         self.since = None
@@ -75,37 +89,21 @@ def fit(
         (best validation accuracy, training seconds).
 
     Raises:
+        FitError: the trainer is refused, or the training ended before its first validation.
         FloatingPointError: the loss or a gradient is not finite.
         OSError: a checkpoint cannot be written.
     """
     quiet()
     pl.seed_everything(seed, workers=True, verbose=False)
     best, training_time = BestWeights(), TrainingTime()
-    bar = sys.stderr.isatty()
-    saver = ModelCheckpoint(
-        checkpoints,
-        filename="last",
-        save_top_k=1,
-        every_n_epochs=checkpoint_every,
-        enable_version_counter=False,
-    )
-    runner = trainer(
-        max_epochs=epochs,
+    runner = make_trainer(
+        trainer,
+        checkpoints=checkpoints,
+        epochs=epochs,
+        patience=patience,
         logger=logger,
-        callbacks=[
-            *callbacks,
-            best,
-            training_time,
-            FiniteLoss(),
-            RunawayStop(),
-            EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
-            saver,
-            *([RichProgressBar(leave=True)] if bar else []),
-        ],
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        log_every_n_steps=50,
-        num_sanity_val_steps=0,
+        callbacks=[*callbacks, best, training_time],
+        checkpoint_every=checkpoint_every,
     )
     module.train()  # Lightning keeps the module's mode, and a new resonant model is in eval mode
     last = checkpoints / LAST
@@ -115,9 +113,96 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # the frozen backbone
-        runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        try:
+            runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        except MisconfigurationException as error:
+            raise FitError(f"trainer: {_one_line(error)}") from None
+    if best.accuracy is None:
+        given = ", ".join(f"trainer.{name}={getattr(runner, name)}" for name in _changed(runner))
+        raise FitError(
+            f"training of {epochs} epochs ended before its first validation, so there is no accuracy; "
+            f"change {given or 'the options of the trainer'}"
+        )
     best.restore(module.eval())
     return best.accuracy, training_time.seconds
+
+
+def make_trainer(
+    trainer: TrainerFactory,
+    *,
+    checkpoints: Path,
+    epochs: int,
+    patience: int,
+    logger: Any = False,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_every: int = 1,
+) -> pl.Trainer:
+    """Make the trainer of one fit, and check that it trains and validates at least once.
+
+    >>> runner = make_trainer(lightning.pytorch.Trainer, checkpoints=Path("checkpoints"), epochs=30, patience=10)
+
+    Args:
+        trainer: factory of the trainer, see `TrainerFactory`.
+        checkpoints: folder of the checkpoints.
+        epochs: largest number of epochs.
+        patience: number of epochs without a better validation accuracy after which training stops.
+        logger: Lightning logger; False disables logging.
+        callbacks: callbacks that come before those of every fit.
+        checkpoint_every: number of epochs between two checkpoints.
+
+    Raises:
+        FitError: Lightning refuses an option of the trainer, or nothing would be trained or validated.
+    """
+    quiet()
+    bar = sys.stderr.isatty()
+    saver = ModelCheckpoint(
+        checkpoints,
+        filename="last",
+        save_top_k=1,
+        every_n_epochs=checkpoint_every,
+        enable_version_counter=False,
+    )
+    try:
+        runner = trainer(
+            max_epochs=epochs,
+            logger=logger,
+            callbacks=[
+                *callbacks,
+                FiniteLoss(),
+                RunawayStop(),
+                EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
+                saver,
+                *([RichProgressBar(leave=True)] if bar else []),
+            ],
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            log_every_n_steps=50,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise FitError(f"trainer: {_one_line(error)}") from None
+    for name in ("limit_train_batches", "limit_val_batches"):
+        if getattr(runner, name) == 0:
+            raise FitError(f"trainer.{name}=0: nothing would be trained or validated; leave it out, or give more")
+    if (runner.check_val_every_n_epoch or 0) > epochs:
+        raise FitError(
+            f"trainer.check_val_every_n_epoch={runner.check_val_every_n_epoch}: {epochs} epochs would end before the "
+            "first validation; give at most that many"
+        )
+    if runner.fast_dev_run:  # type: ignore[attr-defined]
+        raise FitError(f"trainer.fast_dev_run={runner.fast_dev_run}: it saves nothing; leave it out")  # type: ignore[attr-defined]
+    return runner
+
+
+def _changed(runner: pl.Trainer) -> list[str]:
+    """Options that can keep a training from its first validation, as far as they are changed."""
+    usual = {"check_val_every_n_epoch": 1, "val_check_interval": 1.0, "max_steps": -1, "limit_train_batches": 1.0,
+             "limit_val_batches": 1.0}  # fmt: skip
+    return [name for name, value in usual.items() if getattr(runner, name) != value]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def quiet() -> None:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from dynaxx.data import Normalisation, Prepared, normalise, stratified_halves
+from dynaxx.data import DataError, Normalisation, Prepared, normalise, stratified_halves
 from dynaxx.training.distributed import rank_zero
+from dynaxx.training.own_model import BackboneError, is_given, make, published, read_weights, with_weights
 
 POINTER = "backbone.json"
 WEIGHTS = "backbone.safetensors"
@@ -27,17 +28,13 @@ class Backbone(NamedTuple):
         network: network in eval mode, with all parameters frozen.
         checksum: SHA-256 of its weights.
         normalisation: normalisation with which it was trained.
-        num_classes: number of classes of a backbone that was trained here; None for a user's network.
+        num_classes: number of classes with which the network is made; None: as many as it has by itself.
     """
 
     network: nn.Module
     checksum: str
     normalisation: Normalisation
     num_classes: int | None
-
-
-class BackboneError(ValueError):
-    """The error for a backbone that cannot be created, read or verified; its one-line message names the remedy."""
 
 
 def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
@@ -48,11 +45,13 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
 
     options, images = params.model.pretrain, prepared.pretrain()
     if len(images) == 0:
-        raise BackboneError("data.pretrain_fraction=0 leaves nothing to train a backbone on; give model.weights")
-    validation, training = stratified_halves(images.labels, options.val_fraction, params.data.split_seed)
-    torch.manual_seed(params.data.split_seed)
+        raise BackboneError("data.pretrain_fraction=0 leaves nothing to train a backbone on; bring a trained model")
     classes, channels = len(images.classes), prepared.manifest.image_shape[0]
-    network = instantiate(params.model.network, num_classes=classes, **_inputs(params.model, channels))
+    if classes < 2:
+        raise BackboneError(f"a backbone cannot learn one class, {images.classes[0]!r}; give images of two or more")
+    validation, training = _split(images.labels, options.val_fraction, params.data.split_seed)
+    torch.manual_seed(params.data.split_seed)
+    network = make(params.model, channels, classes)
     normalisation = prepared.manifest.normalisation
     _check(network, prepared, normalisation, "model.network")  # before time is spent on training
     data = ImageData(
@@ -77,22 +76,47 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
         _check(network, prepared, normalisation, "model.network")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, out / WEIGHTS)
         _write_pointer(out, str(WEIGHTS), checksum(out / WEIGHTS), normalisation, classes)
-    return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s"
+    few = round(options.val_fraction * len(images))
+    adapted = f"; few images: {len(validation)} of {len(images)} to validate, not {few}" * (len(validation) != few)
+    return f"backbone trained on {classes} classes, validation accuracy {accuracy:.3f}, {seconds:.0f} s{adapted}"
+
+
+def _split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Images to validate and to train on; of few images, at least one of each class that has two is validated on.
+
+    Raises:
+        BackboneError: no class has two images.
+    """
+    try:
+        return stratified_halves(labels, fraction, seed)
+    except DataError:
+        pass  # a class is too rare for its share
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    parts = []
+    for label in labels.unique():
+        members = shuffled[labels[shuffled] == label]
+        parts.append(members[: max(1, round(fraction * len(members)))][: len(members) - 1])
+    validation = torch.cat(parts).sort().values
+    if len(validation) == 0:
+        raise BackboneError("no class has two images to pretrain on; give more images, or a trained model (model=timm)")
+    rest = torch.ones(len(labels), dtype=torch.bool)
+    rest[validation] = False
+    return validation, rest.nonzero().flatten()
 
 
 def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:
     """Check the user's trained model and write a file with its location and checksum; nothing is trained or copied."""
     channels = prepared.manifest.image_shape[0]
-    network = build(model, channels)
+    network, num_classes = build(model, channels)
     normalisation = _normalisation(model, network, prepared)
-    _check(network, prepared, normalisation, f"model.weights={model.weights}")
-    given = Path(model.weights)
-    digest = checksum(given) if given.is_file() else _state_checksum(network)
-    _write_pointer(out, model.weights, digest, normalisation, None)
+    what = f"model.weights={model.weights}" if model.weights is not None else f"model.name={model.name}"
+    _check(network, prepared, normalisation, what)
+    digest = _state_checksum(network) if model.weights is None else checksum(Path(model.weights))
+    _write_pointer(out, model.weights, digest, normalisation, num_classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     unused = len(prepared.pretrain_index)
     hint = f"; {unused} labelled images are unused; data.pretrain_fraction=0 gives them to the task" if unused else ""
-    return f"backbone {model.weights} checked, {parameters:,} parameters, sha256 {digest[:12]}{hint}"
+    return f"backbone {what.partition('=')[2]} checked, {parameters:,} parameters, sha256 {digest[:12]}{hint}"
 
 
 def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
@@ -109,25 +133,26 @@ def load_backbone(model: Any, folder: Path, channels: int) -> Backbone:
         BackboneError: weights that are missing, damaged, or changed since they were checked.
     """
     pointer = json.loads((folder / POINTER).read_text())
-    if model.weights is None:
-        path = folder / pointer["weights"]
-        network = untrained(model, channels, pointer["num_classes"])
-        network.load_state_dict(_read(path))
+    if is_given(model):
+        network, _ = build(model, channels)
+        path = model.weights and Path(model.weights)
     else:
-        network = build(model, channels)
-        path = Path(model.weights)
-    digest = checksum(path) if path.is_file() else _state_checksum(network)
+        path = folder / pointer["weights"]
+        network = make(model, channels, pointer["num_classes"])
+        network.load_state_dict(read_weights(path))
+    digest = _state_checksum(network) if path is None else checksum(path)
     if digest != pointer["sha256"]:
-        raise BackboneError(f"{path}: changed since it was checked; run `dvc repro -f pretrain`")
+        told = path or f"model.name={model.name}"
+        raise BackboneError(f"{told}: changed since it was checked; run `dvc repro -f pretrain`")
     network.eval().requires_grad_(False)
     normalisation = Normalisation(tuple(pointer["mean"]), tuple(pointer["std"]))
     return Backbone(network, digest, normalisation, pointer["num_classes"])
 
 
-def build(model: Any, channels: int) -> nn.Module:
-    """The user's network with its weights: `timm:NAME`, or `model.network` with the weights of a local file.
+def build(model: Any, channels: int) -> tuple[nn.Module, int | None]:
+    """The user's network with its weights, and its number of classes if that followed from the weights.
 
-    >>> network = build(OmegaConf.create({"weights": "timm:resnet18", "network": None}), channels=3)
+    >>> network, _ = build(OmegaConf.create({"library": "timm", "name": "resnet18", "weights": None}), channels=3)
 
     Args:
         model: section `model` of params.yaml.
@@ -136,29 +161,7 @@ def build(model: Any, channels: int) -> nn.Module:
     Raises:
         BackboneError: an unknown model name, a missing file, or weights that do not fit the network.
     """
-    if str(model.weights).startswith("timm:"):
-        import timm
-
-        name = str(model.weights).removeprefix("timm:")
-        if not timm.is_model(name.split(".")[0]):
-            raise BackboneError(f"model.weights={model.weights}: timm knows no such model; see timm.list_models()")
-        try:
-            return timm.create_model(name, pretrained=True).eval()
-        except Exception as error:  # the hub's client raises many kinds
-            raise BackboneError(f"model.weights={model.weights}: cannot be fetched ({error}); give a file") from None
-    path = Path(model.weights)
-    if not path.is_file():
-        raise BackboneError(
-            f"model.weights={model.weights}: no such file; give a .safetensors or .pt file, or timm:NAME"
-        )
-    if model.network is None:
-        raise BackboneError("model.network is null: name the network that the file's weights belong to")
-    network = instantiate(model.network, **_inputs(model, channels))
-    try:
-        network.load_state_dict(_read(path))
-    except RuntimeError as error:
-        raise BackboneError(f"{path}: does not fit model.network ({str(error).splitlines()[-1].strip()})") from None
-    return network.eval()
+    return (published(model), None) if model.weights is None else with_weights(model, channels)
 
 
 def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
@@ -170,35 +173,15 @@ def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
     Args:
         model: section `model` of params.yaml.
         channels: number of channels of the images, for a network with in_channels=null.
-        num_classes: number of classes of a stand-in that was trained here; None for a user's network.
+        num_classes: number of classes of the network; None: as many as it has by itself.
     """
-    if str(model.weights).startswith("timm:"):
-        import timm
-
-        return timm.create_model(str(model.weights).removeprefix("timm:"), pretrained=False).eval()
-    classes = {} if num_classes is None else {"num_classes": num_classes}
-    network: nn.Module = instantiate(model.network, **classes, **_inputs(model, channels))
-    return network.eval()
+    return make(model, channels, num_classes)
 
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # safetensors, pickle, zip and torch each raise their own
-        raise BackboneError(f"{path}: no readable weights ({' '.join(str(error).split())[:120]})") from None
-
-
-def _inputs(model: Any, channels: int) -> dict[str, int]:
-    """The argument `in_channels` of the network, if `model.network` leaves `in_channels` null."""
-    return {"in_channels": channels} if model.network.get("in_channels", channels) is None else {}
 
 
 def _normalisation(model: Any, network: nn.Module, prepared: Prepared) -> Normalisation:
@@ -227,6 +210,8 @@ def _check(network: nn.Module, prepared: Prepared, normalisation: Normalisation,
     if broken is not None:
         raise BackboneError(f"{what}: {broken} holds values that are not finite; give sound weights")
     manifest = prepared.manifest
+    if next(network.parameters(), None) is None:
+        raise BackboneError(f"{what}: the network has no parameters; give one that is trained")
     device = next(network.parameters()).device
     network.eval()
     try:
@@ -235,6 +220,9 @@ def _check(network: nn.Module, prepared: Prepared, normalisation: Normalisation,
         raise BackboneError(
             f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size or model.network"
         ) from None
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise BackboneError(f"{what}: returns {kind} for two images; the pipeline needs logits (images, classes)")
     if not torch.isfinite(output).all():
         raise BackboneError(f"{what}: its output on the first images is not finite; give sound weights")
 
@@ -249,7 +237,7 @@ def _state_checksum(network: nn.Module) -> str:
 
 def _write_pointer(
     out: Path,
-    weights: str,
+    weights: str | None,
     digest: str,
     normalisation: Normalisation,
     num_classes: int | None,

@@ -37,6 +37,9 @@ class SmallResNet(nn.Module):
         blocks: number of residual blocks per stage.
         regions: number of rows and columns into which the last feature map is divided; `fc` reads the mean of each
             region. 1 averages the whole map; other values must divide the map's height and width.
+
+    Raises:
+        ValueError: a width, `blocks` or `regions` is below 1, or there is no stage.
     """
 
     def __init__(
@@ -48,6 +51,11 @@ class SmallResNet(nn.Module):
         regions: int = 1,
     ) -> None:
         super().__init__()
+        for name, value in (("blocks", blocks), ("regions", regions), *(("widths", width) for width in widths)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}: give whole numbers of at least 1")
+        if not widths:
+            raise ValueError(f"widths={list(widths)}: give a width for each stage")
         self.regions = regions
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])

@@ -1,0 +1,281 @@
+"""The settings of params.yaml: for each key a rule, which says in words what the value may be.
+
+`pipelines.compose` and every stage judge params.yaml by these rules, so a bad value ends a command before any work.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx import ResonanceError
+from dynaxx.config import ResonanceConfig
+
+
+class SettingsError(ValueError):
+    """The error for a setting that cannot be; its one line names the key, its value, and what would do."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: which values a key may have.
+
+    >>> whole(1).holds(0)
+    False
+
+    Attributes:
+        words: valid values in words, after "give".
+        holds: whether a value is valid.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def whole(least: int, most: int | None = None) -> Rule:
+    """The rule for whole numbers."""
+    words = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    return Rule(words, lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= (most or v))
+
+
+def number(words: str, holds: Callable[[float], bool]) -> Rule:
+    """The rule for finite numbers for which `holds` is true; the words describe them."""
+    return Rule(
+        f"a number {words}",
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and holds(v),
+    )
+
+
+def one_of(*names: str) -> Rule:
+    """The rule for one of these names."""
+    return Rule(f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names)
+
+
+def listed(rule: Rule, *, distinct: bool = True, empty: bool = False) -> Rule:
+    """The rule for lists whose elements follow `rule`; by default not empty, and without repetition."""
+
+    def holds(value: Any) -> bool:
+        good = isinstance(value, list) and (empty or bool(value)) and all(rule.holds(v) for v in value)
+        return good and (not distinct or len({repr(v) for v in value}) == len(value))
+
+    return Rule(f"a list{', each element once' if distinct else ''}, and each element {rule.words}", holds)
+
+
+def either(*rules: Rule) -> Rule:
+    """The rule for values that follow one of several rules."""
+    return Rule(", or ".join(rule.words for rule in rules), lambda v: any(rule.holds(v) for rule in rules))
+
+
+NULL = Rule("null", lambda v: v is None)
+AUTO = Rule("auto", lambda v: v == "auto")
+FLAG = Rule("true or false", lambda v: isinstance(v, bool))
+TEXT = Rule("text", lambda v: isinstance(v, str) and bool(v))
+MAPPING = Rule("a group of keys", lambda v: isinstance(v, Mapping))
+TARGET = Rule("keys of which _target_ names a class", lambda v: isinstance(v, Mapping) and "_target_" in v)
+NETWORK = Rule(f"{TARGET.words}; for an own model take model=timm, model=torchvision or model=python", TARGET.holds)
+
+COUNT = whole(1)
+FROM_ZERO = whole(0)
+SEED = whole(0, 2**32 - 1)
+POSITIVE = number("above 0", lambda v: v > 0)
+NOT_NEGATIVE = number("of at least 0", lambda v: v >= 0)
+INSIDE = number("above 0 and below 1", lambda v: 0 < v < 1)
+BELOW_ONE = number("of at least 0 and below 1", lambda v: 0 <= v < 1)
+SHARE = number("from 0 to 1", lambda v: 0 <= v <= 1)
+PART = number("above 0 and at most 1", lambda v: 0 < v <= 1)
+PATH = either(Rule("a path", TEXT.holds), NULL)
+CHANNELS = either(listed(number("", lambda v: True), distinct=False), NULL)
+DEVIATIONS = either(listed(POSITIVE, distinct=False), NULL)
+
+
+def tried(rule: Rule) -> Rule:
+    """The rule for a list of values to try, or null for none."""
+    return either(listed(rule), NULL)
+
+
+OPEN = ("data", "model", "tracking")
+"""Sections that need not have all keys and may have others, because their groups differ."""
+
+OWN = ("max_epochs", "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "log_every_n_steps",
+       "num_sanity_val_steps")  # fmt: skip
+"""Options of Lightning's Trainer that `dynaxx.training.fit` sets itself."""
+
+
+@cache
+def rules() -> dict[str, dict[str, Rule]]:
+    """Section of params.yaml → its keys → their rules; the options of resonance are judged by `ResonanceConfig`.
+
+    >>> rules()["train"]["lr"].words
+    'a number above 0'
+    """
+    from dynaxx.data import AUGMENTATIONS  # these two load torch, which a command that prints its help needs not
+    from dynaxx.evaluation.arms import arms_where
+
+    augmentation = one_of(*AUGMENTATIONS)
+    arm = one_of(*arms_where(lambda arm: arm.stage == "train_arms"))
+    return {
+        "data": {
+            "name": TEXT,
+            "source": TARGET,
+            "watch": TEXT,
+            "groups": either(NULL, MAPPING),
+            "pretrain_fraction": BELOW_ONE,
+            "split_seed": SEED,
+        },
+        "model": {
+            "network": either(NETWORK, NULL),
+            "library": either(one_of("timm", "torchvision", "python"), NULL),
+            "name": TEXT,
+            "target": Rule("package.module:function", TEXT.holds),
+            "weights": PATH,
+            "mean": CHANNELS,
+            "std": DEVIATIONS,
+            "watch": TEXT,
+        },
+        "model.pretrain": {
+            "epochs": COUNT,
+            "lr": POSITIVE,
+            "weight_decay": NOT_NEGATIVE,
+            "batch_size": COUNT,
+            "augmentation": augmentation,
+            "val_fraction": INSIDE,
+            "patience": COUNT,
+        },
+        "train": {
+            "epochs": COUNT,
+            "lr": POSITIVE,
+            "batch_size": COUNT,
+            "weight_decay": NOT_NEGATIVE,
+            "residual_penalty": NOT_NEGATIVE,
+            "residual_share": PART,
+            "label_smoothing": BELOW_ONE,
+            "warmup": SHARE,
+            "augmentation": augmentation,
+            "patience": COUNT,
+            "checkpoint_every": COUNT,
+            "cache_limit_gb": NOT_NEGATIVE,
+            "backbone_lr": either(POSITIVE, NULL),
+            "pretrained": PATH,
+        },
+        "distill": {"epochs": COUNT, "lr": POSITIVE, "kl_weight": NOT_NEGATIVE, "states_weight": NOT_NEGATIVE},
+        "evaluate": {
+            "confidence": INSIDE,
+            "resamples": COUNT,
+            "seed": SEED,
+            "latency_batch": COUNT,
+            "throughput_batch": COUNT,
+            "rounds": COUNT,
+            "latency_budget": NOT_NEGATIVE,
+            "minimum_relative_gain": NOT_NEGATIVE,
+            "value_per_error": either(NOT_NEGATIVE, NULL),
+            "requests_per_day": either(NOT_NEGATIVE, NULL),
+            "residual_iterations": COUNT,
+            "T": listed(COUNT),
+            "settled_at": POSITIVE,
+            "attributed_images": FROM_ZERO,
+            "gallery": FROM_ZERO,
+            "corrupted_images": FROM_ZERO,
+        },
+        "tracking": {"experiment": TEXT, "uri": either(TEXT, NULL), "model": either(TEXT, NULL)},
+        "task": {
+            "n_train": either(COUNT, NULL),
+            "n_val": either(COUNT, AUTO),
+            "imbalance": number("of at least 1", lambda v: v >= 1),
+            "seeds": listed(SEED),
+        },
+        "baseline": {"head": one_of("probe", "own"), "C": listed(POSITIVE)},
+        "select": {
+            "layers": either(AUTO, listed(either(COUNT, TEXT))),
+            "taps": whole(2),
+            "folds": whole(2),
+            "max_images": COUNT,
+        },
+        "tune": {"lr": tried(POSITIVE), "epochs": tried(COUNT), "seed": SEED},
+        "vary": {"rank": tried(COUNT), "taps": tried(whole(2)), "labels": tried(COUNT), "seed": SEED},
+        "train_arms": {"arms": listed(arm, empty=True)},
+    }
+
+
+def check_settings(params: Mapping[str, Any]) -> None:
+    """Check each value of params.yaml, as far as this needs neither data nor networks.
+
+    >>> check_settings(params)
+
+    Args:
+        params: content of params.yaml as plain values.
+
+    Raises:
+        SettingsError: a key is unknown or missing, or its value is not valid.
+    """
+    for section, keys in rules().items():
+        if section == "model.pretrain" and _is_trained(params.get("model")):
+            continue
+        _check_section(params, section, keys)
+    _check_resonance(params.get("resonance"))
+    _check_trainer(params.get("trainer"))
+    seeds = params["task"]["seeds"]
+    for section in ("tune", "vary"):
+        if (seed := params[section]["seed"]) in seeds:
+            raise SettingsError(
+                f"{section}.seed={seed}: is one of task.seeds={seeds}; give a seed that is not evaluated"
+            )
+    prices = [params["evaluate"].get(name) for name in ("value_per_error", "requests_per_day")]
+    if (prices[0] is None) != (prices[1] is None):
+        raise SettingsError(
+            f"evaluate.value_per_error={prices[0]}, evaluate.requests_per_day={prices[1]}: give both, or neither"
+        )
+
+
+def checked(params: DictConfig) -> DictConfig:
+    """The same params, after `check_settings`."""
+    plain: Any = OmegaConf.to_container(params)
+    check_settings(plain)
+    return params
+
+
+def _check_section(params: Mapping[str, Any], section: str, rules: Mapping[str, Rule]) -> None:
+    values: Any = params
+    for part in section.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"{section}={values!r}: give {', '.join(f'{section}.{key}' for key in rules)}")
+    for key, value in values.items():
+        if key in rules and not rules[key].holds(value):
+            raise SettingsError(f"{section}.{key}={value!r}: give {rules[key].words}")
+        if key not in rules and section not in OPEN:
+            close = difflib.get_close_matches(str(key), rules, n=1)
+            hint = f"did you mean {section}.{close[0]}? " if close else ""
+            raise SettingsError(f"{section}.{key}={value!r}: no such setting; {hint}known are {', '.join(rules)}")
+    for key in rules:
+        if key not in values and section not in OPEN:
+            raise SettingsError(f"{section}.{key} is missing; give {rules[key].words}")
+
+
+def _is_trained(model: Any) -> bool:
+    return isinstance(model, Mapping) and (model.get("library") is not None or model.get("weights") is not None)
+
+
+def _check_resonance(options: Any) -> None:
+    if not isinstance(options, Mapping):
+        raise SettingsError(f"resonance={options!r}: give options of resonance, as resonance.T")
+    for name in ("mode", "num_classes"):
+        if name in options:
+            raise SettingsError(f"resonance.{name}={options[name]!r}: each arm sets it itself; leave it out")
+    try:
+        ResonanceConfig.from_options({str(name): value for name, value in options.items()})
+    except ResonanceError as error:
+        text = str(error)
+        raise SettingsError(text if text.startswith("unknown") else f"resonance.{text}") from None
+
+
+def _check_trainer(trainer: Any) -> None:
+    if not isinstance(trainer, Mapping) or trainer.get("_partial_") is not True or "_target_" not in trainer:
+        raise SettingsError(f"trainer={trainer!r}: give a group, such as trainer=cpu")
+    for name in OWN:
+        if name in trainer:
+            told = "; give train.epochs" if name == "max_epochs" else ""
+            raise SettingsError(f"trainer.{name}={trainer[name]!r}: the pipeline sets it itself; leave it out{told}")
