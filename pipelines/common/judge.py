@@ -68,7 +68,10 @@ def _judge_model(params: DictConfig) -> None:
                 "(model=timm, model=torchvision, model=python)"
             )
     elif model.get("library") is None:
-        return  # its input depends on the images: `pretrain` checks it
+        try:  # whether the weights fit depends on the images' channels: `pretrain` checks it
+            network = make(model, 3)
+        except ValueError:  # it may need a number of classes
+            network = make(model, 3, 2)
     elif model.weights is not None:
         network, _ = with_weights(model, 3)
     elif params.select.layers == "auto":

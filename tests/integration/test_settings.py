@@ -103,6 +103,7 @@ def test_every_option_of_a_stage_has_a_rule(section, options):
         (["+trainer.fast_dev_run=true"], "fast_dev_run"),
         (["select.layers=[layer7]"], "select.layers: no module 'layer7'"),
         (["model.network.widths=[4,0]"], "model.network.*widths=0"),
+        ([f"model.weights={__file__}", "model.network._target_=torchvision.models.resnet18"], "cannot be made.*widths"),
         (["data.pretrain_fraction=0"], "data.pretrain_fraction=0: leaves nothing"),
         (["model=timm", "model.name=resnet1"], "model.name=resnet1: timm knows no such model; did you mean"),
         (["data.groups.open=['2','3']"], "data.groups leaves out class '5'"),

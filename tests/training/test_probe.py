@@ -1,5 +1,6 @@
 """The probe is converged, its weights say what scikit-learn says, and C is chosen on validation."""
 
+import pytest
 import torch
 from hypothesis import given, strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -33,3 +34,11 @@ def test_the_penalty_is_chosen_on_validation():
     both = fit_probe(x, y, held, held_y, 2, [0.003, 1000.0])
     assert strong.accuracy > weak.accuracy
     assert (both.C, both.accuracy) == (0.003, strong.accuracy)
+
+
+def test_without_images_there_is_no_accuracy():
+    x, y = torch.randn(9, 4), torch.arange(9) % 3
+    with pytest.raises(ValueError, match="without validation images has no accuracy"):
+        fit_probe(x, y, x[:0], y[:0], 3, [1.0])
+    with pytest.raises(ValueError, match="class 3 of 4 has no training image"):
+        fit_probe(x, y, x, y, 4, [1.0])

@@ -51,7 +51,14 @@ def fit_probe(
         val_y: validation labels (M,).
         classes: number of classes.
         penalties: values of C, the inverse strength of the L2 penalty.
+
+    Raises:
+        ValueError: there are no validation images, or a class without a training image.
     """
+    if len(val_y) == 0:
+        raise ValueError("a probe without validation images has no accuracy; give more, as task.n_val")
+    if missing := sorted(set(range(classes)) - set(train_y.tolist())):
+        raise ValueError(f"class {missing[0]} of {classes} has no training image for a probe; give some")
     from sklearn.linear_model import LogisticRegression
 
     ((mean, std),) = moments([[train_x[:, None]]])
