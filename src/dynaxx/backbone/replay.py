@@ -294,8 +294,15 @@ def same(one: Any, other: Any) -> bool:
     >>> same({"out": torch.ones(2)}, {"out": torch.ones(2)})
     True
     """
-    pairs = zip(_tensors(one), _tensors(other), strict=True)
-    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in pairs)
+    ones, others = _tensors(one), _tensors(other)
+    return len(ones) == len(others) and all(_close(a, b) for a, b in zip(ones, others, strict=True))
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    largest = float(b.nan_to_num(posinf=0.0, neginf=0.0).abs().max()) if b.numel() else 0.0
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-5 * largest, equal_nan=True)
 
 
 def _tensors(output: Any) -> list[Tensor]:
