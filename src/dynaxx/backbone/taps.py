@@ -225,7 +225,7 @@ class TapReader:
         self.backbone, self.paths, self.layouts = backbone, list(paths), dict[str, str]()
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        if not self.layouts:
+        if len(self.layouts) < len(self.paths):
             self.layouts = {tap.path: tap.layout for tap in probe(self.backbone, self.paths, (x[:2],), {})}
         # copies: a later in-place operation must not change what is read
         with capture(self.backbone, self.paths, copy=[True] * len(self.paths)) as seen:
