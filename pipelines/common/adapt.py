@@ -70,7 +70,9 @@ def folds_for(wanted: int, labels: Tensor) -> int:
     """
     counts = labels.bincount()
     if counts.max() < 2:
-        raise DataError(f"{len(labels)} images to train on, one of each class: too few to score layers; give more images")
+        raise DataError(
+            f"{len(labels)} images to train on, one of each class: too few to score layers; give more images"
+        )
     return max(2, min(wanted, int(counts[counts > 0].min())))
 
 
