@@ -121,11 +121,12 @@ def _check_space(space: Space, composed: Mapping[str, Any]) -> None:
         for value in values:
             wrong = None
             for combined in islice(product(*others.values()), COMBINED):
-                trial = OmegaConf.create(dict(composed))
+                trial = {name: dict(options) for name, options in composed.items()}
                 for name, drawn in ({key: value} | dict(zip(others, combined, strict=True))).items():
-                    OmegaConf.update(trial, name, drawn)
+                    section, _, option = name.partition(".")
+                    trial[section][option] = drawn
                 try:
-                    check_settings(OmegaConf.to_container(trial))  # type: ignore[arg-type]
+                    check_settings(trial)
                 except SettingsError as error:
                     wrong = wrong or error
                 else:
