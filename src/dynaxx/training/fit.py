@@ -205,7 +205,7 @@ def make_trainer(
 
 def _changed(runner: pl.Trainer) -> list[str]:
     """Options that can keep a training from its first validation, as far as they are changed."""
-    usual = {"check_val_every_n_epoch": 1, "val_check_interval": 1.0, "max_steps": -1, "limit_train_batches": 1.0,
+    usual = {"check_val_every_n_epoch": 1, "val_check_interval": 1.0, "limit_train_batches": 1.0,
              "limit_val_batches": 1.0}  # fmt: skip
     return [name for name, value in usual.items() if getattr(runner, name) != value]
 
