@@ -142,3 +142,18 @@ def test_the_time_of_epochs_without_a_validation_counts(monkeypatch, tmp_path):
             timer.on_validation_end(None, None)
         timer.on_train_epoch_end(None, None)
     assert timer.seconds == 4  # one tick an epoch, and one of the last after its validation
+
+
+class Interrupts(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_handed_on(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(module(), data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0,
+                callbacks=[Interrupts()])  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores a second one

@@ -91,6 +91,7 @@ def fit(
     Raises:
         FitError: the trainer is refused, or the training ended before its first validation.
         FloatingPointError: the loss or a gradient is not finite.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM in a stage.
         OSError: a checkpoint cannot be written.
     """
     quiet()
@@ -117,6 +118,10 @@ def fit(
             runner.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
         except MisconfigurationException as error:
             raise FitError(f"trainer: {_one_line(error)}") from None
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning would end the process in its stead
+                raise KeyboardInterrupt from None
+            raise
     if best.accuracy is None:
         given = ", ".join(f"trainer.{name}={getattr(runner, name)}" for name in _changed(runner))
         raise FitError(
