@@ -32,8 +32,13 @@ def body(stage: Stage) -> str:
     selection = chosen_layers(stage.params, task)
     selection.write(stage.out / "selection.json")
     wanted = stage.params.select.folds
-    folds = folds_for(wanted, task.images.labels[task.split(stage.params.task.seeds[0])[0]])
-    told = adapted("select.folds", wanted, folds, f"the rarest class has {folds} images to train on")
+    labels = task.images.labels[task.split(stage.params.task.seeds[0])[0]]
+    told = adapted(
+        "select.folds",
+        wanted,
+        folds_for(wanted, labels),
+        f"the rarest class has {int(labels.unique(return_counts=True)[1].min())} images to train on",
+    )
     return f"{', '.join(selection.chosen)}: {selection.reason}{told}"
 
 

@@ -1,5 +1,6 @@
 """Scores of a candidate layer (tap): its information about the label, alone and together with the last layer."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,4 +84,6 @@ def cross_validated(features: Tensor, labels: Tensor, folds: int, seed: int) -> 
 
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return cross_val_predict(probe, features.numpy(), labels.numpy(), cv=split, method="predict_proba")
+    with warnings.catch_warnings():  # of a class with one image, which a fold lacks
+        warnings.filterwarnings("ignore", message="The least populated class|Number of classes in training fold")
+        return cross_val_predict(probe, features.numpy(), labels.numpy(), cv=split, method="predict_proba")
