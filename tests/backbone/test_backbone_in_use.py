@@ -32,6 +32,22 @@ def test_a_replaced_module_of_a_split_backbone_is_followed(path, width, options)
     assert torch.allclose(exported(x), fresh(x), atol=1e-5)
 
 
+def test_a_fused_layer_whose_activation_is_now_overwritten_is_refused():
+    """conv → norm → in-place ReLU: the tap on the convolution was safe until the norm was fused into it."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3), nn.Flatten(2)
+    ).eval()
+    model = trained_like(wrap_with_resonance(net, ["0", "3"], rank=2, T=2, example_input=images()))
+    model(images())
+    net[0] = nn.utils.fuse_conv_bn_eval(net[0], net[1])
+    net[1] = nn.Identity()
+    with pytest.raises(ResonanceError, match="overwrites the activation of '0' in place.*wrap it again"):
+        model(images())
+    again = wrap_with_resonance(model.remove(), ["0", "3"], rank=2, T=2, example_input=images())
+    assert again.adapter.taps[0].overwritten
+    again(images())
+
+
 def test_users_hooks_fire_and_those_that_cannot_are_named():
     net, x = UNet().eval(), images()
     model, called = unet_model(net), []

@@ -77,10 +77,11 @@ def capture(
         The activations by path, in call order, filled during the pass.
 
     Raises:
-        ResonanceError: a tap was not reached (on exit without another error); within the pass, a tap was reached twice
-            or returned no tensor.
+        ResonanceError: a tap was not reached (on exit without another error); within the pass, a tap was reached twice,
+            returned no tensor, or is overwritten without being copied.
     """
     captured: dict[str, Tensor] = {}
+    versions: dict[str, int] = {}
 
     def capturing(number: int) -> Hook:
         path = paths[number]
@@ -90,9 +91,17 @@ def capture(
                 raise ResonanceError(f"layers: {path!r} runs more than once in a pass, so it cannot be a tap")
             activation = activation_of(path, output)
             captured[path] = activation.clone() if copy is not None and copy[number] else activation
+            if not captured[path].is_inference():
+                versions[path] = captured[path]._version
             if on_last is None or number != len(paths) - 1:
                 return None
             _check_all_reached(paths, captured)
+            changed = [p for p, version in versions.items() if captured[p]._version != version]
+            if changed:
+                raise ResonanceError(
+                    f"backbone: a later operation now overwrites the activation of {changed[0]!r} in place; the backbone "
+                    "was changed after wrapping, so wrap it again"
+                )
             return with_activation(output, on_last([captured[p] for p in paths]))
 
         return hook
