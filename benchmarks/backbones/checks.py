@@ -24,7 +24,7 @@ from dynaxx.backbone import hooked
 
 TOLERANCE = 1e-4
 """Largest difference between a batch and its samples one by one, relative to the largest output."""
-COUPLING_STD = 0.2
+COUPLING_STD = 0.1
 """Standard deviation of couplings that stand for trained ones."""
 
 PASS, REFUSED, FAIL, NOT_RUN = "pass", "refused", "fail", "not run"
@@ -72,7 +72,8 @@ class Case:
     """One backbone under examination: the bare network's outputs, and the wrapped model that the checks share."""
 
     def __init__(self, entry: Entry) -> None:
-        self.entry, self.network = entry, entry.network()
+        # frozen: for some layers torch chooses its way of adding by whether a weight wants a gradient
+        self.entry, self.network = entry, entry.network().requires_grad_(False)
         self.batch = entry.batch(3)
         self.samples = [entry.sample(self.batch, number) for number in range(3)]
         self.bare, self.bare_samples = self.outputs(self.network), self.one_by_one(self.network)

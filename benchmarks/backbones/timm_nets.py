@@ -147,5 +147,5 @@ NETS = [
     _net("mixer_s32_224", 96, img_size=96),
     _net("resmlp_12_224", 64, img_size=64),
     _net("gmlp_ti16_224", 64, img_size=64),
-    _net("sequencer2d_s", 224),
+    _net("sequencer2d_s", layout="BHWC"),
 ]
