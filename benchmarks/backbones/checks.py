@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.backbones.entry import LAYOUTS, Entry, called, leaves
 from dynaxx import ResonanceError, ResonanceWarning, ResonantModel, load_resonance, stages, wrap_with_resonance
-from dynaxx.backbone import hooked
+from dynaxx.backbone import capture, hooked
 
 TOLERANCE = 1e-4
 """Largest difference between a batch and its samples one by one, relative to the largest output."""
@@ -158,7 +158,7 @@ def statistics(case: Case, model: ResonantModel) -> None:
 
 def auto(case: Case) -> str:
     """`layers="auto"` finds taps."""
-    case.model = case.wrap("auto")
+    case.model = _running(case, case.wrap("auto"))
     return ", ".join(case.model.paths)
 
 
@@ -167,14 +167,19 @@ def by_paths(case: Case) -> str:
     paths = case.paths()
     if len(paths) < 2:
         raise Wrong("the registry names no paths, and stages() finds none")
-    model = case.wrap(paths, **case.entry.options)
+    model = _running(case, case.wrap(paths, **case.entry.options))
     _identical(case, model)
     if case.model is None:
         case.model, case.options = model, dict(case.entry.options)
-    else:
-        model.remove()
-        case.model = case.wrap(list(case.model.paths))  # remove() gave the network its own state back
     return ", ".join(paths)
+
+
+def _running(case: Case, model: ResonantModel) -> ResonantModel:
+    try:
+        case.outputs(model)
+    except ResonanceError as error:
+        raise Wrong(f"wrapped, and then refused at the first pass: {error}") from None
+    return model
 
 
 def identical(case: Case) -> str:
@@ -252,6 +257,35 @@ def coupled(case: Case) -> str:
     return f"{change:.2g}"
 
 
+def readers(case: Case) -> str:
+    """Whatever lies behind the last tap and reads a tap reads its refined activation, or a warning names that tap."""
+    model, count = case.wrapped(), len(case.wrapped().paths)
+    with torch.no_grad(), capture(case.network, model.paths, copy=[True] * count) as activations:
+        called(case.network, case.batch)
+    anchors = called(model.read, case.batch)._replace(outputs=list(activations.values()))
+    with torch.no_grad():
+        refined, _ = model.refine(anchors, taps=range(count))
+    hooks = {path: _giving(x) for path, x in zip(model.paths, refined, strict=True)}
+    with hooked(case.network, hooks):
+        wanted = case.outputs(case.network)
+    if (apart := difference(case.outputs(model), wanted)) <= TOLERANCE:
+        return f"{apart:.0e}"
+    plain = {path: _giving(x) for path, x in zip(model.paths, activations.values(), strict=True)}
+    read = []
+    for path in model.paths[:-1]:
+        with hooked(case.network, plain | {path: hooks[path]}):
+            if difference(case.outputs(case.network), case.bare) > TOLERANCE:
+                read.append(path)
+    unnamed = [path for path in read if not any(path in text for text in case.warnings)]
+    if unnamed or not read:
+        raise Wrong(f"differs by {apart:.1e}; unserved readers of {', '.join(unnamed) or 'the last tap'}, and no warning")
+    return f"not served, as the warning says: {', '.join(read)}"
+
+
+def _giving(x: Tensor) -> Any:
+    return lambda module, args, output: x.clone()
+
+
 def saved(case: Case) -> str:
     """A saved adapter, loaded onto the same backbone, gives the same output."""
     model = case.wrapped()
@@ -317,6 +351,7 @@ CHECKS: dict[str, Callable[[Case], str]] = {
     "layout": layout,
     "training": training,
     "coupled": coupled,
+    "readers": readers,
     "samples": samples,
     "saved": saved,
     "cache": cache,
