@@ -13,7 +13,7 @@ import torch
 from benchmarks.backbones.checks import FAIL, REFUSED, Finding, Row, as_json, examine, from_json, unexpected
 from benchmarks.backbones.entry import Entry
 from benchmarks.backbones.page import page
-from benchmarks.backbones.registry import ENTRIES, chosen
+from benchmarks.backbones.registry import ENTRIES, chosen, key
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "outputs" / "backbones.json"
@@ -41,17 +41,14 @@ def kept() -> dict[str, Row]:
     return {key: from_json(row) for key, row in found["rows"].items()} if found["state"] == state() else {}
 
 
-def key(entry: Entry) -> str:
-    """Family and name."""
-    return f"{entry.family}/{entry.name}"
-
-
 def examined(entry: Entry) -> Row:
     """The row of an entry; an entry that cannot be made is a row, too."""
     try:
         return examine(entry)
     except Exception as error:
-        return Row(entry.name, entry.family, findings={"auto": Finding(FAIL, f"registry: {type(error).__name__}: {error}")})
+        return Row(
+            entry.name, entry.family, findings={"auto": Finding(FAIL, f"registry: {type(error).__name__}: {error}")}
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

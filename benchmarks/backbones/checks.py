@@ -218,8 +218,7 @@ def layout(case: Case) -> str:
 
 
 def _first(output: Any) -> Tensor:
-    found = leaves(output)[0]
-    return found
+    return leaves(output)[0]
 
 
 def training(case: Case) -> str:
@@ -278,7 +277,9 @@ def readers(case: Case) -> str:
                 read.append(path)
     unnamed = [path for path in read if not any(path in text for text in case.warnings)]
     if unnamed or not read:
-        raise Wrong(f"differs by {apart:.1e}; unserved readers of {', '.join(unnamed) or 'the last tap'}, and no warning")
+        raise Wrong(
+            f"differs by {apart:.1e}; unserved readers of {', '.join(unnamed) or 'the last tap'}, and no warning"
+        )
     return f"not served, as the warning says: {', '.join(read)}"
 
 
@@ -375,7 +376,7 @@ def examine(entry: Entry) -> Row:
             continue
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            row.findings[name] = _judged(check, case)
+            row.findings[name] = judged(check, case)
         for warning in caught:
             if issubclass(warning.category, ResonanceWarning) and str(warning.message) not in case.warnings:
                 case.warnings.append(str(warning.message))
@@ -390,7 +391,8 @@ def examine(entry: Entry) -> Row:
     return row
 
 
-def _judged(check: Callable[[Case], str], case: Case) -> Finding:
+def judged(check: Callable[[Case], str], case: Case) -> Finding:
+    """The finding of one check on a case."""
     try:
         return Finding(PASS, check(case))
     except ResonanceError as error:

@@ -81,8 +81,6 @@ def leaves(output: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-
-
 @torch.no_grad()
 def _enliven(network: nn.Module) -> None:
     """Fresh networks hold scales and heads at (nearly) zero, behind which nothing can be measured."""

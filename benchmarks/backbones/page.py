@@ -31,7 +31,9 @@ def page(rows: Sequence[Row]) -> str:
     lines += ["", "## Refusals, failures and warnings", ""]
     for row in rows:
         said = [
-            f"`{name}` {SIGNS[f.verdict]}: {_text(f.why)}" for name, f in row.findings.items() if f.verdict in (FAIL, REFUSED)
+            f"`{name}` {SIGNS[f.verdict]}: {_text(f.why)}"
+            for name, f in row.findings.items()
+            if f.verdict in (FAIL, REFUSED)
         ]
         said += [f"warning: {_text(text)}" for text in row.warnings]
         if said:

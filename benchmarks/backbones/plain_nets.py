@@ -1,6 +1,7 @@
 """Networks written by hand: every layout of activations, and forms of control flow that structure rules do not know."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -149,8 +150,7 @@ class ChannelsLast(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, widths[0], 2, 2)
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(a), nn.Linear(a, b), nn.GELU())
-            for a, b in zip((widths[0], *widths), widths, strict=False)
+            nn.Sequential(nn.LayerNorm(a), nn.Linear(a, b), nn.GELU()) for a, b in pairwise((widths[0], *widths))
         )
         self.norm, self.fc = nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], 5)
 
@@ -215,7 +215,7 @@ def _sequential() -> nn.Module:
 
 def _mlp() -> nn.Module:
     widths = (10, 16, 24, 32)
-    blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths, widths[1:], strict=False)]
+    blocks = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*blocks, nn.Linear(32, 5))
 
 
@@ -246,15 +246,33 @@ NETS = [
     _net("block_twice", Reuse, images(16), "stem middle late"),
     _net("branching", Branching, images(16), STAGES),
     _net("channels_last", ChannelsLast, images(32), "stages.0 stages.1 stages.2", layout="BHWC", channels=(8, 12, 16)),
-    _net("channels_last_square", lambda: ChannelsLast((16, 16, 16)), images(32), "stages.0 stages.1 stages.2",
-         layout="BHWC", channels=(16, 16, 16)),
+    _net(
+        "channels_last_square",
+        lambda: ChannelsLast((16, 16, 16)),
+        images(32),
+        "stages.0 stages.1 stages.2",
+        layout="BHWC",
+        channels=(16, 16, 16),
+    ),
     _net("encoder_batch_first", lambda: Sequence(True), _normal(7, 16), ENCODER, options=SIDES),
-    _net("encoder_sequence_first", lambda: Sequence(False), lambda samples: torch.randn(7, samples, 16), ENCODER,
-         layout="NBC", axis=1,
-         options=SIDES),
+    _net(
+        "encoder_sequence_first",
+        lambda: Sequence(False),
+        lambda samples: torch.randn(7, samples, 16),
+        ENCODER,
+        layout="NBC",
+        axis=1,
+        options=SIDES,
+    ),
     _net("gru_batch_first", lambda: Recurrent(nn.GRU, True), _normal(7, 16), "mix.0 mix.1 mix.2", options=SIDES),
-    _net("lstm_sequence_first", lambda: Recurrent(nn.LSTM, False), lambda samples: torch.randn(7, samples, 16),
-         "mix.0 mix.1 mix.2", layout="NBC", axis=1,
-         options=SIDES),
+    _net(
+        "lstm_sequence_first",
+        lambda: Recurrent(nn.LSTM, False),
+        lambda samples: torch.randn(7, samples, 16),
+        "mix.0 mix.1 mix.2",
+        layout="NBC",
+        axis=1,
+        options=SIDES,
+    ),
     _net("lstm_taps", RecurrentTaps, _normal(7, 16), "one two", options=SIDES),
 ]

@@ -9,6 +9,11 @@ ENTRIES = [*torchvision_nets.NETS, *timm_nets.NETS, *hugging_face.NETS, *plain_n
 FAMILIES = tuple(dict.fromkeys(entry.family for entry in ENTRIES))
 
 
+def key(entry: Entry) -> str:
+    """Family and name."""
+    return f"{entry.family}/{entry.name}"
+
+
 def chosen(names: Collection[str] = (), family: str | None = None) -> list[Entry]:
     """The entries of these names and this family; by default all.
 

@@ -7,6 +7,15 @@ import timm
 
 from benchmarks.backbones.entry import Entry, images
 
+WINDOWS: dict[str, Any] = {
+    "img_size": 64,
+    "window_size": 4,
+    "embed_dim": 32,
+    "depths": (2, 2, 2, 2),
+    "num_heads": (2, 2, 4, 4),
+}
+"""A small transformer of windows."""
+
 FACTS = ("layout", "channels", "refused", "fast")
 """Fields of `Entry`; all other options are arguments of `timm.create_model`."""
 
@@ -114,13 +123,22 @@ NETS = [
     _net("coat_lite_tiny", 64, "serial_blocks3.0 serial_blocks3.1", img_size=64),
     _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64),
     # windows, channels last
-    _net("swin_tiny_patch4_window7_224", 112, img_size=112, layout="BHWC", channels=(192, 384, 768)),
-    _net("swinv2_tiny_window8_256", 128, img_size=128, layout="BHWC", channels=(192, 384, 768)),
-    _net("swinv2_cr_tiny_224", 112, img_size=112),
-    _net("hiera_tiny_224", 224, "blocks.5 blocks.7 blocks.9"),
-    _net("sam2_hiera_tiny", 128, layout="BHWC"),
-    _net("samvit_base_patch16", 64, img_size=64, embed_dim=64, depth=6, num_heads=2, layout="BHWC",
-         global_attn_indexes=(2, 5), channels=(64, 64, 64)),
+    _net("swin_tiny_patch4_window7_224", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256)),
+    _net("swinv2_tiny_window8_256", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256)),
+    _net("swinv2_cr_tiny_224", 64, **WINDOWS),
+    _net("hiera_tiny_224", 64, "blocks.5 blocks.7 blocks.9", img_size=(64, 64)),
+    _net("sam2_hiera_tiny", 64, layout="BHWC"),
+    _net(
+        "samvit_base_patch16",
+        64,
+        img_size=64,
+        embed_dim=64,
+        depth=6,
+        num_heads=2,
+        layout="BHWC",
+        global_attn_indexes=(2, 5),
+        channels=(64, 64, 64),
+    ),
     # tokens
     _vit("vit_tiny_patch16_224", fast=True),
     _vit("vit_small_patch14_reg4_dinov2", 56),

@@ -11,7 +11,9 @@ from benchmarks.backbones.entry import Entry, images
 models = torchvision.models
 
 
-def _net(name: str, side: int = 64, make: Callable[[], nn.Module] | None = None, layers: str = "", **facts: Any) -> Entry:
+def _net(
+    name: str, side: int = 64, make: Callable[[], nn.Module] | None = None, layers: str = "", **facts: Any
+) -> Entry:
     made = make or (lambda: models.get_model(name, weights=None))
     return Entry(name, "torchvision", made, images(side), tuple(layers.split()), **facts)
 
@@ -46,10 +48,16 @@ NETS = [
     _net("convnext_tiny"),
     _net("swin_t", layers="features.3 features.5 features.7", layout="BHWC", channels=(192, 384, 768)),
     _net("swin_v2_t", layers="features.3 features.5 features.7", layout="BHWC", channels=(192, 384, 768)),
-    _net("maxvit_t", 64, lambda: models.maxvit.MaxVit((64, 64), 16, 2, [32, 48, 64, 96], [1, 1, 2, 1], 8, 0.0),
-         "blocks.1 blocks.2 blocks.3"),
+    _net(
+        "maxvit_t",
+        64,
+        lambda: models.maxvit.MaxVit((64, 64), 16, 2, [32, 48, 64, 96], [1, 1, 2, 1], 8, 0.0),
+        "blocks.1 blocks.2 blocks.3",
+    ),
     _net("vit_b_16", 64, lambda: models.VisionTransformer(64, 16, 6, 2, 64, 128), fast=True),
-    _net("deeplabv3_mobilenet_v3_large", 96, _dense("deeplabv3_mobilenet_v3_large"), "backbone.6 backbone.12 backbone.16"),
+    _net(
+        "deeplabv3_mobilenet_v3_large", 96, _dense("deeplabv3_mobilenet_v3_large"), "backbone.6 backbone.12 backbone.16"
+    ),
     _net("fcn_resnet50", 64, _dense("fcn_resnet50"), "backbone.layer2 backbone.layer3 backbone.layer4"),
     _net("lraspp_mobilenet_v3_large", 96, _dense("lraspp_mobilenet_v3_large"), "backbone.6 backbone.12 backbone.16"),
 ]
