@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.backbones.entry import LAYOUTS, Entry, called, leaves
 from dynaxx import ResonanceError, ResonanceWarning, ResonantModel, load_resonance, stages, wrap_with_resonance
-from dynaxx.backbone import capture, hooked
+from dynaxx.backbone import canonical, capture, hooked
 
 TOLERANCE = 1e-4
 """Largest difference between a batch and its samples one by one, relative to the largest output."""
@@ -50,8 +50,8 @@ class Row:
         name, family: of the entry.
         taps: paths of the taps that the checks ran on.
         channels: channels of these taps.
-        kind: tokens or maps.
-        way: how the model runs what lies behind the taps, in its own words.
+        layouts: letters of the axes of these taps' activations.
+        way: how what lies behind the taps runs from cached activations, in the library's words.
         findings: by check.
         warnings: what the library warned of, each once.
         seconds: time of all checks.
@@ -61,7 +61,7 @@ class Row:
     family: str
     taps: list[str] = field(default_factory=list)
     channels: list[int] = field(default_factory=list)
-    kind: str = "–"
+    layouts: list[str] = field(default_factory=list)
     way: str = "–"
     findings: dict[str, Finding] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -83,6 +83,7 @@ class Case:
         self.model: ResonantModel | None = None
         self.options: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.way = "–"
 
     def wrap(self, layers: Any, T: int = 3, **options: Any) -> ResonantModel:
         """A wrap of the network with small couplings."""
@@ -204,7 +205,7 @@ def layout(case: Case) -> str:
 
     with hooked(case.network, {path: noting(path) for path in model.paths}):
         case.outputs(case.network)
-    found = list(model.require_built().exchange.channels)
+    found = [tap.channels for tap in model.adapter.taps]
     wanted = []
     for path in model.paths:
         letters = axes if len(axes) == len(shapes[path]) else LAYOUTS[len(shapes[path])]
@@ -258,18 +259,18 @@ def coupled(case: Case) -> str:
 
 def readers(case: Case) -> str:
     """Whatever lies behind the last tap and reads a tap reads its refined activation, or a warning names that tap."""
-    model, count = case.wrapped(), len(case.wrapped().paths)
-    with torch.no_grad(), capture(case.network, model.paths, copy=[True] * count) as activations:
+    model, taps = case.wrapped(), case.wrapped().adapter.taps
+    with torch.no_grad(), capture(case.network, model.paths, copy=[True] * len(taps)) as activations:
         called(case.network, case.batch)
-    anchors = called(model.read, case.batch)._replace(outputs=list(activations.values()))
+    outputs = [canonical(activations[tap.path], tap.layout) for tap in taps]
     with torch.no_grad():
-        refined, _ = model.refine(anchors, taps=range(count))
+        refined, _ = model.refine(called(model.read, case.batch)._replace(outputs=outputs), taps=range(len(taps)))
     hooks = {path: _giving(x) for path, x in zip(model.paths, refined, strict=True)}
     with hooked(case.network, hooks):
         wanted = case.outputs(case.network)
     if (apart := difference(case.outputs(model), wanted)) <= TOLERANCE:
         return f"{apart:.0e}"
-    plain = {path: _giving(x) for path, x in zip(model.paths, activations.values(), strict=True)}
+    plain = {path: _giving(x) for path, x in activations.items()}
     read = []
     for path in model.paths[:-1]:
         with hooked(case.network, plain | {path: hooks[path]}):
@@ -284,7 +285,7 @@ def readers(case: Case) -> str:
 
 
 def _giving(x: Tensor) -> Any:
-    return lambda module, args, output: x.clone()
+    return lambda module, args, output: (x.clone(), *output[1:]) if isinstance(output, tuple) else x.clone()
 
 
 def saved(case: Case) -> str:
@@ -321,7 +322,9 @@ def cache(case: Case) -> str:
     wanted = case.outputs(model)
     with torch.no_grad():
         refined, _ = model.refine(called(model.read, case.batch))
-        found = leaves(model.run_tail(refined, model.tail(case.batch)))
+        tail = model.tail(case.batch)
+        found = leaves(model.run_tail(refined, tail))
+    case.way = str(tail.way)
     if (apart := difference(found, wanted)) > TOLERANCE:
         raise Wrong(f"differs by {apart:.1e}")
     return f"{apart:.0e}"
@@ -381,10 +384,9 @@ def examine(entry: Entry) -> Row:
             if issubclass(warning.category, ResonanceWarning) and str(warning.message) not in case.warnings:
                 case.warnings.append(str(warning.message))
     if case.model is not None:
-        exchange = case.model.require_built().exchange
-        row.taps, row.channels = list(case.model.paths), [int(c) for c in exchange.channels]
-        row.kind = "tokens" if exchange.tokens else "maps"
-        row.way = str(getattr(case.model, "way", "–"))
+        taps = case.model.adapter.taps
+        row.taps, row.channels = [tap.path for tap in taps], [tap.channels for tap in taps]
+        row.layouts, row.way = [tap.layout for tap in taps], case.way
     row.warnings, row.seconds = case.warnings, time.perf_counter() - start
     del case
     gc.collect()

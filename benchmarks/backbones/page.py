@@ -26,7 +26,7 @@ def page(rows: Sequence[Row]) -> str:
     ]
     for family in dict.fromkeys(row.family for row in rows):
         lines += ["", f"## {family}", ""]
-        lines += [f"| backbone | taps | kind | way | {' | '.join(CHECKS)} |", "| --- " * (4 + len(CHECKS)) + "|"]
+        lines += [f"| backbone | taps | layout | tail | {' | '.join(CHECKS)} |", "| --- " * (4 + len(CHECKS)) + "|"]
         lines += [_line(row) for row in rows if row.family == family]
     lines += ["", "## Refusals, failures and warnings", ""]
     for row in rows:
@@ -43,8 +43,15 @@ def page(rows: Sequence[Row]) -> str:
 
 def _line(row: Row) -> str:
     taps = ", ".join(f"{path} ({width})" for path, width in zip(row.taps, row.channels, strict=True)) or "–"
-    cells = [SIGNS[row.findings.get(name, Finding(NOT_RUN)).verdict] for name in CHECKS]
-    return f"| {_text(row.name)} | {_text(taps)} | {row.kind} | {_text(row.way)} | {' | '.join(cells)} |"
+    facts = [_text(row.name), _text(taps), _text(_once(row.layouts)), _text(row.way)]
+    cells = facts + [SIGNS[row.findings.get(name, Finding(NOT_RUN)).verdict] for name in CHECKS]
+    return (
+        f"| {_text(row.name)} | {_text(taps)} | {_text(_once(row.layouts))} | {_text(row.way)} | {' | '.join(cells)} |"
+    )
+
+
+def _once(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names)) or "–"
 
 
 def _text(text: str) -> str:

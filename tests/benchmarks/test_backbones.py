@@ -126,11 +126,11 @@ def test_expected_is_a_refusal_with_the_pattern_and_nothing_else():
 def test_the_page_has_all_rows_and_says_every_refusal_in_full():
     why = "layers: 'a_b' returns (2, 16) | and so on"
     rows = [
-        Row("one", "timm", ["s.1"], [8], "maps", findings=dict.fromkeys(CHECKS, Finding(PASS))),
+        Row("one", "timm", ["s.1"], [8], ["BCHW"], findings=dict.fromkeys(CHECKS, Finding(PASS))),
         Row("two", "plain", findings={"auto": Finding(REFUSED, why)}, warnings=["reads the first token"]),
     ]
     text = page(rows)
-    assert "| one | s.1 (8) | maps |" in text
+    assert "| one | s.1 (8) | BCHW |" in text
     assert r"layers: 'a\_b' returns (2, 16) \| and so on" in text
     assert "warning: reads the first token" in text
     assert page([checks.from_json(checks.as_json(row)) for row in rows]) == text
