@@ -93,6 +93,7 @@ NETS = [
         {"image_size": 64, "embed_dim": 16, "depths": [2, 2, 2], "num_heads": [2, 2, 2], "window_size": 4},
         _pixels,
         "swin.encoder.layers.0.blocks.0 swin.encoder.layers.0.blocks.1",
+        refused={"auto": "token_pool=True"},
     ),
     _net(
         "convnext",

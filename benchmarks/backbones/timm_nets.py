@@ -7,6 +7,12 @@ import timm
 
 from benchmarks.backbones.entry import Entry, images
 
+UNEQUAL = {"auto": "token_pool=True"}
+"""Refused where the stages have tokens of unequal number."""
+
+POOLED: dict[str, Any] = {"options": {"token_pool": True}, "refused": UNEQUAL}
+"""What such a network needs."""
+
 WINDOWS: dict[str, Any] = {
     "img_size": 64,
     "window_size": 4,
@@ -16,7 +22,7 @@ WINDOWS: dict[str, Any] = {
 }
 """A small transformer of windows."""
 
-FACTS = ("layout", "channels", "refused", "fast")
+FACTS = ("layout", "channels", "refused", "fast", "options")
 """Fields of `Entry`; all other options are arguments of `timm.create_model`."""
 
 
@@ -69,7 +75,11 @@ NETS = [
     _net("mobileone_s0"),
     _net("densenet121", layers="features.denseblock2 features.denseblock3 features.denseblock4"),
     _net("dla46_c", layers="level3 level4 level5"),
-    _net("hrnet_w18_small", layers="stage2.0.branches.0 stage3.0.branches.0 stage4.0.branches.0"),
+    _net(
+        "hrnet_w18_small",
+        layers="stage2.0.branches.0 stage3.0.branches.0 stage4.0.branches.0",
+        refused={"auto": "name module paths"},
+    ),
     _net("inception_v3", 96, "Mixed_5d Mixed_6e Mixed_7c"),
     _net("inception_v4", 96, "features.9 features.17 features.21"),
     _net("xception41", layers="blocks.3 blocks.10 blocks.11"),
@@ -94,7 +104,7 @@ NETS = [
     _net("edgenext_xx_small"),
     _net("efficientvit_b0"),
     _net("efficientvit_m0", 224),
-    _net("efficientformer_l1", 224, "stages.0 stages.1 stages.2"),
+    _net("efficientformer_l1", 224, "stages.0 stages.1 stages.2", refused={"auto": "maps and token sequences"}),
     _net("efficientformerv2_s0", 224),
     _net("mobilevit_xxs"),
     _net("mobilevitv2_050"),
@@ -104,7 +114,7 @@ NETS = [
     _net("botnet26t_256", 128, img_size=128),
     _net("lambda_resnet26t", 64),
     _net("halonet26t", 256),
-    _net("levit_128s", 224, "stages.1.blocks.0 stages.1.blocks.1 stages.1.blocks.2"),
+    _net("levit_128s", 224, **POOLED),
     _net("visformer_tiny", 224, layers="stage1 stage2 stage3"),
     _net("swiftformer_xs", 64),
     _net("shvit_s1", 128),
@@ -114,19 +124,19 @@ NETS = [
     _net("caformer_s18"),
     _net("convformer_s18"),
     _net("pvt_v2_b0"),
-    _net("twins_svt_small", 64, "blocks.2.3 blocks.2.6 blocks.2.9", img_size=64),
-    _net("twins_pcpvt_small", 64, "blocks.2.1 blocks.2.3 blocks.2.5", img_size=64),
+    _net("twins_svt_small", 64, "blocks.2.3 blocks.2.6 blocks.2.9", img_size=64, refused=UNEQUAL),
+    _net("twins_pcpvt_small", 64, "blocks.2.1 blocks.2.3 blocks.2.5", img_size=64, refused=UNEQUAL),
     _net("davit_tiny", 64),
     _net("gcvit_xxtiny", 64, img_size=64),
     _net("focalnet_tiny_srf", 64, "layers.1 layers.2 layers.3"),
-    _net("mvitv2_tiny", 64, img_size=64),
-    _net("coat_lite_tiny", 64, "serial_blocks3.0 serial_blocks3.1", img_size=64),
-    _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64),
+    _net("mvitv2_tiny", 64, img_size=64, **POOLED),
+    _net("coat_lite_tiny", 64, "serial_blocks3.0 serial_blocks3.1", img_size=64, refused=UNEQUAL),
+    _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64, channels=(96, 384, 384)),
     # windows, channels last
     _net("swin_tiny_patch4_window7_224", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256)),
     _net("swinv2_tiny_window8_256", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256)),
     _net("swinv2_cr_tiny_224", 64, **WINDOWS),
-    _net("hiera_tiny_224", 64, "blocks.5 blocks.7 blocks.9", img_size=(64, 64)),
+    _net("hiera_tiny_224", 64, "blocks.5 blocks.7 blocks.9", img_size=(64, 64), refused=UNEQUAL),
     _net("sam2_hiera_tiny", 64, layout="BHWC"),
     _net(
         "samvit_base_patch16",
@@ -157,10 +167,15 @@ NETS = [
     _vit("cait_xxs24_224"),
     _vit("xcit_nano_12_p16_224"),
     _vit("convit_tiny", num_heads=4),
-    _net("tnt_s_legacy_patch16_224", 64, img_size=64),
+    _net(
+        "tnt_s_legacy_patch16_224",
+        64,
+        img_size=64,
+        refused={"auto": "one sample of a batch changes others", "paths": "one sample of a batch changes others"},
+    ),
     _net("pit_ti_224", 224, "transformers.1.blocks.1 transformers.1.blocks.3 transformers.1.blocks.5"),
     _net("crossvit_tiny_240", 240, "blocks.0.fusion.0 blocks.1.fusion.0 blocks.2.fusion.0"),
-    _net("volo_d1_224", 64, "network.0 network.2 network.4", img_size=64),
+    _net("volo_d1_224", 64, "network.0 network.2 network.4", img_size=64, layout="BHWC"),
     _net("aimv2_large_patch14_224", 56, img_size=56, embed_dim=64, depth=6, num_heads=2),
     _net("mixer_s32_224", 96, img_size=96),
     _net("resmlp_12_224", 64, img_size=64),
