@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks.backbones.checks import FAIL, REFUSED, Finding, Row, as_json, examine, from_json, unexpected
+from benchmarks.backbones.checks import FAIL, NOT_RUN, REFUSED, Finding, Row, as_json, examine, from_json, unexpected
 from benchmarks.backbones.entry import Entry
 from benchmarks.backbones.page import page
 from benchmarks.backbones.registry import ENTRIES, chosen, key
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
         for name, finding in surprising.items():
-            print(f"    {name} {finding.verdict}: {finding.why}", flush=True)
+            if finding.verdict != NOT_RUN:
+                print(f"    {name} {finding.verdict}: {finding.why}", flush=True)
         for text in row.warnings:
             print(f"    warning: {text}", flush=True)
     if options.write:

@@ -59,7 +59,7 @@ NETS = [
         _ids,
         fast=True,
     ),
-    _net("llama", "LlamaForCausalLM", "LlamaConfig", DECODER, _ids),
+    _net("llama", "LlamaForCausalLM", "LlamaConfig", DECODER, _ids, fast=True),
     _net("qwen2", "Qwen2ForCausalLM", "Qwen2Config", DECODER, _ids),
     _net("mistral", "MistralForCausalLM", "MistralConfig", DECODER, _ids),
     _net(
@@ -69,6 +69,7 @@ NETS = [
         {"hidden_size": 32, "num_hidden_layers": 6, "state_size": 4, "vocab_size": 99, "use_cache": False},
         _ids,
         "backbone.layers.1 backbone.layers.3 backbone.layers.5",
+        fast=True,
     ),
     _net(
         "t5_encoder",
@@ -78,7 +79,7 @@ NETS = [
         _ids,
         "encoder.block.1.layer.1 encoder.block.3.layer.1 encoder.block.5.layer.1",
     ),
-    _net("vit", "ViTForImageClassification", "ViTConfig", SMALL | {"image_size": 64}, _pixels),
+    _net("vit", "ViTForImageClassification", "ViTConfig", SMALL | {"image_size": 64}, _pixels, fast=True),
     _net(
         "dinov2",
         "Dinov2ForImageClassification",
@@ -94,6 +95,7 @@ NETS = [
         _pixels,
         "swin.encoder.layers.0.blocks.0 swin.encoder.layers.0.blocks.1",
         refused={"auto": "token_pool=True"},
+        fast=True,
     ),
     _net(
         "convnext",
@@ -102,6 +104,7 @@ NETS = [
         STAGED,
         _pixels,
         "convnext.encoder.stages.1 convnext.encoder.stages.2 convnext.encoder.stages.3",
+        fast=True,
     ),
     _net(
         "resnet",
@@ -118,6 +121,7 @@ NETS = [
         STAGED | {"depths": [1, 1, 3, 1], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 32},
         _pixels,
         "segformer.stages.2.blocks.0 segformer.stages.2.blocks.1 segformer.stages.2.blocks.2",
+        fast=True,
     ),
     _net("clip_vision", "CLIPVisionModel", "CLIPVisionConfig", SMALL | {"image_size": 64, "patch_size": 16}, _pixels),
     _net(
@@ -143,6 +147,7 @@ NETS = [
         lambda samples: {"input_features": torch.randn(samples, 16, 100)},
         "encoder.layers.1 encoder.layers.3 encoder.layers.5",
         options={"causal": False},
+        fast=True,
     ),
     _net(
         "wav2vec2",
