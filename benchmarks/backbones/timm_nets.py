@@ -78,7 +78,6 @@ NETS = [
     _net(
         "hrnet_w18_small",
         layers="stage2.0.branches.0 stage3.0.branches.0 stage4.0.branches.0",
-        refused={"auto": "name module paths"},
     ),
     _net("inception_v3", 96, "Mixed_5d Mixed_6e Mixed_7c"),
     _net("inception_v4", 96, "features.9 features.17 features.21"),
@@ -175,8 +174,18 @@ NETS = [
         refused={"auto": "one sample of a batch changes others", "paths": "one sample of a batch changes others"},
         fast=True,
     ),
-    _net("pit_ti_224", 224, "transformers.1.blocks.1 transformers.1.blocks.3 transformers.1.blocks.5"),
-    _net("crossvit_tiny_240", 240, "blocks.0.fusion.0 blocks.1.fusion.0 blocks.2.fusion.0"),
+    _net(
+        "pit_ti_224",
+        224,
+        "transformers.1.blocks.1 transformers.1.blocks.3 transformers.1.blocks.5",
+        refused={"auto": "first item of the tuple"},
+    ),
+    _net(
+        "crossvit_tiny_240",
+        240,
+        "blocks.0.fusion.0 blocks.1.fusion.0 blocks.2.fusion.0",
+        refused={"cache": "no tail of its own"},
+    ),
     _net("volo_d1_224", 64, "network.0 network.2 network.4", img_size=64, layout="BHWC"),
     _net("aimv2_large_patch14_224", 56, img_size=56, embed_dim=64, depth=6, num_heads=2),
     _net("mixer_s32_224", 96, img_size=96),
