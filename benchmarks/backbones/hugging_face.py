@@ -121,7 +121,7 @@ NETS = [
         STAGED | {"depths": [1, 1, 3, 1], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 32},
         _pixels,
         "segformer.stages.2.blocks.0 segformer.stages.2.blocks.1 segformer.stages.2.blocks.2",
-        refused={"cache": "no tail of its own"},
+        refused={"cache": "what lies behind"},
         fast=True,
     ),
     _net("clip_vision", "CLIPVisionModel", "CLIPVisionConfig", SMALL | {"image_size": 64, "patch_size": 16}, _pixels),

@@ -128,7 +128,7 @@ NETS = [
     _net("davit_tiny", 64),
     _net("gcvit_xxtiny", 64, img_size=64),
     _net("focalnet_tiny_srf", 64, "layers.1 layers.2 layers.3"),
-    _net("mvitv2_tiny", 64, img_size=64, **POOLED, fast=True),
+    _net("mvitv2_tiny", 64, img_size=64, **POOLED),
     _net("coat_lite_tiny", 64, "serial_blocks3.0 serial_blocks3.1", img_size=64, refused=UNEQUAL),
     _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64, channels=(96, 384, 384), fast=True),
     # windows, channels last
@@ -184,7 +184,7 @@ NETS = [
         "crossvit_tiny_240",
         240,
         "blocks.0.fusion.0 blocks.1.fusion.0 blocks.2.fusion.0",
-        refused={"cache": "no tail of its own"},
+        refused={"cache": "what lies behind"},
     ),
     _net("volo_d1_224", 64, "network.0 network.2 network.4", img_size=64, layout="BHWC"),
     _net("aimv2_large_patch14_224", 56, img_size=56, embed_dim=64, depth=6, num_heads=2),
