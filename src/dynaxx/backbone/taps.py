@@ -99,8 +99,8 @@ def capture(
             changed = [p for p, version in versions.items() if captured[p]._version != version]
             if changed:
                 raise ResonanceError(
-                    f"backbone: a later operation now overwrites the activation of {changed[0]!r} in place; the backbone "
-                    "was changed after wrapping, so wrap it again"
+                    f"backbone: it was changed after wrapping: a later operation now overwrites the activation of "
+                    f"{changed[0]!r} in place; wrap it again"
                 )
             return with_activation(output, on_last([captured[p] for p in paths]))
 
