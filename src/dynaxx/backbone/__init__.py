@@ -1,8 +1,10 @@
 """The user's network: layer names, captured activations, tokens, traced graph, new head. The network is never changed.
 
-`layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, and `head` replaces the classifier,
-both by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks,
-and `execution` chooses between hooks, twin and split graph. `tokens`, `example` and `moments` hold helper functions.
+`layers` turns `layers=[2, 3, 4]` into module paths; where a network names no stages, `trunk` observes them. `taps`
+captures activations, whose axes `layout` names, and `head` replaces the classifier, both by hooks that live during one
+pass. `graph` traces and splits the network, `replace` builds a twin without hooks, `replay` runs what lies behind the
+taps by the network's own code, and `execution` chooses between them. `tail` is what lies behind the taps, on its own.
+`tokens`, `example` and `moments` hold helper functions.
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input

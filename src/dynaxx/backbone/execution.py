@@ -1,7 +1,8 @@
-"""The choice of how a backbone pass runs: with hooks, with replaced modules, or as a split graph.
+"""The choice of how a backbone pass runs: with hooks, with replaced modules, as a split graph, or in two passes.
 
 Hooks suffice if no layer after the last tap (tapped layer) reads an earlier tap and no segment runs again. Otherwise
-the graph is split. Compilers and exporters ignore hooks, so they always run a network of plain modules.
+the graph is split; if it cannot be traced, the backbone runs up to the last tap, and then from the taps on. Compilers
+and exporters ignore hooks, so they always run a network of plain modules.
 """
 
 import dataclasses
