@@ -122,7 +122,8 @@ class Split:
         try:
             self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone)
         except Exception as error:  # fx raises whatever the traced code raises
-            raise ResonanceError(f"backbone: torch.fx cannot trace it ({type(error).__name__}: {error})") from None
+            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise ResonanceError(f"backbone: torch.fx cannot trace it ({why})") from None
         self.taps = [self._node(tap) for tap in taps]
         self.overwritten = {node for node, tap in zip(self.taps, taps, strict=True) if tap.overwritten}
         self.above = _ancestors(self.taps)
@@ -182,9 +183,7 @@ class Split:
         """Indices of the taps from which the lower part reads values that layers of the upper part computed."""
         lower = [node for node in self.graph.nodes if node in self.used and node not in self.above]
         read = [n for node in lower if not _looks_up(node) for n in node.all_input_nodes if n in self.above]
-        computed = [
-            n for n in read if n in self.moved and n not in self.light and n not in self.taps and not _looks_up(n)
-        ]
+        computed = [n for n in read if n in self.moved - self.light - set(self.taps) and not _about_shapes(n)]
         reached = _ancestors(computed, until=set(self.taps))
         return [number for number, tap in enumerate(self.taps) if tap in reached]
 
