@@ -231,10 +231,11 @@ class TapReader:
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]) -> None:
-        self.backbone, self.paths, self.layouts = backbone, list(paths), dict[str, str]()
+        self.backbone, self.paths = backbone, list(paths)
+        self.layouts: dict[str, str] | None = None if self.paths else {}
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        if not self.layouts:
+        if self.layouts is None:
             self.layouts = {tap.path: tap.layout for tap in probe(self.backbone, self.paths, (x[:2],), {})}
         # copies: a later in-place operation must not change what is read
         with capture(self.backbone, self.paths, copy=[True] * len(self.paths)) as seen:
