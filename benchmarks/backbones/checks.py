@@ -47,7 +47,7 @@ class Row:
     """All findings on one backbone.
 
     Attributes:
-        name, family: of the entry.
+        name, family: the fields of the entry.
         taps: paths of the taps that the checks ran on.
         channels: channels of these taps.
         layouts: letters of the axes of these taps' activations.
