@@ -47,7 +47,7 @@ class Row:
     """All findings on one backbone.
 
     Attributes:
-        name, family: of the entry.
+        name, family: the fields of the entry.
         taps: paths of the taps that the checks ran on.
         channels: channels of these taps.
         layouts: letters of the axes of these taps' activations.
@@ -322,8 +322,8 @@ def cache(case: Case) -> str:
     wanted = case.outputs(model)
     with torch.no_grad():
         refined, _ = model.refine(called(model.read, case.batch))
-        tail = model.tail(case.batch)
-        found = leaves(model.run_tail(refined, tail))
+        tail = model.tail(case.entry.batch(2))
+        found = leaves(model.run_tail(refined, tail, called(tail.outside, case.batch)))
     case.way = str(tail.way)
     if (apart := difference(found, wanted)) > TOLERANCE:
         raise Wrong(f"differs by {apart:.1e}")

@@ -69,7 +69,6 @@ NETS = [
         {"hidden_size": 32, "num_hidden_layers": 6, "state_size": 4, "vocab_size": 99, "use_cache": False},
         _ids,
         "backbone.layers.1 backbone.layers.3 backbone.layers.5",
-        fast=True,
     ),
     _net(
         "t5_encoder",

@@ -37,7 +37,7 @@ def page(rows: Sequence[Row]) -> str:
         ]
         said += [f"warning: {_text(text)}" for text in row.warnings]
         if said:
-            lines += [f"- {row.family} {row.name}", *(f"  - {text}" for text in said)]
+            lines += [f"- {row.family} {_text(row.name)}", *(f"  - {text}" for text in said)]
     return "\n".join(lines) + "\n"
 
 

@@ -130,7 +130,7 @@ NETS = [
     _net("focalnet_tiny_srf", 64, "layers.1 layers.2 layers.3"),
     _net("mvitv2_tiny", 64, img_size=64, **POOLED),
     _net("coat_lite_tiny", 64, "serial_blocks3.0 serial_blocks3.1", img_size=64, refused=UNEQUAL),
-    _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64, channels=(96, 384, 384), fast=True),
+    _net("nest_tiny", 64, "levels.0 levels.1 levels.2", img_size=64, channels=(96, 384, 384)),
     # windows, channels last
     _net("swin_tiny_patch4_window7_224", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256), fast=True),
     _net("swinv2_tiny_window8_256", 64, **WINDOWS, layout="BHWC", channels=(64, 128, 256)),

@@ -65,7 +65,6 @@ NETS = [
         96,
         _dense("lraspp_mobilenet_v3_large"),
         "backbone.6 backbone.12 backbone.16",
-        refused={"cache": "what lies behind"},
         fast=True,
     ),
 ]
