@@ -2,7 +2,8 @@
 
 import sys
 
-from dynaxx.data import count_reasons, few, prepare, training_remarks
+from dynaxx.data import TASK_IMAGES, count_reasons, few, load_prepared, prepare, training_remarks
+from pipelines.common.adapt import adapted
 from pipelines.common.source import open_source
 from pipelines.common.stage import Stage, run
 
@@ -29,7 +30,13 @@ def body(stage: Stage) -> str:
         print(f"warning in stage {stage.name}: {warning}", file=sys.stderr, flush=True)
     images = sum(manifest.counts.values())
     skipped = f", {count_reasons(manifest.skipped)} skipped" if manifest.skipped else ""
-    return f"{images} training images of {len(manifest.classes)} classes, {manifest.image_shape}{skipped}"
+    told = adapted(
+        "images to pretrain on",
+        round(data.pretrain_fraction * images),
+        len(load_prepared(stage.out).pretrain_index),
+        f"each class keeps {TASK_IMAGES} for the task",
+    )
+    return f"{images} training images of {len(manifest.classes)} classes, {manifest.image_shape}{skipped}{told}"
 
 
 if __name__ == "__main__":

@@ -64,8 +64,15 @@ def folds_for(wanted: int, labels: Tensor) -> int:
 
     >>> folds_for(5, torch.tensor([0, 0, 0, 1, 1, 1]))
     3
+
+    Raises:
+        DataError: no class has two images.
     """
     counts = labels.bincount()
+    if counts.max() < 2:
+        raise DataError(
+            f"{len(labels)} images to train on, one of each class: too few to score layers; give more images"
+        )
     return max(2, min(wanted, int(counts[counts > 0].min())))
 
 

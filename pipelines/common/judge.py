@@ -44,15 +44,18 @@ def _judge_data(params: DictConfig) -> None:
         return  # its classes are known when it is read, perhaps downloaded: by `prepare`
     try:
         classes = source.classes()
-    except DataError as error:  # a folder may be filled until the pipeline runs
-        print(f"warning: {error}; `dvc repro` needs it so", file=sys.stderr)
+    except DataError as error:
+        if not _is_empty(params.data.get("root")):
+            raise
+        print(f"warning: {error}; `dvc repro` needs it so", file=sys.stderr)  # it may be filled until then
         return
-    told = f"data.root={params.data.root}" if "root" in params.data else f"data.name={params.data.name}"
-    if len(classes) < 2:
-        raise SettingsError(f"{told}: has one class, {classes[0]!r}; give images of two classes or more")
     groups: Any = params.data.groups
     if groups is not None and len(check_groups(groups, classes)) < 2:
         raise SettingsError("data.groups: one group is nothing to learn; give two or more, or null")
+
+
+def _is_empty(root: Any) -> bool:
+    return root is not None and Path(root).is_dir() and not any(Path(root).iterdir())
 
 
 def _judge_model(params: DictConfig) -> None:

@@ -11,6 +11,9 @@ from hydra.errors import HydraException
 PATHS = ("data.root", "model.weights", "train.pretrained", "sweep.storage")
 """Keys whose values are paths."""
 
+SPACE = "sweep.space."
+"""Beginning of keys whose values are in Hydra's words for sweeps, which Hydra itself takes with --multirun alone."""
+
 
 def quoted(text: str) -> str:
     """Text as one value in Hydra's grammar.
@@ -23,6 +26,8 @@ def quoted(text: str) -> str:
 
 def with_quoted_paths(overrides: Sequence[str]) -> list[str]:
     """The overrides, with existing paths taken as they are: `~` is expanded, and no character is grammar.
+
+    What a sweep tunes is quoted, too: it is read later, by the sweep.
 
     >>> with_quoted_paths(["data.root=images (2)", "resonance.T=6"])  # the folder exists
     ["data.root='images (2)'", 'resonance.T=6']
@@ -38,6 +43,8 @@ def _one(override: str) -> str:
     is_path = key.lstrip("+") in PATHS
     if is_path and value and _exists(path := os.path.expanduser(value)):
         return f"{key}={quoted(path)}"
+    if key.lstrip("+").startswith(SPACE) and value[:1] not in ("", "'", '"', "{"):
+        return f"{key}={quoted(value)}"
     try:
         OverridesParser.create().parse_override(override)
     except HydraException as error:

@@ -4,15 +4,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import BasePruner
 
 from dynaxx.search import Space, read_space
 from dynaxx.tracking import NAME_BYTES, escaped, main_checkout
 from pipelines.common.paths import quoted, with_quoted_paths
-from pipelines.common.settings import COUNT, SEED, listed, number
+from pipelines.common.settings import COUNT, SEED, SettingsError, check_settings, listed, number
 from pipelines.common.stage import read_params
 from pipelines.compose import compose_all
 
@@ -22,6 +27,12 @@ PREPARED = ("data", "model", "task", "baseline", "select")
 SHORT = ("n_trials", "workers", "storage")
 """Options of a sweep that may be given without the prefix `sweep.`."""
 
+
+OPTIONS = (*SHORT, "study", "seed", "seeds", "max_gflops_ratio", "pruner", "space")
+"""All options of a sweep."""
+
+COMBINED = 256
+"""Largest number of settings that are judged for one value of a search space."""
 
 SEEDS = listed(SEED)
 RATIO = number("above 1", lambda v: v > 1)
@@ -85,10 +96,14 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     options: Any = OmegaConf.create(composed.pop("sweep"))
     base: Any = OmegaConf.create(composed)
     _check(options, base)
-    space = read_space(OmegaConf.to_container(options).get("space") or {})  # type: ignore[union-attr]
+    described: Any = OmegaConf.to_container(options)["space"] if "space" in options else None  # type: ignore[index,call-overload]
+    if not isinstance(described, Mapping | None):
+        raise ValueError(f"sweep.space={described!r}: give keys, as sweep.space.resonance.T='int(interval(1, 10))'")
+    space = read_space(described or {})
     for key in space:
         if OmegaConf.select(base, key, default=OmegaConf) is OmegaConf:  # null is a value, too
             raise ValueError(f"sweep.space.{key}: params.yaml has no such key")
+    _check_space(space, composed)
     shared = {name: section for name, section in composed.items() if name not in ("trainer", "tracking", "evaluate")}
     chosen = {name: options[name] for name in ("seeds", "max_gflops_ratio", "pruner")}
     told = [shared, {key: str(distribution) for key, distribution in space.items()}, chosen]
@@ -98,7 +113,47 @@ def read_plan(arguments: Sequence[str]) -> Plan:
     return Plan(overrides, base, options, space, mark, study, str(options.storage or folder / "journal.log"), folder)
 
 
+def _check_space(space: Space, composed: Mapping[str, Any]) -> None:
+    """Check that each value at the ends of the space can be, with some values of the others."""
+    ends = {key: _ends(distribution) for key, distribution in space.items()}
+    for key, values in ends.items():
+        others = {other: found for other, found in ends.items() if other != key}
+        for value in values:
+            wrong = None
+            for combined in islice(product(*others.values()), COMBINED):
+                trial = {name: dict(options) for name, options in composed.items()}
+                for name, drawn in ({key: value} | dict(zip(others, combined, strict=True))).items():
+                    section, _, option = name.partition(".")
+                    trial[section][option] = drawn
+                try:
+                    check_settings(trial)
+                except SettingsError as error:
+                    wrong = wrong or error
+                else:
+                    break
+            else:
+                raise ValueError(f"sweep.space draws what cannot be: {wrong}")
+
+
+def _ends(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    return [distribution.low, distribution.high]  # type: ignore[attr-defined]
+
+
+def _check_pruner(described: Any) -> None:
+    try:
+        pruner = instantiate(described)
+    except (HydraException, TypeError, ValueError) as error:
+        raise ValueError(f"sweep.pruner: {' '.join(str(error).split())}") from None
+    if not isinstance(pruner, BasePruner):
+        raise ValueError(f"sweep.pruner={described}: give a pruner of Optuna, as sweep=constrained has it")
+
+
 def _check(options: DictConfig, base: DictConfig) -> None:
+    for name in map(str, options):
+        if name not in OPTIONS:
+            raise ValueError(f"sweep.{name}: no such option; known are {', '.join(OPTIONS)}")
     for name, rule in (("n_trials", COUNT), ("workers", COUNT), ("seed", SEED)):
         if not rule.holds(options[name]):
             raise ValueError(f"sweep.{name}={options[name]!r}: give {rule.words}")
@@ -110,6 +165,8 @@ def _check(options: DictConfig, base: DictConfig) -> None:
         raise ValueError(f"sweep.max_gflops_ratio={ratio}: give more than 1; explicit costs the backbone's and its own")
     if options.pruner is not None and options.max_gflops_ratio is None:
         raise ValueError("sweep.pruner: two objectives cannot be pruned; give sweep.max_gflops_ratio, too")
+    if options.pruner is not None:
+        _check_pruner(options.pruner)
     if (length := len(str(options.study))) > NAME_BYTES:
         raise ValueError(f"sweep.study={str(options.study)[:20]}…: has {length} characters; give {NAME_BYTES} at most")
     if base.trainer.devices != 1:

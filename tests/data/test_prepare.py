@@ -115,13 +115,52 @@ def test_numbers_in_yaml_name_classes_too(tmp_path: Path) -> None:
         ({"groups": {**GROUPS, "more": []}}, "data.groups.more must be a list"),
         ({"pretrain_fraction": 1.0}, "pretrain_fraction must lie in"),
         ({"pretrain_fraction": float("nan")}, "pretrain_fraction must lie in"),
-        ({"pretrain_fraction": 0.001}, "one image of each of 10 classes"),
     ],
 )
 def test_bad_options_write_nothing(tmp_path: Path, options: dict, message: str) -> None:
     defaults = {"pretrain_fraction": 0.5, "groups": None, "split_seed": 0}
     with pytest.raises(DataError, match=message):
         prepare(Digits(), tmp_path / "out", **(defaults | options))
+    assert list(tmp_path.iterdir()) == []
+
+
+class Counted:
+    """A source with so many training images of each class."""
+
+    def __init__(self, *counts: int) -> None:
+        self.counts = counts
+
+    def classes(self) -> tuple[str, ...]:
+        return tuple("abcd"[: len(self.counts)])
+
+    def train(self) -> LabelledImages:
+        labels = torch.cat([torch.full((count,), label) for label, count in enumerate(self.counts)])
+        pixels = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+        return LabelledImages(pixels, labels, self.classes())
+
+
+@pytest.mark.parametrize("counts", [(60, 4, 3), (3, 3), (3, 30, 30, 3), (70, 3)])
+@pytest.mark.parametrize("fraction", [0.001, 0.5, 0.9])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_each_class_keeps_two_images_for_the_task(tmp_path: Path, counts, fraction: float, seed: int) -> None:
+    prepare(Counted(*counts), tmp_path / "out", pretrain_fraction=fraction, groups=None, split_seed=seed)
+    prepared = load_prepared(tmp_path / "out")
+    assert int(prepared.task().labels.bincount().min()) >= 2
+    assert int(prepared.pretrain().labels.bincount(minlength=len(counts)).min()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "message"),
+    [
+        ((30, 2), 0.5, "class 'b' has 2 training images.*pretrain_fraction=0 with a trained model"),
+        ((1, 30), 0.5, "class 'a' has 1 training image; give two or more"),
+        ((9, 1, 9), 0.0, "class 'b' has 1 training image; give two or more"),
+    ],
+)
+def test_a_class_that_is_too_rare_is_named(tmp_path: Path, counts, fraction: float, message: str) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        prepare(Counted(*counts), tmp_path / "out", pretrain_fraction=fraction, groups=None, split_seed=0)
+    assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
 

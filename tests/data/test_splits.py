@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from dynaxx.data import DataError, draw, stratified_halves
+from dynaxx.data import DataError, draw, split_each_class, stratified_halves
 
 POOLS = st.lists(st.integers(20, 60), min_size=2, max_size=5).map(
     lambda counts: torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
@@ -102,6 +102,31 @@ def test_a_fraction_of_0_leaves_all_to_the_second() -> None:
 def test_a_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(DataError, match="fraction must lie in"):
         stratified_halves(torch.arange(10) % 2, fraction, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "leave", "first"),
+    [
+        ((40, 4, 3), 0.5, 2, (20, 2, 1)),
+        ((20, 2, 1), 0.1, 1, (2, 1, 0)),
+        ((500, 1), 0.1, 0, (50, 1)),
+        ((8, 8), 0.999, 2, (6, 6)),
+    ],
+)
+def test_classes_too_rare_for_their_share_are_split_by_themselves(counts, fraction, leave, first) -> None:
+    labels = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
+    for seed in range(3):
+        one, two = split_each_class(labels, fraction, seed, leave)
+        assert labels[one].bincount(minlength=len(counts)).tolist() == list(first)
+        assert sorted([*one.tolist(), *two.tolist()]) == list(range(len(labels)))
+        assert_sorted_and_distinct(one)
+        assert_sorted_and_distinct(two)
+
+
+def test_large_classes_are_split_as_halves_are() -> None:
+    labels = torch.arange(90) % 3
+    for one, two in zip(split_each_class(labels, 0.3, 4, leave=2), stratified_halves(labels, 0.3, 4), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

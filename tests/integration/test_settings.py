@@ -127,7 +127,7 @@ def test_one_class_is_said_by_compose(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["data=image_folder", "data.root=images"]) == 1
     said = capsys.readouterr().err
-    assert "one class, 'only'" in said
+    assert "only one class, only; add" in said
     assert len(said.splitlines()) == 1
     assert not Path("params.yaml").exists()
 

@@ -1,5 +1,6 @@
 """A model that the user brings, by three plain forms; what does not fit is one line."""
 
+import os
 import sys
 
 import pytest
@@ -28,6 +29,10 @@ def wrong():
     return "a network"
 def fails():
     raise RuntimeError("no luck")
+def leaves():
+    raise SystemExit(3)
+class Nets:
+    fixed = staticmethod(fixed)
 number = 3
 ready = Net(2)
 """
@@ -65,7 +70,7 @@ def test_the_number_of_classes_follows_the_weights(library, name, suffix, tmp_pa
     assert torch.equal(network(x), whole(x))
 
 
-@pytest.mark.parametrize(("function", "size", "classes"), [("fixed", 5, None), ("Net", 7, 7)])
+@pytest.mark.parametrize(("function", "size", "classes"), [("fixed", 5, None), ("Net", 7, 7), ("Nets.fixed", 5, None)])
 def test_a_function_of_the_users_own(function, size, classes, code):
     whole = make(section("python", target="brought:Net"), 3, size)
     torch.save(whole.state_dict(), "w.pt")
@@ -78,8 +83,12 @@ def test_a_function_of_the_users_own(function, size, classes, code):
     ("target", "says"),
     [
         ("brought", "give package.module:function"),
+        ("brought.py:Net", "give package.module:function"),
+        ("./brought:Net", "give package.module:function"),
+        ("brought:leaves", "cannot be made .*SystemExit"),
+        ("brought:Net.absent", "has no 'Net.absent'"),
         ("nowhere.models:net", "no module 'nowhere'.*PYTHONPATH"),
-        ("brought:absent", "has no 'absent'; it has Net, fails, fixed"),
+        ("brought:absent", "has no 'absent'; it has Net, Nets, fails, fixed"),
         ("brought:number", "is a int; name a function"),
         ("brought:ready", "is a Net; name a function"),
         ("brought:wrong", "returns str; it must return a torch.nn.Module"),
@@ -93,12 +102,52 @@ def test_a_target_that_is_no_function_of_a_network(target, says, code):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_wrappers_put_before_all_names_is_left_out(prefix, dtype, code):
+    whole = make(section("python", target="brought:Net"), 3, 4)
+    state = {f"{prefix}{name}": t.to(dtype) for name, t in whole.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 2}, "w.ckpt")
+    network, classes = with_weights(section("python", "w.ckpt", target="brought:Net"), 3)
+    assert classes == 4
+    assert all(t.dtype == torch.float32 for t in network.state_dict().values())
+    assert torch.equal(network.fc.weight, whole.fc.weight.to(dtype).float())
+
+
+@pytest.mark.parametrize("written", ["safetensors", "pt"])
+@pytest.mark.parametrize("suffix", ["bin", "safetensors", "pth.tar"])
+def test_the_content_tells_the_format_and_not_the_suffix(written, suffix, code):
+    state, file = make(section("python", target="brought:fixed"), 3).state_dict(), f"w.{suffix}"
+    save_file(state, file) if written == "safetensors" else torch.save(state, file)
+    network, _ = with_weights(section("python", file, target="brought:fixed"), 3)
+    assert torch.equal(network.fc.weight, state["fc.weight"])
+
+
+class Touches:
+    """Unpickled by a careless program, it makes the folder `touched`."""
+
+    def __reduce__(self):
+        return os.mkdir, ("touched",)
+
+
+def test_pickled_objects_are_not_loaded(code):
+    state = make(section("python", target="brought:fixed"), 3).state_dict()
+    torch.save({"state_dict": state, "more": Touches()}, "w.pt")
+    with pytest.raises(BackboneError, match="pickled objects beside tensors.*give a .safetensors") as raised:
+        with_weights(section("python", "w.pt", target="brought:fixed"), 3)
+    assert "\n" not in str(raised.value)
+    assert not os.path.exists("touched")
+
+
 def test_weights_that_do_not_fit_name_the_first_tensor(tmp_path):
     model = section("torchvision", tmp_path / "w.pt", name="squeezenet1_1")
     good = torchvision.models.squeezenet1_1(num_classes=4).state_dict()
     first = next(iter(good))
     for state, says in (
-        ({f"module.{name}": t for name, t in good.items()}, f"'{first}' is missing.*'module.{first}' instead"),
+        (
+            {f"{'head' if 'classifier' in name else 'body'}.{name}": t for name, t in good.items()},
+            f"'{first}' is missing.*'body.{first}' instead",
+        ),
         ({name: t for name, t in good.items() if name != first}, f"'{first}' is missing in the file, first of 1"),
         (good | {"extra": torch.ones(1)}, "'extra' of the file is unknown to the network"),
         (good | {first: torch.ones(2, 3)}, rf"'{first}' is \(2, 3\) in the file and \(64, 3, 3, 3\)"),
@@ -116,7 +165,8 @@ def test_a_file_without_a_state_dict(tmp_path):
     for content, says in (
         (nn.Linear(2, 2), "no readable weights.*state_dict"),
         ([1, 2], "holds no state dict"),
-        ({"epoch": 3}, "holds no state dict"),
+        ({"epoch": 3, "weights": {}}, "holds no state dict, but epoch, weights; give"),
+        ({"conv.weight": torch.ones(2, device="meta")}, "holds no state dict, but conv.weight"),
     ):
         torch.save(content, tmp_path / "w.pt")
         with pytest.raises(BackboneError, match=says):

@@ -18,11 +18,11 @@ from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
 from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
-from dynaxx.data.prepare import Prepared, load_prepared, prepare
+from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
-from dynaxx.data.splits import draw, stratified_halves
+from dynaxx.data.splits import draw, split_each_class, stratified_halves
 from dynaxx.data.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUGMENTATIONS",
+    "TASK_IMAGES",
     "DataError",
     "Digits",
     "EpochOrder",
@@ -55,6 +56,7 @@ __all__ = [
     "prepare",
     "random_view",
     "remarks",
+    "split_each_class",
     "stratified_halves",
     "track",
     "training_remarks",

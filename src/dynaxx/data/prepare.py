@@ -19,7 +19,10 @@ from dynaxx.data.manifest import Manifest
 from dynaxx.data.normalise import pixel_statistics
 from dynaxx.data.repeats import contradictions
 from dynaxx.data.source import Source
-from dynaxx.data.splits import stratified_halves
+from dynaxx.data.splits import split_each_class
+
+TASK_IMAGES = 2
+"""Smallest number of images of a class that the task gets: one to train and one to validate on."""
 
 _TENSORS, _MANIFEST = "train.safetensors", "manifest.json"
 
@@ -78,8 +81,8 @@ def prepare(
         source: data set of which only the training images are decoded; of test files at most the bytes are compared.
         out: folder that does not exist, is empty, or holds an earlier preparation, which is replaced. It is written
             completely or not at all.
-        pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task part. Use 0 with a
-            pretrained backbone.
+        pretrain_fraction: share of each class for pretraining, in [0, 1); the rest is the task part, which gets two
+            images of each class at least. Use 0 with a pretrained backbone.
         groups: coarse group -> fine classes, each class in exactly one group; None: pretraining on the fine classes.
         split_seed: seed of the split into the two parts.
 
@@ -93,7 +96,8 @@ def prepare(
     if not 0 <= pretrain_fraction < 1:
         raise DataError(f"data.pretrain_fraction must lie in [0, 1), got {pretrain_fraction}")
     train = source.train()
-    pretrain_index, task_index = stratified_halves(train.labels, pretrain_fraction, split_seed)
+    _check_counts(train, pretrain_fraction)
+    pretrain_index, task_index = split_each_class(train.labels, pretrain_fraction, split_seed, leave=TASK_IMAGES)
     mean, std = pixel_statistics(train.images[pretrain_index] if len(pretrain_index) else train.images)
     counts = train.labels.bincount(minlength=len(train.classes)).tolist()
     channels, height, width = train.images.shape[1:]
@@ -119,6 +123,18 @@ def prepare(
     }
     _replace(out, tensors, manifest)
     return manifest
+
+
+def _check_counts(train: LabelledImages, pretrain_fraction: float) -> None:
+    counts = train.labels.bincount(minlength=len(train.classes))
+    rarest, name = int(counts.min()), train.classes[int(counts.argmin())]
+    if rarest < TASK_IMAGES:
+        raise DataError(f"class {name!r} has {rarest} training image; give two or more, to train and to validate on")
+    if pretrain_fraction and rarest == TASK_IMAGES:
+        raise DataError(
+            f"class {name!r} has {rarest} training images: the task needs them, and the backbone that is trained "
+            "here one more; give more, or data.pretrain_fraction=0 with a trained model, as model=timm"
+        )
 
 
 def load_prepared(out: Path) -> Prepared:

@@ -33,6 +33,43 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
     return _stratified(labels, n_first, len(labels) - n_first, seed, ("first", "second"))
 
 
+def split_each_class(labels: Tensor, fraction: float, seed: int, leave: int = 0) -> tuple[Tensor, Tensor]:
+    """As `stratified_halves`, but for classes of any size.
+
+    Where a class is too rare for that, each class is split by itself: the first part has its share, but at least one
+    image, of those that are not left to the second part.
+
+    >>> first, second = split_each_class(torch.tensor([0] * 40 + [1] * 3), fraction=0.5, seed=0, leave=2)
+    >>> labels[second].bincount()
+    tensor([20, 2])
+
+    Args:
+        labels: class numbers, integers (N,).
+        fraction: share of the first part, in [0, 1); 0 gives an empty first part.
+        seed: the same seed gives the same parts.
+        leave: number of images of each class that the second part has at least, if there are as many.
+
+    Raises:
+        DataError: the fraction is outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"fraction must lie in [0, 1), got {fraction}")
+    try:
+        first, second = stratified_halves(labels, fraction, seed)
+        counts = labels[second].bincount(minlength=int(labels.max()) + 1)
+        if counts[labels.unique()].min() >= leave:
+            return first, second
+    except DataError:
+        pass  # a class is too rare for its share
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    taken = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = shuffled[labels[shuffled] == label]
+        count = max(1, round(fraction * len(members)))
+        taken[members[: max(0, min(count, len(members) - leave))]] = True
+    return taken.nonzero().flatten(), (~taken).nonzero().flatten()
+
+
 def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: float = 1.0) -> tuple[Tensor, Tensor]:
     """Draw a training and a validation part from a pool of labelled images, with the class proportions of the pool.
 

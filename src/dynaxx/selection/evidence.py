@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError
 from dynaxx.backbone import find_classifier, resolve
-from dynaxx.data import LabelledImages, Normalisation, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, split_each_class
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_information
@@ -84,7 +84,7 @@ def gather(
         ResonanceError: there are too few images or classes, or a given layer does not exist.
     """
     if len(images) > max_images:
-        part, _ = stratified_halves(images.labels, max_images / len(images), seed)
+        part, _ = split_each_class(images.labels, max_images / len(images), seed)
         images = images.subset(part)
     counts = images.labels.bincount()
     counts = counts[counts > 0]

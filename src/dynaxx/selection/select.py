@@ -11,7 +11,7 @@ from torch import nn
 
 from dynaxx import ResonanceConfig
 from dynaxx.backbone import find_classifier, resolve
-from dynaxx.data import LabelledImages, Normalisation, stratified_halves
+from dynaxx.data import LabelledImages, Normalisation, split_each_class
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.choose import choose
 from dynaxx.selection.overhead import overhead
@@ -63,7 +63,7 @@ def select_layers(
         ResonanceError: a given layer does not exist, or there are too few layers to couple.
     """
     if len(images) > max_images:
-        part, _ = stratified_halves(images.labels, max_images / len(images), seed)
+        part, _ = split_each_class(images.labels, max_images / len(images), seed)
         images = images.subset(part)
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))

@@ -7,9 +7,11 @@ import difflib
 import importlib
 import inspect
 import os
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,7 @@ def make(model: Any, channels: int, num_classes: int | None = None) -> nn.Module
     classes = {} if num_classes is None else {"num_classes": num_classes}
     try:
         network = function(**classes)
-    except Exception as error:  # a user's function, or one of hundreds of models
+    except (Exception, SystemExit) as error:  # a user's function, or one of hundreds of models
         raise BackboneError(f"{told}: cannot be made ({_one_line(error)})") from None
     if not isinstance(network, nn.Module):
         raise BackboneError(f"{told}: returns {type(network).__name__}; it must return a torch.nn.Module")
@@ -109,6 +111,7 @@ def with_weights(model: Any, channels: int) -> tuple[nn.Module, int | None]:
             raise
         classes = 1  # it cannot do without; any number will do until the weights have said theirs
         network = make(model, channels, classes)
+    state = dict(_without_prefix(state, network.state_dict()))
     found = _classes_of(network.state_dict(), state)
     if found is not None and _takes_classes(function):
         classes = found
@@ -137,7 +140,9 @@ def published(model: Any) -> nn.Module:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a file that `torch.save` wrote.
+    """The tensors of a .safetensors file, or of a file that `torch.save` wrote; its content tells which it is.
+
+    Nothing else is loaded: a pickled object may run code.
 
     >>> read_weights(Path("resnet18.safetensors"))["fc.bias"].shape
     torch.Size([7])
@@ -148,26 +153,46 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BackboneError(f"model.weights={path}: no such file; give a .safetensors or .pt file")
     try:
-        found = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        with open(path, "rb") as file:  # of a path torch reads the suffix
+            plain = partial(torch.load, file, map_location="cpu", weights_only=True)
+            found = load_file(path) if _is_safetensors(path) else plain()
     except Exception as error:  # safetensors, pickle, zip and torch each raise their own
+        unsafe = isinstance(error, pickle.UnpicklingError)
+        why = "pickled objects beside tensors, which may run code" if unsafe else _one_line(error).split(". ")[0][:160]
         raise BackboneError(
-            f"model.weights={path}: no readable weights ({_one_line(error)[:120]}); "
+            f"model.weights={path}: no readable weights ({why}); "
             "give a .safetensors file, or torch.save(network.state_dict(), FILE)"
         ) from None
     inner = next((found[key] for key in WRAPPED if isinstance(found, Mapping) and key in found), found)
-    if not isinstance(inner, Mapping) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
-        raise BackboneError(f"model.weights={path}: holds no state dict; give torch.save(network.state_dict(), FILE)")
+    sound = isinstance(inner, Mapping) and inner and all(isinstance(t, Tensor) for t in inner.values())
+    if not sound or any(t.is_meta for t in inner.values()):
+        there = f", but {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) and found else ""
+        raise BackboneError(
+            f"model.weights={path}: holds no state dict{there}; give torch.save(network.state_dict(), FILE)"
+        )
     return dict(inner)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as safetensors do: eight bytes for the length of a header in JSON."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _without_prefix(state: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights without the names that wrappers put before all of them, as `module.`, `_orig_mod.` or `model.`."""
+    found = state
+    while found and not found.keys() & network.keys():
+        if len({name.partition(".")[0] for name in found}) > 1 or not all("." in name for name in found):
+            return state
+        found = {name.partition(".")[2]: t for name, t in found.items()}
+    return found or state
 
 
 def _function(target: str) -> Callable[..., Any]:
     """The function package.module:function; modules of the working directory are found, too."""
     told, (module, colon, name) = f"model.target={target}", target.partition(":")
-    if not (module and colon and name):
+    if not (colon and name) or module.endswith(".py") or not all(map(str.isidentifier, module.split("."))):
         raise BackboneError(f"{told}: give package.module:function")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -177,12 +202,13 @@ def _function(target: str) -> Callable[..., Any]:
         raise BackboneError(
             f"{told}: no module {error.name!r}; put it into the working directory or on PYTHONPATH"
         ) from None
-    except Exception as error:  # whatever the user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
         raise BackboneError(f"{told}: importing {module} fails ({_one_line(error)})") from None
-    function = getattr(found, name, None)
-    if function is None:
+    try:
+        function = attrgetter(name)(found)
+    except AttributeError:
         names = sorted(n for n, v in vars(found).items() if callable(v) and not n.startswith("_"))
-        raise BackboneError(f"{told}: {module} has no {name!r}; it has {', '.join(names) or 'no function'}")
+        raise BackboneError(f"{told}: {module} has no {name!r}; it has {', '.join(names) or 'no function'}") from None
     if not callable(function) or isinstance(function, nn.Module):
         raise BackboneError(
             f"{told}: is a {type(function).__name__}; name a function or class that returns the network when called"
@@ -230,5 +256,5 @@ def _misfit(network: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

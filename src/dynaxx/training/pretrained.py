@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dynaxx.data import DataError, Normalisation, Prepared, normalise, stratified_halves
+from dynaxx.data import Normalisation, Prepared, normalise, split_each_class
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.own_model import BackboneError, is_given, make, published, read_weights, with_weights
 
@@ -87,21 +87,10 @@ def _split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     Raises:
         BackboneError: no class has two images.
     """
-    try:
-        return stratified_halves(labels, fraction, seed)
-    except DataError:
-        pass  # a class is too rare for its share
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    parts = []
-    for label in labels.unique():
-        members = shuffled[labels[shuffled] == label]
-        parts.append(members[: max(1, round(fraction * len(members)))][: len(members) - 1])
-    validation = torch.cat(parts).sort().values
+    validation, training = split_each_class(labels, fraction, seed, leave=1)
     if len(validation) == 0:
         raise BackboneError("no class has two images to pretrain on; give more images, or a trained model (model=timm)")
-    rest = torch.ones(len(labels), dtype=torch.bool)
-    rest[validation] = False
-    return validation, rest.nonzero().flatten()
+    return validation, training
 
 
 def check_user_model(model: Any, prepared: Prepared, out: Path) -> str:

@@ -31,3 +31,9 @@ def test_an_mlp_takes_the_backbone_that_it_reads_along():
     expected = mlp(x)
     assert torch.allclose(mlp.double()(x.double()), expected.double(), atol=1e-5)
     assert not [name for name in mlp.state_dict() if "backbone" in name]
+
+
+def test_without_taps_each_image_is_read_once():
+    backbone, images = overwriting_backbone(), torch.randint(256, (300, 1, 8, 8), dtype=torch.uint8)
+    features = pooled_features(backbone, [], "6", images, Normalisation((0.5,), (0.2,)))
+    assert features[PENULTIMATE].shape == (300, 6)
