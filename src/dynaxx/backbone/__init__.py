@@ -2,11 +2,12 @@
 
 `layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, and `head` replaces the classifier,
 both by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks,
-and `execution` chooses between hooks, twin and split graph. `tokens`, `example` and `moments` hold helper functions.
+and `execution` chooses between hooks, twin, split graph and two passes (`replay`). `tokens`, `example` and `moments` hold helper functions.
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
 from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, warn_of_unread_tokens
+from dynaxx.backbone.form import Form
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
@@ -19,6 +20,7 @@ __all__ = [
     "Call",
     "Couple",
     "Execution",
+    "Form",
     "Head",
     "SafeHead",
     "Tail",

@@ -86,6 +86,8 @@ class ResonantModel(nn.Module):
         if not execution.hooks or torch.compiler.is_compiling():
             if not execution.follows_backbone():
                 execution = self._plan_again((args, kwargs))
+            elif not execution.fits(args, kwargs):
+                execution = self._plan_again((args, kwargs), another_form=True)
             if not torch.compiler.is_compiling() and (silent := execution.silent_hooks()):
                 named = ", ".join(repr(path) for path in silent)
                 warnings.warn(f"hooks on {named} of the backbone are not called", ResonanceWarning, stacklevel=2)
@@ -496,9 +498,10 @@ class ResonantModel(nn.Module):
         return self._executions[name]
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
-    def _plan_again(self, call: Call) -> Execution:
-        """A new `Execution`: modules of the backbone were replaced since the present one was made."""
-        self._executions.pop(self.adapters.active)
+    def _plan_again(self, call: Call, another_form: bool = False) -> Execution:
+        """A new `Execution`: the backbone was changed since the present one was made, or is called in another form."""
+        self.adapter.own_code |= another_form
+        self._executions.pop(self.adapters.active, None)
         return self._execution(call)
 
     def _plan_executions(self) -> None:
