@@ -266,7 +266,7 @@ class Named(UNet):
     """Takes its images by name, in a dict, and returns a list."""
 
     def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
-        return [super(Named, self).forward(batch["images"] if isinstance(batch, dict) else batch)]
+        return [super().forward(batch["images"] if isinstance(batch, dict) else batch)]
 
 
 class Gated(UNet):
@@ -303,10 +303,9 @@ def test_calls_of_every_form_and_size_are_answered_by_the_branch_of_their_own(ki
     args, kwargs = calls[first]
     model = wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=kwargs or args)
     assert model.resonator.exchange.outputs == [0, 1, 2]
-    for model in (model, copy.deepcopy(model)):
+    for either in (model, copy.deepcopy(model)):
         for args, kwargs in [*calls, *calls]:
-            own = model.backbone(*args, **kwargs)
-            assert all(map(torch.equal, model(*args, **kwargs), own))
+            assert all(map(torch.equal, either(*args, **kwargs), either.backbone(*args, **kwargs)))
     trained_like(model)
     for args, kwargs in calls:
         refined = dict(zip(UNET_TAPS, model.refine(model.read(*args, **kwargs))[0], strict=True))

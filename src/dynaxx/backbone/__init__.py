@@ -2,7 +2,8 @@
 
 `layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, and `head` replaces the classifier,
 both by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks,
-and `execution` chooses between hooks, twin, split graph and two passes (`replay`). `tokens`, `example` and `moments` hold helper functions.
+`replay` runs what lies behind the taps by the network's own code, and `execution` chooses. `tokens`, `example` and
+`moments` hold helper functions.
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input

@@ -55,8 +55,8 @@ def form_of(backbone: nn.Module, call: Call | None) -> Form:
         ResonanceError: arguments that are neither tensors nor plain values, or more than the forward pass names.
     """
     parameters = inspect.signature(backbone.forward).parameters
-    names = tuple(name for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
-    defaults = {name: parameters[name].default for name in names if parameters[name].default is not inspect.Parameter.empty}
+    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    names, defaults = tuple(named), {name: p.default for name, p in named.items() if p.default is not p.empty}
     args, kwargs = ((), {}) if call is None else call
     given = defaults | dict(zip(names, args, strict=False)) | kwargs
     fixed = {name: value for name, value in given.items() if not isinstance(value, Tensor)}
