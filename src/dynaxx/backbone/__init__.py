@@ -14,7 +14,7 @@ from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
 from dynaxx.backbone.tail import Tail, tail_of
-from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe
+from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
 from dynaxx.backbone.tokens import with_token_facts
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "original",
     "plan_execution",
     "probe",
+    "refuse_cut_gradients",
     "replaced_head",
     "resolve",
     "split_batch",

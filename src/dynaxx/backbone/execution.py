@@ -19,15 +19,15 @@ from dynaxx.backbone.graph import Split
 from dynaxx.backbone.layout import canonical, different, original
 from dynaxx.backbone.replace import HookFreeBackbone
 from dynaxx.backbone.replay import TwoPasses, copied, same
-from dynaxx.backbone.taps import activation_of, capture, hooked, with_activation
+from dynaxx.backbone.taps import activation_of, capture, hooked, module_at, with_activation
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance import Segment, Tap
 
 Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
 """Function from the activations of all taps, and other activations, to the new activations of the output taps."""
 
-Member = tuple[str, nn.Module, str, nn.Module | None]
-"""A child of a module: path of the parent, parent, name and module."""
+Members = tuple[str, nn.Module, dict[str, nn.Module | None]]
+"""Path of a module, the module and its children by name."""
 
 Attribute = tuple[nn.Module, str, Any]
 """A plain attribute of a module, or one of its tensors: module, name and value."""
@@ -40,8 +40,7 @@ class Execution:
     Attributes:
         network: plain modules that take the backbone's arguments and couple the taps.
         hooks: whether an eager pass can use hooks on the backbone itself.
-        members: path of the parent, parent, name and module of every child of the modules that `network` does not share
-            with the backbone.
+        members: the modules that `network` does not share with the backbone, and their children.
         attributes: plain attributes and tensors of these modules.
         form: the form of the calls that `network` takes; None takes all.
         segments: the backbone's parts between the taps, for the reentrant dynamics; otherwise empty.
@@ -49,15 +48,19 @@ class Execution:
 
     network: nn.Module
     hooks: bool
-    members: Sequence[Member]
+    members: Sequence[Members]
     form: Form | None = None
     segments: Sequence[Segment | None] = ()
     attributes: Sequence[Attribute] = ()
 
     def follows_backbone(self) -> bool:
         """Whether the backbone still has the modules and attributes from which `network` was made."""
-        same = all(parent._modules.get(name) is child for _, parent, name, child in self.members)
-        return same and all(_is_still(getattr(module, name, None), value) for module, name, value in self.attributes)
+        for _, module, children in self.members:
+            if len(module._modules) != len(children):
+                return False
+            if not all(module._modules.get(name) is child for name, child in children.items()):
+                return False
+        return all(_is_still(getattr(module, name, None), value) for module, name, value in self.attributes)
 
     def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether `network` takes these arguments."""
@@ -67,8 +70,7 @@ class Execution:
         """Paths of the backbone's modules whose own hooks `network` does not call, though there are some."""
         if self.hooks or self.form is None:
             return []
-        parents = {path: parent for path, parent, _, _ in self.members}
-        return [path for path, m in parents.items() if m._forward_hooks or m._forward_pre_hooks]
+        return [path for path, module, _ in self.members if module._forward_hooks or module._forward_pre_hooks]
 
 
 def _is_still(found: Any, value: Any) -> bool:
@@ -144,10 +146,9 @@ def _outputs(taps: Sequence[Tap]) -> list[int]:
     return [number for number, tap in enumerate(taps) if tap.output]
 
 
-def _members(backbone: nn.Module, paths: Sequence[str]) -> list[Member]:
-    """Every child of every module that holds one of `paths`."""
-    parents = _parents(backbone, paths)
-    return [(path, module, name, child) for path, module in parents for name, child in module._modules.items()]
+def _members(backbone: nn.Module, paths: Sequence[str]) -> list[Members]:
+    """Every module that holds one of `paths`, with its children."""
+    return [(path, module, dict(module._modules)) for path, module in _parents(backbone, paths)]
 
 
 def _attributes(backbone: nn.Module, paths: Sequence[str]) -> list[Attribute]:
@@ -162,7 +163,7 @@ def _attributes(backbone: nn.Module, paths: Sequence[str]) -> list[Attribute]:
 
 def _parents(backbone: nn.Module, paths: Sequence[str]) -> list[tuple[str, nn.Module]]:
     parents = {""} | {path[:n] for path in paths for n in range(len(path)) if path[n] == "."}
-    return [(path, backbone.get_submodule(path)) for path in sorted(parents)]
+    return [(path, module_at(backbone, path)) for path in sorted(parents)]
 
 
 def _in_layout(segment: fx.GraphModule | None, taps: Sequence[Tap], number: int) -> Segment | None:

@@ -93,7 +93,11 @@ class _LeftOut(nn.Module):
             return getattr(super().__getattr__("module"), name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        run = _PASS.get()
+        run = _PASS.get(None)
+        if run is None:
+            raise ResonanceError(
+                f"base_model: {self.path!r} runs again in the backward pass, by activation checkpointing; turn it off"
+            )
         number, exact = run.calls.get(self.path, 0), self.path in run.given
         run.calls[self.path] = number + 1
         known = run.given[self.path] if exact else run.shapes[self.path]
@@ -295,6 +299,7 @@ class TwoPasses(nn.Module):
 
 
 def copied(tree: Any) -> Any:
+    """The same values, with copies of all tensors."""
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, tree)
 
 

@@ -74,8 +74,9 @@ class Adapter(nn.Module):
     def build(self, backbone: nn.Module, call: Call) -> None:
         """Make the parameters for the tap shapes found in one forward pass with the arguments `call`."""
         args, kwargs = call
-        if self.classifier is not None and self.config.classifier is None:
-            check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs))
+        if self.classifier is not None:
+            named = self.config.classifier is not None
+            check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs), named)
         taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
         if not taps[0].dims:
             taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
