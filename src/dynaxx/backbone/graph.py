@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.fx.node import map_arg
 
 from dynaxx.backbone.example import Call
+from dynaxx.backbone.form import Form, form_of
 from dynaxx.backbone.replace import constants, replace_modules
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
@@ -112,18 +113,25 @@ class Split:
         backbone: the network, in eval mode.
         taps: the taps, in the order in which a pass reaches them.
         call: arguments of a pass whose shapes decide branches; without them, a branch on a shape cannot be traced.
+        form: the form of the calls that the graph takes; None is that of `call`.
 
     Raises:
         ResonanceError: torch.fx cannot trace the backbone, or a tap does not run exactly once in the traced graph.
     """
 
-    def __init__(self, backbone: nn.Module, taps: Sequence[Tap], call: Call | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, taps: Sequence[Tap], call: Call | None = None, form: Form | None = None
+    ) -> None:
         self.backbone = backbone
+        self.form = form or form_of(backbone, call)
         try:
-            self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone)
+            self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone, dict(self.form.fixed))
+            for node, name in zip(self.graph.find_nodes(op="placeholder"), self.form.names, strict=False):
+                node.target = name  # torch.fx numbers those with a fixed value
         except Exception as error:  # fx raises whatever the traced code raises
-            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise ResonanceError(f"backbone: torch.fx cannot trace it ({why})") from None
+            raise ResonanceError(
+                f"backbone: torch.fx cannot trace it ({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from None
         self.taps = [self._node(tap) for tap in taps]
         self.overwritten = {node for node, tap in zip(self.taps, taps, strict=True) if tap.overwritten}
         self.above = _ancestors(self.taps)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, Tail, capture, replaced_head
+from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -22,7 +22,7 @@ from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.freezing import flags_before, freeze, hold, release
 from dynaxx.model.generation import generate
 from dynaxx.model.loading import new_adapter, read_adapter
-from dynaxx.model.losses import computes_its_loss, extra_losses, with_loss
+from dynaxx.model.losses import computes_its_loss, extra_losses, reached, with_loss
 from dynaxx.model.runaway import RunawayWatch
 from dynaxx.model.saving import write
 from dynaxx.model.statistics import fit_statistics
@@ -66,6 +66,7 @@ class ResonantModel(nn.Module):
         self._number, self._compiled_pass = next(NUMBERS), LastPass()
         self._executions: dict[str, Execution] = {}
         self._removed = self._warned = False
+        self._learns: set[str] = set()  # adapters whose first pass of training was looked at
         self._watch = RunawayWatch()
         self._held = freeze(backbone, self)
         self.eval()
@@ -82,18 +83,33 @@ class ResonantModel(nn.Module):
             others = {name: value for name, value in kwargs.items() if name != "labels"}
             output = self.forward(*args, **others)
             return with_loss(output, kwargs["labels"], self.backbone, self.require_built().causal)
+        output = self._run(args, kwargs)
+        self._warn_of_lost_gradients(output)
+        return output
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The backbone's output in the way that its `Execution` says."""
         execution, adapter = self._execution((args, kwargs)), self.adapter
         if not execution.hooks or torch.compiler.is_compiling():
             if not execution.follows_backbone():
                 execution = self._plan_again((args, kwargs))
+            elif not execution.fits(args, kwargs):
+                execution = self._plan_again((args, kwargs), another_form=True)
             if not torch.compiler.is_compiling() and (silent := execution.silent_hooks()):
                 named = ", ".join(repr(path) for path in silent)
                 warnings.warn(f"hooks on {named} of the backbone are not called", ResonanceWarning, stacklevel=2)
             return execution.network(*args, **kwargs)
         overwritten = [tap.overwritten for tap in adapter.taps]
+        learning = self.training and torch.is_grad_enabled()
+
+        def couple(activations: list[Tensor]) -> Tensor:
+            if learning:
+                refuse_cut_gradients(adapter.paths[-1])
+            return self._couple(activations, ())[0]
+
         with (
             replaced_head(self.backbone, adapter.classifier, adapter.head),
-            capture(self.backbone, adapter.paths, lambda activations: self._couple(activations, ())[0], overwritten),
+            capture(self.backbone, adapter.paths, couple, overwritten),
         ):
             return self.backbone(*args, **kwargs)
 
@@ -194,6 +210,23 @@ class ResonantModel(nn.Module):
                     ResonanceWarning,
                     stacklevel=2,
                 )
+
+    def _warn_of_lost_gradients(self, output: Any) -> None:
+        """Warn, once for each adapter, if nothing can be learned from a pass of training."""
+        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+            return
+        fallback, name = self.fallback, self.adapters.active
+        if name in self._learns or torch._C._are_functorch_transforms_active() or fallback is None or fallback.all():
+            return
+        self._learns.add(name)
+        parameters = [parameter for parameter in self.require_built().parameters() if parameter.requires_grad]
+        if parameters and not reached(output, parameters):
+            warnings.warn(
+                "no gradient of the output reaches the couplings, so they cannot learn from it: the backbone detaches "
+                f"what lies behind {self.paths[-1]!r}",
+                ResonanceWarning,
+                stacklevel=3,
+            )
 
     # ---- switches of this thread ----------------------------------------------------------------------------------
 
@@ -480,6 +513,7 @@ class ResonantModel(nn.Module):
         """
         self.adapters.delete(name)
         self._executions.pop(name, None)
+        self._learns.discard(name)
 
     def build(self, call: Call) -> None:
         """Make the active adapter's parameters for the tap shapes found in one pass with the arguments `call`."""
@@ -496,9 +530,10 @@ class ResonantModel(nn.Module):
         return self._executions[name]
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
-    def _plan_again(self, call: Call) -> Execution:
-        """A new `Execution`: modules of the backbone were replaced since the present one was made."""
-        self._executions.pop(self.adapters.active)
+    def _plan_again(self, call: Call, another_form: bool = False) -> Execution:
+        """A new `Execution`: the backbone was changed since the present one was made, or is called in another form."""
+        self.adapter.own_code |= another_form
+        self._executions.pop(self.adapters.active, None)
         return self._execution(call)
 
     def _plan_executions(self) -> None:
