@@ -135,10 +135,9 @@ def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any], nam
             raise ResonanceError(f"classifier={path!r}: it does not run in a pass, so no head can replace it")
         return
     # Hugging Face models return an object, others a dict
-    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
-    if not (
-        len(outputs) == 1 and isinstance(logits, Tensor) and torch.equal(outputs[0].nan_to_num(), logits.nan_to_num())
-    ):
+    logits: Any = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    one = len(outputs) == 1 and isinstance(logits, Tensor)
+    if not (one and torch.equal(outputs[0].nan_to_num(), logits.nan_to_num())):
         raise ResonanceError(
             f"num_classes: {path!r}, the last linear layer, does not give the backbone's output; name the "
             "classifier with classifier='path', or keep the backbone's own with num_classes=None"
