@@ -216,10 +216,11 @@ def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bo
         if again:
             raise ResonanceError(f"{error}; give dynamics='anchored', which runs nothing again") from None
         missed = [n for n, tap in enumerate(taps[:-1]) if _read_past(backbone, tap.path, taps[-1].path, call)]
-        if not missed or _runs_twice(backbone, marked([*missed, last]), call):
-            return marked([*missed, last])
-        _warn(f"also reads {_named(taps, missed)}, and goes on reading what the backbone gives there: {error}", taps)
-        return marked([last])
+        served = _served(backbone, marked([*missed, last]), missed, call)
+        if len(served) < len(missed):
+            line = f"also reads {_named(taps, [n for n in missed if n not in served])}, and goes on reading what the"
+            _warn(f"{line} backbone gives there: {error}", taps)
+        return marked([*served, last])
 
 
 def _named(taps: Sequence[Tap], numbers: Sequence[int]) -> str:
@@ -240,9 +241,18 @@ def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
 
 
 @torch.no_grad()
-def _runs_twice(backbone: nn.Module, taps: Sequence[Tap], call: Call) -> bool:
-    """Whether what lies behind the taps gives the backbone's output in a second pass."""
-    return _gives(TwoPasses(backbone, taps, call, {}, _unchanged(_outputs(taps))), backbone, call)
+def _served(backbone: nn.Module, taps: Sequence[Tap], missed: Sequence[int], call: Call) -> list[int]:
+    """Those of the taps `missed` whose refined activations a second pass reads, if it gives the backbone's output."""
+    outputs = _outputs(taps)
+    if not missed or not _gives(TwoPasses(backbone, taps, call, {}, _unchanged(outputs)), backbone, call):
+        return []
+
+    def other(number: int) -> Couple:
+        return lambda activations, outside: [
+            different(activations[n]) if n == number else activations[n] for n in outputs
+        ]
+
+    return [n for n in missed if not _gives(TwoPasses(backbone, taps, call, {}, other(n)), backbone, call)]
 
 
 def _unchanged(outputs: Sequence[int]) -> Couple:
