@@ -22,6 +22,10 @@ PARAMS = Path("params.yaml")
 HEADER = "# Composed from conf/ by `python -m pipelines.compose`; `dvc exp run -S KEY=VALUE` changes it too.\n"
 
 
+NEEDED = ("data", "model", "train")
+"""Sections with paths of the user's files."""
+
+
 class ComposeError(ValueError):
     """Overrides that do not compose; the message is one line with the remedy."""
 
@@ -53,6 +57,8 @@ def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
         overrides = with_quoted_paths(overrides)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", overrides)
+        if absent := [section for section in NEEDED if section not in config]:
+            raise ComposeError(f"{absent[0]}: the section is missing; do not delete it")
         missing = _missing(OmegaConf.to_container(config, resolve=False))
         if missing:
             raise ComposeError(f"{missing[0]} is mandatory here: add {missing[0]}=VALUE to the command")
@@ -67,7 +73,7 @@ def compose_all(overrides: Sequence[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = " ".join(str(error).split())
         unknown = text.startswith("Could not override") and re.search(r"full_key: (\S+)", f"{text} {error.__cause__}")
-        raise ComposeError(_no_such_key(unknown[1]) if unknown else text) from None
+        raise ComposeError(_no_such_key(unknown[1]) if unknown else _plainly(text, overrides)) from None
     return params
 
 
@@ -77,6 +83,17 @@ def _no_such_key(key: str) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else "; --help has the most used keys, conf/ all of them"
     return f"{key}: no such key here{hint}"
+
+
+def _plainly(text: str, overrides: Sequence[str]) -> str:
+    """Hydra's line without what has no meaning here, and with the override that it does not name."""
+    if text.startswith("Config group override must be"):
+        wrong = next((o for o in overrides if re.match(r"\w*=(?![A-Za-z_])|\w+=null$", o)), " ".join(overrides))
+        return f"{wrong}: give the name of an option of this group; --help lists them"
+    if text.startswith("Ambiguous value for argument"):
+        key, _, value = text.split("'")[1].partition("=")
+        return f"{key}={value}: give a list, {key}=[{value}], or one value"
+    return text.split(" Config search path:")[0]
 
 
 def _keys(node: Any, path: str = "") -> list[str]:
@@ -112,7 +129,7 @@ def _absolute(config: DictConfig) -> None:
 
 def _existing(key: str, path: Any, what: str) -> str:
     found = Path(os.path.expanduser(str(path)))
-    if not found.exists():
+    if not str(path) or not found.exists():
         raise ComposeError(f"{key}={path}: no such file or folder; give {what}")
     return str(found.resolve())
 

@@ -61,7 +61,9 @@ def body(stage: Stage) -> str:
     shutil.copyfile("params.yaml", stage.out / "params.yaml")
     shutil.copyfile(OUTPUTS / "evaluate" / "evaluation.json", stage.out / "evaluation.json")
     text = Path("params.yaml").read_text()
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    if not (locked := Path("dvc.lock")).exists():
+        raise ValueError("dvc.lock is missing, by which a pipeline is known in MLflow; run `dvc repro`")
+    lock = yaml.safe_load(locked.read_text())
     first = evaluation.task.seeds[0]
     for mode in (EXPLICIT, IMPLICIT):
         shutil.copytree(trained_arm(mode, first), stage.out / "model" / mode, dirs_exist_ok=True)

@@ -39,7 +39,12 @@ def judge(params: DictConfig) -> None:
 def _judge_data(params: DictConfig) -> None:
     from dynaxx.data.groups import check_groups
 
-    source = open_source(params.data)
+    try:
+        source = open_source(params.data)
+    except InstantiationException as error:
+        raise SettingsError(f"data.source: {' '.join(str(error.__cause__ or error).split())}") from None
+    if not hasattr(source, "classes"):
+        raise SettingsError(f"data.source._target_={params.data.source._target_}: names no source of images")
     if isinstance(source, TorchvisionSet):
         return  # its classes are known when it is read, perhaps downloaded: by `prepare`
     try:

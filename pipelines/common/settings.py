@@ -5,6 +5,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +46,7 @@ def whole(least: int, most: int | None = None) -> Rule:
 def number(words: str, holds: Callable[[float], bool]) -> Rule:
     """The rule for finite numbers for which `holds` is true; the words describe them."""
     return Rule(
-        f"a number {words}",
+        f"a number {words}".rstrip(),
         lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and holds(v),
     )
 
@@ -87,6 +88,10 @@ INSIDE = number("above 0 and below 1", lambda v: 0 < v < 1)
 BELOW_ONE = number("of at least 0 and below 1", lambda v: 0 <= v < 1)
 SHARE = number("from 0 to 1", lambda v: 0 <= v <= 1)
 PART = number("above 0 and at most 1", lambda v: 0 < v <= 1)
+STORE = Rule(
+    "a store, as sqlite:///mlflow.db, postgresql://USER@HOST/DATABASE or http://HOST:5000",
+    lambda v: isinstance(v, str) and re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://.", v) is not None,
+)
 PATH = either(Rule("a path", TEXT.holds), NULL)
 CHANNELS = either(listed(number("", lambda v: True), distinct=False), NULL)
 DEVIATIONS = either(listed(POSITIVE, distinct=False), NULL)
@@ -97,7 +102,7 @@ def tried(rule: Rule) -> Rule:
     return either(listed(rule), NULL)
 
 
-OPEN = ("data", "model", "tracking")
+OPEN = ("data", "model")
 """Sections that need not have all keys and may have others, because their groups differ."""
 
 OWN = ("max_epochs", "logger", "callbacks", "enable_progress_bar", "enable_model_summary", "log_every_n_steps",
@@ -180,7 +185,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "gallery": FROM_ZERO,
             "corrupted_images": FROM_ZERO,
         },
-        "tracking": {"experiment": TEXT, "uri": either(TEXT, NULL), "model": either(TEXT, NULL)},
+        "tracking": {"experiment": TEXT, "uri": either(STORE, NULL), "model": either(TEXT, NULL)},
         "task": {
             "n_train": either(COUNT, NULL),
             "n_val": either(COUNT, AUTO),
@@ -200,6 +205,15 @@ def rules() -> dict[str, dict[str, Rule]]:
     }
 
 
+LAUNCHER = {
+    "cluster": one_of("slurm", "local"),
+    "timeout_min": COUNT,
+    "cpus_per_task": COUNT,
+    "options": MAPPING,
+}
+"""The rules of the section `launcher`, which only trainer=slurm brings along."""
+
+
 def check_settings(params: Mapping[str, Any]) -> None:
     """Check each value of params.yaml, as far as this needs neither data nor networks.
 
@@ -211,12 +225,23 @@ def check_settings(params: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: a key is unknown or missing, or its value is not valid.
     """
+    known = [*dict.fromkeys(section.split(".")[0] for section in rules()), "resonance", "trainer", "launcher"]
+    if unknown := [str(section) for section in params if section not in (*known, "sweep")]:
+        raise SettingsError(f"{unknown[0]}: no such section; known are {', '.join(known)}")
     for section, keys in rules().items():
         if section == "model.pretrain" and _is_trained(params.get("model")):
             continue
         _check_section(params, section, keys)
     _check_resonance(params.get("resonance"))
     _check_trainer(params.get("trainer"))
+    if params.get("launcher") is not None:
+        _check_section(params, "launcher", LAUNCHER)
+        for key in ("devices", "num_nodes"):
+            if not COUNT.holds(value := params["trainer"].get(key, 1)):
+                raise SettingsError(f"trainer.{key}={value!r}: with a launcher give {COUNT.words}")
+    mean, std = (params["model"].get(name) for name in ("mean", "std"))
+    if (mean is None) != (std is None) or len(mean or ()) != len(std or ()):
+        raise SettingsError(f"model.mean={mean}, model.std={std}: give both, a number for each channel, or neither")
     seeds = params["task"]["seeds"]
     for section in ("tune", "vary"):
         if (seed := params[section]["seed"]) in seeds:

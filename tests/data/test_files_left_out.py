@@ -1,5 +1,6 @@
 """An image is read whatever its suffix; what is not read is listed with the reason."""
 
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_what_is_not_read_is_listed_and_counted(image_tree: Path, tmp_path: Path
     assert count_reasons(source.skipped) == "2 of suffix .txt, 1 without suffix, 1 of suffix .mp4, 1 of suffix .csv"
     source.test()
     assert source.skipped == left | {"test/cat/a.svg": "of suffix .svg"}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("around", ["", "set/"])
+def test_folders_beside_the_two_are_named(image_tree: Path, tmp_path: Path, zipped: bool, around: str) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(image_tree, root / around)
+    shutil.copytree(image_tree / "test", root / around / "val")
+    (root / around / "notes").mkdir()
+    (root / around / ".cache").mkdir()
+    (root / around / "README.txt").touch()
+    source = ImageFolder(shutil.make_archive(str(tmp_path / "zip"), "zip", root) if zipped else root)
+    source.train()
+    assert sorted(source.skipped) == [f"{around}notes/", f"{around}val/"]
+    assert f"1 folder {around}val/ beside train/ and test/" in count_reasons(source.skipped)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

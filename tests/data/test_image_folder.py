@@ -244,7 +244,7 @@ def test_an_image_outside_a_class(image_tree: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 0}, "data.image_size must be a positive number"),
+        ({"image_size": 0}, "data.image_size=0: give a whole number"),
         ({"on_unreadable": "ignore"}, "data.on_unreadable must be error or skip, got 'ignore'"),
         ({"channels": 4}, "data.channels must be 1 or 3, got 4"),
     ],

@@ -31,6 +31,11 @@ def test_the_committed_params_are_the_default_composition():
         (["resonance.rnk=3"], "resonance.rnk"),
         (["trainer=tpu"], "trainer/tpu.*ddp_cpu"),
         (["what"], "what"),
+        (["train=null"], "train=null: give the name of an option"),
+        (["~model"], "model: the section is missing"),
+        (["task.seeds=3,4"], r"task.seeds=3,4: give a list, task.seeds=\[3,4\]"),
+        (["train.pretrained="], "train.pretrained=: no such file"),
+        (["trainer=tpu"], "ddp_cpu gpu sharded slurm$"),
     ],
 )
 def test_bad_overrides_are_one_line_and_leave_the_file(overrides, says, tmp_path, monkeypatch, capsys):

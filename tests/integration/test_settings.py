@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from dynaxx.data import DataError, ImageFolder
 from dynaxx.evaluation import EvaluateOptions
 from dynaxx.evaluation.arms import TrainOptions
 from dynaxx.evaluation.arms.implicit import DistillOptions
@@ -53,6 +54,7 @@ def changed(params, key, value):
         ("resonance.T", [0, 2.5]),
         ("resonance.damping", [float("nan"), 0]),
         ("tracking.experiment", ["", 5]),
+        ("tracking.uri", [5, "", "runs", "/a/mlflow.db", "file:///a", "ftp://a"]),
         ("trainer.max_epochs", [3]),
         ("resonance.mode", ["hybrid"]),
     ],
@@ -74,6 +76,9 @@ def test_what_belongs_together_is_judged_together(params):
         ("evaluate.value_per_error", 2.0, "give both, or neither"),
         ("train.batchsize", 4, "train.batchsize=4: no such setting; did you mean train.batch_size"),
         ("resonance.rnk", 4, "did you mean 'rank'"),
+        ("tracking.url", "http://a", "tracking.url='http://a': no such setting; did you mean tracking.uri"),
+        ("model.mean", [0.5], r"model.mean=\[0.5\], model.std=None: give both"),
+        ("modell", {"name": "resnet18"}, "modell: no such section; known are data, model"),
     ):
         with pytest.raises(SettingsError, match=says):
             check_settings(changed(params, key, value))
@@ -107,12 +112,37 @@ def test_every_option_of_a_stage_has_a_rule(section, options):
         (["data.pretrain_fraction=0"], "data.pretrain_fraction=0: leaves nothing"),
         (["model=timm", "model.name=resnet1"], "model.name=resnet1: timm knows no such model; did you mean"),
         (["data.groups.open=['2','3']"], "data.groups leaves out class '5'"),
+        (["data.groups.open=4"], "data.groups.open must be a list"),
+        (["data.source._target_=dynaxx.data.Letters"], "data.source: .*Letters"),
+        (["data.source._target_=os.getcwd"], "data.source._target_=os.getcwd: names no source"),
+        (["+data.source.seeds=3"], "data.source: .*unexpected.*seeds"),
+        (["trainer.accelerator=tpu"], "trainer.accelerator=tpu: "),
+        (["+trainer.max_steps=5"], "trainer.max_steps=5: trainings are counted in epochs"),
+        (["+trainer.min_epochs=40"], "trainer.min_epochs=40: is more than the 15 epochs"),
+        (["+trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0: give"),
+        (["+trainer.val_check_interval=0"], "trainer.val_check_interval=0: give"),
     ],
 )
 def test_what_this_machine_cannot_do_is_said_by_compose(overrides, says):
     with pytest.raises(ValueError, match=says) as raised:
         judge(OmegaConf.create(compose_all(overrides)))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("launcher.cluster=lsf", "launcher.cluster='lsf': give one of slurm, local"),
+        ("launcher.timeout_min=long", "launcher.timeout_min='long': give a whole number"),
+        ("+launcher.memory=4", "launcher.memory=4: no such setting"),
+        ("~launcher.cpus_per_task", "launcher.cpus_per_task is missing"),
+        ("trainer.devices=auto", "trainer.devices='auto': with a launcher give a whole number"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0: with a launcher"),
+    ],
+)
+def test_a_launcher_is_judged_before_a_job_is_submitted(override, says):
+    with pytest.raises(ComposeError, match=says):
+        compose_all(["trainer=slurm", override])
 
 
 @pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu", "slurm"])
@@ -129,6 +159,21 @@ def test_one_class_is_said_by_compose(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "only one class, only; add" in said
     assert len(said.splitlines()) == 1
+    assert not Path("params.yaml").exists()
+
+
+@pytest.mark.parametrize("size", ["large", 0, -4, 2.5, 10**6, True])
+def test_an_image_size_that_cannot_be(size, tmp_path):
+    with pytest.raises(DataError, match=f"data.image_size={size!r}: give a whole number of pixels"):
+        ImageFolder(tmp_path, image_size=size)
+
+
+def test_a_folder_that_does_not_suit_ends_compose(tmp_path, monkeypatch, capsys):
+    for name in ("train/cat", "train/dog", "test/cat"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data=image_folder", "data.root=images"]) == 1
+    assert "classes differ between train and test" in capsys.readouterr().err
     assert not Path("params.yaml").exists()
 
 

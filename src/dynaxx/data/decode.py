@@ -13,6 +13,9 @@ from torch import Tensor
 
 from dynaxx.data.errors import DataError
 
+LARGEST = 8192
+"""Largest height and width to which images are resized; an image of this size takes 200 MB."""
+
 _EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 _NO_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
@@ -141,9 +144,10 @@ def collect(
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Raise DataError unless the image size is None or a positive number of pixels."""
-    if image_size is not None and image_size < 1:
-        raise DataError(f"data.image_size must be a positive number of pixels or null, got {image_size}")
+    """Raise DataError unless the image size is None or a number of pixels from 1 to `LARGEST`."""
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if image_size is not None and not (whole and 1 <= image_size <= LARGEST):
+        raise DataError(f"data.image_size={image_size!r}: give a whole number of pixels from 1 to {LARGEST}, or null")
 
 
 def _size(shape_CHW: Iterable[int]) -> str:

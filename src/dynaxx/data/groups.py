@@ -1,6 +1,6 @@
 """Coarse groups of classes, for a backbone that is pretrained on coarser labels than those of the task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -18,7 +18,7 @@ def check_groups(groups: Mapping[str, Sequence[str]], classes: tuple[str, ...]) 
         DataError: a class in no group or in several, or a group with an unknown class; the message names the class.
     """
     for name, members in groups.items():
-        if isinstance(members, str) or not members:
+        if isinstance(members, str) or not isinstance(members, Iterable) or not members:
             raise DataError(f"data.groups.{name} must be a list of class names, got {members!r}")
     # YAML reads a class called 3 as a number
     grouped = {str(name): tuple(str(member) for member in members) for name, members in groups.items()}

@@ -31,7 +31,8 @@ def read_layout(listing: Listing, root: Path) -> Layout:
     """Sort names into splits and classes.
 
     One folder around train/ and test/ is allowed. Folders inside a class folder belong to that class. Hidden files,
-    __MACOSX, Thumbs.db and desktop.ini are ignored; every other file that is not read is in `left_out`.
+    __MACOSX, Thumbs.db and desktop.ini are ignored; every other file that is not read is in `left_out`, as are folders
+    beside train/ and test/.
 
     >>> names = ["train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png", "test/b/5.txt"]
     >>> layout = read_layout(Listing(names), Path("pets"))
@@ -52,6 +53,9 @@ def read_layout(listing: Listing, root: Path) -> Layout:
     suffixes = readable_suffixes()
     for name, parts in sorted(entries, key=lambda entry: entry[1]):
         below = parts[depth + 1 :]
+        if len(parts) > depth and parts[depth] not in SPLITS and (below or name.endswith("/")):
+            folder = "/".join(parts[: depth + 1]) + "/"  # as val/: images to validate on are drawn from train/
+            layout["train"].left_out[folder] = f"folder {folder} beside train/ and test/"
         if not below or parts[depth] not in SPLITS:
             continue
         part, is_folder = layout[parts[depth]], name.endswith("/")

@@ -179,7 +179,7 @@ def make_trainer(
             log_every_n_steps=50,
             num_sanity_val_steps=0,
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise FitError(f"trainer: {_one_line(error)}") from None
     for name in ("limit_train_batches", "limit_val_batches"):
         if getattr(runner, name) == 0:
@@ -191,12 +191,21 @@ def make_trainer(
         )
     if runner.fast_dev_run:  # type: ignore[attr-defined]
         raise FitError(f"trainer.fast_dev_run={runner.fast_dev_run}: it saves nothing; leave it out")  # type: ignore[attr-defined]
+    for name, given in (("max_steps", runner.max_steps), ("min_steps", runner.min_steps)):
+        if given not in (-1, None):
+            raise FitError(f"trainer.{name}={given}: trainings are counted in epochs; leave it out, give train.epochs")
+    if (runner.min_epochs or 0) > epochs:
+        raise FitError(f"trainer.min_epochs={runner.min_epochs}: is more than the {epochs} epochs; leave it out")
+    if runner.accumulate_grad_batches < 1:
+        raise FitError(f"trainer.accumulate_grad_batches={runner.accumulate_grad_batches}: give a number of at least 1")
+    if runner.val_check_interval == 0:
+        raise FitError("trainer.val_check_interval=0: give a number above 0, or leave it out")
     return runner
 
 
 def _changed(runner: pl.Trainer) -> list[str]:
     """Options that can keep a training from its first validation, as far as they are changed."""
-    usual = {"check_val_every_n_epoch": 1, "val_check_interval": 1.0, "max_steps": -1, "limit_train_batches": 1.0,
+    usual = {"check_val_every_n_epoch": 1, "val_check_interval": 1.0, "limit_train_batches": 1.0,
              "limit_val_batches": 1.0}  # fmt: skip
     return [name for name, value in usual.items() if getattr(runner, name) != value]
 
