@@ -242,7 +242,7 @@ def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
 
 @torch.no_grad()
 def _served(backbone: nn.Module, taps: Sequence[Tap], missed: Sequence[int], call: Call) -> list[int]:
-    """Those of the taps `missed` whose refined activations a second pass reads, if it gives the backbone's output."""
+    """Numbers of the taps in `missed` that a second pass reads refined, if it gives the backbone's output."""
     outputs = _outputs(taps)
     if not missed or not _gives(TwoPasses(backbone, taps, call, {}, _unchanged(outputs)), backbone, call):
         return []
