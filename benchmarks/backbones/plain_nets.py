@@ -263,7 +263,6 @@ NETS = [
         layout="NBC",
         axis=1,
         options=SIDES,
-        refused={"cache": "are not the input's first axis"},
     ),
     _net("gru_batch_first", lambda: Recurrent(nn.GRU, True), _normal(7, 16), "mix.0 mix.1 mix.2", options=SIDES),
     _net(

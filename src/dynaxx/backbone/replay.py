@@ -130,19 +130,7 @@ class Replay(nn.Module):
         self.backbone = (backbone,)
         self.read: list[str] = []
         record, expected = self._record(call)
-        try:
-            larger = _larger(call)
-            batches = _batch(call), _batch(larger)
-            self.shapes: Outputs = tree_map(partial(_shape, batches), record, self._record(larger)[0])
-        except Exception as error:  # networks raise anything at a batch that they are not made for
-            line = " ".join(str(error).split())[:200]
-            raise ResonanceError(
-                f"example: the network does not run with one sample more ({type(error).__name__}: {line})"
-            ) from None
-        for tap in taps:
-            shape = next(leaf for leaf in tree_leaves(self.shapes[tap.path][0]) if isinstance(leaf, _Shape))
-            if shape.per_sample != tuple(int(axis == "B") for axis in tap.layout):
-                raise ResonanceError(f"layers: the samples of {tap.path!r} are not the input's first axis")
+        self.shapes = self._shapes(taps, call, record)
         left_out = _left_out(self.shapes)
         self.network = (replace_modules(backbone, left_out),)
         activations = [activation_of(path, record[path][0]) for path in self.taps]
@@ -173,6 +161,21 @@ class Replay(nn.Module):
                     "does not hold samples"
                 )
         self.network = (replace_modules(backbone, left_out | constants(replacements or {})),)
+
+    def _shapes(self, taps: Sequence[Tap], call: Call, record: Outputs) -> Outputs:
+        """The recorded outputs with shapes in the place of tensors, from a pass with one sample more."""
+        for axis in (0, 1):  # the input's axis of samples
+            try:
+                larger = _larger(call, axis)
+                batches = _batch(call, axis), _batch(larger, axis)
+                shapes: Outputs = tree_map(partial(_shape, batches), record, self._record(larger)[0])
+            except Exception as error:  # networks raise anything at a batch that they are not made for
+                why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+            if all(_fits(shapes[tap.path][0], tap.layout) for tap in taps):
+                return shapes
+            why = "its samples lie along no axis of its input"
+        raise ResonanceError(f"example: the network does not run with one sample more ({why})")
 
     def forward(self, refined: Sequence[Tensor], outside: Sequence[object] = ()) -> Any:
         """The backbone's output for these activations of the output taps.
@@ -305,15 +308,26 @@ def copied(tree: Any) -> Any:
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, tree)
 
 
-def _batch(call: Call) -> int:
-    first: Tensor = next(leaf for leaf in tree_leaves(call) if isinstance(leaf, Tensor) and leaf.ndim)
-    return len(first)
+def _batch(call: Call, axis: int) -> int:
+    first: Tensor = next(leaf for leaf in tree_leaves(call) if isinstance(leaf, Tensor) and leaf.ndim > axis)
+    return first.shape[axis]
 
 
-def _larger(call: Call) -> Call:
+def _larger(call: Call, axis: int) -> Call:
     """The call with its first sample once more."""
-    batch = _batch(call)
-    return tree_map(lambda x: torch.cat([x, x[:1]]) if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x, call)
+    batch = _batch(call, axis)
+
+    def larger(x: Any) -> Any:
+        cut = isinstance(x, Tensor) and x.ndim > axis and x.shape[axis] == batch
+        return torch.cat([x, x.narrow(axis, 0, 1)], dim=axis) if cut else x
+
+    return tree_map(larger, call)
+
+
+def _fits(output: Any, layout: str) -> bool:
+    """Whether the first tensor of a layer's output grows along the samples' axis of this layout alone."""
+    shape = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, _Shape))
+    return shape.per_sample == tuple(int(axis == "B") for axis in layout)
 
 
 def _shape(batches: tuple[int, int], one: Any, other: Any) -> Any:
