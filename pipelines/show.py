@@ -7,16 +7,13 @@ from rich.console import Console
 
 from dynaxx.evaluation import Evaluation, EvaluationError
 from dynaxx.evaluation.report import terminal_table
-from pipelines.common.help import SHOW, asked
+from pipelines.common.help import SHOW, answered
 from pipelines.common.stage import OUTPUTS
 from pipelines.report import REGISTERED
 
 
 def main() -> int:
     """Print the results of the last pipeline run."""
-    if asked(sys.argv[1:]):
-        print(SHOW, end="")
-        return 0
     try:
         evaluation = Evaluation.from_json(OUTPUTS / "evaluate" / "evaluation.json")
     except EvaluationError as error:
@@ -36,4 +33,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = answered(SHOW)
+    sys.exit(main() if status is None else status)

@@ -4,6 +4,7 @@ import sys
 
 from dynaxx.services import ServicesError, interrupt_on_sigterm, mlflow_ui
 from dynaxx.tracking import TrackingError, connect, tracking_uri
+from pipelines.common.help import UI, answered
 from pipelines.common.stage import read_params
 
 PORT = 5000
@@ -29,4 +30,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = answered(UI)
+    sys.exit(main() if status is None else status)

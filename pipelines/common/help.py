@@ -64,6 +64,11 @@ SHOW = """usage: python -m pipelines.show
 Prints the table of the last evaluation, the reasons of its decision, and the paths of the report's pages.
 """
 
+UI = """usage: python -m pipelines.ui
+
+Opens MLflow's UI on the store that the pipeline logs to, on http://127.0.0.1:5000, until Ctrl-C.
+"""
+
 WORKER = """usage: python -m pipelines.sweep.worker NUMBER PARENT [OVERRIDE ...]
 
 One process of a sweep. `python -m pipelines.sweep` starts it and gives its own process id as PARENT.
@@ -104,6 +109,21 @@ def groups(*left_out: str) -> str:
 def asked(arguments: Sequence[str]) -> bool:
     """Whether the arguments ask for help."""
     return any(argument in ("-h", "--help") for argument in arguments)
+
+
+def answered(text: str) -> int | None:
+    """The exit status of a command without options if it is asked for help, or given arguments; else None.
+
+    >>> answered(SHOW)  # run as `python -m pipelines.show`
+    """
+    arguments = sys.argv[1:]
+    if asked(arguments):
+        print(text, end="")
+        return 0
+    if arguments:
+        print(f"error: {' '.join(arguments)}: this command takes no arguments", file=sys.stderr)
+        return 1
+    return None
 
 
 def compose_help() -> str:

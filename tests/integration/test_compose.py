@@ -56,6 +56,7 @@ def test_bad_overrides_are_one_line_and_leave_the_file(overrides, says, tmp_path
         ("explicit", ["dvc repro explicit", "takes no options"]),
         ("prepare", ["dvc repro prepare", "heck the data"]),
         ("show", ["report"]),
+        ("ui", ["MLflow"]),
         ("sweep.worker", ["NUMBER PARENT"]),
     ],
 )
@@ -74,6 +75,16 @@ def test_help_is_plain_and_leaves_everything_alone(command, says, tmp_path, monk
         assert part in said.out
     assert all(len(line) <= 120 for line in said.out.splitlines())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["show", "ui"])
+def test_commands_without_options_take_none(command, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [command, "port=80"])
+    monkeypatch.delitem(sys.modules, f"pipelines.{command}", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"pipelines.{command}", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 1
+    assert "port=80: this command takes no arguments" in capsys.readouterr().err
 
 
 def test_a_stage_takes_no_arguments(monkeypatch, capsys):
