@@ -317,6 +317,19 @@ def test_calls_of_every_form_and_size_are_answered_by_the_branch_of_their_own(ki
             assert not torch.allclose(one, plain, atol=1e-5)
 
 
+def test_what_runs_in_two_passes_compiles_with_breaks_and_is_not_exported():
+    torch.manual_seed(0)
+    net, x = Kinds().eval(), images()
+    model = trained_like(wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=x))
+    with torch.no_grad():
+        assert torch.allclose(torch.compile(model, backend="eager")(x), model(x), atol=1e-6)
+    torch._dynamo.reset()
+    for either in (model, copy.deepcopy(model)):
+        with pytest.raises(ResonanceError, match="export: this backbone runs in two passes") as caught:
+            torch.export.export(either, (x,), strict=False)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_changed_attribute_or_parameter_of_a_split_backbone_is_followed(compiled):
     class Scaled(UNet):

@@ -54,6 +54,11 @@ class Execution:
     segments: Sequence[Segment | None] = ()
     attributes: Sequence[Attribute] = ()
 
+    @property
+    def runs_twice(self) -> bool:
+        """Whether the backbone's own code runs in two passes, of which there is no graph."""
+        return isinstance(self.network, TwoPasses)
+
     def follows_backbone(self) -> bool:
         """Whether the backbone still has the modules and attributes from which `network` was made."""
         for _, module, children in self.members:

@@ -53,7 +53,7 @@ class Adapter(nn.Module):
         classifier: path of the module that the new head replaces, or None.
         taps: the taps in depth order, once they are known.
         form: the form of the calls for which a graph of the backbone gave its output; None while there is no such.
-        own_code: whether the backbone's own code runs, since it is called in several forms.
+        own_code: whether the backbone's own code runs, since no graph gives its output, or none for all its calls.
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str], config: ResonanceConfig) -> None:
@@ -130,6 +130,9 @@ class Adapter(nn.Module):
             own_code=self.own_code,
         )
         self.form = found.form
+        self.own_code |= (
+            found.runs_twice
+        )  # a later plan may be made where nothing can be tried out, such as in an export
         return found
 
     def tail(self, backbone: nn.Module, example: Any) -> Tail:

@@ -70,6 +70,7 @@ class ResonantModel(nn.Module):
         self._watch = RunawayWatch()
         self._held = freeze(backbone, self)
         self.eval()
+        self._plan_executions()
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -92,12 +93,17 @@ class ResonantModel(nn.Module):
         execution, adapter = self._execution((args, kwargs)), self.adapter
         if not execution.hooks or torch.compiler.is_compiling():
             if not execution.follows_backbone():
-                execution = self._plan_again((args, kwargs))
+                execution = self._plan((args, kwargs))
             elif not execution.fits(args, kwargs):
-                execution = self._plan_again((args, kwargs), another_form=True)
+                execution = self._plan((args, kwargs), another_form=True)
             if not torch.compiler.is_compiling() and (silent := execution.silent_hooks()):
                 named = ", ".join(repr(path) for path in silent)
                 warnings.warn(f"hooks on {named} of the backbone are not called", ResonanceWarning, stacklevel=2)
+            if torch.compiler.is_exporting() and execution.runs_twice:
+                raise ResonanceError(
+                    "export: this backbone runs in two passes by its own code, since no graph gives its output in all "
+                    "its calls; name layers that are read by the next alone, or save the adapter in place of a program"
+                )
             return execution.network(*args, **kwargs)
         overwritten = [tap.overwritten for tap in adapter.taps]
         learning = self.training and torch.is_grad_enabled()
@@ -481,6 +487,7 @@ class ResonantModel(nn.Module):
         if call is not None:
             adapter.build(self.backbone, call)
         self.adapters.add(name, adapter)
+        self._plan_executions()
 
     def load_adapter(self, directory: str | Path, name: str, *, strict: bool = True) -> None:
         """Add the adapter that `save_pretrained` wrote to `directory`.
@@ -496,6 +503,7 @@ class ResonantModel(nn.Module):
         """
         self.adapters.check_free(name)
         self.adapters.add(name, read_adapter(self.backbone, directory, strict))
+        self._plan_executions()
 
     def set_adapter(self, name: str) -> None:
         """Make the adapter `name` the active adapter; only the active adapter runs and trains.
@@ -523,21 +531,23 @@ class ResonantModel(nn.Module):
     def _execution(self, call: Call) -> Execution:
         """The active adapter's `Execution`; an adapter without parameters is built first."""
         name = self.adapters.active
-        if self.adapters.current.resonator is None:
-            self.adapters.current.build(self.backbone, call)
-        if name not in self._executions:
-            self._executions[name] = self.adapters.current.execution(self.backbone, self._couple, call)
-        return self._executions[name]
+        return self._executions[name] if name in self._executions else self._plan(call)
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
-    def _plan_again(self, call: Call, another_form: bool = False) -> Execution:
-        """A new `Execution`: the backbone was changed since the present one was made, or is called in another form."""
-        self.adapter.own_code |= another_form
-        self._executions.pop(self.adapters.active, None)
-        return self._execution(call)
+    def _plan(self, call: Call, another_form: bool = False) -> Execution:
+        """A new `Execution`: there is none, the backbone was changed since, or it is called in another form."""
+        adapter = self.adapter
+        if adapter.resonator is None:
+            adapter.build(self.backbone, call)
+        adapter.own_code |= another_form
+        found = self._executions[self.adapters.active] = adapter.execution(self.backbone, self._couple, call)
+        return found
 
     def _plan_executions(self) -> None:
-        """Plan anew for all adapters, where this needs no example; the others are planned in their next pass."""
+        """Plan anew for all adapters, where this needs no example; the others are planned in their next pass.
+
+        What is planned before a pass can be compiled as one graph.
+        """
         self._executions = {}
         for name in self.adapters:
             if self.adapters.named(name).resonator is not None:
