@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: repro test lint ui bench sweep services services-deps clean
+.PHONY: repro test nightly lint ui bench sweep services services-deps clean
 
 repro: .venv/ready
 	dvc repro
@@ -15,6 +15,10 @@ repro: .venv/ready
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 python -m pytest -n $(shell nproc 2>/dev/null || echo 2) --dist loadscope --no-loadscope-reorder $(ARGS)
+
+# what takes too long for every change: the whole matrix of backbones
+nightly: .venv/ready
+	OMP_NUM_THREADS=1 python -m pytest -m nightly -n $(shell nproc 2>/dev/null || echo 2) $(ARGS)
 
 lint: .venv/ready
 	ruff check .

@@ -1,11 +1,14 @@
 """A backbone stays its owner's: its modules may be replaced, its hooks fire, and it may be differentiated by sample."""
 
+import warnings
+
 import pytest
 import timm
 import torch
 from support.nets import UNET_TAPS, Plain, UNet, images, trained_like, wrapped
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.utils.checkpoint import checkpoint
 
 from dynaxx import ResonanceError, ResonanceWarning, wrap_with_resonance
 
@@ -30,6 +33,22 @@ def test_a_replaced_module_of_a_split_backbone_is_followed(path, width, options)
     assert torch.allclose(model(x), fresh(x), atol=1e-6)
     exported = torch.export.export(model, (x,), strict=False).module()
     assert torch.allclose(exported(x), fresh(x), atol=1e-5)
+
+
+def test_a_fused_layer_whose_activation_is_now_overwritten_is_refused():
+    """conv → norm → in-place ReLU: the tap on the convolution was safe until the norm was fused into it."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3), nn.Flatten(2)
+    ).eval()
+    model = trained_like(wrap_with_resonance(net, ["0", "3"], rank=2, T=2, example_input=images()))
+    model(images())
+    net[0] = nn.utils.fuse_conv_bn_eval(net[0], net[1])
+    net[1] = nn.Identity()
+    with pytest.raises(ResonanceError, match="overwrites what '0' returns.*wrap it again"):
+        model(images())
+    again = wrap_with_resonance(model.remove(), ["0", "3"], rank=2, T=2, example_input=images())
+    assert again.adapter.taps[0].overwritten
+    again(images())
 
 
 def test_users_hooks_fire_and_those_that_cannot_are_named():
@@ -111,3 +130,117 @@ def test_a_skip_behind_a_functional_relu_reads_what_was_agreed():
         one, two = model.refine(model.read(x))[0]
         deep = nn.functional.interpolate(torch.relu(two), scale_factor=2.0)
         assert torch.allclose(model(x), net.join(torch.cat([deep, torch.relu(one)], 1)), atol=1e-6)
+
+
+class Cut(Plain):
+    """Its layers before the classifier, or the classifier too, run in a way that breaks the gradient."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def trunk(self, x: Tensor) -> Tensor:
+        return self.late(self.middle(self.act(self.early(self.entry(x))))).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.way:
+            case "no_grad":
+                with torch.no_grad():
+                    return self.answer(self.trunk(x))
+            case "inference":
+                with torch.inference_mode():
+                    features = self.trunk(x)
+                return self.answer(features.clone())
+            case "detach":
+                return self.answer(self.trunk(x).detach())
+            case "taps":
+                return self.answer(checkpoint(self.trunk, x.requires_grad_(), use_reentrant=False))
+            case "taps, reentrant":
+                return self.answer(checkpoint(self.trunk, x.requires_grad_(), use_reentrant=True))
+            case "head":
+                return checkpoint(self.answer, self.trunk(x), use_reentrant=False)
+        return checkpoint(self.answer, self.trunk(x), use_reentrant=True)
+
+
+@pytest.mark.parametrize("way", ["no_grad", "inference", "taps", "taps, reentrant", "head", "head, reentrant"])
+def test_where_nothing_could_be_learned_training_is_refused_and_inference_is_not(way):
+    torch.manual_seed(0)
+    model, x = wrapped(Cut(way), num_classes=5), images()
+    model.head.load_state_dict(model.backbone.answer.state_dict(), strict=False)
+    model.resonator.exchange.statistics.get_buffer("fitted").fill_(True)
+    assert torch.allclose(model(x.clone()), model.backbone(x.clone()), atol=1e-6)
+    layer = "answer" if way.startswith("head") else "late"
+    with pytest.raises(ResonanceError, match=f"runs '{layer}' under torch.no_grad, inference mode or act.*turn it off"):
+        model.train()(x.clone())
+
+
+def test_a_detached_output_is_said_once():
+    model, x = wrapped(Cut("detach"), num_classes=5), images()
+    model.fit_statistics([x])
+    with pytest.warns(ResonanceWarning, match="no gradient of the output reaches the couplings"):
+        model.train()(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(x)
+        model.eval()(x)
+        trains = wrapped(Plain())
+        trains.fit_statistics([x])
+        trains.train()(x)
+
+
+def test_a_network_that_names_its_layers_input_and_returns_a_dict_gets_a_new_head():
+    class Named(Plain):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            x = self.late(input=self.middle(input=self.act(self.early(self.entry(x)))))
+            return {"logits": self.answer(input=x.mean((2, 3)))}
+
+    model, x = wrapped(Named(), num_classes=3), images()
+    model.fit_statistics([x])
+    right = model(x)["logits"]
+    assert right.shape == (3, 3)
+    assert torch.allclose(torch.export.export(model, (x,)).module()(x)["logits"], right, atol=1e-5)
+
+
+def test_a_classifier_that_does_not_run_is_no_classifier():
+    class Functional(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.late(self.middle(self.act(self.early(self.entry(x))))).mean((2, 3))
+            return nn.functional.linear(x, self.answer.weight, self.answer.bias)
+
+    with pytest.raises(ResonanceError, match="classifier='answer': it does not run in a pass"):
+        wrapped(Functional(), num_classes=3, classifier="answer")
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_an_activation_that_is_overwritten_since_a_later_change_is_noticed(mode):
+    torch.manual_seed(0)
+    net, x = Plain().eval(), images()
+    net.act.inplace = False
+    model = trained_like(wrapped(net))
+    right = model(x)
+    net.act.inplace = True
+    with mode():
+        if mode is torch.inference_mode:  # copies, since nothing would show it
+            assert torch.allclose(model(x), right, atol=1e-6)
+        else:
+            with pytest.raises(ResonanceError, match="now overwrites what 'early' returns.*wrap it again"):
+                model(x)
+
+
+def test_a_layer_that_is_gone_is_named():
+    net, x = Plain().eval(), images()
+    model = wrapped(net)
+    del net.middle
+    with pytest.raises(ResonanceError, match="it has no 'middle' any more") as caught:
+        model(x)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_was_added_runs_in_a_compiled_model_too():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(4)]).eval(), images()
+    model = trained_like(wrap_with_resonance(net, ["1", "2"], rank=2, T=2, example_input=x))
+    net.append(nn.Conv2d(3, 2, 1))
+    with torch.no_grad():
+        assert torch.allclose(torch.compile(model, backend="eager")(x), model(x), atol=1e-6)
+    torch._dynamo.reset()

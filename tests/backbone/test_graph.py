@@ -11,6 +11,7 @@ from support.nets import PLAIN_TAPS, UNET_TAPS, Plain, UNet, images, trained_lik
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
+from dynaxx.backbone import hooked
 from dynaxx.backbone.graph import Split
 from dynaxx.resonance import Pair, Tap
 from dynaxx.resonance.couplings import Couplings
@@ -224,21 +225,17 @@ def test_a_backbone_that_cannot_be_traced_is_run_twice_and_serves_its_readers():
 
 
 def test_a_reader_that_no_way_serves_is_named():
-    class SamplesSecond(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).transpose(0, 1)
-
     class Wilful(UNet):
         def __init__(self) -> None:
             super().__init__()
-            self.swap = SamplesSecond(3, 2, 1)
+            self.stem = nn.Sequential(nn.Conv2d(3, 3, 1))
 
         def forward(self, x: Tensor) -> Tensor:
-            swapped = self.swap(x)
-            return super().forward(x if x.sum() > -1e9 else -x) + swapped.transpose(0, 1)
+            x = self.stem(x if x.sum() > -1e9 else -x)
+            return super().forward(x) * self.stem[0].weight.mean()  # a stand-in for the stem has no first entry
 
     with pytest.warns(ResonanceWarning, match="'neck' also reads enc1, enc2"):
-        model = wrap_with_resonance(Wilful(), UNET_TAPS, rank=2, example_input=images())
+        model = wrap_with_resonance(Wilful().eval(), UNET_TAPS, rank=3, example_input=images())
     assert model.resonator.exchange.outputs == [2]
 
     class Sequel(Plain):
@@ -246,6 +243,114 @@ def test_a_reader_that_no_way_serves_is_named():
             return super().forward(x if x.sum() > -1e9 else -x)
 
     wrap_with_resonance(Sequel(), PLAIN_TAPS, rank=2, example_input=images())  # hooks suffice: no warning
+
+
+class Weighted(UNet):
+    """Takes a map of weights, which may be missing."""
+
+    def forward(self, x: Tensor, weights: Tensor | None = None, double: bool = False) -> Tensor:
+        if weights is not None:
+            x = x * weights
+        y = super().forward(x)
+        return y * 2 if double else y
+
+
+class Kinds(UNet):
+    """A traced graph takes the other branch, without a word."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x / 2 if isinstance(x, Tensor) else x)
+
+
+class Named(UNet):
+    """Takes its images by name, in a dict, and returns a list."""
+
+    def forward(self, batch: dict[str, Tensor]) -> list[Tensor]:
+        return [super().forward(batch["images"] if isinstance(batch, dict) else batch)]
+
+
+class Gated(UNet):
+    """Cannot be traced; behind the taps a gate is compared, which the example leaves closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(3, 1, 1)
+        nn.init.constant_(self.gate.weight, 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate(x if x.sum() > -1e9 else -x)
+        y = super().forward(x)
+        y = torch.where(gate.mean((1, 2, 3), keepdim=True) > 10.0, y * 3, y)
+        return y[..., : int(gate.shape[-1]) - 2]
+
+
+def forms(net: nn.Module) -> list[tuple[tuple, dict]]:
+    x, other = images(), images(24, 2)
+    weights = torch.rand(3, 3, 16, 16)
+    if isinstance(net, Weighted):
+        return [((x,), {}), ((x, weights), {}), ((), {"weights": weights, "x": x}), ((x,), {"double": True})]
+    if isinstance(net, Named):
+        return [(({"images": x},), {}), (({"images": other},), {})]
+    return [((x,), {}), ((other,), {}), ((x + 20.0,), {})]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("kind", [Weighted, Kinds, Named, Gated])
+def test_calls_of_every_form_and_size_are_answered_by_the_branch_of_their_own(kind, first):
+    torch.manual_seed(0)
+    net = kind().eval()
+    calls = forms(net)
+    args, kwargs = calls[first]
+    model = wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=kwargs or args)
+    assert model.resonator.exchange.outputs == [0, 1, 2]
+    for either in (model, copy.deepcopy(model)):
+        for args, kwargs in [*calls, *calls]:
+            assert all(map(torch.equal, either(*args, **kwargs), either.backbone(*args, **kwargs)))
+    trained_like(model)
+    for args, kwargs in calls:
+        refined = dict(zip(UNET_TAPS, model.refine(model.read(*args, **kwargs))[0], strict=True))
+        with hooked(model.backbone, {p: lambda module, args, output, x=x: x.clone() for p, x in refined.items()}):
+            right = model.backbone(*args, **kwargs)
+        own = model.backbone(*args, **kwargs)
+        for one, other, plain in zip(model(*args, **kwargs), right, own, strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+            assert not torch.allclose(one, plain, atol=1e-5)
+
+
+def test_what_runs_in_two_passes_compiles_with_breaks_and_is_not_exported():
+    torch.manual_seed(0)
+    net, x = Kinds().eval(), images()
+    model = trained_like(wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=x))
+    with torch.no_grad():
+        assert torch.allclose(torch.compile(model, backend="eager")(x), model(x), atol=1e-6)
+    torch._dynamo.reset()
+    for either in (model, copy.deepcopy(model)):
+        with pytest.raises(ResonanceError, match="export: this backbone runs in two passes") as caught:
+            torch.export.export(either, (x,), strict=False)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_changed_attribute_or_parameter_of_a_split_backbone_is_followed(compiled):
+    class Scaled(UNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor, self.bias = 1.0, nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.factor + self.bias
+
+    torch.manual_seed(0)
+    net, x = Scaled().eval(), images()
+    model = trained_like(wrap_with_resonance(net, UNET_TAPS, rank=3, T=2, example_input=x))
+    run = torch.compile(model, backend="eager") if compiled else model
+    with torch.no_grad():
+        before = run(x)
+        net.factor = 2.0
+        assert torch.allclose(run(x), 2 * before, atol=1e-5)
+        net.bias = nn.Parameter(torch.ones(()))
+        assert torch.allclose(run(x), 2 * before + 1, atol=1e-5)
+    torch._dynamo.reset()
 
 
 def test_a_branch_on_the_shape_is_taken_as_in_the_example_and_held_to_it():

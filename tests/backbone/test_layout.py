@@ -156,6 +156,94 @@ def test_samples_that_affect_each_other_are_refused():
     assert next(net.parameters()).requires_grad
 
 
+class Mixer(nn.Module):
+    """Ends with a linear layer over the positions, whose result stands first in the sum."""
+
+    def __init__(self, positions: int, width: int) -> None:
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(width), nn.Linear(positions, positions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.norm(x).transpose(1, 2)).transpose(1, 2) + x
+
+
+@pytest.mark.parametrize("width", [6, 16])
+def test_where_the_parts_of_a_sum_disagree_the_next_reader_shows_the_channels(width):
+    net = nn.Sequential(
+        nn.Conv2d(3, width, 2, 2), nn.Flatten(2), Swap(), Mixer(16, width), Mixer(16, width), nn.LayerNorm(width)
+    )
+    model = wrap_with_resonance(net.eval(), ["3", "4"], rank=2, causal=False, example_input=torch.randn(2, 3, 8, 8))
+    assert [(tap.layout, tap.channels) for tap in model.adapter.taps] == [("BNC", width)] * 2
+
+
+class Swap(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+class Contracts(nn.Module):
+    """`tensordot` puts the new channels last, where as many rows and columns are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensordot(x, self.weight, dims=([1], [0]))
+
+
+def test_a_contraction_says_nothing_of_the_channels():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Contracts(), nn.LayerNorm(4), Contracts(), nn.LayerNorm(4)).eval()
+    model = wrap_with_resonance(net, ["1", "2"], rank=2, example_input=torch.randn(2, 3, 4, 4))
+    assert [tap.layout for tap in model.adapter.taps] == ["BHWC"] * 2
+
+
+class Lengths(FedSequenceFirst):
+    """Its first argument, one number per sample, plays no part before the taps are read."""
+
+    def forward(self, lengths: Tensor, x: Tensor) -> Tensor:
+        return super().forward(x) * lengths[:, None]
+
+
+def test_an_argument_that_moves_no_tap_does_not_show_the_samples():
+    torch.manual_seed(0)
+    lengths, x = torch.tensor([3.0, 5.0, 7.0]), torch.randn(7, 3, 5)
+    model = trained_like(wrap_with_resonance(Lengths().eval(), ["one", "two"], rank=3, example_input=(lengths, x)))
+    assert [tap.layout for tap in model.adapter.taps] == ["NBC", "NBC"]
+    alone = torch.cat([model(lengths[n : n + 1], x[:, n : n + 1]) for n in range(3)])
+    assert torch.allclose(model(lengths, x), alone, atol=1e-5)
+
+
+class Places(nn.Module):
+    """Its table of places is the same for all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.words = nn.Embedding(9, 8), nn.Embedding(30, 8)
+        self.block, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = self.table(torch.arange(ids.shape[1])[None])
+        return self.head(self.block(self.words(ids) + places).mean(1))
+
+
+def test_a_layer_without_an_entry_for_each_sample_is_refused():
+    with pytest.raises(ResonanceError, match=r"'table' returns \(1, 6, 8\) for 2 samples; name a layer") as caught:
+        wrap_with_resonance(Places(), ["table", "block"], rank=2, example_input=torch.randint(0, 30, (2, 6)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["stem", "answer"])
+def test_a_network_that_is_random_is_named_so(where):
+    def noisy(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        return nn.functional.dropout(output, 0.5)
+
+    net = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(4)]).eval()
+    net[0 if where == "stem" else 3].register_forward_hook(noisy)
+    with pytest.raises(ResonanceError, match="other answers for the same input"):
+        wrap_with_resonance(net, ["1", "2"], rank=2, example_input=torch.randn(2, 3, 8, 8))
+
+
 class Opaque(nn.Module):
     """Nothing that torch shows says which axis holds channels."""
 

@@ -90,6 +90,24 @@ def test_a_layer_before_the_taps_that_is_read_behind_them_is_kept():
         assert torch.allclose(found, model(x), atol=1e-5)
 
 
+def test_a_layer_that_is_only_compared_counts_as_read():
+    class Gates(Wilful):
+        def forward(self, x: Tensor) -> Tensor:
+            entry = self.entry(x if x.isnan().any() else x.clone())
+            answer = self.answer(self.late(self.middle(self.early(entry))).mean((2, 3)))
+            return torch.where(entry.mean((1, 2, 3))[:, None] > 5.0, 2 * answer, answer)
+
+    torch.manual_seed(0)
+    net, x = Gates().eval(), images(batch=4)
+    nn.init.constant_(net.entry.weight, 1.0)
+    model = trained_like(wrap_with_resonance(net, ["early", "middle", "late"], rank=3, T=2, example_input=x))
+    tail, bright = model.tail(x), x + 3.0  # the gate is closed in the example, open here
+    assert tail.way.endswith("beside entry")
+    with torch.no_grad():
+        found = model.run_tail(model.refine(model.read(bright))[0], tail, tail.outside(bright))
+        assert torch.allclose(found, model(bright), atol=1e-5)
+
+
 class SamplesSecond(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).transpose(0, 1)

@@ -1,12 +1,14 @@
 """Compiled without a graph break, exported, and in ONNX Runtime: the same answers as the eager model."""
 
+import copy
 import io
 
 import pytest
 import torch
-from support.nets import PLAIN_TAPS, UNET_TAPS, ZOO, Plain, UNet, images, trained_like
+from support.nets import PLAIN_TAPS, UNET_TAPS, ZOO, Plain, UNet, images, trained_like, wrapped
+from torch import Tensor, nn
 
-from dynaxx import wrap_with_resonance
+from dynaxx import load_resonance, wrap_with_resonance
 
 CASES = {
     "explicit": (Plain, PLAIN_TAPS, {"T": 3}),
@@ -112,3 +114,29 @@ def test_channels_last_and_half_precision_answer_alike():
         assert torch.allclose(last(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.allclose(model(x).float(), expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_a_loaded_model_compiles_as_one_graph_before_any_pass(tmp_path, num_classes):
+    class Owner(Plain):
+        """Holds a parameter itself, beside its layers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * self.scale)
+
+    torch.manual_seed(0)
+    net, x = Owner().eval(), images()
+    model = trained_like(wrapped(net, num_classes=num_classes))
+    model.save_pretrained(tmp_path)
+    right = model(x)
+    loaded = load_resonance(copy.deepcopy(net), tmp_path)
+    loaded.load_adapter(tmp_path, "other")
+    loaded.set_adapter("other")
+    for each in (loaded, load_resonance(copy.deepcopy(net), tmp_path)):
+        with torch.no_grad():
+            assert torch.allclose(torch.compile(each, backend="eager", fullgraph=True)(x), right, atol=1e-6)
+        torch._dynamo.reset()

@@ -1,5 +1,7 @@
 """Calibration judges by the task's own metric, and says so where it cannot know it."""
 
+from typing import Any
+
 import pytest
 import torch
 from support.nets import PLAIN_TAPS, Plain, images
@@ -165,3 +167,24 @@ def test_without_labels_nothing_is_judged(options):
     assert model.calibrate([X]).metric is None
     with pytest.raises(ResonanceError, match="no labels"):
         model.calibrate([X], **options)
+
+
+@pytest.mark.parametrize("kind", [dict, tuple, list])
+def test_a_function_of_labels_in_a_container_is_weighted_by_samples(kind):
+    def labelled(samples: int) -> Any:
+        parts = {"classes": torch.zeros(samples), "boxes": torch.zeros(samples, 4), "names": "ab"}
+        return parts if kind is dict else kind(parts.values())
+
+    metric = as_metric(lambda output, labels: float(len(output)), higher_is_better=True)
+    score = metric.start()
+    for samples in (3, 1):
+        metric.update(score, torch.zeros(samples, 2), labelled(samples))
+    assert score.compute() == (3 * 3 + 1 * 1) / 4
+
+
+@pytest.mark.parametrize("name", ["accuracy", "cross_entropy"])
+def test_a_score_that_is_no_number_is_the_worst(name):
+    metric = as_metric(name, None)
+    assert metric.worse(float("nan"), 0.5)
+    assert not metric.worse(0.5, float("nan"))
+    assert not metric.worse(float("nan"), float("nan"))

@@ -31,7 +31,6 @@ def refused(run, *says):
         ([3, 16, 16], "list holds no tensor"),
         ({}, "dict holds no tensor"),
     ],
-    ids=str,
 )
 def test_an_example_that_the_network_does_not_take(plain, example, says):
     before = [parameter.requires_grad for parameter in plain.parameters()]

@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def shifted(root: Path, path: str, seeds: Sequence[int], report: Callable[[str],
     def iou(job: Job, x: Tensor, T: int | None = None) -> NDArray[np.float64]:
         task = dense_task(params, x, root / MEMBRANE, root)
         model = load_resonance(task.backbone(), job.folder(root))
-        with model.override(T=model.T if T is None else T):
+        with nullcontext() if T is None else model.override(T=T):
             return intersection_over_union(predict(model, x, task), labels).double().numpy()
 
     found = []

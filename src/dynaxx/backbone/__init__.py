@@ -1,24 +1,28 @@
 """The user's network: layer names, captured activations, tokens, traced graph, new head. The network is never changed.
 
-`layers` turns `layers=[2, 3, 4]` into module paths. `taps` captures activations, and `head` replaces the classifier,
-both by hooks that live during one pass. `graph` traces and splits the network, `replace` builds a twin without hooks,
-and `execution` chooses between hooks, twin and split graph. `tokens`, `example` and `moments` hold helper functions.
+`layers` turns `layers=[2, 3, 4]` into module paths; where a network names no stages, `trunk` observes them. `taps`
+captures activations, whose axes `layout` names, and `head` replaces the classifier, both by hooks that live during one
+pass. `graph` traces and splits the network, `replace` builds a twin without hooks, `replay` runs what lies behind the
+taps by the network's own code, and `execution` chooses between them. `tail` is what lies behind the taps, on its own.
+`tokens`, `example` and `moments` hold helper functions.
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
 from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, warn_of_unread_tokens
+from dynaxx.backbone.form import Form
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
 from dynaxx.backbone.tail import Tail, tail_of
-from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe
+from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
 from dynaxx.backbone.tokens import with_token_facts
 
 __all__ = [
     "Call",
     "Couple",
     "Execution",
+    "Form",
     "Head",
     "SafeHead",
     "Tail",
@@ -39,6 +43,7 @@ __all__ = [
     "original",
     "plan_execution",
     "probe",
+    "refuse_cut_gradients",
     "replaced_head",
     "resolve",
     "split_batch",

@@ -1,7 +1,8 @@
-"""The choice of how a backbone pass runs: with hooks, with replaced modules, or as a split graph.
+"""The choice of how a backbone pass runs: with hooks, with replaced modules, as a split graph, or in two passes.
 
 Hooks suffice if no layer after the last tap (tapped layer) reads an earlier tap and no segment runs again. Otherwise
-the graph is split. Compilers and exporters ignore hooks, so they always run a network of plain modules.
+the graph is split; if it cannot be traced, the backbone runs up to the last tap, and then from the taps on. Compilers
+and exporters ignore hooks, so they always run a network of plain modules.
 """
 
 import dataclasses
@@ -14,19 +15,23 @@ import torch
 from torch import Tensor, fx, nn
 
 from dynaxx.backbone.example import Call
+from dynaxx.backbone.form import Form
 from dynaxx.backbone.graph import Split
 from dynaxx.backbone.layout import canonical, different, original
 from dynaxx.backbone.replace import HookFreeBackbone
-from dynaxx.backbone.replay import Replay, TwoPasses, same
-from dynaxx.backbone.taps import activation_of, capture, hooked, with_activation
+from dynaxx.backbone.replay import TwoPasses, copied, same
+from dynaxx.backbone.taps import activation_of, capture, hooked, module_at, with_activation
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.resonance import Segment, Tap
 
 Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
 """Function from the activations of all taps, and other activations, to the new activations of the output taps."""
 
-Member = tuple[str, nn.Module, str, nn.Module | None]
-"""A child of a module: path of the parent, parent, name and module."""
+Members = tuple[str, nn.Module, dict[str, nn.Module | None]]
+"""Path of a module, the module and its children by name."""
+
+Attribute = tuple[nn.Module, str, Any]
+"""A plain attribute of a module, or one of its tensors: module, name and value."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +41,46 @@ class Execution:
     Attributes:
         network: plain modules that take the backbone's arguments and couple the taps.
         hooks: whether an eager pass can use hooks on the backbone itself.
-        members: path of the parent, parent, name and module of every child of the modules that `network` does not share
-            with the backbone.
+        members: the modules that `network` does not share with the backbone, and their children.
+        attributes: plain attributes and tensors of these modules.
+        form: the form of the calls that `network` takes; None takes all.
         segments: the backbone's parts between the taps, for the reentrant dynamics; otherwise empty.
     """
 
     network: nn.Module
     hooks: bool
-    members: Sequence[Member]
+    members: Sequence[Members]
+    form: Form | None = None
     segments: Sequence[Segment | None] = ()
+    attributes: Sequence[Attribute] = ()
+
+    @property
+    def runs_twice(self) -> bool:
+        """Whether the backbone's own code runs in two passes, of which there is no graph."""
+        return isinstance(self.network, TwoPasses)
 
     def follows_backbone(self) -> bool:
-        """Whether the backbone still has the modules from which `network` was made."""
-        return all(parent._modules.get(name) is child for _, parent, name, child in self.members)
+        """Whether the backbone still has the modules and attributes from which `network` was made."""
+        for _, module, children in self.members:
+            if len(module._modules) != len(children):
+                return False
+            if not all(module._modules.get(name) is child for name, child in children.items()):
+                return False
+        return all(_is_still(getattr(module, name, None), value) for module, name, value in self.attributes)
+
+    def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether `network` takes these arguments."""
+        return self.form is None or self.form.fits(args, kwargs)
 
     def silent_hooks(self) -> list[str]:
         """Paths of the backbone's modules whose own hooks `network` does not call, though there are some."""
-        parents = {path: parent for path, parent, _, _ in self.members}
-        return [path for path, m in parents.items() if not self.hooks and (m._forward_hooks or m._forward_pre_hooks)]
+        if self.hooks or self.form is None:
+            return []
+        return [path for path, module, _ in self.members if module._forward_hooks or module._forward_pre_hooks]
+
+
+def _is_still(found: Any, value: Any) -> bool:
+    return found is value or (not isinstance(value, Tensor) and bool(found == value))
 
 
 class _Couple(nn.Module):
@@ -73,6 +100,8 @@ def plan_execution(
     again: bool,
     replacements: dict[str, nn.Module],
     call: Call | None = None,
+    form: Form | None = None,
+    own_code: bool = False,
 ) -> Execution:
     """The `Execution` that runs `backbone` with its tapped layers `taps` coupled.
 
@@ -87,36 +116,60 @@ def plan_execution(
         couple: function from the taps' activations to the new activations of the output taps.
         again: whether the segments between the taps are run again.
         replacements: new modules by the path of the module that each replaces.
-        call: arguments of a pass, whose shapes decide the backbone's branches.
+        call: arguments of a pass, on which a graph is tried out, and whose shapes decide the backbone's branches.
+        form: without `call`, the form of a call for which the graph gave the backbone's output.
+        own_code: whether the backbone's own code is to be run where hooks do not suffice, which takes calls of all
+            forms, and not a graph.
 
     Raises:
         ResonanceError: a backbone that has to be split and cannot be, at least not without `call`.
     """
-    members = _members(backbone, [*(tap.path for tap in taps), *replacements])
+    paths = [*(tap.path for tap in taps), *replacements]
+    members, attributes = _members(backbone, paths), _attributes(backbone, paths)
     if not again and not any(tap.output for tap in taps[:-1]):
         network = HookFreeBackbone(backbone, taps, lambda x: couple(x, ())[0], replacements)
-        return Execution(network, True, members)
+        return Execution(network, True, members, attributes=attributes)
+    if call is None and form is None:
+        raise ResonanceError("example_input: a call is needed to see how this backbone runs")
     try:
-        split = Split(backbone, taps, call)
+        if own_code and not again:
+            raise ResonanceError("backbone: it is called in several forms")
+        split = Split(backbone, taps, call, None if call is not None else form)
         if again or split.outputs() == _outputs(taps):
+            if call is not None and not reproduces(split, backbone, call):
+                raise ResonanceError("backbone: the graph that torch.fx traced of it does not give its output")
             segments = [_in_layout(part, taps, number) for number, part in enumerate(split.segments())] if again else ()
-            return Execution(split.whole(_Couple(couple), replacements), False, members, segments)
+            graph = split.whole(_Couple(couple), replacements)
+            return Execution(graph, False, members, split.form, segments, attributes)
     except ResonanceError:
         if again or call is None:
             raise
     assert call is not None
-    return Execution(TwoPasses(backbone, taps, call, replacements, couple), False, members)
+    return Execution(TwoPasses(backbone, taps, call, replacements, couple), False, members, attributes=attributes)
 
 
 def _outputs(taps: Sequence[Tap]) -> list[int]:
     return [number for number, tap in enumerate(taps) if tap.output]
 
 
-def _members(backbone: nn.Module, paths: Sequence[str]) -> list[Member]:
-    """Every child of every module that holds one of `paths`."""
+def _members(backbone: nn.Module, paths: Sequence[str]) -> list[Members]:
+    """Every module that holds one of `paths`, with its children."""
+    return [(path, module, dict(module._modules)) for path, module in _parents(backbone, paths)]
+
+
+def _attributes(backbone: nn.Module, paths: Sequence[str]) -> list[Attribute]:
+    """Every plain attribute and tensor of every module that holds one of `paths`; copies and graphs hold its value."""
+    return [
+        (module, name, value)
+        for _, module in _parents(backbone, paths)
+        for name, value in (vars(module) | module._parameters | module._buffers).items()
+        if isinstance(value, (bool, int, float, str, Tensor))
+    ]
+
+
+def _parents(backbone: nn.Module, paths: Sequence[str]) -> list[tuple[str, nn.Module]]:
     parents = {""} | {path[:n] for path in paths for n in range(len(path)) if path[n] == "."}
-    modules = [(path, backbone.get_submodule(path)) for path in sorted(parents)]
-    return [(path, module, name, child) for path, module in modules for name, child in module._modules.items()]
+    return [(path, module_at(backbone, path)) for path in sorted(parents)]
 
 
 def _in_layout(segment: fx.GraphModule | None, taps: Sequence[Tap], number: int) -> Segment | None:
@@ -168,15 +221,11 @@ def mark_outputs(backbone: nn.Module, taps: Sequence[Tap], call: Call, again: bo
         if again:
             raise ResonanceError(f"{error}; give dynamics='anchored', which runs nothing again") from None
         missed = [n for n, tap in enumerate(taps[:-1]) if _read_past(backbone, tap.path, taps[-1].path, call)]
-        try:
-            if missed:
-                Replay(backbone, marked([*missed, last]), call)
-            return marked([*missed, last])
-        except ResonanceError:
-            _warn(
-                f"also reads {_named(taps, missed)}, and goes on reading what the backbone gives there: {error}", taps
-            )
-            return marked([last])
+        served = _served(backbone, marked([*missed, last]), missed, call)
+        if len(served) < len(missed):
+            line = f"also reads {_named(taps, [n for n in missed if n not in served])}, and goes on reading what the"
+            _warn(f"{line} backbone gives there: {error}", taps)
+        return marked([*served, last])
 
 
 def _named(taps: Sequence[Tap], numbers: Sequence[int]) -> str:
@@ -190,10 +239,39 @@ def _warn(line: str, taps: Sequence[Tap]) -> None:
 @torch.no_grad()
 def reproduces(split: Split, backbone: nn.Module, call: Call) -> bool:
     """Whether the traced graph gives the backbone's output when the taps' activations stay unchanged."""
-    outputs = split.outputs()
-    whole = split.whole(_Couple(lambda activations, outside: [activations[number] for number in outputs]), {})
-    args, kwargs = call
-    return same(whole(*args, **kwargs), backbone(*args, **kwargs))
+    if torch.compiler.is_compiling():  # there are no values to compare
+        return True
+    whole = split.whole(_Couple(_unchanged(split.outputs())), {})
+    return _gives(whole, backbone, call)
+
+
+@torch.no_grad()
+def _served(backbone: nn.Module, taps: Sequence[Tap], missed: Sequence[int], call: Call) -> list[int]:
+    """Numbers of the taps in `missed` that a second pass reads refined, if it gives the backbone's output."""
+    outputs = _outputs(taps)
+    if not missed or not _gives(TwoPasses(backbone, taps, call, {}, _unchanged(outputs)), backbone, call):
+        return []
+
+    def other(number: int) -> Couple:
+        return lambda activations, outside: [
+            different(activations[n]) if n == number else activations[n] for n in outputs
+        ]
+
+    return [n for n in missed if not _gives(TwoPasses(backbone, taps, call, {}, other(n)), backbone, call)]
+
+
+def _unchanged(outputs: Sequence[int]) -> Couple:
+    return lambda activations, outside: [activations[number] for number in outputs]
+
+
+def _gives(network: nn.Module, backbone: nn.Module, call: Call) -> bool:
+    """Whether `network` gives the backbone's output for a call; either may overwrite its input."""
+    (args, kwargs), (own_args, own_kwargs) = copied(call), copied(call)
+    try:
+        found = network.forward(*args, **kwargs)  # a graph that is called prints its own tracebacks
+    except Exception:  # a graph of another branch raises anything
+        return False
+    return same(found, backbone(*own_args, **own_kwargs))
 
 
 @torch.no_grad()

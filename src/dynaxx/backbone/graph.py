@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.fx.node import map_arg
 
 from dynaxx.backbone.example import Call
+from dynaxx.backbone.form import Form, form_of
 from dynaxx.backbone.replace import constants, replace_modules
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
@@ -112,17 +113,25 @@ class Split:
         backbone: the network, in eval mode.
         taps: the taps, in the order in which a pass reaches them.
         call: arguments of a pass whose shapes decide branches; without them, a branch on a shape cannot be traced.
+        form: the form of the calls that the graph takes; None is that of `call`.
 
     Raises:
         ResonanceError: torch.fx cannot trace the backbone, or a tap does not run exactly once in the traced graph.
     """
 
-    def __init__(self, backbone: nn.Module, taps: Sequence[Tap], call: Call | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, taps: Sequence[Tap], call: Call | None = None, form: Form | None = None
+    ) -> None:
         self.backbone = backbone
+        self.form = form or form_of(backbone, call)
         try:
-            self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone)
+            self.graph = _Tracer([tap.path for tap in taps], call).trace(backbone, dict(self.form.fixed))
+            for node, name in zip(self.graph.find_nodes(op="placeholder"), self.form.names, strict=False):
+                node.target = name  # torch.fx numbers those with a fixed value
         except Exception as error:  # fx raises whatever the traced code raises
-            raise ResonanceError(f"backbone: torch.fx cannot trace it ({type(error).__name__}: {error})") from None
+            raise ResonanceError(
+                f"backbone: torch.fx cannot trace it ({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from None
         self.taps = [self._node(tap) for tap in taps]
         self.overwritten = {node for node, tap in zip(self.taps, taps, strict=True) if tap.overwritten}
         self.above = _ancestors(self.taps)
@@ -182,9 +191,7 @@ class Split:
         """Indices of the taps from which the lower part reads values that layers of the upper part computed."""
         lower = [node for node in self.graph.nodes if node in self.used and node not in self.above]
         read = [n for node in lower if not _looks_up(node) for n in node.all_input_nodes if n in self.above]
-        computed = [
-            n for n in read if n in self.moved and n not in self.light and n not in self.taps and not _looks_up(n)
-        ]
+        computed = [n for n in read if n in self.moved - self.light - set(self.taps) and not _about_shapes(n)]
         reached = _ancestors(computed, until=set(self.taps))
         return [number for number, tap in enumerate(self.taps) if tap in reached]
 

@@ -1,13 +1,13 @@
 """A new linear head that replaces the backbone's classifier, without changing the backbone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.taps import hooked
+from dynaxx.backbone.taps import hooked, refuse_cut_gradients
 from dynaxx.errors import ResonanceError
 
 
@@ -47,8 +47,9 @@ class SafeHead(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # named as in nn.Linear, for networks that name it
         """Logits of features, (…, F) → (…, classes), in the features' own type, which may be of half precision."""
+        features = input
         autocast, dtype = torch.is_autocast_enabled(features.device.type), features.dtype
         if not autocast:
             features = features.to(next(self.head.parameters()).dtype)
@@ -89,8 +90,15 @@ def replaced_head(backbone: nn.Module, path: str | None, head: nn.Module | None)
     if head is None or path is None:
         yield
         return
-    safe = SafeHead(head)
-    with hooked(backbone, {path: lambda module, args, output: safe(args[0])}):
+    safe, learning = SafeHead(head), head.training and torch.is_grad_enabled()
+
+    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor:
+        if learning:
+            refuse_cut_gradients(path)
+        logits: Tensor = safe(args[0])
+        return logits
+
+    with hooked(backbone, {path: replace}):
         yield
 
 
@@ -107,8 +115,9 @@ def capture_input(backbone: nn.Module, path: str | None) -> Iterator[list[Tensor
 
 
 @torch.no_grad()
-def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> None:
-    """Raise ResonanceError unless the output of the module at `path` is the backbone's output.
+def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any], named: bool = False) -> None:
+    """Raise ResonanceError unless the output of the module at `path` is the backbone's output; if it is `named` by the
+    user, unless it runs at all.
 
     >>> check_classifier(network, "fc", lambda: network(images))
 
@@ -116,13 +125,19 @@ def check_classifier(backbone: nn.Module, path: str, run: Callable[[], Any]) -> 
         backbone: the network.
         path: module path of a linear layer.
         run: function that runs one forward pass of the backbone and returns its output.
+        named: whether the user named the module.
     """
     outputs: list[Tensor] = []
     with hooked(backbone, {path: lambda module, args, output: outputs.append(output)}):
         output = run()
-    output = getattr(output, "logits", output)  # Hugging Face models return an object
-    same = len(outputs) == 1 and isinstance(output, Tensor)
-    if not (same and torch.equal(outputs[0].nan_to_num(), output.nan_to_num())):
+    if named:
+        if not outputs:
+            raise ResonanceError(f"classifier={path!r}: it does not run in a pass, so no head can replace it")
+        return
+    # Hugging Face models return an object, others a dict
+    logits: Any = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    one = len(outputs) == 1 and isinstance(logits, Tensor)
+    if not (one and torch.equal(outputs[0].nan_to_num(), logits.nan_to_num())):
         raise ResonanceError(
             f"num_classes: {path!r}, the last linear layer, does not give the backbone's output; name the "
             "classifier with classifier='path', or keep the backbone's own with num_classes=None"

@@ -24,7 +24,7 @@ LAYOUTS = {n: tuple(layout for layout in TOKENS + MAPS if len(layout) == n) for 
 
 _SPATIAL = {2: "", 3: "N", 4: "HW", 5: "DHW"}
 
-_LAST = ("linear", "layer_norm", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "embedding")
+_LAST = ("linear", "layer_norm", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "embedding", "addmm")
 """torch functions that read and write channels in the last axis."""
 
 _FIRST = ("conv", "batch_norm", "group_norm", "instance_norm", "max_pool", "avg_pool", "interpolate", "pixel_shuffle")
@@ -32,7 +32,7 @@ _FIRST = ("conv", "batch_norm", "group_norm", "instance_norm", "max_pool", "avg_
 
 _MOVING = ("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis")
 
-_MIXING = ("einsum", "matmul", "__matmul__", "bmm", "t", "__get__")
+_MIXING = ("einsum", "tensordot", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "baddbmm", "t", "__get__")
 """torch functions behind which the channel axis is unknown; the last are properties such as `Tensor.mT`."""
 
 NOTICEABLE = 0.02
@@ -145,6 +145,8 @@ class ChannelAxes(TorchFunctionMode):
                 axis = self._axis(name, first, result, args, kwargs or {})
                 if axis is not None:
                     self._known[result] = axis
+                elif result in self._known:  # an in-place operation of tensors that disagree
+                    del self._known[result]
         return output
 
     def _axis(self, name: str, first: Tensor | None, result: Tensor, args: Any, kwargs: Any) -> int | None:
@@ -157,11 +159,9 @@ class ChannelAxes(TorchFunctionMode):
         if name in _MIXING:
             return None
         inherited = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf in self._known]
-        for source in inherited:
-            axis = _kept(source, self._known[source], result, joins=name in ("cat", "concat", "concatenate"))
-            if axis is not None:
-                return axis
-        return None
+        joins = name in ("cat", "concat", "concatenate")
+        kept = {_kept(source, self._known[source], result, joins) for source in inherited} - {None}
+        return kept.pop() if len(kept) == 1 else None  # where they disagree, the next reader shows it
 
     def _moved(self, name: str, first: Tensor | None, args: Any, kwargs: Any) -> int | None:
         """The channel axis behind a permutation, found by permuting a tensor whose strides number the axes."""
@@ -188,23 +188,27 @@ def _kept(source: Tensor, axis: int, result: Tensor, joins: bool) -> int | None:
 # ---- samples ------------------------------------------------------------------------------------------------------
 
 
-def batches_of_two(args: Sequence[Any], kwargs: dict[str, Any], axis: int) -> list[Call] | None:
+def batches_of_two(args: Sequence[Any], kwargs: dict[str, Any], axis: int, number: int = 0) -> list[Call] | None:
     """A call of at least two samples along `axis`, and the same call with other values in its first sample.
+
+    The values are those of one tensor; `number` counts through the tensors that can be changed.
 
     >>> one, other = batches_of_two([torch.zeros(1, 4)], {}, axis=0)
     >>> (one[0][0] != other[0][0]).sum(1)
     tensor([4, 0])
 
-    None if no tensor of the call can be changed along `axis`. The second axis holds samples in sequences alone.
+    None if no (further) tensor of the call can be changed along `axis`. The second axis holds samples in sequences
+    alone.
     """
     named = kwargs.get("input_ids")
     leaves = [leaf for leaf in tree_leaves((named, args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim > axis]
     leaves = [leaf for leaf in leaves if not leaf.is_complex() and leaf.dtype != torch.bool]
     if axis == 1:
         leaves = [leaf for leaf in leaves if leaf.ndim in (2, 3)]
-    if not leaves or leaves[0].is_meta:
+    leaves = list({id(leaf): leaf for leaf in leaves}.values())
+    if number >= len(leaves) or leaves[number].is_meta:
         return None
-    changed, size = leaves[0], leaves[0].shape[axis]
+    changed, size = leaves[number], leaves[number].shape[axis]
 
     def batch(x: Any) -> Any:
         cut = isinstance(x, Tensor) and x.ndim > axis and x.shape[axis] == size
@@ -243,7 +247,7 @@ def changed_axis(one: Tensor, other: Tensor) -> int | None:
     """
     if one.shape != other.shape:
         return None
-    change = torch.nan_to_num(one.float() - other.float(), posinf=0.0, neginf=0.0).abs()
+    change = _change(one, other)
     if not change.numel() or not change.any():
         return 0
     for axis in range(one.ndim):
@@ -251,6 +255,15 @@ def changed_axis(one: Tensor, other: Tensor) -> int | None:
         if len(noticed) > 1 and bool(noticed[0]) and not bool(noticed[1:].any()):
             return axis
     return None
+
+
+def moved(one: Tensor, other: Tensor) -> bool:
+    """Whether two activations differ at all."""
+    return one.shape != other.shape or bool(_change(one, other).any())
+
+
+def _change(one: Tensor, other: Tensor) -> Tensor:
+    return torch.nan_to_num(one.float() - other.float(), posinf=0.0, neginf=0.0).abs()
 
 
 def crossing(one: Any, other: Any) -> bool:

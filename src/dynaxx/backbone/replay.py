@@ -28,6 +28,9 @@ Outputs = dict[str, list[Any]]
 INPUT = ""
 """Key of the arguments of the pass among the `Outputs`."""
 
+FILLED = (float("nan"), 1e4, -1e4)
+"""Values that stand in for those of a layer, to see whether they are read; NaN alone would pass by a comparison."""
+
 
 @dataclass(frozen=True)
 class _Shape:
@@ -57,12 +60,19 @@ class _Shape:
 
 @dataclass
 class _Pass:
-    """The state of one run: the batch, what taps and other layers return, and calls so far of each layer left out."""
+    """The state of one run: what taps and other layers return, and the calls so far of each layer left out.
 
-    batch: int
-    value: float | None
+    Attributes:
+        refined: activations of the output taps.
+        given: outputs of layers, as they are.
+        shapes: shapes of the outputs of other layers, which are filled with `value` for `batch` samples.
+    """
+
     refined: dict[str, Tensor]
     given: Outputs
+    shapes: Outputs = field(default_factory=dict)
+    batch: int = 0
+    value: float | None = None
     calls: dict[str, int] = field(default_factory=dict)
 
 
@@ -72,9 +82,9 @@ _PASS: ContextVar[_Pass] = ContextVar("dynaxx_replay")
 class _LeftOut(nn.Module):
     """A layer that computes nothing in its calls before the last tap, and runs in later ones."""
 
-    def __init__(self, path: str, outputs: Sequence[Any], module: nn.Module) -> None:
+    def __init__(self, path: str, module: nn.Module) -> None:
         super().__init__()
-        self.path, self.module, self.outputs = path, module, outputs
+        self.path, self.module = path, module
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -83,14 +93,17 @@ class _LeftOut(nn.Module):
             return getattr(super().__getattr__("module"), name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        run = _PASS.get()
-        number = run.calls.get(self.path, 0)
+        run = _PASS.get(None)
+        if run is None:
+            raise ResonanceError(
+                f"base_model: {self.path!r} runs again in the backward pass, by activation checkpointing; turn it off"
+            )
+        number, exact = run.calls.get(self.path, 0), self.path in run.given
         run.calls[self.path] = number + 1
-        if number >= len(self.outputs):
+        known = run.given[self.path] if exact else run.shapes[self.path]
+        if number >= len(known):
             return self.module(*args, **kwargs)
-        if self.path in run.given:
-            return run.given[self.path][number]
-        output = _filled(self.outputs[number], run.batch, run.value)
+        output = known[number] if exact else _filled(known[number], run.batch, run.value)
         return with_activation(output, run.refined[self.path]) if self.path in run.refined else output
 
 
@@ -111,23 +124,23 @@ class Replay(nn.Module):
         self, backbone: nn.Module, taps: Sequence[Tap], call: Call, replacements: Mapping[str, nn.Module] | None = None
     ) -> None:
         super().__init__()
-        self.paths, larger = [tap.path for tap in taps], _larger(call)
+        self.paths = [tap.path for tap in taps]
         self.taps = [tap.path for tap in taps if tap.output]
         # in a tuple, so that the backbone's own modules are not registered here
         self.backbone = (backbone,)
         self.read: list[str] = []
         record, expected = self._record(call)
-        batches = _batch(call), _batch(larger)
-        self.shapes: Outputs = tree_map(partial(_shape, batches), record, self._record(larger)[0])
-        left_out = {path: partial(_LeftOut, path, shapes) for path, shapes in self.shapes.items() if path and shapes}
+        self.shapes = self._shapes(taps, call, record)
+        left_out = _left_out(self.shapes)
         self.network = (replace_modules(backbone, left_out),)
         activations = [activation_of(path, record[path][0]) for path in self.taps]
 
         def sound(given: Sequence[str]) -> bool:
-            """Whether the output is right if `given` are as recorded, and all others NaN."""
+            """Whether the output is right if `given` are as recorded, and all others hold other values."""
+            outputs = {path: record[path] for path in given}
             try:
                 with torch.no_grad():
-                    return same(self._run(activations, {path: record[path] for path in given}, float("nan")), expected)
+                    return all(same(self._run(activations, outputs, value), expected) for value in FILLED)
             except Exception:  # the network's own code, with parts left out, raises anything
                 return False
 
@@ -149,26 +162,37 @@ class Replay(nn.Module):
                 )
         self.network = (replace_modules(backbone, left_out | constants(replacements or {})),)
 
-    def forward(self, refined: Sequence[Tensor], outside: Sequence[object] = (), call: Call | None = None) -> Any:
+    def _shapes(self, taps: Sequence[Tap], call: Call, record: Outputs) -> Outputs:
+        """The recorded outputs with shapes in the place of tensors, from a pass with one sample more."""
+        for axis in (0, 1):  # the input's axis of samples
+            try:
+                larger = _larger(call, axis)
+                batches = _batch(call, axis), _batch(larger, axis)
+                shapes: Outputs = tree_map(partial(_shape, batches), record, self._record(larger)[0])
+            except Exception as error:  # networks raise anything at a batch that they are not made for
+                why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+            if all(_fits(shapes[tap.path][0], tap.layout) for tap in taps):
+                return shapes
+            why = "its samples lie along no axis of its input"
+        raise ResonanceError(f"example: the network does not run with one sample more ({why})")
+
+    def forward(self, refined: Sequence[Tensor], outside: Sequence[object] = ()) -> Any:
         """The backbone's output for these activations of the output taps.
 
         Args:
             refined: activations of the output taps.
             outside: what `outside` returned for the same samples.
-            call: arguments of the pass that the activations come from, if there are any.
         """
         tensors, rest = iter(outside), iter(self.rest)
         leaves = [next(tensors) if tensor else next(rest) for tensor in self.places]
         given = dict(zip(self.read, tree_unflatten(leaves, self.spec), strict=True))
-        return self._run(refined, given | ({} if call is None else {INPUT: [call]}), None)
+        return self._run(refined, given, None)
 
     @torch.no_grad()
     def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """What lies behind the taps reads besides their activations, in a pass with these arguments: (B, …) each."""
-        return self.of_record(self._record((args, kwargs))[0]) if self.read else ()
-
-    def of_record(self, record: Outputs) -> tuple[Tensor, ...]:
-        """The same, from the recorded outputs of a pass."""
+        record = self._record((args, kwargs))[0] if self.read else {}
         leaves = tree_leaves([record[path] for path in self.read])
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
@@ -176,41 +200,49 @@ class Replay(nn.Module):
         shape = next(leaf for leaf in tree_leaves(self.shapes[self.taps[0]][0]) if isinstance(leaf, _Shape))
         batch = shape.batch_of(refined[0])
         args, kwargs = given[INPUT][0] if INPUT in given else _filled(self.shapes[INPUT][0], batch, value)
-        token = _PASS.set(_Pass(batch, value, dict(zip(self.taps, refined, strict=True)), given))
-        try:
-            return self.network[0](*args, **kwargs)
-        finally:
-            _PASS.reset(token)
+        run = _Pass(dict(zip(self.taps, refined, strict=True)), given, self.shapes, batch, value)
+        return _run(self.network[0], (args, kwargs), run)
 
     def _record(self, call: Call) -> tuple[Outputs, Any]:
         """What each layer returns before the last tap ends, and the network's output."""
-        found, hooks = self.recording(call)
+        found, hooks = _recording(self.backbone[0], self.paths, call)
         with torch.no_grad(), hooked(self.backbone[0], hooks):
             output = self.backbone[0](*call[0], **call[1])
         return found, output
 
-    def recording(self, call: Call) -> tuple[Outputs, dict[str, Hook]]:
-        """An empty record of a pass with the arguments `call`, and the hooks that fill it."""
-        backbone = self.backbone[0]
-        entered = {""} | {path[:n] for path in self.paths for n in range(len(path)) if path[n] == "."}
-        parents = {path: backbone.get_submodule(path) for path in entered}
-        inner = {
-            f"{path}.{name}".lstrip("."): m for path, parent in parents.items() for name, m in parent.named_children()
-        }
-        kept = [p for p, m in inner.items() if p in self.paths or next(m.parameters(), None) is not None]
-        found: Outputs = {INPUT: [_copied(call)]} | {path: [] for path in sorted(set(kept) - entered)}
-        done: list[str] = []
 
-        def hook(path: str) -> Hook:
-            def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-                if not done:
-                    found[path].append(_copied(output))
-                if path == self.paths[-1]:
-                    done.append(path)
+def _recording(backbone: nn.Module, paths: Sequence[str], call: Call) -> tuple[Outputs, dict[str, Hook]]:
+    """An empty record of a pass with the arguments `call`, and the hooks that fill it until the last of `paths`."""
+    entered = {""} | {path[:n] for path in paths for n in range(len(path)) if path[n] == "."}
+    parents = {path: backbone.get_submodule(path) for path in entered}
+    inner = {f"{path}.{name}".lstrip("."): m for path, parent in parents.items() for name, m in parent.named_children()}
+    kept = [p for p, m in inner.items() if p in paths or next(m.parameters(), None) is not None]
+    found: Outputs = {INPUT: [copied(call)]} | {path: [] for path in sorted(set(kept) - entered)}
+    done: list[str] = []
 
-            return record
+    def hook(path: str) -> Hook:
+        def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if not done:
+                found[path].append(copied(output))
+            if path == paths[-1]:
+                done.append(path)
 
-        return found, {path: hook(path) for path in found if path}
+        return record
+
+    return found, {path: hook(path) for path in found if path}
+
+
+def _left_out(record: Outputs) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    """Replacements of the layers that run before the last tap; others, such as lists of layers, stay as they are."""
+    return {path: partial(_LeftOut, path) for path, outputs in record.items() if path and outputs}
+
+
+def _run(network: nn.Module, call: Call, run: _Pass) -> Any:
+    token = _PASS.set(run)
+    try:
+        return network(*call[0], **call[1])
+    finally:
+        _PASS.reset(token)
 
 
 class _Reached(Exception):
@@ -220,7 +252,8 @@ class _Reached(Exception):
 class TwoPasses(nn.Module):
     """The backbone with its taps coupled, where several taps are read behind the last and no graph can be traced.
 
-    The first pass ends at the last tap. The second runs what lies behind it, on the refined activations.
+    The first pass ends at the last tap. The second runs what lies behind it, on the refined activations; the layers
+    that ran in the first pass return in it what they returned then. So it is exact for every call.
 
     Args:
         backbone, taps, call, replacements: arguments of `Replay`.
@@ -236,42 +269,65 @@ class TwoPasses(nn.Module):
         couple: Callable[[list[Tensor], Sequence[Any]], list[Tensor]],
     ) -> None:
         super().__init__()
+        # in a tuple, so that the backbone's own modules are not registered here
         self.backbone, self.taps, self.couple = (backbone,), taps, couple
-        self.behind = Replay(backbone, taps, call, replacements)
+        with torch.no_grad():
+            record, _ = self._first(call)
+        self.left_out = _left_out(record)
+        self.network = (replace_modules(backbone, self.left_out | constants(replacements)),)
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        call = copied((args, kwargs))
+        record, activations = self._first((args, kwargs))
+        outputs = [tap.path for tap in self.taps if tap.output]
+        refined = dict(zip(outputs, self.couple(activations, ()), strict=True))
+        given = {path: record.get(path, []) for path in self.left_out}
+        return _run(self.network[0], call, _Pass(refined, given))
+
+    def _first(self, call: Call) -> tuple[Outputs, list[Tensor]]:
+        """What each layer returns before the last tap ends, and the activations of the taps."""
         activations: list[Tensor] = []
 
         def stop(reached: list[Tensor]) -> Tensor:
             activations.extend(reached)
             raise _Reached
 
-        call = _copied((args, kwargs))
-        record, hooks = self.behind.recording(call)
         paths, copy = [tap.path for tap in self.taps], [tap.overwritten for tap in self.taps]
-        recording = hooked(self.backbone[0], hooks if self.behind.read else {})
+        record, hooks = _recording(self.backbone[0], paths, call)
         try:
-            with recording, capture(self.backbone[0], paths, stop, copy):
-                self.backbone[0](*args, **kwargs)
+            with hooked(self.backbone[0], hooks), capture(self.backbone[0], paths, stop, copy):
+                self.backbone[0](*call[0], **call[1])
         except _Reached:
             pass
-        return self.behind(self.couple(activations, ()), self.behind.of_record(record), call)
+        return record, activations
 
 
-def _copied(tree: Any) -> Any:
+def copied(tree: Any) -> Any:
+    """The same values, with copies of all tensors."""
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, tree)
 
 
-def _batch(call: Call) -> int:
-    first: Tensor = next(leaf for leaf in tree_leaves(call) if isinstance(leaf, Tensor))
-    return len(first)
+def _batch(call: Call, axis: int) -> int:
+    first: Tensor = next(leaf for leaf in tree_leaves(call) if isinstance(leaf, Tensor) and leaf.ndim > axis)
+    return first.shape[axis]
 
 
-def _larger(call: Call) -> Call:
+def _larger(call: Call, axis: int) -> Call:
     """The call with its first sample once more."""
-    batch = _batch(call)
-    return tree_map(lambda x: torch.cat([x, x[:1]]) if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x, call)
+    batch = _batch(call, axis)
+
+    def larger(x: Any) -> Any:
+        cut = isinstance(x, Tensor) and x.ndim > axis and x.shape[axis] == batch
+        return torch.cat([x, x.narrow(axis, 0, 1)], dim=axis) if cut else x
+
+    return tree_map(larger, call)
+
+
+def _fits(output: Any, layout: str) -> bool:
+    """Whether the first tensor of a layer's output grows along the samples' axis of this layout alone."""
+    shape = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, _Shape))
+    return shape.per_sample == tuple(int(axis == "B") for axis in layout)
 
 
 def _shape(batches: tuple[int, int], one: Any, other: Any) -> Any:

@@ -4,6 +4,7 @@ Hooks live only during a pass, and only the thread that runs the pass triggers t
 The model can be copied, saved, compiled and called at any time, also while another thread runs a hooked pass.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,15 +12,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from dynaxx.backbone.example import Call
-from dynaxx.backbone.layout import ChannelAxes, batches_of_two, canonical, changed_axis, crossing, layout_of, original
+from dynaxx.backbone.layout import (
+    ChannelAxes,
+    batches_of_two,
+    canonical,
+    changed_axis,
+    crossing,
+    layout_of,
+    moved,
+    original,
+)
 from dynaxx.config import MAPS
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
-"""A forward hook: from module, arguments and output to a replacement of the output, or None."""
+"""A forward hook: from module, arguments (without names) and output to a replacement of the output, or None."""
 
 _REGISTERING = threading.Lock()  # torch numbers and stores hooks without one
 
@@ -34,18 +45,32 @@ def hooked(backbone: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
     thread = threading.get_ident()
 
     def own(hook: Hook) -> Hook:
-        def run(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return hook(module, args, output) if threading.get_ident() == thread else None
+        # torch notes that a hook takes named arguments after it has added it: a pass in between gives none
+        def run(module: nn.Module, args: tuple[Any, ...], *given: Any) -> Any:
+            if threading.get_ident() != thread:
+                return None
+            named, output = given
+            return hook(module, args or tuple(named.values()), output)
 
         return run
 
     with ExitStack() as registered:
         for path, hook in hooks.items():
-            module = backbone.get_submodule(path)
+            module = module_at(backbone, path)
             with _REGISTERING:
-                handle = module.register_forward_hook(own(hook))
+                handle = module.register_forward_hook(own(hook), with_kwargs=True)
             registered.callback(_removed, handle)
         yield
+
+
+def module_at(backbone: nn.Module, path: str) -> nn.Module:
+    """The module at `path`; raises ResonanceError where there is none any more."""
+    try:
+        return backbone.get_submodule(path)
+    except AttributeError:
+        raise ResonanceError(
+            f"base_model: it has no {path!r} any more, which was there when it was wrapped; wrap it again"
+        ) from None
 
 
 def _removed(handle: Any) -> None:
@@ -77,10 +102,11 @@ def capture(
         The activations by path, in call order, filled during the pass.
 
     Raises:
-        ResonanceError: a tap was not reached (on exit without another error); within the pass, a tap was reached twice
-            or returned no tensor.
+        ResonanceError: a tap was not reached (on exit without another error); within the pass, a tap was reached twice,
+            returned no tensor, or is overwritten without being copied.
     """
     captured: dict[str, Tensor] = {}
+    versions: dict[str, int | None] = {}
 
     def capturing(number: int) -> Hook:
         path = paths[number]
@@ -89,10 +115,13 @@ def capture(
             if path in captured:
                 raise ResonanceError(f"layers: {path!r} runs more than once in a pass, so it cannot be a tap")
             activation = activation_of(path, output)
-            captured[path] = activation.clone() if copy is not None and copy[number] else activation
+            version = version_of(activation)
+            copied = version is None or (copy is not None and copy[number])  # what has no version may be overwritten
+            captured[path], versions[path] = (activation.clone(), None) if copied else (activation, version)
             if on_last is None or number != len(paths) - 1:
                 return None
             _check_all_reached(paths, captured)
+            _check_not_overwritten(captured, versions)
             return with_activation(output, on_last([captured[p] for p in paths]))
 
         return hook
@@ -151,35 +180,56 @@ def probe(
     refuse_recomputing(backbone)
     mixed: ResonanceError | None = None
     for axis in (0, 1):  # the sample axis of the arguments
-        calls = batches_of_two(args, kwargs, axis)
-        if calls is None:
-            continue
-        try:
-            return _taps(backbone, paths, calls, layout)
-        except _SamplesMix as error:
-            mixed = mixed or (error if axis == 0 else None)
-        except ResonanceError:
-            raise
-        except Exception:  # networks raise anything at a batch that they are not made for
-            continue
+        for number in itertools.count():  # of the tensor whose first sample is changed
+            calls = batches_of_two(args, kwargs, axis, number)
+            if calls is None:
+                break
+            try:
+                return _taps(backbone, paths, calls, layout)
+            except _SamplesMix as error:
+                mixed = mixed or (error if axis == 0 else None)
+                break
+            except _NothingMoved:
+                continue
+            except ResonanceError:
+                raise
+            except Exception:  # networks raise anything at a batch that they are not made for
+                continue
     if mixed is not None:
-        raise ResonanceError(str(mixed))
+        raise ResonanceError(RANDOM if _is_random(backbone, (tuple(args), kwargs)) else str(mixed))
     return _taps(backbone, paths, [(tuple(args), kwargs)], layout)
+
+
+RANDOM = (
+    "base_model: it gives other answers for the same input, as by noise or by dropout in eval mode, so nothing shows "
+    "whether samples are apart; turn it off"
+)
+"""Message about a network in which a changed sample cannot be told from chance."""
+
+
+def _is_random(backbone: nn.Module, call: Call) -> bool:
+    outputs = [tree_leaves(backbone(*call[0], **call[1])) for _ in range(2)]
+    pairs = [pair for pair in zip(*outputs, strict=True) if all(isinstance(x, Tensor) for x in pair)]
+    return any(not torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
 
 
 class _SamplesMix(ResonanceError):
     """One sample of a batch affects others."""
 
 
+class _NothingMoved(ResonanceError):
+    """No tap depends on the values that were changed, so they do not show the axis of samples."""
+
+
 def _taps(backbone: nn.Module, paths: Sequence[str], calls: Sequence[Call], layout: str | None) -> list[Tap]:
     """The taps from one call of the backbone, or from two that differ in the first sample, to see its axis."""
-    seen: dict[str, tuple[Tensor, int, bool]] = {}  # activation, its version, whether it was in a tuple
+    seen: dict[str, tuple[Tensor, int | None, bool]] = {}  # activation, its version, whether it was in a tuple
     axes = ChannelAxes()
 
     def noting(path: str) -> Hook:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             activation = activation_of(path, output)
-            seen[path] = activation, activation._version, activation is not output
+            seen[path] = activation, version_of(activation), activation is not output
 
         return hook
 
@@ -193,10 +243,20 @@ def _taps(backbone: nn.Module, paths: Sequence[str], calls: Sequence[Call], layo
                     inner.enter_context(axes)
                 passes.append(inner.enter_context(capture(backbone, paths, copy=[True] * len(paths))))
                 outputs.append(backbone(*args, **kwargs))
+    first, last = passes[0], passes[-1]
+    showing = [path for path in first if moved(first[path], last[path])]
+    if len(calls) > 1 and not showing:
+        raise _NothingMoved("layers: nothing shows the axis of samples")
     taps = []
-    for path, one in passes[0].items():
+    for path, one in first.items():
         activation, version, nested = seen[path]
-        samples = changed_axis(one, passes[-1][path])
+        shown = path if path in showing or not showing else showing[0]
+        samples = changed_axis(first[shown], last[shown])
+        if samples is not None and one.shape[samples : samples + 1] != first[shown].shape[samples : samples + 1]:
+            raise ResonanceError(
+                f"layers: {path!r} returns {tuple(one.shape)} for {first[shown].shape[samples]} samples; name a layer "
+                "that has an entry for each"
+            )
         if samples is None:
             raise _SamplesMix(
                 f"layers: at {path!r}, {tuple(one.shape)}, one sample of a batch changes others, and each must have "
@@ -204,7 +264,7 @@ def _taps(backbone: nn.Module, paths: Sequence[str], calls: Sequence[Call], layo
             )
         found = layout_of(path, one, samples, axes.of(activation), layout)
         width = canonical(one, found).shape[1 if found in MAPS else 2]
-        taps.append(Tap(path, width, found, activation._version != version, nested))
+        taps.append(Tap(path, width, found, version is None or version_of(activation) != version, nested))
     if len(calls) > 1 and crossing(*outputs):
         raise _SamplesMix("base_model: one sample of a batch changes the answers of others, and each must have its own")
     return taps
@@ -222,10 +282,11 @@ class TapReader:
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]) -> None:
-        self.backbone, self.paths, self.layouts = backbone, list(paths), dict[str, str]()
+        self.backbone, self.paths = backbone, list(paths)
+        self.layouts: dict[str, str] | None = None if self.paths else {}
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        if len(self.layouts) < len(self.paths):
+        if self.layouts is None:
             self.layouts = {tap.path: tap.layout for tap in probe(self.backbone, self.paths, (x[:2],), {})}
         # copies: a later in-place operation must not change what is read
         with capture(self.backbone, self.paths, copy=[True] * len(self.paths)) as seen:
@@ -240,6 +301,30 @@ def check_fits(tap: Tap, x: Tensor) -> None:
         raise ResonanceError(
             f"layers: {tap.path!r} gave {shape}, the couplings were made for ({kind}) with C={tap.channels}; "
             "use the backbone that they were trained on"
+        )
+
+
+def version_of(x: Tensor) -> int | None:
+    """The number of in-place operations on `x` so far; None for a tensor of inference mode, which counts none."""
+    return None if x.is_inference() else x._version
+
+
+def _check_not_overwritten(captured: dict[str, Tensor], versions: dict[str, int | None]) -> None:
+    for path, version in versions.items():
+        if version is not None and captured[path]._version != version:
+            raise ResonanceError(
+                f"layers: an in-place operation now overwrites what {path!r} returns, and did not when it was wrapped, "
+                "since the backbone was changed; wrap it again"
+            )
+
+
+def refuse_cut_gradients(path: str) -> None:
+    """Raise ResonanceError if the layer that now runs is one whose gradients are lost or computed without its hooks."""
+    saving = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    if not torch.is_grad_enabled() or (saving and saving[0].__module__ == "torch.utils.checkpoint"):
+        raise ResonanceError(
+            f"base_model: its forward pass runs {path!r} under torch.no_grad, inference mode or activation "
+            "checkpointing, so nothing could be learned there; turn it off to train"
         )
 
 

@@ -34,7 +34,7 @@ def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tenso
 
 
 def split_each_class(labels: Tensor, fraction: float, seed: int, leave: int = 0) -> tuple[Tensor, Tensor]:
-    """Split a pool as `stratified_halves` does, with classes of any size.
+    """Two parts of every class, as `stratified_halves` gives them, for classes of any size.
 
     Where a class is too rare for that, each class is split by itself: the first part has its share, but at least one
     image, of those that are not left to the second part.

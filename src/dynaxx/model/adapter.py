@@ -13,6 +13,7 @@ from dynaxx.backbone import (
     Call,
     Couple,
     Execution,
+    Form,
     Head,
     SafeHead,
     Tail,
@@ -51,6 +52,8 @@ class Adapter(nn.Module):
         head: the new linear head, or None if the backbone keeps its own.
         classifier: path of the module that the new head replaces, or None.
         taps: the taps in depth order, once they are known.
+        form: the form of the calls for which a graph of the backbone gave its output; None while there is no such.
+        own_code: whether the backbone's own code runs, since no graph gives its output, or none for all its calls.
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str], config: ResonanceConfig) -> None:
@@ -60,6 +63,8 @@ class Adapter(nn.Module):
         self.head: Head | None = None
         self.classifier: str | None = None
         self.taps: list[Tap] = []
+        self.form: Form | None = None
+        self.own_code = False
         if config.num_classes is not None:
             self.classifier, linear = find_classifier(backbone, config.classifier)
             self.head = Head(linear.in_features, config.num_classes).to(linear.weight.device)
@@ -69,8 +74,9 @@ class Adapter(nn.Module):
     def build(self, backbone: nn.Module, call: Call) -> None:
         """Make the parameters for the tap shapes found in one forward pass with the arguments `call`."""
         args, kwargs = call
-        if self.classifier is not None and self.config.classifier is None:
-            check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs))
+        if self.classifier is not None:
+            named = self.config.classifier is not None
+            check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs), named)
         taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
         if not taps[0].dims:
             taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
@@ -105,18 +111,29 @@ class Adapter(nn.Module):
         return self.resonator
 
     def execution(self, backbone: nn.Module, couple: Couple, call: Call | None = None) -> Execution:
-        """The `Execution`, which runs `backbone` with its taps coupled by the function `couple`."""
+        """The `Execution`, which runs `backbone` with its taps coupled by the function `couple`.
+
+        Raises:
+            ResonanceError: a backbone that has to be split and cannot be, at least not without `call`.
+        """
         replacements: dict[str, nn.Module] = {}
         if self.head is not None and self.classifier is not None:
             replacements[self.classifier] = SafeHead(self.head)
-        return plan_execution(
+        found = plan_execution(
             backbone,
             self.taps,
             couple,
             again=self.config.dynamics == "reentrant",
             replacements=replacements,
             call=call,
+            form=self.form,
+            own_code=self.own_code,
         )
+        self.form = found.form
+        self.own_code |= (
+            found.runs_twice
+        )  # a later plan may be made where nothing can be tried out, such as in an export
+        return found
 
     def tail(self, backbone: nn.Module, example: Any) -> Tail:
         """The part of the network after the taps; see `ResonantModel.tail`."""

@@ -1,12 +1,13 @@
 """Losses: those beside the task's own, for the loop, its gates and its student; and Hugging Face's, with a new head."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
@@ -51,6 +52,27 @@ def extra_losses(
         if output.extra_loss is not None:
             found["extra"].append(output.extra_loss)
     return {name: torch.stack(losses).sum() for name, losses in found.items() if losses}
+
+
+def reached(output: Any, parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether the gradient of any tensor in `output` reaches any of these parameters.
+
+    >>> weight, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    >>> reached({"out": weight * 2}, [weight]), reached({"out": weight * 2}, [other])
+    (True, False)
+    """
+    wanted = {id(parameter) for parameter in parameters}
+    todo = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    seen: set[Any] = set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if id(getattr(node, "variable", None)) in wanted:
+            return True
+        seen.add(node)
+        todo += [before for before, _ in node.next_functions]
+    return False
 
 
 def computes_its_loss(backbone: nn.Module) -> bool:

@@ -1,7 +1,8 @@
 """How good outputs are, measured by the task's own metric: found from outputs and labels, named, or the user's."""
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from dynaxx.errors import ResonanceError
 
@@ -57,7 +59,9 @@ class Metric:
             ) from error
 
     def worse(self, one: float, other: float) -> bool:
-        """Whether the score `one` is worse than `other`."""
+        """Whether the score `one` is worse than `other`; one that is no number (NaN) is the worst."""
+        if math.isnan(one) or math.isnan(other):
+            return math.isnan(one) and not math.isnan(other)
         return one < other if self.higher_is_better else one > other
 
 
@@ -260,10 +264,8 @@ NAMED: dict[str, tuple[Callable[[Any, Any], tuple[Any, int]], bool]] = {
 
 def _of_batch(name: str, function: Callable[[Any, Any], Any], output: Any, labels: Any) -> tuple[float, int]:
     """The value of a function for one batch, weighted by the batch's samples."""
-    try:
-        samples = len(labels)
-    except TypeError:
-        samples = 1
+    sizes = [len(leaf) for leaf in tree_leaves(labels) if isinstance(leaf, Tensor) and leaf.ndim]
+    samples = sizes[0] if sizes else len(labels) if isinstance(labels, Sequence) else 1
     return value_of(name, function(output, labels)) * samples, samples
 
 

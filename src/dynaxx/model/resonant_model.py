@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, Tail, capture, replaced_head
+from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -22,7 +22,7 @@ from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.freezing import flags_before, freeze, hold, release
 from dynaxx.model.generation import generate
 from dynaxx.model.loading import new_adapter, read_adapter
-from dynaxx.model.losses import computes_its_loss, extra_losses, with_loss
+from dynaxx.model.losses import computes_its_loss, extra_losses, reached, with_loss
 from dynaxx.model.runaway import RunawayWatch
 from dynaxx.model.saving import write
 from dynaxx.model.statistics import fit_statistics
@@ -66,9 +66,11 @@ class ResonantModel(nn.Module):
         self._number, self._compiled_pass = next(NUMBERS), LastPass()
         self._executions: dict[str, Execution] = {}
         self._removed = self._warned = False
+        self._learns: set[str] = set()  # adapters whose first pass of training was looked at
         self._watch = RunawayWatch()
         self._held = freeze(backbone, self)
         self.eval()
+        self._plan_executions()
 
     # ---- running --------------------------------------------------------------------------------------------------
 
@@ -82,18 +84,38 @@ class ResonantModel(nn.Module):
             others = {name: value for name, value in kwargs.items() if name != "labels"}
             output = self.forward(*args, **others)
             return with_loss(output, kwargs["labels"], self.backbone, self.require_built().causal)
+        output = self._run(args, kwargs)
+        self._warn_of_lost_gradients(output)
+        return output
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The backbone's output in the way that its `Execution` says."""
         execution, adapter = self._execution((args, kwargs)), self.adapter
         if not execution.hooks or torch.compiler.is_compiling():
             if not execution.follows_backbone():
-                execution = self._plan_again((args, kwargs))
+                execution = self._plan((args, kwargs))
+            elif not execution.fits(args, kwargs):
+                execution = self._plan((args, kwargs), another_form=True)
             if not torch.compiler.is_compiling() and (silent := execution.silent_hooks()):
                 named = ", ".join(repr(path) for path in silent)
                 warnings.warn(f"hooks on {named} of the backbone are not called", ResonanceWarning, stacklevel=2)
+            if torch.compiler.is_exporting() and execution.runs_twice:
+                raise ResonanceError(
+                    "export: this backbone runs in two passes by its own code, since no graph gives its output in all "
+                    "its calls; name layers that are read by the next alone, or save the adapter in place of a program"
+                )
             return execution.network(*args, **kwargs)
         overwritten = [tap.overwritten for tap in adapter.taps]
+        learning = self.training and torch.is_grad_enabled()
+
+        def couple(activations: list[Tensor]) -> Tensor:
+            if learning:
+                refuse_cut_gradients(adapter.paths[-1])
+            return self._couple(activations, ())[0]
+
         with (
             replaced_head(self.backbone, adapter.classifier, adapter.head),
-            capture(self.backbone, adapter.paths, lambda activations: self._couple(activations, ())[0], overwritten),
+            capture(self.backbone, adapter.paths, couple, overwritten),
         ):
             return self.backbone(*args, **kwargs)
 
@@ -194,6 +216,23 @@ class ResonantModel(nn.Module):
                     ResonanceWarning,
                     stacklevel=2,
                 )
+
+    def _warn_of_lost_gradients(self, output: Any) -> None:
+        """Warn, once for each adapter, if nothing can be learned from a pass of training."""
+        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+            return
+        fallback, name = self.fallback, self.adapters.active
+        if name in self._learns or torch._C._are_functorch_transforms_active() or fallback is None or fallback.all():
+            return
+        self._learns.add(name)
+        parameters = [parameter for parameter in self.require_built().parameters() if parameter.requires_grad]
+        if parameters and not reached(output, parameters):
+            warnings.warn(
+                "no gradient of the output reaches the couplings, so they cannot learn from it: the backbone detaches "
+                f"what lies behind {self.paths[-1]!r}",
+                ResonanceWarning,
+                stacklevel=3,
+            )
 
     # ---- switches of this thread ----------------------------------------------------------------------------------
 
@@ -448,6 +487,7 @@ class ResonantModel(nn.Module):
         if call is not None:
             adapter.build(self.backbone, call)
         self.adapters.add(name, adapter)
+        self._plan_executions()
 
     def load_adapter(self, directory: str | Path, name: str, *, strict: bool = True) -> None:
         """Add the adapter that `save_pretrained` wrote to `directory`.
@@ -463,6 +503,7 @@ class ResonantModel(nn.Module):
         """
         self.adapters.check_free(name)
         self.adapters.add(name, read_adapter(self.backbone, directory, strict))
+        self._plan_executions()
 
     def set_adapter(self, name: str) -> None:
         """Make the adapter `name` the active adapter; only the active adapter runs and trains.
@@ -480,6 +521,7 @@ class ResonantModel(nn.Module):
         """
         self.adapters.delete(name)
         self._executions.pop(name, None)
+        self._learns.discard(name)
 
     def build(self, call: Call) -> None:
         """Make the active adapter's parameters for the tap shapes found in one pass with the arguments `call`."""
@@ -489,20 +531,23 @@ class ResonantModel(nn.Module):
     def _execution(self, call: Call) -> Execution:
         """The active adapter's `Execution`; an adapter without parameters is built first."""
         name = self.adapters.active
-        if self.adapters.current.resonator is None:
-            self.adapters.current.build(self.backbone, call)
-        if name not in self._executions:
-            self._executions[name] = self.adapters.current.execution(self.backbone, self._couple, call)
-        return self._executions[name]
+        return self._executions[name] if name in self._executions else self._plan(call)
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
-    def _plan_again(self, call: Call) -> Execution:
-        """A new `Execution`: modules of the backbone were replaced since the present one was made."""
-        self._executions.pop(self.adapters.active)
-        return self._execution(call)
+    def _plan(self, call: Call, another_form: bool = False) -> Execution:
+        """A new `Execution`: there is none, the backbone was changed since, or it is called in another form."""
+        adapter = self.adapter
+        if adapter.resonator is None:
+            adapter.build(self.backbone, call)
+        adapter.own_code |= another_form
+        found = self._executions[self.adapters.active] = adapter.execution(self.backbone, self._couple, call)
+        return found
 
     def _plan_executions(self) -> None:
-        """Plan anew for all adapters, where this needs no example; the others are planned in their next pass."""
+        """Plan anew for all adapters, where this needs no example; the others are planned in their next pass.
+
+        What is planned before a pass can be compiled as one graph.
+        """
         self._executions = {}
         for name in self.adapters:
             if self.adapters.named(name).resonator is not None:

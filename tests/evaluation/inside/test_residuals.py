@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -32,6 +33,7 @@ def test_a_loop_that_settles_is_followed_to_the_end():
         assert curve.median[-1] < 1e-5 < curve.median[0]
 
 
+@pytest.mark.filterwarnings("ignore:the loop ran away")
 def test_the_curves_of_a_loop_that_diverges_end_before_its_numbers_overflow():
     for curve in curves(1e3):
         assert 1 <= len(curve.iterations) < 200

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -62,6 +63,12 @@ def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
     return model
 
 
+@cache
+def _tell(line: str) -> None:
+    """Print a line once in a process, however many seeds it is true of."""
+    print(line, flush=True)
+
+
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
     """Batches to train `model` on; activation mean and deviation are fitted to the training images."""
     train, val = task.split(seed)
@@ -76,9 +83,9 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     if known is not None:
         try:
             tail = model.tail(task.example())
-            print(f"training from cached activations; behind the tapped layers runs {tail.way}")
+            _tell(f"training from cached activations; behind the tapped layers runs {tail.way}")
         except ResonanceError as error:
-            print(f"training from live activations: {error}")
+            _tell(f"training from live activations: {error}")
     if known is None or tail is None:
         images = image_data(task, seed)
         if fit_statistics:
