@@ -87,6 +87,7 @@ def test_test_images_are_opened_by_evaluate_alone_and_a_killed_stage_goes_on(emp
     fails("evaluate", evaluate.body, (".png", "on_unreadable"), capsys)
 
 
+@pytest.mark.filterwarnings("ignore:.*its adapter was trained on another backbone")  # the start is of the tuned one
 def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empty_project, capsys):
     """An arm read back answers as it did in training: with the backbone that was tuned beside it."""
     use_folder(folder_of_images(empty_project / "images", train=24))

@@ -23,7 +23,7 @@ def train(task: Task, run: Run) -> None:
     model = resonant(task, run.seed, mode="explicit")
     notes: Notes = {"rank": model.config.rank, "T": model.T}
     if task.train.pretrained is not None:
-        model.start_from(task.train.pretrained)
+        model.start_from(task.train.pretrained, strict=False)  # a start may come from another backbone, with a warning
         notes["pretrained"] = task.train.pretrained
     train_on_labels(task, run, model, arm="explicit", notes=notes)
 
