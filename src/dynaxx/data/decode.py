@@ -150,6 +150,12 @@ def check_image_size(image_size: int | None) -> None:
         raise DataError(f"data.image_size={image_size!r}: give a whole number of pixels from 1 to {LARGEST}, or null")
 
 
+def check_channels(channels: int) -> None:
+    """Raise DataError unless images can be converted to this number of channels."""
+    if channels not in (1, 3) or isinstance(channels, bool):
+        raise DataError(f"data.channels must be 1 or 3, got {channels}")
+
+
 def _size(shape_CHW: Iterable[int]) -> str:
     _, height, width = shape_CHW
     return f"{width} x {height}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dynaxx.data.archive import SPLITS, Files, open_files
-from dynaxx.data.decode import check_image_size, collect, decode
+from dynaxx.data.decode import check_channels, check_image_size, collect, decode
 from dynaxx.data.errors import DataError, one_line
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.layout import Layout, read_layout
@@ -48,8 +48,7 @@ class ImageFolder:
         check_image_size(self.image_size)
         if self.on_unreadable not in ("error", "skip"):
             raise DataError(f"data.on_unreadable must be error or skip, got {self.on_unreadable!r}")
-        if self.channels not in (1, 3):
-            raise DataError(f"data.channels must be 1 or 3, got {self.channels}")
+        check_channels(self.channels)
 
     @property
     def skipped(self) -> dict[str, str]:
