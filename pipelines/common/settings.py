@@ -97,6 +97,25 @@ CHANNELS = either(listed(number("", lambda v: True), distinct=False), NULL)
 DEVIATIONS = either(listed(POSITIVE, distinct=False), NULL)
 
 
+def _are_costs(value: Any) -> bool:
+    if NOT_NEGATIVE.holds(value):
+        return True
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(
+            isinstance(prices, Mapping)
+            and bool(prices)
+            and set(prices) <= {"missed", "false_alarm"}
+            and all(NOT_NEGATIVE.holds(price) for price in prices.values())
+            for prices in value.values()
+        )
+    )
+
+
+COSTS = Rule("the price of an error, or prices per class as {polyp: {missed: 100, false_alarm: 1}}", _are_costs)
+
+
 def tried(rule: Rule) -> Rule:
     """The rule for a list of values to try, or null for none."""
     return either(listed(rule), NULL)
@@ -173,10 +192,11 @@ def rules() -> dict[str, dict[str, Rule]]:
             "seed": SEED,
             "latency_batch": COUNT,
             "throughput_batch": COUNT,
-            "rounds": COUNT,
+            "timing_precision": POSITIVE,
+            "timing_seconds": POSITIVE,
             "latency_budget": NOT_NEGATIVE,
             "minimum_relative_gain": NOT_NEGATIVE,
-            "value_per_error": either(NOT_NEGATIVE, NULL),
+            "costs": either(NULL, COSTS),
             "requests_per_day": either(NOT_NEGATIVE, NULL),
             "residual_iterations": COUNT,
             "T": listed(COUNT),
@@ -248,10 +268,10 @@ def check_settings(params: Mapping[str, Any]) -> None:
             raise SettingsError(
                 f"{section}.seed={seed}: is one of task.seeds={seeds}; give a seed that is not evaluated"
             )
-    prices = [params["evaluate"].get(name) for name in ("value_per_error", "requests_per_day")]
-    if (prices[0] is None) != (prices[1] is None):
+    if params["evaluate"]["requests_per_day"] is not None and params["evaluate"]["costs"] is None:
         raise SettingsError(
-            f"evaluate.value_per_error={prices[0]}, evaluate.requests_per_day={prices[1]}: give both, or neither"
+            f"evaluate.requests_per_day={params['evaluate']['requests_per_day']}: gives a yearly value with "
+            "evaluate.costs alone, the price of errors; give both, or null"
         )
 
 

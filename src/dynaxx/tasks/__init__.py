@@ -6,6 +6,7 @@ Nothing outside of this package asks which kind a task has.
 from collections.abc import Mapping
 from typing import Any
 
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.classification import Classification
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_logistic, fit_ridge
@@ -43,6 +44,7 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
 
 __all__ = [
     "KINDS",
+    "Choices",
     "Classification",
     "Kind",
     "LinearFit",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynaxx.data import LabelledImages
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_logistic
 from dynaxx.tasks.metric import Metric
@@ -80,6 +81,16 @@ class Classification(Kind):
 
     def predictions(self, output: Tensor) -> Tensor:
         return output.argmax(1)
+
+    def answers(self, output: Tensor) -> Tensor:
+        return output.argmax(1)
+
+    def priced(self, data: LabelledImages) -> tuple[str, ...]:
+        return data.classes
+
+    def choices(self, output: Tensor, data: LabelledImages) -> Choices:
+        """One choice per image."""
+        return Choices(output.double().log_softmax(1), data.labels, data.classes, len(output))
 
     def strata(self, labels: Tensor) -> Tensor:
         return labels

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from dynaxx.evaluation.inside.gallery import disagreements
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import nn
@@ -12,7 +13,6 @@ from torch import nn
 from dynaxx import wrap_with_resonance
 from dynaxx.evaluation.inside.ablation import ablations
 from dynaxx.evaluation.inside.attribution import attributions, integrated_gradients
-from dynaxx.evaluation.inside.gallery import disagreements
 from dynaxx.evaluation.inside.information import gaussian_information, information
 from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
 from dynaxx.evaluation.inside.pictures import TILE_GAP, TILE_SIDE, heat, photograph, png, tiled

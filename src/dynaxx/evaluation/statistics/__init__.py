@@ -1,8 +1,9 @@
-"""Statistics of paired predictions: which of two arms (competitors) is more accurate on the same test images?
+"""Statistics of paired scores: which of two arms (competitors) is better on the same test samples?
 
 Read the files in this order:
 
-- `proof.py`: the rules by which a difference in accuracy counts as proven.
+- `proof.py`: the rules by which a difference counts as proven.
+- `scores.py`, `units.py`: one score per sample, and the samples or groups that are drawn as a whole.
 - `paired.py`: significance tests and confidence intervals.
 - `comparisons.py`: the pairs of arms that are compared.
 - `metrics.py`: accuracy, recall and calibration error of one arm.
@@ -23,16 +24,19 @@ from dynaxx.evaluation.statistics.paired import (
     Bootstrap,
     Interval,
     McNemar,
+    flip_test,
     holm,
-    image_sign_test,
     mcnemar,
     mean_interval,
     paired_bootstrap,
     relative_gain,
     sign_flip,
+    sign_test,
 )
 from dynaxx.evaluation.statistics.pareto import front
 from dynaxx.evaluation.statistics.proof import LEVEL, contradiction, verdict_over_tasks
+from dynaxx.evaluation.statistics.scores import Scores
+from dynaxx.evaluation.statistics.units import Groups, unit_numbers
 
 __all__ = [
     "LEVEL",
@@ -40,17 +44,19 @@ __all__ = [
     "Bootstrap",
     "ClassGain",
     "Comparison",
+    "Groups",
     "Interval",
     "McNemar",
+    "Scores",
     "accuracy",
     "agreements",
     "calibration_error",
     "class_gains",
     "compare",
     "contradiction",
+    "flip_test",
     "front",
     "holm",
-    "image_sign_test",
     "macro_recall",
     "mcnemar",
     "mean_interval",
@@ -59,5 +65,7 @@ __all__ = [
     "per_class_recall",
     "relative_gain",
     "sign_flip",
+    "sign_test",
+    "unit_numbers",
     "verdict_over_tasks",
 ]
