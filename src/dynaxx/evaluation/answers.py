@@ -76,7 +76,7 @@ def answers_of(
     measures: dict[str, list[float]] = {}
     costs: list[NDArray[np.float64]] = []
     plain: list[NDArray[np.float64]] = []
-    asked: list[NDArray[np.float64]] = []
+    chosen: list[tuple[NDArray[np.float64], float]] = []
     for seed, folder in by_seed.items():
         model = load_arm(folder, backbone())
         output = judge.outputs(model)
@@ -91,9 +91,10 @@ def answers_of(
         if not predictions or predicted[0].numel() <= LARGE_ANSWER:
             predictions.append(predicted)
         if pricing:
-            asked.append(pricing.thresholds(seed, model))
-            costs.append(pricing.costs(output, asked[-1]))
-            plain.append(pricing.costs(output, np.zeros_like(asked[-1])))
+            asked, on_validation = pricing.thresholds(seed, model)
+            chosen.append((asked, on_validation))
+            costs.append(pricing.costs(output, asked))
+            plain.append(pricing.costs(output, np.zeros_like(asked)))
     return Answers(
         model=models[0],
         first=outputs[0],
@@ -102,5 +103,5 @@ def answers_of(
         predictions=torch.stack(predictions),
         classes=torch.stack(classes) if classes else None,
         costs=np.stack(costs) if pricing else None,
-        priced=pricing.result(np.stack(costs), np.stack(plain), asked) if pricing else None,
+        priced=pricing.result(np.stack(costs), np.stack(plain), chosen) if pricing else None,
     )

@@ -95,6 +95,8 @@ class ArmCosts:
     """Cost of 1,000 requests, mean over seeds, with its confidence interval."""
     thresholds: dict[str, list[float]]
     """Class → for each seed, how much larger its log-score has to be than the best other's (see `thresholds`)."""
+    validation_per_seed: list[float]
+    """Cost of 1,000 requests on the validation samples, on which the thresholds were chosen."""
     plain: float
     """Cost of 1,000 requests if the class with the largest score were answered instead."""
 

@@ -5,16 +5,17 @@
 2. Which is the cheapest reading that gets it? The cheapest one that has a proven gain itself, is within the latency
    budget, and is not proven worse than the best of these.
 
-A reading is a way of Dynaxx to use what layers know. A rival is what a user would pick instead, such as LoRA. Rivals are
-told beside the decision; they do not change it.
+A reading is a way of Dynaxx to use what layers know. A rival is what a user would pick instead, such as LoRA. Rivals
+are told beside the decision; they do not change it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dynaxx.evaluation.arms.registry import ARMS, BASELINE
+from dynaxx.evaluation.costs import COST
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.formatting import gained, of_metric, percent
+from dynaxx.evaluation.formatting import amount, label, of_metric, percent
 from dynaxx.evaluation.results import Answer, ArmResult, Comparison, Decision
 from dynaxx.tasks import Metric
 
@@ -126,7 +127,11 @@ class _Rules:
         return max(names, key=lambda name: (self._val(name), -self.arms[name].latency.ratio))
 
     def _val(self, name: str) -> float:
-        return sum(self.arms[name].val_score_per_seed) / len(self.arms[name].val_score_per_seed)
+        """The metric on validation, with the sign with which more is better."""
+        arm = self.arms[name]
+        if self.metric == COST and arm.costs is not None:
+            return -sum(arm.costs.validation_per_seed) / len(arm.costs.validation_per_seed)
+        return sum(arm.val_score_per_seed) / len(arm.val_score_per_seed)
 
     def over_probe(self, name: str) -> Comparison:
         return self.comparisons[name, BASELINE]
@@ -137,7 +142,7 @@ class _Rules:
 
     def first(self, best: str) -> tuple[Answer, bool]:
         comparison = self.over_probe(best)
-        amount = f"{best}, the best reading on validation, {_gain(comparison, self.metric)}"
+        told = f"{best}, the best reading on validation, {_told(comparison, self.metric, 'the probe')}"
         alone = f"The last layer alone ({BASELINE}) reaches {self._reached(BASELINE)}; {best} reaches "
         alone += f"{self._reached(best)}."
         others = [name for name in self.readings if name != best and self.gains(name)]
@@ -150,18 +155,19 @@ class _Rules:
             else []
         )
         if not comparison.difference.low > 0:
-            return Answer(MORE, "No.", [f"{amount}: no gain is proven.", alone, *unplanned]), False
+            return Answer(MORE, "No.", [f"{told}: no gain is proven.", alone, *unplanned]), False
         if comparison.contradicted:
-            return Answer(MORE, "No.", [f"{amount}, but {comparison.contradicted}.", alone, *unplanned]), False
+            return Answer(MORE, "No.", [f"{told}, but {comparison.contradicted}.", alone, *unplanned]), False
         if not self.gains(best):
             relative = percent(comparison.relative or 0.0)
-            small = f"{amount}. That is {relative} of what the probe reaches, less than the {percent(self.minimum)} "
+            small = f"{told}. That is {relative} of what the probe reaches, less than the {percent(self.minimum)} "
             return Answer(MORE, "Too little.", [f"{small}asked for (evaluate.minimum_relative_gain).", alone]), False
         relative = ""
         if comparison.relative is not None:
-            what = "more than" if self.metric.higher_is_better else "less than"
-            relative = f", {percent(comparison.relative)} {what} the probe's"
-        return Answer(MORE, "Yes.", [f"{amount}{relative}. The gain is proven.", alone]), True
+            more = f"{percent(comparison.relative)} more than the probe reaches"
+            less = f"{percent(comparison.relative)} of the probe's {label(self.metric.name)}"
+            relative = f", that is {more if self.metric.higher_is_better else less}"
+        return Answer(MORE, "Yes.", [f"{told}{relative}. The gain is proven.", alone]), True
 
     def second(self) -> tuple[Answer, str | None]:
         gaining = [name for name in self.readings if self.gains(name)]
@@ -188,16 +194,18 @@ class _Rules:
         chosen = alike[0]  # readings are ordered, the simplest first
         reasons = [
             f"{chosen} costs {self._cost(chosen)}, within the budget of {self.budget:.2f}{self._near(chosen)}, and "
-            f"{_gain(self.over_probe(chosen), self.metric)}."
+            f"{_told(self.over_probe(chosen), self.metric, 'the probe')}."
         ]
         if chosen != best:
             reasons.append(
-                f"{best}, the best reading on validation within the budget, is not proven better: "
-                f"{_interval(self._between(best, chosen), self.metric)}; it costs {self._cost(best)}."
+                f"{best}, the best reading on validation within the budget, is not proven better: it "
+                f"{_told(self._between(best, chosen), self.metric, chosen)} and costs {self._cost(best)}."
             )
         for name in affordable:
             if name not in enough:
-                reasons.append(f"{name} is proven worse: {best} {_gain(self._between(best, name), self.metric, name)}.")
+                reasons.append(
+                    f"{name} is not enough, as is proven: it {_told(self._between(name, best), self.metric, best)}."
+                )
         if others := [name for name in alike if name != chosen]:
             reasons.append(f"{_listed(others)} cost{'s' if len(others) == 1 else ''} the same within the spread of the "
                            f"rounds; {chosen} is the simplest.")  # fmt: skip
@@ -213,13 +221,9 @@ class _Rules:
         sentences = []
         for rival in self.rivals:
             comparison = self.over_probe(rival) if arm == BASELINE else self._between(rival, arm)
-            amount = _interval(comparison, self.metric)
-            if comparison.better:
-                words = f"{rival} gains more: {amount} against {arm}"
-            elif comparison.worse:
-                words = f"{rival} gains less: {amount} against {arm}"
-            else:
-                words = f"{rival} does as well as {arm}, as far as is proven ({amount})"
+            words = f"{rival} {_told(comparison, self.metric, arm)}"
+            if not (comparison.better or comparison.worse):
+                words += ", which proves nothing either way"
             mine, theirs = self.arms[arm].train_seconds, self.arms[rival].train_seconds
             times = f"{theirs / mine:,.1f} times the training" if mine > 0 else f"{theirs:,.0f} s of training"
             frozen = (
@@ -238,7 +242,9 @@ class _Rules:
         raise EvaluationError(f"decide: comparisons lack {a!r} against {b!r}")
 
     def _reached(self, name: str) -> str:
-        return of_metric(self.arms[name].mean, self.metric)
+        costs = self.arms[name].costs
+        priced = self.metric == COST and costs is not None
+        return of_metric(costs.per_1000.estimate if priced and costs else self.arms[name].mean, self.metric)
 
     def _cost(self, name: str) -> str:
         return f"{self.arms[name].latency.ratio:.2f} times the probe's latency"
@@ -254,19 +260,17 @@ class _Rules:
         )
 
 
-def _interval(comparison: Comparison, metric: Metric) -> str:
-    d = comparison.difference
-    span = f"{gained(d.low, metric, unit=False)} to {gained(d.high, metric, unit=False)}"
-    return f"{gained(d.estimate, metric)} ({100 * d.confidence:g} % interval {span})"
-
-
-def _gain(comparison: Comparison, metric: Metric, over: str = "the probe") -> str:
-    verb = "gains" if comparison.difference.estimate >= 0 else "loses"
-    return (
-        f"{verb} {_interval(comparison, metric)} over {over}"
-        if verb == "gains"
-        else (f"loses against {over}: {_interval(comparison, metric)}")
-    )
+def _told(comparison: Comparison, metric: Metric, over: str) -> str:
+    """What the first arm of a comparison does to the metric, with its interval, as the rest of a sentence."""
+    d, sign = comparison.difference, 1 if comparison.difference.estimate >= 0 else -1
+    low, high = sorted((sign * d.low, sign * d.high))
+    if metric.higher_is_better:
+        verb = f"{'gains' if sign > 0 else 'loses'} {amount(sign * d.estimate, metric)}"
+    else:
+        change = amount(sign * d.estimate, metric)
+        verb = f"{'lowers' if sign > 0 else 'raises'} the {label(metric.name)} by {change}"
+    span = f"{amount(low, metric, unit=False)} to {amount(high, metric, unit=False)}"
+    return f"{verb} ({100 * d.confidence:g} % interval {span}) against {over}"
 
 
 def _listed(names: Sequence[str]) -> str:

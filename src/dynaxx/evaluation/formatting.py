@@ -66,6 +66,11 @@ def gained(gain: float, metric: Metric, *, unit: bool = True, digits: int = 2) -
     return f"{text} {unit_of_gain(metric)}".rstrip() if unit else text
 
 
+def amount(change: float, metric: Metric, *, unit: bool = True) -> str:
+    """A change without a plus sign: 0.0631 of accuracy → '6.31 points of accuracy'; 0.25 of an RMSE → '0.250 mm'."""
+    return gained(change, metric, unit=unit).removeprefix("+")
+
+
 def number(value: float) -> str:
     """A number of any sign with three significant digits."""
     return ("−" if value < 0 else "") + significant(abs(value))

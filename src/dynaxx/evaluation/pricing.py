@@ -23,7 +23,7 @@ class Pricing:
     """Prices of errors, and the samples that they are for.
 
     >>> pricing = Pricing.open({"polyp": {"missed": 100, "false_alarm": 1}}, judge, validation)
-    >>> pricing.costs(output, pricing.thresholds(0, model)).shape
+    >>> pricing.costs(output, pricing.thresholds(0, model)[0]).shape
     (120,)
 
     Attributes:
@@ -54,14 +54,13 @@ class Pricing:
             raise EvaluationError(f"evaluate.costs={costs!r}: a task of {judge.kind.name} has no classes; give null")
         return cls(Prices.of(costs, classes), classes, judge, validation)
 
-    def thresholds(self, seed: int, model: nn.Module) -> NDArray[np.float64]:
-        """The thresholds (C,) that cost this model least on the validation samples of its seed."""
-        if not self.prices.moved:
-            return np.zeros(len(self.classes))
+    def thresholds(self, seed: int, model: nn.Module) -> tuple[NDArray[np.float64], float]:
+        """The thresholds (C,) that cost this model least on the validation samples of its seed, and that cost."""
         judge = replace(self.judge, data=self.validation(seed))
         choices = judge.kind.choices(judge.outputs(model), judge.data)
         assert choices is not None
-        return thresholds(choices, self.prices)
+        asked = thresholds(choices, self.prices)
+        return asked, PER * float(sample_costs(choices, self.prices, asked).mean())
 
     def costs(self, output: Tensor, asked: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cost of 1,000 requests like each test sample, (N,), by outputs (N, …) and thresholds (C,)."""
@@ -70,12 +69,22 @@ class Pricing:
         return PER * sample_costs(choices, self.prices, asked)
 
     def result(
-        self, costs_SN: NDArray[np.float64], plain_SN: NDArray[np.float64], asked: Sequence[NDArray[np.float64]]
+        self,
+        costs_SN: NDArray[np.float64],
+        plain_SN: NDArray[np.float64],
+        chosen: Sequence[tuple[NDArray[np.float64], float]],
     ) -> ArmCosts:
-        """What the errors of one arm cost, with thresholds and without, and the thresholds of each seed."""
+        """What the errors of one arm cost.
+
+        Args:
+            costs_SN: cost of 1,000 requests like each test sample.
+            plain_SN: the same without thresholds.
+            chosen: thresholds of each seed, and their cost on its validation samples.
+        """
         total = replace(COST, higher_is_better=True)  # the cost itself, not what is saved
         return ArmCosts(
             paired_bootstrap(costs_SN, np.zeros_like(costs_SN), total, self.judge.groups, **self.judge.bootstrap),
-            {self.classes[n]: [float(cut[n]) for cut in asked] for n in self.prices.moved},
+            {self.classes[n]: [float(asked[n]) for asked, _ in chosen] for n in self.prices.moved},
+            [cost for _, cost in chosen],
             float(plain_SN.mean()),
         )

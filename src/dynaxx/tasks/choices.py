@@ -12,7 +12,7 @@ from torch import Tensor
 class Choices:
     """What a model holds of each class, and which class it is.
 
-    Example: a classifier makes one choice per image; a segmenter makes one per pixel, between background and foreground.
+    Example: a classifier makes one choice per image; a segmenter one per pixel, between background and foreground.
 
     Attributes:
         scores: one log-score per class, (M, C); the plain answer is the class with the largest. Choices of one sample

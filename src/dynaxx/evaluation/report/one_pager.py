@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaxx.evaluation.arms import BASELINE
-from dynaxx.evaluation.formatting import gained, label, of_metric, scattered, significant, titled, unit_of_gain
+from dynaxx.evaluation.formatting import amount, gained, label, of_metric, scattered, significant, titled, unit_of_gain
 from dynaxx.evaluation.results import Comparison, Evaluation
 from dynaxx.files import write_text
 from dynaxx.templates import render
@@ -78,7 +78,11 @@ def headline(evaluation: Evaluation) -> str:
     if decision.verdict == "keep_probe":
         return f"Keep the probe on the last layer ({decision.arm})"
     gain = next((c.difference.estimate for c in comparisons if (c.a, c.b) == (decision.arm, BASELINE)), None)
-    return f"Use {decision.arm}" + ("" if gain is None else f": {gained(gain, metric)} over the last layer alone")
+    if gain is None:
+        return f"Use {decision.arm}"
+    if metric.higher_is_better:
+        return f"Use {decision.arm}: {gained(gain, metric)} over the last layer alone"
+    return f"Use {decision.arm}: {amount(gain, metric)} less {label(metric.name)} than the last layer alone"
 
 
 def highlights(evaluation: Evaluation) -> list[tuple[str, str, str]]:
