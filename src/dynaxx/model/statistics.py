@@ -36,7 +36,8 @@ def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: It
             )
             anchors: Anchors = read(*args, **kwargs)
             mask = kwargs.get("attention_mask")
-            yield [_without_padding(part, mask) for part in anchors.pooled + features[-1:]]
+            read_by_head = adapter.head_features(anchors) if adapter.config.reads_taps else features[-1:]
+            yield [_without_padding(part, mask) for part in anchors.pooled + read_by_head]
 
     with capture_input(backbone, adapter.classifier) as features:
         per_part = moments(parts())

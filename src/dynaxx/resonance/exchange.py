@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.config import ResonanceConfig
+from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
 from dynaxx.resonance.anchors import Tap
 from dynaxx.resonance.bottleneck import Bottleneck
@@ -44,10 +44,10 @@ class Exchange(nn.Module):
         self.prefix = 0 if config.token_pool else taps[0].prefix
         self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
         # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
-        immediate = config.dynamics == "reentrant" and config.order == "gauss_seidel"
-        pairs = live_pairs(len(taps), config.T, range(len(taps)) if immediate else self.outputs)
+        sweep = (config.dynamics, config.order) == ("reentrant", "gauss_seidel")
+        pairs = live_pairs(len(taps), config.T, range(len(taps)) if sweep else self.outputs)
         self.statistics = Standardise(self.channels)
-        self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
+        self.couplings = Couplings(self.channels, [] if config.mode in LINEAR else pairs, config.rank, config.couplings)
         self.targets = self.couplings.targets
         channels = len(self.couplings.b)
         self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.dims, self.prefix)
