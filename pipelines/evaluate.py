@@ -6,7 +6,7 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from dynaxx.data import draw, load_prepared, remarks
+from dynaxx.data import draw_images, load_prepared, remarks
 from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate
 from dynaxx.evaluation.inside import png
 from dynaxx.training.pretrained import load_backbone
@@ -26,7 +26,7 @@ def body(stage: Stage) -> str:
     prepared.manifest.check(test)
     images, seeds = prepared.task(), list(params.task.seeds)
     labels, n_val = images.labels, validation_images(params, images)
-    train, _ = draw(labels, params.task.n_train, n_val, seeds[0], params.task.imbalance)
+    train, _ = draw_images(images, params.task.n_train, n_val, seeds[0], params.task.imbalance, params.task.rare)
     task = TaskSummary(
         data=params.data.name,
         classes=list(test.classes),
