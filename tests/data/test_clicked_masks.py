@@ -1,7 +1,5 @@
 """Crops around objects, each with a click on its object."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from scipy.ndimage import label
 from dynaxx.data import ClickedMasks, DataError
 from dynaxx.data.clicked_masks import RADIUS, crop_around
 
-MEMBRANE = Path(__file__).parents[3] / "shared" / "data" / "membrane.zip"
 SIZE = 32
 
 
@@ -135,10 +132,8 @@ def test_what_is_found_when_masks_are_read(write):
             ClickedMasks(root, **(OPTIONS | options)).train()
 
 
-def test_the_real_membrane():
-    if not MEMBRANE.exists():
-        pytest.skip(f"{MEMBRANE.name} is not here")
-    train = ClickedMasks(MEMBRANE, crops_per_slice=4, train_slices=3, test_slices=2).train()
+def test_the_real_membrane(shared_data):
+    train = ClickedMasks(shared_data / "membrane.zip", crops_per_slice=4, train_slices=3, test_slices=2).train()
     assert train.images.shape == (12, 3, 128, 128)
     assert train.groups[::4] == tuple(f"membrane/image/{number}.png" for number in range(3))
     assert (train.labels.flatten(1).sum(1) > 0).all()

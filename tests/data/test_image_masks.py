@@ -1,7 +1,5 @@
 """Images with masks, paired by their stems."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from PIL import Image
 
 from dynaxx.data import DataError, ImageMasks
 
-POLYPS = Path(__file__).parents[3] / "shared" / "data" / "kvasir_seg.zip"
 RANDOM = np.random.default_rng(0)
 
 
@@ -145,10 +142,8 @@ def test_another_layout(write):
         ImageMasks(write({f"{name}/train/images/a.png": image() for name in ("one", "two")}, "both")).classes()
 
 
-def test_the_real_polyps():
-    if not POLYPS.exists():
-        pytest.skip(f"{POLYPS.name} is not here")
-    source = ImageMasks(POLYPS, image_size=16)
+def test_the_real_polyps(shared_data):
+    source = ImageMasks(shared_data / "kvasir_seg.zip", image_size=16)
     assert source.classes() == ("background", "foreground")
     test = source.test()
     assert (len(test), test.labels.shape[1:]) == (120, (16, 16))

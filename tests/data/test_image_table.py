@@ -1,14 +1,11 @@
 """Images with numbers from train.csv and test.csv."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from dynaxx.data import DataError, ImageTable
 
-SEDIMENT = Path(__file__).parents[3] / "shared" / "data" / "sediment_d50.zip"
 IMAGE = [np.full((6, 6, 3), 40 * number, np.uint8) for number in range(6)]
 GOOD = {
     "train.csv": "file,size,group\nimages/0.png,1.5,beach\nimages/1.png,-2e1,dune\nimages/2.png, 3 ,beach\n",
@@ -103,14 +100,12 @@ def test_an_unreadable_image(write):
     assert list(source.skipped) == ["images/1.png"]
 
 
-def test_the_real_sediment():
-    if not SEDIMENT.exists():
-        pytest.skip(f"{SEDIMENT.name} is not here")
-    source = ImageTable(SEDIMENT, image_size=32, target="log2_d50")
+def test_the_real_sediment(shared_data):
+    source = ImageTable(shared_data / "sediment_d50.zip", image_size=32, target="log2_d50")
     train, test = source.train(), source.test()
     assert (len(train), len(test), len(set(train.groups)), len(set(test.groups))) == (171, 85, 45, 22)
     assert not set(train.groups) & set(test.groups)
     assert [round(float(v), 2) for v in (train.labels.mean(), test.labels.mean())] == [4.89, 4.73]
     assert torch.isfinite(train.labels).all()
     with pytest.raises(DataError, match="several columns of numbers, log2_d50, d50_px, d16_px, d84_px"):
-        ImageTable(SEDIMENT).classes()
+        ImageTable(shared_data / "sediment_d50.zip").classes()

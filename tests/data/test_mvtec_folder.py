@@ -1,13 +1,9 @@
 """The layout of MVTec AD: good images to train on, good and defective ones to test on."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dynaxx.data import DataError, MvtecFolder
-
-TILES = Path(__file__).parents[3] / "shared" / "data" / "magnetic_tile.zip"
 
 
 def grey(value, height=8, width=12):
@@ -113,10 +109,8 @@ def test_an_unreadable_image(write):
     assert list(source.skipped) == ["test/crack/a.png"]
 
 
-def test_the_real_tiles():
-    if not TILES.exists():
-        pytest.skip(f"{TILES.name} is not here")
-    source = MvtecFolder(TILES, image_size=32, channels=1)
+def test_the_real_tiles(shared_data):
+    source = MvtecFolder(shared_data / "magnetic_tile.zip", image_size=32, channels=1)
     assert source.classes() == ("good", "blowhole", "break", "crack", "fray", "uneven")
     train, test = source.train(), source.test()
     assert (len(train), train.labels.any().item()) == (710, False)
