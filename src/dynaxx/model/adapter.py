@@ -27,13 +27,24 @@ from dynaxx.backbone import (
     probe,
     tail_of,
     warn_of_unread_tokens,
+    with_places,
     with_token_facts,
 )
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.fingerprint import difference, fingerprint
 from dynaxx.model.saving import BACKBONE, check_tensors, read
-from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
+from dynaxx.resonance import (
+    Anchors,
+    ResonanceOutput,
+    Resonator,
+    Tap,
+    check_sources,
+    finite,
+    from_grid,
+    message_grid,
+    on_grid,
+)
 
 PREFIX = "resonator."
 """Prefix of the names of the resonator's tensors in a saved file."""
@@ -78,9 +89,14 @@ class Adapter(nn.Module):
             named = self.config.classifier is not None
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs), named)
         taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
-        if not taps[0].dims:
-            taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
-        if not taps[-1].dims and not self.config.token_pool:
+        config, maps = self.config, any(tap.dims for tap in taps)
+        if not maps:
+            taps = with_token_facts(taps, backbone, call, config.causal, config.prefix_tokens)
+            check_options(config, taps)
+        elif not all(tap.dims for tap in taps):
+            check_options(config, taps)
+            taps = with_places(taps, backbone, call, config.grid, config.prefix_tokens)
+        if not maps and not config.token_pool:
             warn_of_unread_tokens(backbone, taps[-1], call)
         taps = mark_outputs(backbone, taps, call, self.config.dynamics == "reentrant")
         self.build_from(taps, next(backbone.parameters(), None))
@@ -141,29 +157,32 @@ class Adapter(nn.Module):
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
-    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = ()) -> Anchors:
+    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = (), sources: Any = None) -> Anchors:
         """The taps' activations in the plain pass (anchors), pooled onto the common grid of positions.
 
         Args:
             activations: activations x_l⁰ of the taps, in depth order.
             outside: other activations that the backbone's segments between the taps read.
+            sources: sources of the call by name; see `dynaxx.resonance.sources_of`.
 
         Raises:
-            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'.
+            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'; unknown
+                or unfit sources.
         """
-        resonator = self.require_built()
-        exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
+        exchange, pooled = self.require_built().exchange, self.config.token_pool
         activations = [canonical(x, tap.layout) for x, tap in zip(activations, self.taps, strict=True)]
         for x, tap in zip(activations, self.taps, strict=True):
             check_fits(tap, x)
-        grid = message_grid(activations[-1], self.config.grid, pooled, causal)
-        return Anchors(
-            [on_grid(x, grid, pooled, causal) for x in activations],
+        grid = message_grid(activations, self.taps, self.config.grid, pooled)
+        found = Anchors(
+            [on_grid(x, tap, grid, pooled) for x, tap in zip(activations, self.taps, strict=True)],
             [activations[number] for number in exchange.outputs],
             grid,
             activations if self.config.dynamics == "reentrant" else None,
             tuple(outside),
-        )
+        ).with_sources(sources)
+        check_sources(found.sources, exchange.sources)
+        return found
 
     def refine(
         self,
@@ -195,7 +214,7 @@ class Adapter(nn.Module):
             )
             return output
 
-        finite_B = finite(anchors.pooled)
+        finite_B = finite(anchors.parts)
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
         output = run(anchors.zero_except(finite_B))
         deltas = output.delta
@@ -318,20 +337,25 @@ def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module,
 
 
 def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
-    """Raise ResonanceError for taps of two kinds, and for an option that does not apply to their kind."""
-    if len({tap.dims for tap in taps}) > 1:
+    """Raise ResonanceError for an option that does not apply to taps of this kind, and for maps of 2 and of 3 axes."""
+    dims = {tap.dims for tap in taps if tap.dims}
+    vectors = [tap.path for tap in taps if tap.layout == "BC"]
+    if len(dims) > 1:
         kinds = ", ".join(f"{tap.path} ({', '.join(tap.layout)})" for tap in taps)
-        raise ResonanceError(f"layers: maps and token sequences cannot be coupled: {kinds}; name taps of one kind")
-    tap = taps[0]
-    if not tap.dims:
+        raise ResonanceError(f"layers: maps of two and of three axes cannot be coupled: {kinds}; name taps of one kind")
+    if not dims:
         _refuse(config, [("grid", None)], "the taps are token sequences")
+        if config.causal and 0 < len(vectors) < len(taps):
+            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and could hear all tokens")
     else:
-        _refuse(config, [("token_pool", False), ("prefix_tokens", None)], "the taps are maps")
+        because = "the taps are maps" if all(tap.dims for tap in taps) else "some of the taps are maps"
+        tokens = any(not tap.dims and tap.layout != "BC" for tap in taps)
+        _refuse(config, [("token_pool", False), *([] if tokens else [("prefix_tokens", None)])], because)
         if config.causal:
-            _refuse(config, [("causal", None)], "the taps are maps")
-        if tap.dims == 3:
-            _refuse(config, [("grid", None)], "the taps are maps of three spatial axes")
-    if tap.causal:  # both read all positions of a sample at once, later tokens included
+            _refuse(config, [("causal", None)], because)
+        if dims == {3}:
+            _refuse(config, [("grid", None)], f"{because} of three spatial axes")
+    if taps[0].causal:  # both read all positions of a sample at once, later tokens included
         _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
 
 
