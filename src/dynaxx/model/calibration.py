@@ -179,7 +179,7 @@ def _measure(
     for batch in loader:
         any_batch = True
         call, labels = split_batch(
-            batch, "loader", keep_labels=is_seq2seq(model.backbone), sources=model.config.sources
+            batch, "loader", keep_labels=is_seq2seq(model.backbone), sources=model.require_built().exchange.sources
         )
         args, kwargs = on_device(call, device, "loader")
         with model.observed() as outputs, model.tracing() if traced else nullcontext():

@@ -152,9 +152,7 @@ class Exchange(nn.Module):
         couplings = self.couplings
         if self.points:
             named = ", ".join(self.names[tap] for tap in self.points)
-            raise ResonanceError(
-                f"mode='folded': {named} is averaged over the grid, which no matrix does; give 'explicit'"
-            )
+            raise ResonanceError(f"mode='folded': {named} hears means over the grid; give mode='explicit'")
         eye_RR = torch.eye(len(couplings.b), dtype=couplings.b.dtype, device=couplings.b.device)
         U_RC = torch.cat([couplings.incoming(eye_RR, tap) @ couplings.writer(tap) for tap in self.outputs], dim=1)
         return fold(couplings.dense(self.feedback_matrix()), U_RC, config)

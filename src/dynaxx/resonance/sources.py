@@ -64,9 +64,7 @@ def sources_of(given: Mapping[str, Any] | None, batch: int) -> dict[str, Source]
             raise ResonanceError(f"sources[{name!r}]: {x.shape[0]} samples beside {batch} inputs; give one for each")
         if present is not None:
             if not isinstance(present, Tensor) or present.dtype != torch.bool or present.shape != (batch,):
-                raise ResonanceError(
-                    f"sources[{name!r}]: the samples that have it are a ({batch},) bool tensor; give one"
-                )
+                raise ResonanceError(f"sources[{name!r}]: mark the samples that have it by a ({batch},) bool tensor")
             x = torch.where(present.view(-1, *[1] * (x.ndim - 1)), x, 0)
         found[name] = Source(x, present)
     return found
@@ -105,8 +103,7 @@ def source_on_grid(name: str, x: Tensor, grid: Grid, prefix: int) -> Tensor:
             return x.mean(1, keepdim=True)
         if x.shape[1] != positions:
             raise ResonanceError(
-                f"sources[{name!r}]: {x.shape[1]} tokens, and the grid has {positions} positions; give as many, a map, or "
-                "a vector (B, C)"
+                f"sources[{name!r}]: {x.shape[1]} tokens beside {positions} positions; give as many, or a (B, C) tensor"
             )
         return x
     if positions == 1:
