@@ -75,7 +75,8 @@ class Exchange(nn.Module):
     def heard(self, anchors: Anchors) -> list[tuple[Tensor, Tensor | None]]:
         """Every source on the grid, (B, P, C), and the samples that have it, (B,) bool; None if all have."""
         check_sources(anchors.sources, self.sources)
-        like_BPC, found = anchors.pooled[0], list[tuple[Tensor, Tensor | None]]()
+        like_BPC = anchors.pooled[0]
+        found: list[tuple[Tensor, Tensor | None]] = []
         for name, channels in self.sources.items():
             if name in anchors.sources:
                 x, present_B = anchors.sources[name]

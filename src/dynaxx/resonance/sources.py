@@ -50,10 +50,10 @@ def sources_of(given: Mapping[str, Any] | None, batch: int) -> dict[str, Source]
     Raises:
         ResonanceError: what is given is none of these, or is for another number of samples.
     """
-    if not isinstance(given or {}, Mapping):
+    given, found = {} if given is None else given, {}
+    if not isinstance(given, Mapping):
         raise ResonanceError(f"sources: {type(given).__name__} is given; give a dict from names to tensors")
-    found = {}
-    for name, value in (given or {}).items():
+    for name, value in given.items():
         if value is None:
             continue
         x, present = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, None)
