@@ -66,6 +66,7 @@ def _is_empty(root: Any) -> bool:
 def _judge_model(params: DictConfig) -> None:
     from dynaxx.backbone import resolve
     from dynaxx.training.own_model import is_given, make, maker, with_weights
+    from dynaxx.training.wheel import load_wheel
 
     model = params.model
     if not is_given(model):
@@ -82,6 +83,8 @@ def _judge_model(params: DictConfig) -> None:
             network = make(model, 3, 2)
     elif model.weights is not None:
         network, _ = with_weights(model, 3)
+    elif model.get("wheel") is not None:
+        network = load_wheel(model)
     elif params.select.layers == "auto":
         maker(model, 3)
         return

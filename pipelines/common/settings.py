@@ -78,6 +78,10 @@ TEXT = Rule("text", lambda v: isinstance(v, str) and bool(v))
 MAPPING = Rule("a group of keys", lambda v: isinstance(v, Mapping))
 TARGET = Rule("keys of which _target_ names a class", lambda v: isinstance(v, Mapping) and "_target_" in v)
 NETWORK = Rule(f"{TARGET.words}; for an own model take model=timm, model=torchvision or model=python", TARGET.holds)
+WHEEL = Rule(
+    "keys package, file and sha256",
+    lambda v: isinstance(v, Mapping) and set(v) == {"package", "file", "sha256"} and all(map(TEXT.holds, v.values())),
+)
 
 COUNT = whole(1)
 FROM_ZERO = whole(0)
@@ -137,6 +141,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "name": TEXT,
             "target": Rule("package.module:function", TEXT.holds),
             "weights": PATH,
+            "wheel": either(WHEEL, NULL),
             "mean": CHANNELS,
             "std": DEVIATIONS,
             "watch": TEXT,

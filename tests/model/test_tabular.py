@@ -1,6 +1,7 @@
 """Tables: an MLP that saw half of the columns answers better when its first layers are heard again."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def split(load: Callable, seed: int) -> tuple[list[Tensor], list[Tensor], Tensor
 
 def backbone_of(x: Tensor, y: Tensor, known: Tensor, outputs: int, loss: Loss) -> nn.Module:
     widths = [x.shape[1], 32, 16, 4]
-    layers = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(a, b), nn.GELU())]
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.GELU())]
     net = nn.Sequential(*layers, nn.Linear(4, outputs))
     half = torch.zeros_like(x)
     half[:, known] = x[:, known]
@@ -59,7 +60,7 @@ def coupled(net: nn.Module, x: Tensor, y: Tensor, outputs: int, loss: Loss) -> R
 
 
 def both(load: Callable, outputs: int, loss: Loss, seed: int) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Last layer and labels of the rows for the readings and of the test, and the coupled model's answer to the test."""
+    """Last layer and labels of the rows for the readings, of the test, and the coupled model's answer to the test."""
     torch.manual_seed(seed)
     (own, seen, test), (y_own, y_seen, y_test), known = split(load, seed)
     net = backbone_of(own, y_own, known, outputs, loss)

@@ -8,7 +8,14 @@ taps by the network's own code, and `execution` chooses between them. `tail` is 
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
-from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, warn_of_unread_tokens
+from dynaxx.backbone.execution import (
+    Couple,
+    Execution,
+    mark_outputs,
+    plan_execution,
+    plan_reading,
+    warn_of_unread_tokens,
+)
 from dynaxx.backbone.form import Form, takes
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
@@ -42,6 +49,7 @@ __all__ = [
     "on_device",
     "original",
     "plan_execution",
+    "plan_reading",
     "probe",
     "refuse_cut_gradients",
     "replaced_head",

@@ -22,7 +22,7 @@ from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
-from dynaxx.data.splits import draw, split_each_class, stratified_halves
+from dynaxx.data.splits import draw, draw_images, split_each_class, stratified_halves
 from dynaxx.data.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "check_augmentation",
     "count_reasons",
     "draw",
+    "draw_images",
     "draw_numbers",
     "draw_versions",
     "epoch_generator",

@@ -35,8 +35,9 @@ def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: It
             args, kwargs = on_device(call, device, "batches")
             anchors: Anchors = read(*args, **kwargs)
             mask = kwargs.get("attention_mask")
+            read_by_head = adapter.head_features(anchors) if adapter.config.reads_taps else features[-1:]
             taken = [_without_padding(part, mask) for part in anchors.pooled]
-            yield [*taken, *_sources(exchange, anchors), *(_without_padding(part, mask) for part in features[-1:])]
+            yield [*taken, *_sources(exchange, anchors), *(_without_padding(part, mask) for part in read_by_head)]
 
     with capture_input(backbone, adapter.classifier) as features:
         per_part = moments(parts(), [*adapter.paths, *exchange.sources])

@@ -94,7 +94,7 @@ class Couplings(nn.Module):
         self.b = nn.Parameter(torch.zeros(len(pairs) * rank))
         for matrix in [*self.V, *self.U]:
             matrix.requires_grad_(matrix.numel() > 0 and kind == "learned")
-        self.b.requires_grad_(kind == "learned")
+        self.b.requires_grad_(kind == "learned" and len(pairs) > 0)
         self.factor = None if kind == "learned" else nn.Parameter(torch.zeros(len(pairs)))
 
     def of(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:

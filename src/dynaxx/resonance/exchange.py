@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.config import ResonanceConfig
+from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
 from dynaxx.resonance.anchors import Anchors, Tap, only
@@ -55,20 +55,21 @@ class Exchange(nn.Module):
         self.points = self.points if len(self.points) < len(taps) else []
         self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
         # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
-        immediate = config.dynamics == "reentrant" and config.order == "gauss_seidel"
-        outputs = range(len(taps)) if immediate else self.outputs
-        pairs = live_pairs(len(taps), config.T, outputs, len(config.sources))
+        sweep = (config.dynamics, config.order) == ("reentrant", "gauss_seidel")
+        pairs = live_pairs(len(taps), config.T, range(len(taps)) if sweep else self.outputs, len(config.sources))
+        self.pruned = len(taps) * (len(self.channels) - 1) - len(pairs)
+        pairs = [] if config.mode in LINEAR else pairs
         self.statistics = Standardise(self.channels)
         self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
         self.targets = self.couplings.targets
-        self.pruned = len(taps) * (len(self.channels) - 1) - len(pairs)
         channels = len(self.couplings.b)
         self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.dims, self.prefix)
         self.certificate: Certificate | None = None
         if config.stability == "certified":
             self.certificate = Certificate(*self.couplings.dependences(), config.kappa_max)
             self.register_buffer("returns", self._returns(), persistent=False)
-        into_point = torch.tensor([pair.target in self.points for pair in pairs]).repeat_interleave(self.couplings.rank)
+        into_point = torch.tensor([pair.target in self.points for pair in pairs], dtype=torch.bool)
+        into_point = into_point.repeat_interleave(self.couplings.rank)
         self.register_buffer("into_point", into_point, persistent=False)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
 

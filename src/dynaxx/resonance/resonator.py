@@ -1,7 +1,7 @@
 """From the anchors of all taps to what resonance adds to them, in the mode that is asked for.
 
     explicit   the dynamics are iterated to their end
-    implicit   the student predicts the end in one pass
+    implicit   the student predicts the end in one pass; `direct` likewise, trained on labels alone
     hybrid     explicit in training, where the loop teaches the student; implicit otherwise
     folded     a linear loop, solved once
 
@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dynaxx.config import ResonanceConfig
+from dynaxx.config import STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import SolverOptions, solve
 from dynaxx.resonance.anchored import Anchored
@@ -45,7 +45,7 @@ class Resonator(nn.Module):
         self.gate = None if config.gate == "none" else GATES[config.gate](self.exchange.channels, pairs)
         self.student: Student | None = None
         self.register_buffer("folded", None, persistent=False)
-        if config.mode in ("implicit", "hybrid"):
+        if config.mode in STUDENT:
             self.add_student(config)
 
     def forward(
@@ -73,7 +73,7 @@ class Resonator(nn.Module):
                 couplings.
         """
         mode, taps = config.mode, self.exchange.outputs if taps is None else taps
-        if mode in ("implicit", "hybrid") and self.student is None:
+        if mode in STUDENT and self.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
         y_BPC, speaks_BN = self.exchange.hear(anchors)
         p_BPR = self.exchange.read(y_BPC, anchors.grid)
@@ -86,7 +86,7 @@ class Resonator(nn.Module):
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.exchange.couplings.rank, dim=2)
         learning = self.training and torch.is_grad_enabled()
         extra_loss = self.gate.loss(z_BQC) if learning and self.gate is not None else None
-        if mode == "implicit" or (mode == "hybrid" and not self.training):
+        if mode in ("implicit", "direct") or (mode == "hybrid" and not self.training):
             return ResonanceOutput(self._predict(p_BPR, gate_BQR, anchors.grid), extra_loss=extra_loss)
 
         dynamics: Dynamics

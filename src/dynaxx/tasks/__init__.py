@@ -1,0 +1,58 @@
+"""Task kinds: what a label is, which head, loss and metric go with it. One file per kind; `KINDS` lists them.
+
+Nothing outside of this package asks which kind a task has.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynaxx.tasks.classification import Classification
+from dynaxx.tasks.kind import Kind, TaskError
+from dynaxx.tasks.linear import LinearFit, fit_logistic, fit_ridge
+from dynaxx.tasks.metric import Metric
+from dynaxx.tasks.prompted_segmentation import PromptedSegmentation
+from dynaxx.tasks.regression import Regression
+from dynaxx.tasks.segmentation import Segmentation, upsampled
+
+KINDS: dict[str, type[Kind]] = {
+    kind.name: kind for kind in (Classification, Regression, Segmentation, PromptedSegmentation)
+}
+"""The kinds by name. `ordinal` and `language` come with the signals."""
+
+
+def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
+    """The kind of this name with its options.
+
+    >>> kind_of("regression", {"unit": "mm"}).metric.unit
+    'mm'
+
+    Raises:
+        TaskError: an unknown name, or an option that the kind does not have.
+    """
+    if name not in KINDS:
+        raise TaskError(f"task.kind={name!r}: give one of {', '.join(KINDS)}")
+    try:
+        return KINDS[name](**dict(options or {}))
+    except TypeError:
+        known = [f for f in getattr(KINDS[name], "__dataclass_fields__", {}) if f != "scale"]
+        unknown = next((option for option in options or {} if option not in known), "")
+        raise TaskError(
+            f"task.options.{unknown}: {name} has no such option; it has {', '.join(known) or 'none'}"
+        ) from None
+
+
+__all__ = [
+    "KINDS",
+    "Classification",
+    "Kind",
+    "LinearFit",
+    "Metric",
+    "PromptedSegmentation",
+    "Regression",
+    "Segmentation",
+    "TaskError",
+    "fit_logistic",
+    "fit_ridge",
+    "kind_of",
+    "upsampled",
+]

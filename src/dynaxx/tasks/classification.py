@@ -1,0 +1,97 @@
+"""Classification: a label is a class, the accuracy or the macro recall decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynaxx.data import LabelledImages
+from dynaxx.tasks.kind import Kind, TaskError
+from dynaxx.tasks.linear import LinearFit, fit_logistic
+from dynaxx.tasks.metric import Metric
+
+DECIDING = ("accuracy", "macro_recall")
+
+
+@dataclass(frozen=True)
+class Classification(Kind):
+    """One class per image, by cross-entropy.
+
+    >>> kind = Classification()
+    >>> kind.value(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+    0.5
+
+    Attributes:
+        decides: `accuracy`, or `macro_recall`, in which rare classes count as much as others.
+        label_smoothing: smoothing of the training loss.
+
+    Raises:
+        TaskError: another metric.
+    """
+
+    decides: str = "accuracy"
+    label_smoothing: float = 0.0
+
+    name: ClassVar[str] = "classification"
+    readout: ClassVar[str] = "classifier"
+    probe_readout: ClassVar[str] = "mean"
+    own_head: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.decides not in DECIDING:
+            raise TaskError(f"task.decides={self.decides!r}: give one of {', '.join(DECIDING)}")
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(self.decides)
+
+    def check(self, data: LabelledImages) -> None:
+        if data.labels.dtype != torch.int64 or data.labels.ndim != 1:
+            raise TaskError("task=classification: the labels are no classes; give data of one class per image")
+
+    def outputs(self, data: LabelledImages) -> int:
+        return len(data.classes)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target, label_smoothing=self.label_smoothing)
+
+    def scores(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 for a correct answer and 0 otherwise; for macro recall, weighted so that every class counts alike."""
+        correct = (output.argmax(1) == target).double()
+        if self.decides == "accuracy":
+            return correct
+        counts = target.bincount(minlength=output.shape[1]).double()
+        return correct * len(target) / (int((counts > 0).sum()) * counts[target])
+
+    def measures(self, output: Tensor, data: LabelledImages) -> dict[str, float]:
+        """Accuracy, macro recall, and the expected calibration error (Guo et al. 2017) over 15 bins."""
+        from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
+
+        classes, y = output.shape[1], data.labels
+        found = {
+            "accuracy": (output.argmax(1) == y).double().mean(),
+            "macro_recall": multiclass_recall(output.argmax(1), y, classes, average="macro"),
+            "calibration_error": multiclass_calibration_error(output.softmax(1), y, classes, n_bins=15, norm="l1"),
+        }
+        return {name: float(value) for name, value in found.items()}
+
+    def predictions(self, output: Tensor) -> Tensor:
+        return output.argmax(1)
+
+    def strata(self, labels: Tensor) -> Tensor:
+        return labels
+
+    def fit_linear(
+        self,
+        train: tuple[Tensor, Tensor],
+        val: tuple[Tensor, Tensor],
+        *,
+        outputs: int,
+        penalties: Sequence[float],
+        grid: tuple[int, ...] = (),
+    ) -> LinearFit:
+        del grid
+        return fit_logistic(train, val, classes=outputs, penalties=penalties)

@@ -1,0 +1,98 @@
+"""What a task kind is: a label, a head, a loss and a metric. All that depends on the kind is asked of it.
+
+Shape legend: B samples of a batch, N samples, F features, K outputs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from dynaxx.data import LabelledImages
+from dynaxx.tasks.linear import LinearFit
+from dynaxx.tasks.metric import Metric
+
+
+class TaskError(ValueError):
+    """The error for labels that a task cannot use; one line that names what is wrong."""
+
+
+class Kind(ABC):
+    """One kind of task.
+
+    Attributes:
+        name: its name in `conf/task/`.
+        readout: how heads read the taps, an option of `wrap_with_resonance`: the backbone's own way (`classifier`), by
+            means and deviations (`moments`), or in every position (`map`).
+        probe_readout: the same for linear readings of tapped layers.
+        own_head: whether a backbone can have a head for the task already.
+    """
+
+    name: ClassVar[str]
+    readout: ClassVar[str]
+    probe_readout: ClassVar[str]
+    own_head: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """The metric that decides."""
+
+    @abstractmethod
+    def check(self, data: LabelledImages) -> None:
+        """Raise TaskError if the labels are not of this kind."""
+
+    @abstractmethod
+    def outputs(self, data: LabelledImages) -> int:
+        """Number K of outputs of a head."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean training loss of a batch."""
+
+    @abstractmethod
+    def scores(self, output: Tensor, target: Tensor) -> Tensor:
+        """One score per sample, float (N,), whose mean (or the root of it) is `metric`."""
+
+    @abstractmethod
+    def measures(self, output: Tensor, data: LabelledImages) -> dict[str, float]:
+        """Other metrics of one model's outputs by name."""
+
+    @abstractmethod
+    def predictions(self, output: Tensor) -> Tensor:
+        """What the model answers: class numbers, numbers, or masks."""
+
+    @abstractmethod
+    def fit_linear(
+        self,
+        train: tuple[Tensor, Tensor],
+        val: tuple[Tensor, Tensor],
+        *,
+        outputs: int,
+        penalties: Sequence[float],
+        grid: tuple[int, ...] = (),
+    ) -> LinearFit:
+        """A linear head on features, fitted to convergence and regularised on validation.
+
+        Args:
+            train: features (N, F), or (N, P, F) of the positions of a grid, and labels.
+            val: the same of the validation samples.
+            outputs: K.
+            penalties: inverse strengths C of the L2 penalty to choose from.
+            grid: (h, w) of the positions.
+        """
+
+    def fitted(self, labels: Tensor) -> "Kind":
+        """The kind with what it has to know of the training labels."""
+        del labels
+        return self
+
+    def strata(self, labels: Tensor) -> Tensor | None:
+        """Numbers (N,) whose proportions the parts of a draw keep; None if there are none to keep."""
+        del labels
+        return None
+
+    def value(self, output: Tensor, target: Tensor) -> float:
+        """The metric of a model's outputs."""
+        return self.metric.of(self.scores(output, target).cpu().numpy())

@@ -1,0 +1,130 @@
+"""Segmentation: a label is a mask, the IoU per image decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynaxx.data import LabelledImages
+from dynaxx.tasks.kind import Kind, TaskError
+from dynaxx.tasks.linear import LinearFit, fit_positions
+from dynaxx.tasks.metric import Metric
+
+DECIDING = ("iou", "dice")
+
+
+@dataclass(frozen=True)
+class Segmentation(Kind):
+    """A class per pixel, 0 being the background; by cross-entropy plus soft Dice.
+
+    >>> logits, mask = torch.tensor([[[[3.0, -3.0]]]]), torch.tensor([[[1, 1]]], dtype=torch.uint8)
+    >>> Segmentation().value(logits, mask)
+    0.5
+
+    Attributes:
+        decides: `iou` or `dice`, of each image, the mean over its classes besides the background.
+
+    Raises:
+        TaskError: another metric.
+    """
+
+    decides: str = "iou"
+
+    name: ClassVar[str] = "segmentation"
+    readout: ClassVar[str] = "map"
+    probe_readout: ClassVar[str] = "map"
+
+    def __post_init__(self) -> None:
+        if self.decides not in DECIDING:
+            raise TaskError(f"task.decides={self.decides!r}: give one of {', '.join(DECIDING)}")
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(self.decides)
+
+    def check(self, data: LabelledImages) -> None:
+        if data.labels.dtype != torch.uint8 or data.labels.ndim != 3:
+            raise TaskError(f"task={self.name}: the labels are no masks; give data with masks, as data=masks")
+
+    def outputs(self, data: LabelledImages) -> int:
+        """1 logit for a foreground, else one for each class with the background."""
+        return 1 if len(data.classes) <= 2 else len(data.classes)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        shares = one_hot(target, output.shape[1])
+        if output.shape[1] == 1:
+            entropy, p = F.binary_cross_entropy_with_logits(output, shares), output.sigmoid()
+        else:
+            entropy, p = F.cross_entropy(output, target.long()), output.softmax(1)
+            shares, p = shares[:, 1:], p[:, 1:]
+        both, sums = (p * shares).sum((2, 3)), (p + shares).sum((2, 3))
+        dice = (2 * both + 1) / (sums + 1)
+        return entropy + 1 - dice.mean()
+
+    def scores(self, output: Tensor, target: Tensor) -> Tensor:
+        """IoU or Dice of each image, the mean over the classes that it shows or that are predicted; 1 without any."""
+        found, truth = self.predictions(output), target
+        per_class = []
+        for number in range(1, max(2, output.shape[1])):
+            a, b = (found == number).flatten(1), (truth == number).flatten(1)
+            both, either = (a & b).sum(1).double(), (a | b).sum(1).double()
+            of = either if self.decides == "iou" else (a.sum(1) + b.sum(1)).double() / 2
+            per_class.append(torch.where(either > 0, both / of.clamp_min(1e-9), torch.nan))
+        return torch.stack(per_class).nanmean(0).nan_to_num(nan=1.0)
+
+    def measures(self, output: Tensor, data: LabelledImages) -> dict[str, float]:
+        """IoU and Dice per image, and the share of right pixels."""
+        found = self.predictions(output)
+        return {
+            "iou": Segmentation("iou").value(output, data.labels),
+            "dice": Segmentation("dice").value(output, data.labels),
+            "pixel_accuracy": float((found == data.labels).double().mean()),
+        }
+
+    def predictions(self, output: Tensor) -> Tensor:
+        """Class of each pixel, uint8 (N, H, W)."""
+        found = output[:, 0] > 0 if output.shape[1] == 1 else output.argmax(1)
+        return found.to(torch.uint8)
+
+    def fit_linear(
+        self,
+        train: tuple[Tensor, Tensor],
+        val: tuple[Tensor, Tensor],
+        *,
+        outputs: int,
+        penalties: Sequence[float],
+        grid: tuple[int, ...] = (),
+    ) -> LinearFit:
+        (train_x, train_y), (val_x, val_y) = train, val
+        height, width = grid
+        target = F.adaptive_avg_pool2d(one_hot(train_y, outputs), (height, width)).flatten(2).transpose(1, 2)
+
+        def value(logits: Tensor) -> float:
+            maps = logits.float().transpose(1, 2).unflatten(2, grid)
+            return self.value(upsampled(maps, val_y.shape[1:]), val_y)
+
+        return fit_positions(train_x, target, val_x, penalties=penalties, value=value)
+
+
+def one_hot(target: Tensor, outputs: int) -> Tensor:
+    """Float (B, K, H, W): 1 where a pixel has the class; for K = 1, where it is foreground.
+
+    >>> one_hot(torch.tensor([[[0, 2]]]), 3)[0, :, 0].T
+    tensor([[1., 0., 0.],
+            [0., 0., 1.]])
+    """
+    if outputs == 1:
+        return (target > 0).float().unsqueeze(1)
+    return F.one_hot(target.long(), outputs).movedim(-1, 1).float()
+
+
+def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, K, h, w) at another size, bilinear.
+
+    >>> upsampled(torch.zeros(2, 1, 7, 7), (28, 28)).shape
+    torch.Size([2, 1, 28, 28])
+    """
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
