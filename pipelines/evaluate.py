@@ -5,8 +5,9 @@ import json
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
-from dynaxx.data import LabelledImages, draw, load_prepared, remarks
+from dynaxx.data import LabelledImages, draw_images, load_prepared, remarks
 from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate, titled
 from dynaxx.evaluation.inside import png
 from dynaxx.tasks import Classification
@@ -27,9 +28,12 @@ def body(stage: Stage) -> str:
     prepared.manifest.check(test)
     images, seeds = prepared.task(), list(params.task.seeds)
     labels, n_val = images.labels, validation_images(params, images)
-    train, _ = draw(labels, params.task.n_train, n_val, seeds[0], params.task.imbalance)
     kind = Classification()
-    groups = tuple(getattr(test, "groups", ()))
+
+    def drawn(seed: int) -> tuple[Tensor, Tensor]:
+        return draw_images(images, params.task.n_train, n_val, seed, params.task.imbalance, params.task.rare)
+
+    train, _ = drawn(seeds[0])
     strata = kind.strata(labels[train])
     task = TaskSummary(
         data=params.data.name,
@@ -41,12 +45,12 @@ def body(stage: Stage) -> str:
         n_test=len(test),
         seeds=seeds,
         train_per_class=[] if strata is None else torch.bincount(strata, minlength=len(test.classes)).tolist(),
-        groups=len(set(groups)),
+        groups=len(set(test.groups)),
         remarks=remarks(prepared, test, getattr(source, "skipped", {})),
     )
 
     def validation(seed: int) -> LabelledImages:
-        return images.subset(draw(labels, params.task.n_train, n_val, seed, params.task.imbalance)[1])
+        return images.subset(drawn(seed)[1])
 
     found = evaluate(
         kind,

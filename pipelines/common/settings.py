@@ -78,7 +78,10 @@ TEXT = Rule("text", lambda v: isinstance(v, str) and bool(v))
 MAPPING = Rule("a group of keys", lambda v: isinstance(v, Mapping))
 TARGET = Rule("keys of which _target_ names a class", lambda v: isinstance(v, Mapping) and "_target_" in v)
 NETWORK = Rule(f"{TARGET.words}; for an own model take model=timm, model=torchvision or model=python", TARGET.holds)
-
+WHEEL = Rule(
+    "keys package, file and sha256",
+    lambda v: isinstance(v, Mapping) and set(v) == {"package", "file", "sha256"} and all(map(TEXT.holds, v.values())),
+)
 COUNT = whole(1)
 FROM_ZERO = whole(0)
 SEED = whole(0, 2**32 - 1)
@@ -88,6 +91,10 @@ INSIDE = number("above 0 and below 1", lambda v: 0 < v < 1)
 BELOW_ONE = number("of at least 0 and below 1", lambda v: 0 <= v < 1)
 SHARE = number("from 0 to 1", lambda v: 0 <= v <= 1)
 PART = number("above 0 and at most 1", lambda v: 0 < v <= 1)
+SHARES = Rule(
+    "classes and the share of each that is kept, above 0 and at most 1, as {river: 0.05}",
+    lambda v: isinstance(v, Mapping) and all(PART.holds(share) for share in v.values()),
+)
 STORE = Rule(
     "a store, as sqlite:///mlflow.db, postgresql://USER@HOST/DATABASE or http://HOST:5000",
     lambda v: isinstance(v, str) and re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://.", v) is not None,
@@ -156,6 +163,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "name": TEXT,
             "target": Rule("package.module:function", TEXT.holds),
             "weights": PATH,
+            "wheel": either(WHEEL, NULL),
             "mean": CHANNELS,
             "std": DEVIATIONS,
             "watch": TEXT,
@@ -210,6 +218,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "n_train": either(COUNT, NULL),
             "n_val": either(COUNT, AUTO),
             "imbalance": number("of at least 1", lambda v: v >= 1),
+            "rare": either(SHARES, NULL),
             "seeds": listed(SEED),
         },
         "baseline": {"head": one_of("probe", "own"), "C": listed(POSITIVE)},

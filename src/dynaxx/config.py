@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dynaxx.errors import ResonanceError
@@ -10,7 +11,12 @@ from dynaxx.errors import ResonanceError
 ACTIVATIONS = ("gelu", "silu", "relu", "tanh", "identity")
 DYNAMICS = ("anchored", "reentrant")
 ORDERS = ("gauss_seidel", "jacobi")
-MODES = ("explicit", "implicit", "hybrid", "folded")
+MODES = ("explicit", "implicit", "hybrid", "folded", "direct", "probe", "layer_probe", "concat_probe")
+LINEAR = ("probe", "layer_probe", "concat_probe")
+"""Modes without couplings: a linear head on the last layer, on one tapped layer, on all of them."""
+STUDENT = ("implicit", "hybrid", "direct")
+"""Modes with a student, the network of one pass."""
+READOUTS = ("classifier", "mean", "moments", "map")
 COUPLINGS = ("learned", "identity", "random")
 GATES = ("none", "learned", "mutual_information")
 SOLVERS = ("picard", "anderson")
@@ -37,9 +43,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "kappa_max",
         "token_pool",
         "num_classes",
+        "readout",
         "student_hidden",
     ),
-    "supported": ("order", "checkpoint", "grid", "causal", "prefix_tokens", "layout", "classifier"),
+    "supported": ("order", "checkpoint", "grid", "sources", "causal", "prefix_tokens", "layout", "classifier"),
     "experimental": ("couplings", "feedback", "gradient"),
 }
 """Options by the evidence for them; docs/guide.md lists the values that stand behind published figures.
@@ -65,7 +72,8 @@ class ResonanceConfig:
     mode: str = "explicit"
     """Measured. `explicit` runs the loop. `implicit` predicts the loop's fixed point in one pass, by the student
     network. `hybrid` is explicit in training, which also trains the student, and implicit in inference. `folded` solves
-    a linear loop once, exactly."""
+    a linear loop once, exactly. `direct` is the student alone, trained on labels from the start. Three modes couple
+    nothing and read linearly: `probe` the last layer, `layer_probe` one tapped layer, `concat_probe` all of them."""
     dynamics: str = "anchored"
     """Measured. `anchored` keeps the tapped layers' activations fixed and changes only messages. In `reentrant` every
     iteration runs the backbone's segments between the taps again; torch.fx must be able to trace the backbone."""
@@ -108,7 +116,11 @@ class ResonanceConfig:
     kappa_max: float = 0.95
     """Measured. The upper limit of κ in `stability="certified"`, in (0, 1)."""
     grid: tuple[int, int] | None = None
-    """Supported. Height and width of the grid of messages; `None` is the last tap's resolution. Feature maps only."""
+    """Supported. Height and width of the grid of messages; `None` is the resolution of the last tap that has positions.
+    With feature maps among the taps only."""
+    sources: Mapping[str, int] = field(default_factory=dict)
+    """Supported. Inputs of the call that taps hear and nothing changes, such as a click: channels by name. They are
+    given as `model(images, sources={name: tensor})`."""
     token_pool: bool = False
     """Measured. Whether messages describe the mean of all tokens, the same for every token, instead of each token; in
     causal models, the running mean. Token taps only."""
@@ -123,6 +135,12 @@ class ResonanceConfig:
     them on the example input."""
     num_classes: int | None = None
     """Measured. Outputs of a new linear head; `None` keeps the backbone's head."""
+    readout: str | None = None
+    """Measured. What the new head reads. `classifier`: the input of the backbone's classifier, in whose place it is.
+    Or the agreed activations of all taps on the grid, while nothing behind the last tap runs: their `mean` over
+    positions; `moments`, the mean and the standard deviation over the layer's own positions; `map`, every position,
+    for outputs (B, num_classes, H, W) of the input's size. `None`: `mean` in the modes layer_probe and concat_probe,
+    else `classifier`."""
     classifier: str | None = None
     """Supported. Path of the linear module that a new head replaces; `None` finds the backbone's last linear module."""
     student_hidden: int = 64
@@ -143,6 +161,7 @@ class ResonanceConfig:
         if self.num_classes is not None:
             _whole("num_classes", self.num_classes, 1)
         _choice("mode", self.mode, MODES)
+        self._check_readout()
         _choice("dynamics", self.dynamics, DYNAMICS)
         _choice("order", self.order, ORDERS)
         _choice("gate", self.gate, GATES)
@@ -197,6 +216,41 @@ class ResonanceConfig:
             for side in self.grid:
                 _whole("grid", side, 1)
             object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
+        if not isinstance(self.sources, Mapping):
+            raise ResonanceError(f"sources={self.sources!r}: give a dict from names to numbers of channels")
+        for name, channels in self.sources.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ResonanceError(f"sources={self.sources!r}: {name!r} is no name; give a word")
+            _whole(f"sources[{name!r}]", channels, 1)
+        if self.sources and self.mode in LINEAR:
+            raise ResonanceError(f"sources={self.sources!r}: mode={self.mode!r} has no couplings that hear; give {{}}")
+        object.__setattr__(self, "sources", dict(self.sources))
+
+    def _check_readout(self) -> None:
+        of_taps = self.mode in ("layer_probe", "concat_probe")
+        if self.readout is None:
+            object.__setattr__(self, "readout", "mean" if of_taps else "classifier")
+        _choice("readout", self.readout, READOUTS)
+        if of_taps and self.readout == "classifier":
+            raise ResonanceError(f"readout='classifier': mode={self.mode!r} reads tapped layers; give 'mean'")
+        if self.mode in LINEAR and self.num_classes is None:
+            raise ResonanceError(f"num_classes=None: mode={self.mode!r} is a new linear head; give its outputs")
+        if self.reads_taps:
+            if self.num_classes is None:
+                raise ResonanceError(f"num_classes=None: readout={self.readout!r} is a new head; give its outputs")
+            if self.dynamics == "reentrant":
+                raise ResonanceError(
+                    f"readout={self.readout!r}: the reentrant dynamics run the backbone; give dynamics='anchored'"
+                )
+            if self.classifier is not None:
+                raise ResonanceError(
+                    f"classifier={self.classifier!r}: readout={self.readout!r} replaces none; leave it out"
+                )
+
+    @property
+    def reads_taps(self) -> bool:
+        """Whether the new head reads the taps, and nothing behind them runs."""
+        return self.readout != "classifier"
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, ready for JSON."""

@@ -15,10 +15,15 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_versions_against_torchvision_one_by_one(name: str, size: int, height: int, width: int) -> None:
     x = torch.randint(0, 256, (40, 3, height, width), dtype=torch.uint8, generator=generator())
     draws = draw_versions(name, 40, size, generator(1))
+    if name == "dihedral" and height != width:
+        with pytest.raises(DataError, match=r"dihedral needs square images, got \(16, 20\)"):
+            apply_versions(x, draws, size)
+        return
     got = apply_versions(x, draws, size)
     for image, (top, left, flip), version in zip(x, draws.tolist(), got, strict=True):
         wanted = reference.crop(reference.pad(image, [round(size / 8)] * 4), top, left, height, width)
-        assert torch.equal(version, reference.horizontal_flip(wanted) if flip else wanted)
+        wanted = reference.horizontal_flip(wanted) if flip % 2 else wanted
+        assert torch.equal(version, reference.rotate(wanted, 90 * (flip // 2)))
 
 
 def test_what_is_drawn() -> None:
@@ -37,7 +42,7 @@ def test_what_is_drawn() -> None:
 
 def test_views_are_all_that_can_be_drawn() -> None:
     image = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=generator())
-    for name, count in (("none", 1), ("flip", 2), ("shift_flip", 18)):
+    for name, count in (("none", 1), ("flip", 2), ("shift_flip", 18), ("dihedral", 8)):
         batch_views = views(name, 16)
         assert batch_views is not None
         finite = [view(image[None])[0] for view in batch_views]
@@ -65,5 +70,14 @@ def test_a_random_view_draws_anew_at_every_call_and_the_same_again_from_the_same
 
 @pytest.mark.parametrize("call", [lambda n: views(n, 8), lambda n: versions(n, 8), lambda n: draw_versions(n, 1, 8)])
 def test_an_unknown_name(call) -> None:
-    with pytest.raises(DataError, match="must be one of none, flip, shift_flip, crop_flip, got 'cutout'"):
+    with pytest.raises(DataError, match="must be one of none, flip, shift_flip, crop_flip, dihedral, got 'cutout'"):
         call("cutout")
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_masks_and_maps_take_the_versions_of_their_images(name: str) -> None:
+    images = torch.randint(256, (30, 3, 16, 16), dtype=torch.uint8, generator=generator())
+    draws = draw_versions(name, 30, 16, generator(1))
+    got = apply_versions(images, draws, 16)
+    assert torch.equal(apply_versions(images[:, 0], draws, 16), got[:, 0])
+    assert torch.equal(apply_versions(images[:, :2].float(), draws, 16), got[:, :2].float())

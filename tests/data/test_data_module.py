@@ -193,3 +193,30 @@ def test_other_files_are_free_of_lightning() -> None:
         "sys.exit(any(name in sys.modules for name in ('lightning', 'torchvision', 'sklearn')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_masks_and_sources_are_augmented_as_their_images_are() -> None:
+    masks = TRAIN.images[:, 0] // 64
+    given = replace(TRAIN, labels=masks, classes=tuple("abcd"), sources={"click": TRAIN.images[:, :1]})
+    for augmentation in ("none", "crop_flip", "dihedral"):
+        plain = Normalisation((0.0,) * 3, (1 / 255,) * 3)
+        loader = ImageData(given, given, normalisation=plain, batch_size=16, augmentation=augmentation)
+        for x, y, sources in loader.train_dataloader():
+            assert (y.dtype, sources["click"].dtype) == (torch.int64, torch.float32)
+            assert torch.equal(x[:, 0].round().long() // 64, y)
+            assert torch.equal(x[:, :1].round(), sources["click"])
+
+
+def test_numbers_pass_as_they_are() -> None:
+    numbers = replace(TRAIN, labels=torch.rand(50, 2), classes=("width", "height"))
+    _, y = next(iter(ImageData(numbers, numbers, normalisation=NORMALISATION, batch_size=50).val_dataloader()))
+    assert torch.equal(y, numbers.labels)
+
+
+def test_parts_of_other_kinds_and_turns_of_what_is_not_square() -> None:
+    numbers = replace(TRAIN, labels=torch.rand(50, 50))
+    with pytest.raises(DataError, match="the same kind of labels and the same sources"):
+        ImageData(numbers, VAL, normalisation=NORMALISATION, batch_size=4)
+    oblong = replace(TRAIN, images=TRAIN.images[..., :8])
+    with pytest.raises(DataError, match=r"augmentation dihedral needs square images, got \(16, 8\)"):
+        ImageData(oblong, oblong, normalisation=NORMALISATION, batch_size=4, augmentation="dihedral")

@@ -34,3 +34,20 @@ def test_the_split_is_stratified_and_fixed_by_the_seed() -> None:
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(DataError, match="test_fraction must lie in"):
         Digits(test_fraction=fraction)
+
+
+def test_the_scans_are_enlarged_for_networks_that_take_photographs() -> None:
+    small, large = Digits().test(), Digits(image_size=72, channels=3).test()
+    assert large.images.shape == (359, 3, 72, 72)
+    assert torch.equal(large.labels, small.labels)
+    # enlarged nine times, the middle of every block of 9 x 9 pixels is its scanned pixel
+    assert torch.equal(large.images[:, :, 4::9, 4::9], small.images.repeat(1, 3, 1, 1))
+    assert torch.equal(Digits(channels=3).test().images, small.images.repeat(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [({"image_size": 0}, "data.image_size=0"), ({"channels": 2}, "data.channels must be 1 or 3")]
+)
+def test_an_option_out_of_range_is_refused(options: dict, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        Digits(**options)

@@ -114,7 +114,7 @@ def test_every_option_of_a_stage_has_a_rule(section, options):
         (["data.groups.open=['2','3']"], "data.groups leaves out class '5'"),
         (["data.groups.open=4"], "data.groups.open must be a list"),
         (["data.source._target_=dynaxx.data.Letters"], "data.source: .*Letters"),
-        (["data.source._target_=os.getcwd"], "data.source._target_=os.getcwd: names no source"),
+        (["data.source._target_=types.SimpleNamespace"], "data.source._target_=types.SimpleNamespace: names no source"),
         (["+data.source.seeds=3"], "data.source: .*unexpected.*seeds"),
         (["trainer.accelerator=tpu"], "trainer.accelerator=tpu: "),
         (["+trainer.max_steps=5"], "trainer.max_steps=5: trainings are counted in epochs"),

@@ -8,15 +8,22 @@ taps by the network's own code, and `execution` chooses between them. `tail` is 
 """
 
 from dynaxx.backbone.example import Call, as_call, described, device_of, on_device, split_batch, stated_input
-from dynaxx.backbone.execution import Couple, Execution, mark_outputs, plan_execution, warn_of_unread_tokens
-from dynaxx.backbone.form import Form
+from dynaxx.backbone.execution import (
+    Couple,
+    Execution,
+    mark_outputs,
+    plan_execution,
+    plan_reading,
+    warn_of_unread_tokens,
+)
+from dynaxx.backbone.form import Form, takes
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
 from dynaxx.backbone.tail import Tail, tail_of
 from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
-from dynaxx.backbone.tokens import with_token_facts
+from dynaxx.backbone.tokens import with_places, with_token_facts
 
 __all__ = [
     "Call",
@@ -42,6 +49,7 @@ __all__ = [
     "on_device",
     "original",
     "plan_execution",
+    "plan_reading",
     "probe",
     "refuse_cut_gradients",
     "replaced_head",
@@ -50,7 +58,9 @@ __all__ = [
     "stages",
     "stated_input",
     "tail_of",
+    "takes",
     "thirds",
     "warn_of_unread_tokens",
+    "with_places",
     "with_token_facts",
 ]

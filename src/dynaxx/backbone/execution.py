@@ -18,7 +18,7 @@ from dynaxx.backbone.example import Call
 from dynaxx.backbone.form import Form
 from dynaxx.backbone.graph import Split
 from dynaxx.backbone.layout import canonical, different, original
-from dynaxx.backbone.replace import HookFreeBackbone
+from dynaxx.backbone.replace import HookFreeBackbone, ReadingBackbone
 from dynaxx.backbone.replay import TwoPasses, copied, same
 from dynaxx.backbone.taps import activation_of, capture, hooked, module_at, with_activation
 from dynaxx.errors import ResonanceError, ResonanceWarning
@@ -146,6 +146,17 @@ def plan_execution(
             raise
     assert call is not None
     return Execution(TwoPasses(backbone, taps, call, replacements, couple), False, members, attributes=attributes)
+
+
+def plan_reading(backbone: nn.Module, taps: Sequence[Tap], read: Callable[[list[Tensor], Any], Tensor]) -> Execution:
+    """The `Execution` of a pass that ends at the last tap, with what `read` makes of the taps' activations.
+
+    >>> plan_reading(network, [Tap("layer2", 128, "BCHW")], lambda activations, arguments: activations[0]).hooks
+    True
+    """
+    paths = [tap.path for tap in taps]
+    network = ReadingBackbone(backbone, taps, read)
+    return Execution(network, True, _members(backbone, paths), attributes=_attributes(backbone, paths))
 
 
 def _outputs(taps: Sequence[Tap]) -> list[int]:

@@ -19,6 +19,8 @@ class Head(nn.Linear):
 
     mean: Tensor
     std: Tensor
+    shift: Tensor | None = None
+    scale: Tensor | None = None
 
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__(in_features, num_classes)
@@ -26,8 +28,22 @@ class Head(nn.Linear):
         self.register_buffer("std", torch.ones(in_features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of a batch of features: (B, F) → (B, classes)."""
-        return super().forward((features - self.mean) / self.std)
+        """Outputs of a batch of features: (…, F) → (…, classes)."""
+        outputs = super().forward((features - self.mean) / self.std)
+        return outputs if self.scale is None or self.shift is None else self.shift + self.scale * outputs
+
+    @torch.no_grad()
+    def in_units(self, shift: Tensor, scale: Tensor) -> None:
+        """Let outputs be shift + scale · (W (f - μ) / σ + b), with the present outputs kept; (classes,) each.
+
+        Weights of a regression are then of the size of a classifier's, whatever the unit of its numbers.
+
+        >>> Head(8, 1).in_units(torch.tensor([170.0]), torch.tensor([10.0]))
+        """
+        self.weight.copy_(self.weight / scale[:, None])
+        self.bias.copy_((self.bias - shift) / scale)
+        self.register_buffer("shift", shift.clone().to(self.bias))
+        self.register_buffer("scale", scale.clone().to(self.bias))
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, std: Tensor) -> None:

@@ -56,7 +56,9 @@ def _inner_blocks(model: nn.Module) -> list[str]:
     return [f"{outermost[0]}.{child}" for child, _ in _children(model, outermost[0])]
 
 
-def resolve(model: nn.Module, layers: Sequence[int | str] | str, call: Call | None = None) -> list[str]:
+def resolve(
+    model: nn.Module, layers: Sequence[int | str] | str, call: Call | None = None, fewest: int = 2
+) -> list[str]:
     """Module paths of the layers that `layers` names, in the given order.
 
     >>> resolve(torchvision.models.resnet18(), [2, "layer4"])
@@ -66,9 +68,10 @@ def resolve(model: nn.Module, layers: Sequence[int | str] | str, call: Call | No
         layers: stage or block numbers counted from 1, module paths, a mixture, or `"auto"`: the ends of the first,
             second and last third of the depth.
         call: arguments of a pass, which shows the stages of a model of unknown structure.
+        fewest: smallest number of layers: two to couple, one to read.
 
     Raises:
-        ResonanceError: fewer than two layers, a repeated layer, or a missing layer; the message names valid layers.
+        ResonanceError: fewer layers, a repeated layer, or a missing layer; the message names valid layers.
     """
     named = not isinstance(layers, str) and all(isinstance(layer, str) for layer in layers)
     known = stages(model, None if named else call)
@@ -85,8 +88,9 @@ def resolve(model: nn.Module, layers: Sequence[int | str] | str, call: Call | No
     if not isinstance(layers, Sequence):
         raise ResonanceError(f"layers={layers!r}: give 'auto' or a list of stage numbers or module paths")
     paths = [_path(model, layer, known) for layer in layers]
-    if len(paths) < 2:
-        raise ResonanceError(f"layers={list(layers)!r}: at least two layers are needed to couple")
+    if len(paths) < fewest:
+        needed = "at least two layers are needed to couple" if fewest > 1 else "name at least one"
+        raise ResonanceError(f"layers={list(layers)!r}: {needed}")
     if len(set(paths)) < len(paths):
         raise ResonanceError(f"layers={list(layers)!r}: a layer is named twice ({', '.join(paths)}); name each once")
     return paths

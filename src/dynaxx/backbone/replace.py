@@ -95,6 +95,35 @@ class HookFreeBackbone(nn.Module):
         return output
 
 
+class ReadingBackbone(nn.Module):
+    """The backbone up to its last tap, and what `read` makes of the taps' activations, for compilers and exporters.
+
+    What lies behind the last tap is computed and not used: compilers and exporters leave it out.
+
+    Args:
+        backbone: the network.
+        taps: the taps, in the order in which a pass reaches them.
+        read: function from all taps' activations, and the arguments of the pass, to the output.
+    """
+
+    def __init__(self, backbone: nn.Module, taps: Sequence[Tap], read: Callable[[list[Tensor], Any], Tensor]) -> None:
+        super().__init__()
+        self.read, self.found = read, list[Tensor]()
+        self.arguments: Any = None
+        self.network = HookFreeBackbone(backbone, taps, self._keep, {})
+
+    def _keep(self, activations: list[Tensor]) -> Tensor:
+        self.found = [self.read(activations, self.arguments)]
+        return activations[-1]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        self.arguments = (args, kwargs)
+        self.network(*args, **kwargs)
+        (output,) = self.found
+        self.found, self.arguments = [], None
+        return output
+
+
 class _Recorder(nn.Module):
     """A tapped layer that passes its activation to the function `record`."""
 

@@ -19,15 +19,16 @@ class Tail(nn.Module):
 
     Attributes:
         way: how it runs, in words.
+        beside: whether it reads what `Anchors.outside` holds, beside the taps.
     """
 
-    def __init__(self, part: nn.Module, way: str) -> None:
+    def __init__(self, part: nn.Module, way: str, beside: bool = False) -> None:
         super().__init__()
-        self.part, self.way = part, way
+        self.part, self.way, self.beside = part, way, beside
 
     def forward(self, refined: Sequence[Tensor], outside: Sequence[object] = ()) -> Any:
         """The backbone's output, where `outside` is what `outside()` returned for the same samples."""
-        return self.part(refined, outside) if isinstance(self.part, Replay) else self.part(refined)
+        return self.part(refined, outside) if self.beside or isinstance(self.part, Replay) else self.part(refined)
 
     def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """The activations besides the taps' that the tail reads in a pass with these arguments, (B, …) each."""

@@ -11,18 +11,22 @@ from dynaxx.data.augment import (
     random_view,
     views,
 )
+from dynaxx.data.clicked_masks import ClickedMasks
 from dynaxx.data.digits import Digits
 from dynaxx.data.errors import DataError, count_reasons, few
 from dynaxx.data.image_folder import ImageFolder
+from dynaxx.data.image_masks import ImageMasks
+from dynaxx.data.image_table import ImageTable
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
+from dynaxx.data.mvtec_folder import MvtecFolder
 from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
-from dynaxx.data.splits import draw, split_each_class, stratified_halves
+from dynaxx.data.splits import draw, draw_images, split_each_class, stratified_halves
 from dynaxx.data.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
@@ -31,13 +35,17 @@ if TYPE_CHECKING:
 __all__ = [
     "AUGMENTATIONS",
     "TASK_IMAGES",
+    "ClickedMasks",
     "DataError",
     "Digits",
     "EpochOrder",
     "ImageData",
     "ImageFolder",
+    "ImageMasks",
+    "ImageTable",
     "LabelledImages",
     "Manifest",
+    "MvtecFolder",
     "Normalisation",
     "Prepared",
     "Source",
@@ -46,6 +54,7 @@ __all__ = [
     "check_augmentation",
     "count_reasons",
     "draw",
+    "draw_images",
     "draw_numbers",
     "draw_versions",
     "epoch_generator",

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +32,16 @@ class Listing:
 class Files(Protocol):
     """Named files of a directory or .zip."""
 
-    def listing(self) -> Listing:
-        """The names below train/ and test/, and those of the folders beside them."""
+    def listing(self, folders: Sequence[str] = SPLITS) -> Listing:
+        """The names below these folders, and those of the folders beside them."""
+        ...
+
+    def near(self) -> list[str]:
+        """Names of the files in the folder itself and in the folders in it."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
         ...
 
     def size(self, name: str) -> int:
@@ -77,23 +85,34 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def listing(self) -> Listing:
-        # only below train/ and test/, here or one folder down: a root given by mistake may be a whole disk
+    def listing(self, folders: Sequence[str] = SPLITS) -> Listing:
+        # only below the folders, here or one folder down: a root given by mistake may be a whole disk
         found = Listing()
         try:
-            tops = [] if _holds_a_split(self.root) else [top for top in _entries(self.root) if os.path.isdir(top)]
-            around = [top for top in tops if len(tops) == 1 or _holds_a_split(top)]
+            tops = [] if _holds_one(self.root, folders) else [top for top in _entries(self.root) if os.path.isdir(top)]
+            around = [top for top in tops if len(tops) == 1 or _holds_one(top, folders)]
             found.links = [self._name(top) for top in around if top.is_symlink()]
             for holder in (self.root, *around):
                 real = Path(os.path.realpath(holder))
                 for entry in _entries(holder):
-                    if entry.name in SPLITS:
+                    if entry.name in folders:
                         self._add(entry, found, {real, *real.parents})
                     elif os.path.isdir(entry):
                         found.names.append(self._name(entry) + "/")
         except OSError as error:
             raise DataError(f"{self.root}: cannot be listed: {one_line(error)}; make its folders readable") from error
         return found
+
+    def near(self) -> list[str]:
+        try:
+            tops = _entries(self.root)
+            inner = [entry for top in tops if os.path.isdir(top) for entry in _entries(top)]
+        except OSError as error:
+            raise DataError(f"{self.root}: cannot be listed: {one_line(error)}; make its folders readable") from error
+        return [self._name(entry) for entry in (*tops, *inner) if os.path.isfile(entry)]
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
 
     def size(self, name: str) -> int:
         return (self.root / name).stat().st_size
@@ -135,8 +154,14 @@ class _Zip:
                 )
             self.entries[name] = entry
 
-    def listing(self) -> Listing:
+    def listing(self, folders: Sequence[str] = SPLITS) -> Listing:
         return Listing(list(self.entries))
+
+    def near(self) -> list[str]:
+        return [name for name in self.entries if name.count("/") < 2 and self.has(name)]
+
+    def has(self, name: str) -> bool:
+        return name in self.entries and not name.endswith("/")
 
     def size(self, name: str) -> int:
         return self.entries[name].file_size
@@ -150,8 +175,8 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
 
 
-def _holds_a_split(folder: os.PathLike[str]) -> bool:
-    return any(os.path.lexists(os.path.join(folder, split)) for split in SPLITS)
+def _holds_one(folder: os.PathLike[str], folders: Sequence[str]) -> bool:
+    return any(os.path.lexists(os.path.join(folder, name)) for name in folders)
 
 
 def _checked_name(entry: zipfile.ZipInfo, root: Path) -> str:

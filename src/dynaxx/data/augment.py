@@ -3,7 +3,8 @@
 torchvision's transforms draw one version per call. A loop over the images with them takes about 20 times as long as
 the batched code here. The tests compare this code with torchvision's crop and flip.
 
-Shapes: x_BCHW uint8 images; draws_B3 int64, one row (top, left, flip) per sample.
+Shapes: x_BCHW uint8 images; draws_B3 int64, one row (top, left, flip) per sample. The flip is 0 or 1, plus twice the
+number of quarter turns that follow it.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from dynaxx.data.errors import DataError
 
-AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip")
+AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip", "dihedral")
 
 MAX_CACHED_VIEWS = 18
 """Largest number of versions per image whose backbone features are cached; above it the backbone runs in every step."""
@@ -27,7 +28,8 @@ def versions(name: str, image_size: int) -> Tensor:
 
     The first version is the unchanged image. `flip` adds the mirror image. `shift_flip` also shifts by 0 or
     ± 3/32 of `image_size` per axis, 18 versions in all. `crop_flip` shifts by any number of pixels up to an eighth of
-    `image_size`. Pixels that a shift uncovers are black.
+    `image_size`. Pixels that a shift uncovers are black. `dihedral` adds the mirror image and turns both by quarter
+    turns, 8 versions in all, for square images without an up and down, such as textures and views from the air.
 
     >>> versions("flip", image_size=32).tolist()
     [[4, 4, 0], [4, 4, 1]]
@@ -40,7 +42,8 @@ def versions(name: str, image_size: int) -> Tensor:
     step = round(0.75 * margin)
     shifts = {"shift_flip": [0, -step, step], "crop_flip": sorted(range(-margin, margin + 1), key=abs)}.get(name, [0])
     steps = [margin + shift for shift in dict.fromkeys(shifts)]
-    return torch.tensor(list(product(steps, steps, [0] if name == "none" else [0, 1])))
+    flips = {"none": [0], "dihedral": list(range(8))}.get(name, [0, 1])
+    return torch.tensor(list(product(steps, steps, flips)))
 
 
 def views(name: str, image_size: int) -> list[Callable[[Tensor], Tensor]] | None:
@@ -69,7 +72,19 @@ def draw_numbers(versions: int, count: int, generator: torch.Generator | None = 
 
 
 def apply_versions(x_BCHW: Tensor, draws_B3: Tensor, image_size: int) -> Tensor:
-    """Pad each sample with black, crop it at its own (top, left), and mirror it if its flip is 1."""
+    """Pad each sample with black, crop it at its own (top, left), then mirror and turn it as its flip says.
+
+    No value is interpolated, so masks (B, H, W) and maps (B, c, H, W) of any type take the same versions as their
+    images; what a shift uncovers is 0 in them.
+
+    >>> draws_B3 = draw_versions("dihedral", len(images), 64)
+    >>> apply_versions(images, draws_B3, 64), apply_versions(masks, draws_B3, 64)
+
+    Raises:
+        DataError: a quarter turn of images that are not square.
+    """
+    if x_BCHW.ndim == 3:
+        return apply_versions(x_BCHW[:, None], draws_B3, image_size)[:, 0]
     margin = _margin(image_size)
     height, width = x_BCHW.shape[-2:]
     padded = F.pad(x_BCHW, (margin, margin, margin, margin))
@@ -77,7 +92,23 @@ def apply_versions(x_BCHW: Tensor, draws_B3: Tensor, image_size: int) -> Tensor:
     cuts = padded.unfold(2, height, 1).unfold(3, width, 1)
     top, left, flip = draws_B3.unbind(1)
     cut_BCHW = cuts[torch.arange(len(x_BCHW)), :, top, left]
-    return torch.where(flip.bool()[:, None, None, None], _mirror(cut_BCHW), cut_BCHW)
+    mirrored = torch.where((flip % 2 == 1)[:, None, None, None], _mirror(cut_BCHW), cut_BCHW)
+    return _turned(mirrored, flip // 2)
+
+
+def _turned(x_BCHW: Tensor, turns_B: Tensor) -> Tensor:
+    """Each sample turned by its number of quarter turns."""
+    if not turns_B.any():
+        return x_BCHW
+    if x_BCHW.shape[-2] != x_BCHW.shape[-1]:
+        raise DataError(
+            f"augmentation dihedral needs square images, got {tuple(x_BCHW.shape[-2:])}; set data.image_size"
+        )
+    out = x_BCHW.clone()
+    for turns in (1, 2, 3):
+        chosen = turns_B == turns
+        out[chosen] = x_BCHW[chosen].rot90(turns, (-2, -1))
+    return out
 
 
 def check_augmentation(name: str) -> None:

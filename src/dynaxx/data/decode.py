@@ -1,8 +1,8 @@
 """Decoding of image files, and their collection in one tensor."""
 
 import io
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def decode(data: bytes, channels: int, image_size: int | None) -> np.ndarray:
+def decode(data: bytes, channels: int, image_size: int | None, *, squash: bool = False) -> np.ndarray:
     """Decode an image file to uint8 (C, H, W), rotated upright by its EXIF data; Pillow's errors pass through.
 
     Of several images in a file the first is read.
@@ -42,16 +42,30 @@ def decode(data: bytes, channels: int, image_size: int | None) -> np.ndarray:
     >>> decode(Path("photo.jpg").read_bytes(), channels=3, image_size=224).shape
     (3, 224, 224)
     """
+    with open_upright(data) as image:
+        return to_array(image, channels, image_size, squash=squash)
+
+
+@contextmanager
+def open_upright(data: bytes) -> Iterator[Image.Image]:
+    """Open an image file, rotated upright by its EXIF data; Pillow's errors pass through.
+
+    >>> with open_upright(Path("photo.jpg").read_bytes()) as image:
+    ...     width, height = image.size
+
+    Raises:
+        DataError: the bytes are no image.
+    """
     try:
         image = Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError:
         raise DataError("it holds no image of a format that Pillow decodes") from None
     with image:
         ImageOps.exif_transpose(image, in_place=True)
-        return to_array(image, channels, image_size)
+        yield image
 
 
-def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.ndarray:
+def to_array(image: Image.Image, channels: int, image_size: int | None, *, squash: bool = False) -> np.ndarray:
     """Convert a Pillow image to uint8 (C, H, W); with an image size, resize the short side and crop the centre.
 
     Transparent pixels are blended on white. Of 16 bits per pixel the upper eight are kept.
@@ -62,15 +76,37 @@ def to_array(image: Image.Image, channels: int, image_size: int | None) -> np.nd
     Args:
         channels: 1 (grey) or 3 (RGB).
         image_size: height and width of the result in pixels; None keeps the size.
+        squash: resize both sides to it instead, so that nothing is cut off and the aspect is lost.
 
     Raises:
         DataError: the range of the pixel values is unknown (32 bits, floating point), so any conversion is a guess.
     """
     image = _on_white(_eight_bits(image)).convert("L" if channels == 1 else "RGB")
     if image_size is not None:
-        image = ImageOps.fit(image, (image_size, image_size), method=Image.Resampling.BICUBIC)
+        image = _to_size(image, image_size, squash, Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _to_size(image: Image.Image, size: int, squash: bool, method: Image.Resampling) -> Image.Image:
+    return image.resize((size, size), method) if squash else ImageOps.fit(image, (size, size), method=method)
+
+
+def resize_mask(mask_HW: np.ndarray, image_size: int | None, *, squash: bool = False) -> np.ndarray:
+    """Bring a mask, uint8 (H, W), to the size of an image that `to_array` made; each pixel takes its nearest one.
+
+    Where nothing is cut off, something is left of everything: a mark that falls between the pixels keeps one.
+
+    >>> resize_mask(np.eye(4, dtype=np.uint8), 2).shape
+    (2, 2)
+    """
+    if image_size is None:
+        return mask_HW
+    small = np.array(_to_size(Image.fromarray(mask_HW), image_size, squash, Image.Resampling.NEAREST))
+    if squash and mask_HW.any() and not small.any():
+        row, column = np.argwhere(mask_HW)[0]
+        small[row * image_size // mask_HW.shape[0], column * image_size // mask_HW.shape[1]] = mask_HW[row, column]
+    return small
 
 
 def _formats() -> list[str]:
@@ -148,6 +184,12 @@ def check_image_size(image_size: int | None) -> None:
     whole = isinstance(image_size, int) and not isinstance(image_size, bool)
     if image_size is not None and not (whole and 1 <= image_size <= LARGEST):
         raise DataError(f"data.image_size={image_size!r}: give a whole number of pixels from 1 to {LARGEST}, or null")
+
+
+def check_channels(channels: int) -> None:
+    """Raise DataError unless images can be converted to this number of channels."""
+    if channels not in (1, 3) or isinstance(channels, bool):
+        raise DataError(f"data.channels must be 1 or 3, got {channels}")
 
 
 def _size(shape_CHW: Iterable[int]) -> str:

@@ -1,6 +1,7 @@
 """Coarse groups of classes, for a backbone that is pretrained on coarser labels than those of the task."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -38,4 +39,4 @@ def coarsen(data: LabelledImages, groups: Mapping[str, Sequence[str]]) -> Labell
     """The same images, labelled with group numbers; groups are numbered in the order of the dictionary."""
     coarse = {member: number for number, members in enumerate(groups.values()) for member in members}
     labels = torch.tensor([coarse[name] for name in data.classes])[data.labels]
-    return LabelledImages(data.images, labels, tuple(groups), data.names)
+    return replace(data, labels=labels, classes=tuple(groups))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaxx.data.errors import DataError, one_line
-from dynaxx.data.images import LabelledImages
+from dynaxx.data.images import LABELS, LabelledImages
 from dynaxx.data.normalise import Normalisation
 
 
@@ -16,13 +16,14 @@ class Manifest:
     """The content of manifest.json: the properties of a prepared data set."""
 
     classes: tuple[str, ...]
-    """Names of the fine classes, which are the classes of the task, in label order."""
+    """Names of the fine classes, which are the classes of the task, in label order; or of the numbers of a label."""
     groups: dict[str, tuple[str, ...]] | None
     """Coarse group -> its classes, in coarse label order; None if pretraining uses the fine classes."""
     image_shape: tuple[int, int, int]
     """Shape (C, H, W) of one image."""
     counts: dict[str, int]
-    """Class -> number of its training images, over the pretraining part and the task part together."""
+    """Class -> number of its training images, over the pretraining part and the task part together; {} if the labels
+    are no classes."""
     mean: tuple[float, ...]
     """Mean per channel in units of [0, 1], over the pretraining part, or over all images if that part is empty."""
     std: tuple[float, ...]
@@ -39,6 +40,10 @@ class Manifest:
     """Share of each class's training images that is in the pretraining part."""
     split_seed: int
     """Seed of the split into pretraining part and task part."""
+    kind: str = "classes"
+    """What the labels are: classes, numbers or masks."""
+    image_groups: tuple[str, ...] = ()
+    """Names of the groups in which the images come; () if each stands for itself."""
 
     def __post_init__(self) -> None:
         channels = self.image_shape[0]
@@ -46,7 +51,9 @@ class Manifest:
             raise DataError(f"manifest: mean and std must have {channels} channels")
         if not all(map(math.isfinite, (*self.mean, *self.std))):
             raise DataError(f"manifest: mean and std must be finite, got {self.mean} and {self.std}")
-        if tuple(self.counts) != self.classes:
+        if self.kind not in LABELS:
+            raise DataError(f"manifest: kind must be one of {', '.join(LABELS)}, got {self.kind!r}")
+        if tuple(self.counts) != (self.classes if self.kind == "classes" else ()):
             raise DataError("manifest: counts must name the classes in their order")
 
     @property
@@ -55,7 +62,9 @@ class Manifest:
         return Normalisation(self.mean, self.std)
 
     def check(self, images: LabelledImages) -> None:
-        """Raise DataError unless `images` (such as the test images) have the prepared classes and shape."""
+        """Raise DataError unless `images` (such as the test images) have the prepared labels and shape."""
+        if images.kind != self.kind:
+            raise DataError(f"labels that are {images.kind} differ from the prepared {self.kind}")
         if images.classes != self.classes:
             raise DataError(f"classes {', '.join(images.classes)} differ from the prepared {', '.join(self.classes)}")
         if tuple(images.images.shape[1:]) != self.image_shape:
@@ -74,7 +83,7 @@ class Manifest:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             groups = content.pop("groups")
-            for name in ("classes", "image_shape", "mean", "std"):
+            for name in ("classes", "image_shape", "mean", "std", "image_groups"):
                 content[name] = tuple(content[name])
             content["contradictions"] = tuple(map(tuple, content["contradictions"]))
             return cls(

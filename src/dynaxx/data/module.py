@@ -20,6 +20,9 @@ __all__ = ["ImageData", "normalise"]
 class ImageData(pl.LightningDataModule):
     """Batches (x, y): x float32 normalised (B, C, H, W), y int64 (B,); the last, short batch is kept.
 
+    Where the labels are numbers, y is float32 (B, K); where they are masks, int64 (B, H, W). Images with sources come
+    as (x, y, sources): name → float32 (B, c, H, W). Masks and sources are augmented as their images are.
+
     Training order and augmentation depend only on `seed`, epoch and image number. An image is therefore augmented alike
     in a resumed run, at another batch size, and with another number of workers. Each new iteration of the training
     loader is the next epoch, unless Lightning sets the epoch itself. In distributed training each
@@ -55,6 +58,11 @@ class ImageData(pl.LightningDataModule):
                 f"got {batch_size}, {num_workers} and {seed}"
             )
         check_augmentation(augmentation)
+        if train.kind != val.kind or train.sources.keys() != val.sources.keys():
+            raise DataError("training and validation parts must have the same kind of labels and the same sources")
+        if augmentation == "dihedral" and train.images.shape[-2] != train.images.shape[-1]:
+            shape = tuple(train.images.shape[-2:])
+            raise DataError(f"augmentation dihedral needs square images, got {shape}; set data.image_size")
         normalise(train.images[:1], normalisation)  # a wrong normalisation raises here, not in a worker
         self._train = _Augmented(train, normalisation, augmentation, seed)
         self._val = _Augmented(val, normalisation, "none", seed)
@@ -73,7 +81,7 @@ class ImageData(pl.LightningDataModule):
         return DataLoader(self._val, size, shuffle=False, sampler=own_images(self._val), **self._options)
 
 
-class _Augmented(Dataset[tuple[Tensor, Tensor]]):
+class _Augmented(Dataset[tuple[Any, ...]]):
     """Batches of augmented images: draw number `epoch * N + i` is the random version of image i in that epoch."""
 
     def __init__(
@@ -91,13 +99,18 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitems__(self, draws: list[int]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, draws: list[int]) -> tuple[Any, ...]:
         index = torch.tensor(draws) % len(self)
-        images = self.data.images[index]
+        images, labels = self.data.images[index], self.data.labels[index]
+        sources = {name: given[index] for name, given in self.data.sources.items()}
         if self.augmentation != "none":
-            epoch = draws[0] // len(self)
-            images = apply_versions(images, self._versions(epoch)[index], self.image_size)
-        return normalise(images, self.normalisation), self.data.labels[index]
+            versions = self._versions(draws[0] // len(self))[index]
+            images = apply_versions(images, versions, self.image_size)
+            sources = {name: apply_versions(given, versions, self.image_size) for name, given in sources.items()}
+            if self.data.kind == "masks":
+                labels = apply_versions(labels, versions, self.image_size)
+        x, y = normalise(images, self.normalisation), labels.long() if self.data.kind == "masks" else labels
+        return (x, y, {name: given.float() for name, given in sources.items()}) if sources else (x, y)
 
     def _versions(self, epoch: int) -> Tensor:
         if self.versions is None or self.versions[0] != epoch:
@@ -106,5 +119,5 @@ class _Augmented(Dataset[tuple[Tensor, Tensor]]):
         return self.versions[1]
 
 
-def _as_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_is(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     return batch

@@ -22,19 +22,25 @@ def same_pixels(train_NCHW: Tensor, test_NCHW: Tensor) -> dict[int, int]:
 
 
 def contradictions(data: LabelledImages) -> list[tuple[int, int]]:
-    """Numbers of images that have the pixels of an earlier image and another label: (earlier, later).
+    """Numbers of images that have the pixels and sources of an earlier image and another label: (earlier, later).
 
     >>> images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     >>> contradictions(LabelledImages(images, torch.tensor([0, 1]), ("cat", "dog")))
     [(0, 1)]
     """
     first: dict[bytes, int] = {}
-    labels, found = data.labels.tolist(), []
-    for number, digest in enumerate(_digests(data.images)):
-        earlier = first.setdefault(digest, number)
+    labels, found = _labels(data), []
+    inputs = zip(_digests(data.images), *map(_digests, data.sources.values()), strict=True)
+    for number, digests in enumerate(map(b"".join, inputs)):
+        earlier = first.setdefault(digests, number)
         if labels[earlier] != labels[number]:
             found.append((earlier, number))
     return found
+
+
+def _labels(data: LabelledImages) -> list:
+    """What tells one label from another."""
+    return list(_digests(data.labels)) if data.kind == "masks" else data.labels.tolist()
 
 
 def same_bytes(files: Files, train: Sequence[str], test: Sequence[str]) -> dict[str, str]:

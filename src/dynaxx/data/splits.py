@@ -1,10 +1,17 @@
 """Stratified, seeded splits of a pool of labelled images."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from dynaxx.data.errors import DataError
+from dynaxx.data.group_splits import draw_groups
+from dynaxx.data.images import LabelledImages
+
+QUANTILES = 10
+"""Largest number of quantiles of a number whose proportions a split keeps."""
 
 
 def stratified_halves(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -70,8 +77,20 @@ def split_each_class(labels: Tensor, fraction: float, seed: int, leave: int = 0)
     return taken.nonzero().flatten(), (~taken).nonzero().flatten()
 
 
-def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: float = 1.0) -> tuple[Tensor, Tensor]:
+def draw(
+    labels: Tensor,
+    n_train: int | None,
+    n_val: int,
+    seed: int,
+    imbalance: float = 1.0,
+    *,
+    groups: Sequence[str] = (),
+    rare: Mapping[int, float] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Draw a training and a validation part from a pool of labelled images, with the class proportions of the pool.
+
+    Labels that are numbers keep the proportions of the first number's quantiles; masks are drawn plainly. With `groups`
+    no group has images in both parts, and the sizes are those nearest to the wanted ones that whole groups allow.
 
     With an `imbalance` above 1 training images are then removed, so that class sizes fall exponentially (Cui et al.,
     CVPR 2019). Class k of K keeps this share of its training images, and at least one image:
@@ -85,25 +104,84 @@ def draw(labels: Tensor, n_train: int | None, n_val: int, seed: int, imbalance: 
     (60, 20)
 
     Args:
-        labels: class numbers, integers (N,).
+        labels: class numbers, integers (N,); or numbers, floats (N, K); or masks, uint8 (N, H, W).
         n_train: number of training images; None takes all images except for `n_val`.
         n_val: number of validation images.
         seed: the same seed gives the same draw.
         imbalance: ratio of the kept shares of the first and the last class, at least 1; 1 keeps all images.
+        groups: group of each image; () if each stands for itself.
+        rare: class number → share of its training images that is kept, at least one image.
 
     Returns:
         (train_index, val_index): int64, sorted, disjoint.
 
     Raises:
-        DataError: the pool is too small for both parts, a part is too small to hold every class, or
-            `imbalance` is below 1.
+        DataError: the pool is too small for both parts, a part is too small to hold every class, `imbalance` is below
+            1, a share is not in (0, 1], or classes are made rare where labels are none.
     """
     if not 1 <= imbalance < float("inf"):
         raise DataError(f"imbalance must be a number of at least 1, got {imbalance}")
+    thinned = {int(number): share for number, share in (rare or {}).items() if _is_share(number, share)}
+    if (imbalance > 1 or thinned) and labels.dtype != torch.int64:
+        raise DataError(f"imbalance={imbalance}, rare={rare}: the labels are no classes; leave both out")
     if n_train is None:
         n_train = len(labels) - n_val
-    train, val = _stratified(labels, n_train, n_val, seed, ("training", "validation"))
-    return (_long_tail(labels, train, imbalance, seed) if imbalance > 1 else train), val
+    is_class = labels.ndim == 1
+    strata = labels if is_class else _quantiles(labels, n_train, n_val)
+    if len(groups):
+        train, val = draw_groups(strata, groups, n_train, n_val, seed, every=is_class)
+    else:
+        train, val = _stratified(strata, n_train, n_val, seed, ("training", "validation"))
+    if imbalance > 1:
+        train = _long_tail(labels, train, imbalance, seed)
+    return (_thinned(labels, train, thinned, seed) if thinned else train), val
+
+
+def draw_images(
+    images: LabelledImages,
+    n_train: int | None,
+    n_val: int,
+    seed: int,
+    imbalance: float = 1.0,
+    rare: Mapping[str, float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`draw` from labelled images: their groups are kept whole, and rare classes are given by name.
+
+    >>> train, val = draw_images(prepared.task(), None, 100, seed=0, rare={"river": 0.05})
+
+    Raises:
+        DataError: see `draw`; or a rare class that does not exist.
+    """
+    for name in rare or ():
+        if images.kind != "classes" or str(name) not in images.classes:
+            known = ", ".join(images.classes) if images.kind == "classes" else f"none, the labels are {images.kind}"
+            raise DataError(f"task.rare names {str(name)!r}, which is no class; classes: {known}")
+    numbered = {images.classes.index(str(name)): share for name, share in (rare or {}).items()}
+    return draw(images.labels, n_train, n_val, seed, imbalance, groups=images.groups, rare=numbered)
+
+
+def _is_share(number: int, share: float) -> bool:
+    if not 0 < share <= 1:
+        raise DataError(f"rare: the share of class {number} must lie in (0, 1], got {share}")
+    return True
+
+
+def _quantiles(labels: Tensor, n_train: int, n_val: int) -> Tensor:
+    """Number of the quantile in which each image lies by its first number; all 0 for masks, or too few images."""
+    count = min(QUANTILES, n_train // 2, n_val // 2, len(labels) // 2)
+    if labels.ndim != 2 or count < 2:
+        return torch.zeros(len(labels), dtype=torch.int64)
+    return labels[:, 0].argsort(stable=True).argsort() * count // len(labels)
+
+
+def _thinned(labels: Tensor, index: Tensor, shares: Mapping[int, float], seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = index[torch.randperm(len(index), generator=generator)]
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for label, share in shares.items():
+        members = shuffled[labels[shuffled] == label]
+        kept[members[max(1, round(share * len(members))) :]] = False
+    return index[kept[index]]
 
 
 def _long_tail(labels: Tensor, index: Tensor, imbalance: float, seed: int) -> Tensor:

@@ -37,8 +37,8 @@ class Judge:
 
     def outputs(self, model: nn.Module, images: Tensor | None = None) -> Tensor:
         """Outputs of a model for all samples, float32 (N, …); `images` takes the place of theirs, uint8."""
-        sources = getattr(self.data, "sources", None)
-        return outputs(model, self.data.images if images is None else images, self.normalisation, sources)
+        pixels = self.data.images if images is None else images
+        return outputs(model, pixels, self.normalisation, self.data.sources)
 
     def scores(self, per_seed: Sequence[Tensor]) -> Scores:
         """Scores of the outputs (N, …) of each seed."""
@@ -58,7 +58,7 @@ class Judge:
     @property
     def groups(self) -> Groups:
         """Group of each sample; empty if samples stand alone."""
-        return tuple(getattr(self.data, "groups", ()))
+        return self.data.groups
 
     def subset(self, index: Tensor) -> "Judge":
         """The same judge of some of the samples."""

@@ -41,7 +41,7 @@ def outputs(
     device = next(model.parameters()).device
     found = []
     for number in torch.arange(len(images)).split(batch_size(images)):
-        given = {name: values[number].to(device) for name, values in (sources or {}).items()}
+        given = {name: values[number].to(device, torch.float32) for name, values in (sources or {}).items()}
         x = normalise(images[number], normalisation).to(device)
         found.append((model(x, sources=given) if given else model(x)).float().cpu())
     return torch.cat(found)

@@ -29,8 +29,7 @@ class Example:
 
     def __init__(self, judge: Judge, size: int, device: torch.device) -> None:
         self.x = normalise(judge.data.images[:size], judge.normalisation).to(device)
-        sources = getattr(judge.data, "sources", None) or {}
-        self.sources = {name: values[:size].to(device) for name, values in sources.items()}
+        self.sources = {name: given[:size].to(device, torch.float32) for name, given in judge.data.sources.items()}
 
     def bound(self, model: nn.Module) -> nn.Module:
         """The model as a function of the images alone."""

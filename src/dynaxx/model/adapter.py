@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,39 @@ from dynaxx.backbone import (
     Head,
     SafeHead,
     Tail,
+    as_call,
     canonical,
+    capture,
     check_classifier,
     check_fits,
     find_classifier,
     mark_outputs,
     original,
     plan_execution,
+    plan_reading,
     probe,
     tail_of,
     warn_of_unread_tokens,
+    with_places,
     with_token_facts,
 )
-from dynaxx.config import ResonanceConfig
+from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.fingerprint import difference, fingerprint
+from dynaxx.model.readout import Readout, as_map, deviations, features, size_of, width
 from dynaxx.model.saving import BACKBONE, check_tensors, read
-from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
+from dynaxx.resonance import (
+    Anchors,
+    Grid,
+    ResonanceOutput,
+    Resonator,
+    Tap,
+    check_sources,
+    finite,
+    from_grid,
+    message_grid,
+    on_grid,
+)
 
 PREFIX = "resonator."
 """Prefix of the names of the resonator's tensors in a saved file."""
@@ -65,7 +81,7 @@ class Adapter(nn.Module):
         self.taps: list[Tap] = []
         self.form: Form | None = None
         self.own_code = False
-        if config.num_classes is not None:
+        if config.num_classes is not None and not config.reads_taps:
             self.classifier, linear = find_classifier(backbone, config.classifier)
             self.head = Head(linear.in_features, config.num_classes).to(linear.weight.device)
 
@@ -78,11 +94,20 @@ class Adapter(nn.Module):
             named = self.config.classifier is not None
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs), named)
         taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
-        if not taps[0].dims:
-            taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
-        if not taps[-1].dims and not self.config.token_pool:
+        config, maps = self.config, any(tap.dims for tap in taps)
+        if not maps:
+            taps = with_token_facts(taps, backbone, call, config.causal, config.prefix_tokens)
+            check_options(config, taps)
+        elif not all(tap.dims for tap in taps):
+            check_options(config, taps)
+            taps = with_places(taps, backbone, call, config.grid, config.prefix_tokens)
+        if not maps and not config.token_pool and not config.reads_taps:
             warn_of_unread_tokens(backbone, taps[-1], call)
-        taps = mark_outputs(backbone, taps, call, self.config.dynamics == "reentrant")
+        if self.config.reads_taps:
+            last = taps[-1:] if self.config.mode == "probe" else taps
+            taps = [dataclasses.replace(tap, output=True) for tap in last]
+        else:
+            taps = mark_outputs(backbone, taps, call, self.config.dynamics == "reentrant")
         self.build_from(taps, next(backbone.parameters(), None))
 
     def build_from(self, taps: Sequence[Tap], like: Tensor | None = None, T: int | None = None) -> None:
@@ -96,10 +121,26 @@ class Adapter(nn.Module):
         check_options(self.config, taps)
         self.taps, self.paths = list(taps), tuple(tap.path for tap in taps)
         self.built_T = T or self.config.T
+        if self.config.mode == "direct":
+            self.built_T = max(2, self.built_T)  # from two iterations on, every tap is read, the last one, too
+        device = None if like is None else like.device
         with torch.inference_mode(False):  # a first pass may be one of inference; these parameters will be trained
-            resonator = Resonator(taps, dataclasses.replace(self.config, T=self.built_T))
-        self.resonator = resonator if like is None else resonator.to(like.device)
-        self.resonator.train(self.training)
+            self.resonator = Resonator(taps, self._made_with()).to(device)
+            if self.config.reads_taps:
+                assert self.config.readout is not None
+                assert self.config.num_classes is not None
+                features = width(self.config.readout, [tap.channels for tap in taps])
+                self.head = Head(features, self.config.num_classes).to(device)
+        if self.config.mode == "direct":
+            _freeze_loop(self.resonator)
+        self.train(self.training)
+
+    def _made_with(self) -> ResonanceConfig:
+        """The options that decide which parameters are made; without couplings, those that belong to them are off."""
+        config = dataclasses.replace(self.config, T=self.built_T)
+        if config.mode not in LINEAR:
+            return config
+        return dataclasses.replace(config, stability="monitored", gate="none", depthwise=False)
 
     def require_built(self) -> Resonator:
         """The resonator; raises an error while the shapes of the taps are unknown."""
@@ -110,12 +151,20 @@ class Adapter(nn.Module):
             )
         return self.resonator
 
-    def execution(self, backbone: nn.Module, couple: Couple, call: Call | None = None) -> Execution:
-        """The `Execution`, which runs `backbone` with its taps coupled by the function `couple`.
+    def execution(
+        self,
+        backbone: nn.Module,
+        couple: Couple,
+        read: Callable[[list[Tensor], Any], Tensor],
+        call: Call | None = None,
+    ) -> Execution:
+        """The `Execution`, which runs `backbone` with its taps coupled by `couple`, or up to the taps for `read`.
 
         Raises:
             ResonanceError: a backbone that has to be split and cannot be, at least not without `call`.
         """
+        if self.config.reads_taps:
+            return plan_reading(backbone, self.taps, read)
         replacements: dict[str, nn.Module] = {}
         if self.head is not None and self.classifier is not None:
             replacements[self.classifier] = SafeHead(self.head)
@@ -137,33 +186,43 @@ class Adapter(nn.Module):
 
     def tail(self, backbone: nn.Module, example: Any) -> Tail:
         """The part of the network after the taps; see `ResonantModel.tail`."""
+        if self.config.reads_taps:
+            args, kwargs = as_call(example)
+            with torch.no_grad(), capture(backbone, self.paths, copy=[True] * len(self.paths)) as captured:
+                backbone(*args, **kwargs)
+            anchors = self.anchors([captured[path] for path in self.paths])
+            reading = Readout(self.read_out, anchors.grid, size_of((args, kwargs), self.require_built().exchange.dims))
+            return Tail(reading, f"the head alone, on the {self.config.readout} of the taps", beside=True)
         return tail_of(backbone, self.taps, example)
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
-    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = ()) -> Anchors:
+    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = (), sources: Any = None) -> Anchors:
         """The taps' activations in the plain pass (anchors), pooled onto the common grid of positions.
 
         Args:
             activations: activations x_l⁰ of the taps, in depth order.
             outside: other activations that the backbone's segments between the taps read.
+            sources: sources of the call by name; see `dynaxx.resonance.sources_of`.
 
         Raises:
-            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'.
+            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'; unknown
+                or unfit sources.
         """
-        resonator = self.require_built()
-        exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
+        exchange, pooled = self.require_built().exchange, self.config.token_pool
         activations = [canonical(x, tap.layout) for x, tap in zip(activations, self.taps, strict=True)]
         for x, tap in zip(activations, self.taps, strict=True):
             check_fits(tap, x)
-        grid = message_grid(activations[-1], self.config.grid, pooled, causal)
-        return Anchors(
-            [on_grid(x, grid, pooled, causal) for x in activations],
-            [activations[number] for number in exchange.outputs],
-            grid,
-            activations if self.config.dynamics == "reentrant" else None,
-            tuple(outside),
-        )
+        grid = message_grid(activations, self.taps, self.config.grid, pooled)
+        on_grids = [on_grid(x, tap, grid, pooled) for x, tap in zip(activations, self.taps, strict=True)]
+        outputs, states = [activations[number] for number in exchange.outputs], None
+        if self.config.reads_taps:
+            outputs, outside = on_grids, deviations(activations) if self.config.readout == "moments" else ()
+        elif self.config.dynamics == "reentrant":
+            states = activations
+        anchors = Anchors(on_grids, outputs, grid, states, tuple(outside)).with_sources(sources)
+        check_sources(anchors.sources, exchange.sources)
+        return anchors
 
     def refine(
         self,
@@ -189,13 +248,18 @@ class Adapter(nn.Module):
         resonator = self.require_built()
         taps = resonator.exchange.outputs if taps is None else taps
 
+        if self.config.mode in LINEAR:
+            nothing = [anchors.pooled[tap].new_zeros(()).expand_as(anchors.pooled[tap]) for tap in taps]
+            unchanged = [self._as_read(x, tap) for tap, x in zip(taps, anchors.outputs, strict=True)]
+            return unchanged, ResonanceOutput(nothing, fallback=~finite(anchors.pooled))
+
         def run(anchors: Anchors) -> ResonanceOutput:
             output: ResonanceOutput = resonator(
                 anchors, config, trace=trace, segments=segments, ablated=ablated, taps=taps
             )
             return output
 
-        finite_B = finite(anchors.pooled)
+        finite_B = finite(anchors.parts)
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
         output = run(anchors.zero_except(finite_B))
         deltas = output.delta
@@ -207,13 +271,38 @@ class Adapter(nn.Module):
             output = _with_lost_samples(run(anchors.select(keep_B)), keep_B)
             deltas = output.delta
         refined = [
-            original(
+            self._as_read(
                 torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x + from_grid(delta, anchors.grid, x).to(x.dtype), x),
-                self.taps[tap].layout,
+                tap,
             )
             for tap, x, delta in zip(taps, anchors.outputs, deltas, strict=True)
         ]
         return refined, dataclasses.replace(output, fallback=~keep_B)
+
+    def head_features(self, anchors: Anchors) -> list[Tensor]:
+        """What a head that reads the taps would read without resonance, as one part (B, P, F)."""
+        assert self.config.readout is not None
+        read = features(self.config.readout, anchors.pooled, anchors.outside)  # type: ignore[arg-type]
+        return [read if read.ndim == 3 else read.unsqueeze(1)]
+
+    def _as_read(self, x: Tensor, tap: int) -> Tensor:
+        """An activation as what comes next reads it: the head on the grid, the backbone in the layer's own layout."""
+        return x if self.config.reads_taps else original(x, self.taps[tap].layout)
+
+    def read_out(
+        self, agreed: Sequence[Tensor], outside: Sequence[Any], grid: Grid, size: Sequence[int] | None
+    ) -> Tensor:
+        """The head's outputs from the agreed activations of all taps on the grid, (B, P, C_l) each.
+
+        Args:
+            agreed: the first result of `refine`.
+            outside: `Anchors.outside`.
+            grid: `Anchors.grid`.
+            size: spatial size of a map of outputs.
+        """
+        assert self.config.readout is not None
+        output: Tensor = SafeHead(self.head)(features(self.config.readout, agreed, outside))  # type: ignore[arg-type]
+        return as_map(output, grid, size) if self.config.readout == "map" else output
 
     def _sound(self, anchors: Anchors, deltas: list[Tensor], taps: Sequence[int]) -> Tensor:
         """(B,) bool: samples whose update is finite and below `RUNAWAY` at every tap (and representable in float16)."""
@@ -280,11 +369,21 @@ class Adapter(nn.Module):
                 f"{where}: its head replaced {description['classifier']!r}, here it would be {self.classifier!r}"
             )
         parts: dict[str, nn.Module] = {PREFIX: resonator} | ({} if self.head is None else {"head.": self.head})
+        if self.head is not None and "head.scale" in tensors:
+            self.head.in_units(tensors["head.shift"], tensors["head.scale"])
         check_tensors(where, {p + n: t for p, part in parts.items() for n, t in part.state_dict().items()}, tensors)
         for prefix, part in parts.items():
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         if self.config.mode == "folded":
             resonator.fold(self.config)
+
+
+def _freeze_loop(resonator: Resonator) -> None:
+    """Let only the parameters train that the student's pass uses."""
+    exchange = resonator.exchange
+    exchange.phi.requires_grad_(False)
+    for tap, U in enumerate(exchange.couplings.U):
+        U.requires_grad_(U.requires_grad and tap in exchange.outputs)
 
 
 def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutput:
@@ -318,20 +417,25 @@ def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module,
 
 
 def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
-    """Raise ResonanceError for taps of two kinds, and for an option that does not apply to their kind."""
-    if len({tap.dims for tap in taps}) > 1:
+    """Raise ResonanceError for an option that does not apply to taps of this kind, and for maps of 2 and of 3 axes."""
+    dims = {tap.dims for tap in taps if tap.dims}
+    vectors = [tap.path for tap in taps if tap.layout == "BC"]
+    if len(dims) > 1:
         kinds = ", ".join(f"{tap.path} ({', '.join(tap.layout)})" for tap in taps)
-        raise ResonanceError(f"layers: maps and token sequences cannot be coupled: {kinds}; name taps of one kind")
-    tap = taps[0]
-    if not tap.dims:
+        raise ResonanceError(f"layers: maps of two and of three axes cannot be coupled: {kinds}; name taps of one kind")
+    if not dims:
         _refuse(config, [("grid", None)], "the taps are token sequences")
+        if config.causal and 0 < len(vectors) < len(taps):
+            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and could hear all tokens")
     else:
-        _refuse(config, [("token_pool", False), ("prefix_tokens", None)], "the taps are maps")
+        because = "the taps are maps" if all(tap.dims for tap in taps) else "some of the taps are maps"
+        tokens = any(not tap.dims and tap.layout != "BC" for tap in taps)
+        _refuse(config, [("token_pool", False), *([] if tokens else [("prefix_tokens", None)])], because)
         if config.causal:
-            _refuse(config, [("causal", None)], "the taps are maps")
-        if tap.dims == 3:
-            _refuse(config, [("grid", None)], "the taps are maps of three spatial axes")
-    if tap.causal:  # both read all positions of a sample at once, later tokens included
+            _refuse(config, [("causal", None)], because)
+        if dims == {3}:
+            _refuse(config, [("grid", None)], f"{because} of three spatial axes")
+    if taps[0].causal:  # both read all positions of a sample at once, later tokens included
         _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from dynaxx.backbone import Call, as_call, resolve, stated_input
-from dynaxx.config import ResonanceConfig
+from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.model.adapter import Adapter, check_backbone
 from dynaxx.model.saving import read
@@ -30,7 +30,7 @@ def new_adapter(
     call = None if example_input is None else as_call(example_input)
     if call is None and (stated := stated_input(backbone)) is not None:
         call = as_call(stated)
-    return Adapter(backbone, resolve(backbone, layers, call), config), call
+    return Adapter(backbone, _paths(backbone, layers, config, call), config), call
 
 
 def read_adapter(backbone: nn.Module, directory: str | Path, strict: bool = True) -> Adapter:
@@ -52,9 +52,18 @@ def read_adapter(backbone: nn.Module, directory: str | Path, strict: bool = True
     try:
         config = ResonanceConfig(**description["config"])
         taps = [tap["path"] for tap in description["taps"]]
-        adapter = Adapter(backbone, resolve(backbone, taps), config)
+        adapter = Adapter(backbone, _paths(backbone, taps, config), config)
         check_backbone(where, description, backbone, strict)
         adapter.load(description, tensors, next(backbone.parameters(), None), where)
     except (TypeError, KeyError) as error:
         raise ResonanceError(f"{where}: its description does not fit this version ({error})") from None
     return adapter
+
+
+def _paths(
+    backbone: nn.Module, layers: Sequence[int | str] | str, config: ResonanceConfig, call: Call | None = None
+) -> list[str]:
+    paths = resolve(backbone, layers, call, fewest=1 if config.mode in LINEAR else 2)
+    if config.mode == "layer_probe" and len(paths) > 1:
+        raise ResonanceError(f"layers={list(layers)!r}: mode='layer_probe' reads one layer; give one, or concat_probe")
+    return paths

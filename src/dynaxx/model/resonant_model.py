@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head
-from dynaxx.config import ResonanceConfig
+from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head, takes
+from dynaxx.config import LINEAR, STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
 from dynaxx.model.adapter import Adapter, check_options
@@ -23,6 +23,7 @@ from dynaxx.model.freezing import flags_before, freeze, hold, release
 from dynaxx.model.generation import generate
 from dynaxx.model.loading import new_adapter, read_adapter
 from dynaxx.model.losses import computes_its_loss, extra_losses, reached, with_loss
+from dynaxx.model.readout import size_of
 from dynaxx.model.runaway import RunawayWatch
 from dynaxx.model.saving import write
 from dynaxx.model.statistics import fit_statistics
@@ -43,6 +44,14 @@ class Posthoc(NamedTuple):
 
     own: Any
     refined: Any
+
+
+class _Ended(BaseException):
+    """Ends a pass of the backbone at the last tap. It is no Exception: networks may catch those."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
 
 
 class ResonantModel(nn.Module):
@@ -75,9 +84,20 @@ class ResonantModel(nn.Module):
     # ---- running --------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The backbone's output, computed from the refined activations of the taps (tapped layers)."""
+        """The backbone's output, computed from the refined activations of the taps (tapped layers).
+
+        A model with sources takes them as `sources={name: tensor}`: maps (B, C, H, W), tokens (B, N, C) or vectors
+        (B, C). One that is left out, or None, is silent in this batch; a pair (tensor, present), with `present` (B,)
+        bool, is silent in the other samples.
+
+        >>> logits = model(images, sources={"click": clicks})
+        """
         if self._removed:
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
+        if "sources" in kwargs and (self.config.sources or not takes(self.backbone, "sources")):
+            sources = kwargs.pop("sources")
+            if not self._switches.disabled:
+                return self._forward_with(sources, args, kwargs)
         if self._switches.disabled:
             return self.backbone(*args, **kwargs)
         if self.head is not None and kwargs.get("labels") is not None and computes_its_loss(self.backbone):
@@ -87,6 +107,21 @@ class ResonantModel(nn.Module):
         output = self._run(args, kwargs)
         self._warn_of_lost_gradients(output)
         return output
+
+    def _forward_with(self, sources: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output for a call with these sources."""
+        if torch.compiler.is_compiling():  # a compiled pass cannot set a context variable
+            self._compiled_pass.sources = sources
+            output = self.forward(*args, **kwargs)
+            self._compiled_pass.sources = None
+            return output
+        with switched(self._number, sources=sources):
+            return self.forward(*args, **kwargs)
+
+    @property
+    def _sources(self) -> Any:
+        """The sources of the call that runs."""
+        return self._compiled_pass.sources if torch.compiler.is_compiling() else self._switches.sources
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The backbone's output in the way that its `Execution` says."""
@@ -105,6 +140,8 @@ class ResonantModel(nn.Module):
                     "its calls; name layers that are read by the next alone, or save the adapter in place of a program"
                 )
             return execution.network(*args, **kwargs)
+        if adapter.config.reads_taps:
+            return self._read_taps(args, kwargs)
         overwritten = [tap.overwritten for tap in adapter.taps]
         learning = self.training and torch.is_grad_enabled()
 
@@ -118,6 +155,32 @@ class ResonantModel(nn.Module):
             capture(self.backbone, adapter.paths, couple, overwritten),
         ):
             return self.backbone(*args, **kwargs)
+
+    def _read_taps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The output of a head that reads the taps: the pass ends at the last one."""
+
+        def end(activations: list[Tensor]) -> Tensor:
+            raise _Ended(self._read_out(activations, (args, kwargs)))
+
+        adapter = self.adapter
+        try:
+            with capture(self.backbone, adapter.paths, end, [tap.overwritten for tap in adapter.taps]):
+                self.backbone(*args, **kwargs)
+        except _Ended as ended:
+            return ended.output
+        raise ResonanceError("base_model: its pass did not end at the last tap; let it pass on errors of its layers")
+
+    def _read_out(self, activations: list[Tensor], arguments: Any) -> Tensor:
+        """What the head makes of the taps' activations; a pass that only reads returns the last of them."""
+        adapter, reading = self.adapter, self._switches.anchors
+        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            refuse_cut_gradients(adapter.paths[-1])
+        anchors = adapter.anchors(activations, sources=self._sources)
+        if reading is not None:
+            reading.append(anchors)
+            return activations[-1]
+        size = size_of(arguments, adapter.require_built().exchange.dims)
+        return adapter.read_out(self.refine(anchors)[0], anchors.outside, anchors.grid, size)
 
     def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
         """The backbone's own output and the resonant output, at the cost of one additional bare backbone pass.
@@ -154,7 +217,7 @@ class ResonantModel(nn.Module):
         record_pass(self._number, output, self._compiled_pass)
         if output.fallback is not None:
             learning = self.training and torch.is_grad_enabled()
-            self._watch.look(output.fallback, lambda: finite(anchors.pooled), learning)
+            self._watch.look(output.fallback, lambda: finite(anchors.parts), learning)
         if state.outputs is not None:
             if torch.compiler.is_compiling():  # with fullgraph=True this is an error, which shows the message
                 torch._dynamo.graph_break("observed() needs eager passes: call the model, not the compiled one")
@@ -200,7 +263,7 @@ class ResonantModel(nn.Module):
 
     def _couple(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
         """The new activations of the output taps; a pass that only reads returns the activations unchanged."""
-        anchors, reading = self.adapter.anchors(activations, outside), self._switches.anchors
+        anchors, reading = self.adapter.anchors(activations, outside, self._sources), self._switches.anchors
         if reading is None:
             return self.refine(anchors)[0]
         reading.append(anchors)
@@ -367,7 +430,13 @@ class ResonantModel(nn.Module):
     def mode(self, mode: str) -> None:
         self._refuse_within_override("mode", mode)
         config = dataclasses.replace(self.adapter.config, mode=mode)
-        if mode in ("implicit", "hybrid") and self.resonator is not None and self.resonator.student is None:
+        for one in (mode, self.adapter.config.mode):
+            if one in LINEAR and mode != self.adapter.config.mode:
+                raise ResonanceError(
+                    f"mode={mode!r}: this adapter was made with mode={self.adapter.config.mode!r}, and {one!r} has no "
+                    "couplings; add_adapter() with this mode, and set_adapter()"
+                )
+        if mode in STUDENT and self.resonator is not None and self.resonator.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
         if mode == "folded":
             self.require_built().fold(config)  # anew, for the present parameters
@@ -389,7 +458,9 @@ class ResonantModel(nn.Module):
             raise ResonanceError(f"{name}={value!r}: a block overrides {name}; set it outside of the block")
 
     def _warn_of_no_loop(self, changed: ResonanceConfig, options: dict[str, Any]) -> None:
-        one_pass = changed.mode in ("implicit", "folded") or (changed.mode == "hybrid" and not self.training)
+        one_pass = changed.mode in ("implicit", "folded", "direct", *LINEAR) or (
+            changed.mode == "hybrid" and not self.training
+        )
         if one_pass and (idle := [name for name in options if name != "mode"]):
             warnings.warn(
                 f"override({idle[0]}={options[idle[0]]!r}): mode={changed.mode!r} runs no loop, so {idle[0]} changes "
@@ -400,9 +471,8 @@ class ResonantModel(nn.Module):
 
     def _warn_of_pruned_couplings(self, T: int) -> None:
         resonator = self.resonator
-        if T > 1 and resonator is not None and not resonator.exchange.couplings.complete:
-            couplings = resonator.exchange.couplings
-            missing = len(couplings.channels) * (len(couplings.channels) - 1) - len(couplings.pairs)
+        missing = 0 if resonator is None else resonator.exchange.pruned
+        if T > 1 and missing:
             warnings.warn(
                 f"T={T}: the model was built with T=1, for which {missing} couplings were pruned, so iterating has no "
                 "feedback; wrap again with T=2 or more",
@@ -540,7 +610,9 @@ class ResonantModel(nn.Module):
         if adapter.resonator is None:
             adapter.build(self.backbone, call)
         adapter.own_code |= another_form
-        found = self._executions[self.adapters.active] = adapter.execution(self.backbone, self._couple, call)
+        found = self._executions[self.adapters.active] = adapter.execution(
+            self.backbone, self._couple, self._read_out, call
+        )
         return found
 
     def _plan_executions(self) -> None:
@@ -552,7 +624,9 @@ class ResonantModel(nn.Module):
         for name in self.adapters:
             if self.adapters.named(name).resonator is not None:
                 with suppress(ResonanceError):
-                    self._executions[name] = self.adapters.named(name).execution(self.backbone, self._couple)
+                    self._executions[name] = self.adapters.named(name).execution(
+                        self.backbone, self._couple, self._read_out
+                    )
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ResonantModel":
         # a split graph holds buffers of the backbone, which are other objects afterwards
@@ -615,6 +689,7 @@ class ResonantModel(nn.Module):
 
         Args:
             batches: inputs, (input, label, …) tuples, or dicts of named arguments, in which labels are not read.
+                Sources stand behind the input, (input, {name: tensor}, label, …), or in a dict under `sources`.
 
         Raises:
             ResonanceError: no batches, batches without tensors, or no finite sample in any.

@@ -27,7 +27,7 @@ class Classification(Kind):
 
     Attributes:
         decides: `accuracy`, or `macro_recall`, in which rare classes count as much as others.
-        label_smoothing: of the training loss.
+        label_smoothing: smoothing of the training loss.
 
     Raises:
         TaskError: another metric.

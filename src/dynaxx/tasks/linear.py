@@ -26,7 +26,7 @@ class LinearFit:
     Attributes:
         weight: (K, F).
         bias: (K,).
-        mean, std: of the training features, (F,).
+        mean, std: mean and deviation of the training features, (F,).
         C: inverse strength of the L2 penalty that was best on validation.
         value: the metric on validation.
     """

@@ -120,7 +120,8 @@ class Segmentation(Kind):
         grid: tuple[int, ...] = (),
     ) -> LinearFit:
         (train_x, train_y), (val_x, val_y) = train, val
-        target = F.adaptive_avg_pool2d(one_hot(train_y, outputs), list(grid)).flatten(2).transpose(1, 2)
+        height, width = grid
+        target = F.adaptive_avg_pool2d(one_hot(train_y, outputs), (height, width)).flatten(2).transpose(1, 2)
 
         def value(logits: Tensor) -> float:
             maps = logits.float().transpose(1, 2).unflatten(2, grid)

@@ -86,7 +86,7 @@ def make(model: Any, channels: int, num_classes: int | None = None) -> nn.Module
     try:
         network = function(**classes)
     except (Exception, SystemExit) as error:  # a user's function, or one of hundreds of models
-        raise BackboneError(f"{told}: cannot be made ({_one_line(error)})") from None
+        raise BackboneError(f"{told}: cannot be made ({one_line(error)})") from None
     if not isinstance(network, nn.Module):
         raise BackboneError(f"{told}: returns {type(network).__name__}; it must return a torch.nn.Module")
     return network.eval()
@@ -136,7 +136,7 @@ def published(model: Any) -> nn.Module:
     try:
         return function(pretrained=True).eval()
     except Exception as error:  # the hub's client raises many kinds
-        raise BackboneError(f"{told}: its weights cannot be fetched ({_one_line(error)}); give model.weights") from None
+        raise BackboneError(f"{told}: its weights cannot be fetched ({one_line(error)}); give model.weights") from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             found = load_file(path) if _is_safetensors(path) else plain()
     except Exception as error:  # safetensors, pickle, zip and torch each raise their own
         unsafe = isinstance(error, pickle.UnpicklingError)
-        why = "pickled objects beside tensors, which may run code" if unsafe else _one_line(error).split(". ")[0][:160]
+        why = "pickled objects beside tensors, which may run code" if unsafe else one_line(error).split(". ")[0][:160]
         raise BackboneError(
             f"model.weights={path}: no readable weights ({why}); "
             "give a .safetensors file, or torch.save(network.state_dict(), FILE)"
@@ -203,7 +203,7 @@ def _function(target: str) -> Callable[..., Any]:
             f"{told}: no module {error.name!r}; put it into the working directory or on PYTHONPATH"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
-        raise BackboneError(f"{told}: importing {module} fails ({_one_line(error)})") from None
+        raise BackboneError(f"{told}: importing {module} fails ({one_line(error)})") from None
     try:
         function = attrgetter(name)(found)
     except AttributeError:
@@ -256,5 +256,10 @@ def _misfit(network: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error on one line.
+
+    >>> one_line(ValueError("two\\nlines"))
+    'ValueError: two lines'
+    """
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

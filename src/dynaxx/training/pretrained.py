@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dynaxx.data import Normalisation, Prepared, normalise, split_each_class
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.own_model import BackboneError, is_given, make, published, read_weights, with_weights
+from dynaxx.training.wheel import load_wheel
 
 POINTER = "backbone.json"
 WEIGHTS = "backbone.safetensors"
@@ -150,7 +151,9 @@ def build(model: Any, channels: int) -> tuple[nn.Module, int | None]:
     Raises:
         BackboneError: an unknown model name, a missing file, or weights that do not fit the network.
     """
-    return (published(model), None) if model.weights is None else with_weights(model, channels)
+    if model.weights is not None:
+        return with_weights(model, channels)
+    return (published(model) if model.get("wheel") is None else load_wheel(model)), None
 
 
 def untrained(model: Any, channels: int, num_classes: int | None) -> nn.Module:
@@ -207,7 +210,8 @@ def _check(network: nn.Module, prepared: Prepared, normalisation: Normalisation,
         output = network(normalise(prepared.task().images[:2], normalisation).to(device))
     except Exception as error:  # a network may raise any error on images of another kind
         raise BackboneError(
-            f"{what}: fails on images {manifest.image_shape} ({error}); set data.image_size or model.network"
+            f"{what}: fails on images {manifest.image_shape} ({error}); "
+            "set data.image_size, data.channels or model.network"
         ) from None
     if not isinstance(output, Tensor) or output.ndim != 2:
         kind = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"

@@ -128,9 +128,12 @@ def _read(model: ResonantModel, tail: Tail | None, x: Tensor) -> tuple[dict[str,
     anchors = model.read(x)
     parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
     for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True):
-        held = (len(anchors.grid) == 1 or tuple(own.shape[2:]) == anchors.grid) and not model.config.token_pool
+        held = own is anchors.pooled[tap] or (
+            (len(anchors.grid) == 1 or tuple(own.shape[2:]) == anchors.grid) and not model.config.token_pool
+        )
         parts |= {} if held else {f"seen_{tap}": own}
-    parts |= {} if tail is None else {f"outside_{n}": other for n, other in enumerate(tail.outside(x))}
+    outside = anchors.outside or (() if tail is None else tail.outside(x))
+    parts |= {f"outside_{n}": other for n, other in enumerate(outside) if isinstance(other, Tensor)}
     return {name: part.float().cpu() for name, part in parts.items()}, anchors.grid
 
 
