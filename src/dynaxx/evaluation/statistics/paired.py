@@ -77,8 +77,8 @@ def sign_test(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric, gr
 
     A unit is a sample, or a group of samples. It favours the arm with the better mean over its samples and seeds.
     With scores of 0 and 1, one seed and no groups, the test equals McNemar's. A bootstrap interval is too narrow
-    if the arms differ on few units; the sign test stays exact. Where more units favour the arm that is worse on the
-    they prove nothing about the average, and the p-value is 1.
+    if the arms differ on few units; the sign test stays exact. Where more units favour the arm that is worse on
+    average, they prove nothing about the average, and the p-value is 1.
 
     Method: Fisher's sign test, computed by `scipy.stats.binomtest`.
 
