@@ -90,7 +90,7 @@ def body(stage: Stage) -> str:
     model = _register(stage, evaluation, prepared, uri, key, parent)
     write_text(stage.out / REGISTERED, model + "\n")
     decision = evaluation.decision
-    return f"{decision.verdict} {decision.arm}: {decision.reasons[0]} Registered as {model}."
+    return f"{decision.verdict} {decision.arm}: {decision.answers[0].reasons[0]} Registered as {model}."
 
 
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
