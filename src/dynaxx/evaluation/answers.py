@@ -19,9 +19,6 @@ from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.pricing import Pricing
 from dynaxx.evaluation.statistics.scores import Scores
 
-LARGE_ANSWER = 64
-"""Numbers in one prediction above which those of the first seed alone are kept, as of masks."""
-
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -32,7 +29,7 @@ class Answers:
         first: its outputs, float32 (N, …).
         scores: scores of all seeds.
         measures: other metrics by name, one number per seed.
-        predictions: what is answered, (S, N, …); of large answers such as masks those of the first seed, (1, N, …).
+        predictions: what is answered, (S, N, …); of masks those of the first seed, (1, N, H, W).
         classes: class numbers, (S, N); None if answers are no classes.
         costs: cost of 1,000 requests like each sample, (S, N); None if errors have no prices.
         priced: what these costs come to; None as well.
@@ -88,7 +85,7 @@ def answers_of(
         if (answer := kind.answers(output)) is not None:
             classes.append(answer)
         predicted = kind.predictions(output)
-        if not predictions or predicted[0].numel() <= LARGE_ANSWER:
+        if not predictions or predicted.ndim <= 2:  # masks are large: of the first seed alone
             predictions.append(predicted)
         if pricing:
             asked, on_validation = pricing.thresholds(seed, model)

@@ -42,7 +42,7 @@ class Found:
 
     evaluation: Evaluation
     predictions: dict[str, Tensor]
-    """Arm → what it answers, (S, N, …); of large answers such as masks the first seed alone, (1, N, …)."""
+    """Arm → what it answers, (S, N, …); of masks those of the first seed alone, (1, N, H, W)."""
     pictures: dict[str, Tensor]
     """Name → picture, uint8 (H, W, 3)."""
 

@@ -11,6 +11,7 @@ from dynaxx.tasks.classification import Classification
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_logistic, fit_ridge
 from dynaxx.tasks.metric import Metric
+from dynaxx.tasks.placements import placement_influence, placements
 from dynaxx.tasks.prompted_segmentation import PromptedSegmentation
 from dynaxx.tasks.regression import Regression
 from dynaxx.tasks.segmentation import Segmentation, upsampled
@@ -56,5 +57,7 @@ __all__ = [
     "fit_logistic",
     "fit_ridge",
     "kind_of",
+    "placement_influence",
+    "placements",
     "upsampled",
 ]

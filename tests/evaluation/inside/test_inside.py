@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from dynaxx.evaluation.gallery import disagreements
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import LabelledImages, Normalisation, normalise
+from dynaxx.evaluation.gallery import disagreements
 from dynaxx.evaluation.inside.ablation import ablations
 from dynaxx.evaluation.inside.attribution import attributions, integrated_gradients
 from dynaxx.evaluation.inside.information import gaussian_information, information

@@ -16,7 +16,7 @@ def terminal_table(evaluation: Evaluation) -> Table:
     table = Table(
         title=Text(f"{task.data}: {task.n_test:,} test images, seeds {', '.join(map(str, task.seeds))}"),
         caption=Text(
-            f"gain{f' in {unit}' if unit else ''} over {BASELINE}, {confidence}; latency of "
+            f"gain{f', {unit},' if unit else ''} over {BASELINE}, {confidence}; latency of "
             f"{evaluation.timings['latency'].batch} a pass, × that of {BASELINE}"
         ),
     )
