@@ -45,7 +45,7 @@ def test_the_threshold_of_one_class_is_the_best_of_all(seed, number, classes, mi
     assert costs.tolist() == pytest.approx(naive_costs(found, *by_hand, asked.tolist()))
     assert [asked[n] for n in range(classes) if n != 1] == [0.0] * (classes - 1)
     margins = [float(s[1] - max(s[n] for n in range(classes) if n != 1)) for s in found.scores]
-    tried = sorted(margins) + [min(margins) - 1, max(margins) + 1]
+    tried = [*sorted(margins), min(margins) - 1, max(margins) + 1]
     tried = [0.0, *tried, *((a + b) / 2 for a, b in zip(sorted(margins), sorted(margins)[1:], strict=False))]
     best = min(sum(naive_costs(found, *by_hand, [0.0, cut, 0.0][:classes])) for cut in tried)
     assert costs.sum() == pytest.approx(best)

@@ -111,7 +111,8 @@ def said(decision: Decision) -> str:
 def test_reasons_hold_the_numbers_that_decided() -> None:
     told = said(run(ALL, {"explicit-concat_probe": BIG}))
     for number in (
-        f"{MORE} Yes. explicit, the best reading on validation, gains 4.00 points of accuracy (95 % interval 3.00 to 5.00)",
+        f"{MORE} Yes. explicit, the best reading on validation, gains 4.00 points of accuracy",
+        "(95 % interval 3.00 to 5.00)",
         "6.0 % more than the probe reaches",
         f"{CHEAPEST} direct. direct costs 1.04 times the probe's latency, within the budget of 1.20",
         "concat_probe is not enough, as is proven: it loses 4.00 points of accuracy",

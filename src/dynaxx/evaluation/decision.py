@@ -71,7 +71,7 @@ def decide(
 
     Args:
         arms: results of all arms, the probe among them.
-        comparisons: of every arm with the probe, and of every two readings.
+        comparisons: every arm with the probe, and every two readings with each other.
         metric: metric of the comparisons.
         latency_budget: largest added latency, as a fraction of the probe's.
         minimum_relative_gain: smallest gain worth having, as a fraction of what the probe reaches.

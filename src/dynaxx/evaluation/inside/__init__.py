@@ -7,7 +7,7 @@ Read `look.py` first: `look_inside` calls all other files and collects their mea
 
 from dynaxx.evaluation.inside.ablation import Ablation
 from dynaxx.evaluation.inside.attribution import Attribution
-from dynaxx.evaluation.inside.gates import GateOpening
+from dynaxx.evaluation.inside.gates import ALL, GateOpening
 from dynaxx.evaluation.inside.information import Information
 from dynaxx.evaluation.inside.iterations import Iterations
 from dynaxx.evaluation.inside.look import Inside, LookOptions, look_inside
@@ -15,6 +15,7 @@ from dynaxx.evaluation.inside.pictures import photograph, png, tiled
 from dynaxx.evaluation.inside.residuals import ResidualCurve, settled_shares, traced
 
 __all__ = [
+    "ALL",
     "Ablation",
     "Attribution",
     "GateOpening",

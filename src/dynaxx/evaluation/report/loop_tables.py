@@ -4,7 +4,7 @@ A tap is a tapped layer of the backbone. A coupling carries messages from one ta
 """
 
 from dynaxx.evaluation.formatting import gained, percent, scattered, significant, titled, unit_of_gain
-from dynaxx.evaluation.inside.gates import ALL
+from dynaxx.evaluation.inside import ALL
 from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.tasks import Metric

@@ -6,7 +6,7 @@ Read the files in this order:
 - `scores.py`, `units.py`: one score per sample, and the samples or groups that are drawn as a whole.
 - `paired.py`: significance tests and confidence intervals.
 - `comparisons.py`: the pairs of arms that are compared.
-- `metrics.py`: accuracy, recall and calibration error of one arm.
+- `metrics.py`: recall per class of one arm.
 - `pareto.py`: the arms that no other arm beats on both cost and accuracy.
 """
 
@@ -19,7 +19,7 @@ from dynaxx.evaluation.statistics.comparisons import (
     compare,
     pairs,
 )
-from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
+from dynaxx.evaluation.statistics.metrics import per_class_recall
 from dynaxx.evaluation.statistics.paired import (
     Bootstrap,
     Interval,
@@ -48,16 +48,13 @@ __all__ = [
     "Interval",
     "McNemar",
     "Scores",
-    "accuracy",
     "agreements",
-    "calibration_error",
     "class_gains",
     "compare",
     "contradiction",
     "flip_test",
     "front",
     "holm",
-    "macro_recall",
     "mcnemar",
     "mean_interval",
     "paired_bootstrap",

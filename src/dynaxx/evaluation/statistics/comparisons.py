@@ -109,7 +109,7 @@ class Comparison:
             scores_a, scores_b: their scores.
             metric: metric of the scores.
             groups: group of each sample; empty if samples stand alone.
-            seed, resamples, confidence: of the bootstrap.
+            seed, resamples, confidence: options of the bootstrap.
             by_size: whether the exact test weighs how much a unit favours an arm, as it must where scores are costs;
                 otherwise it counts units.
         """
