@@ -13,7 +13,9 @@ from dynaxx.tasks import Classification
 CLASSES = ("ant", "bee", "<cat>", "dog")
 
 
-def classified(predictions: list[int], labels: list[int], certainty: float = 0.9) -> tuple[torch.Tensor, LabelledImages]:
+def classified(
+    predictions: list[int], labels: list[int], certainty: float = 0.9
+) -> tuple[torch.Tensor, LabelledImages]:
     """Log-probabilities that give a prediction this certainty, and the images that they are for."""
     rest = (1 - certainty) / (len(CLASSES) - 1)
     logits = torch.full((len(labels), len(CLASSES)), rest)

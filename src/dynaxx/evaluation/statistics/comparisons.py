@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaxx.evaluation.arms import BASELINE, EXPLICIT, IMPLICIT, arms_where
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT, IMPLICIT
 from dynaxx.evaluation.statistics.paired import (
     Bootstrap,
     Interval,
@@ -31,8 +31,6 @@ from dynaxx.tasks import Metric
 
 RECALL = Metric("recall")
 """Fraction of the samples of one class that are recognised."""
-ONE_PASS = arms_where(lambda arm: arm.one_pass)
-"""Arms that predict in one pass, without distillation; `implicit` is compared with each, as it also takes one pass."""
 
 
 @dataclass(frozen=True)
