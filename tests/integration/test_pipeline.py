@@ -124,7 +124,7 @@ def test_the_report_is_one_page_with_its_twin(ran):
         assert arm in html
         assert arm in (project / "outputs/report/report.md").read_text()
     inside = ("ablations", "information", "iterations", "residual_curves")
-    for name in (*inside, "sizes", "labels", "accuracy_against_cost"):
+    for name in (*inside, "sizes", "labels", "quality_against_cost"):
         assert f'id="{name}"' in html
         assert (project / f"outputs/report/plots/{name}.html").exists()
     assert html.count("<img alt=") == len(list((project / "outputs/report/pictures").glob("*.png")))

@@ -20,7 +20,7 @@ from dynaxx.evaluation.formatting import p_value, points, significant, spread
 from dynaxx.evaluation.inside.gates import ALL, GateOpening
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
-from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots
+from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots, validation_tables
 from dynaxx.evaluation.report.one_pager import write_one_pager
 from dynaxx.evaluation.report.page import write_report
 from dynaxx.evaluation.report.terminal import terminal_table
@@ -212,6 +212,8 @@ def test_an_error_is_shown_in_its_unit_and_down_is_better(tmp_path: Path) -> Non
         assert "accuracy 0" not in text
     assert "Down and to the left is better" in page
     assert "Down" not in Page(write_default(tmp_path)).text
+    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [-1.25, -0.5])], RMSE)
+    assert (table.headers[2], table.rows[0][2:4]) == ("tried: RMSE, mm", ["0.1: 1.25, 0.2: 0.500", "0.2"])
     axis = plots.quality_against_cost(evaluation)
     assert axis.layout.yaxis.title.text == "test RMSE, mm"
     assert axis.data[0].y[0] == pytest.approx(evaluation.arms[0].mean)

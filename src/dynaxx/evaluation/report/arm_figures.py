@@ -12,8 +12,10 @@ import numpy as np
 from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.formatting import axis_scale, titled
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.report.validation_tables import on_axis
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.evaluation.validation import LabelPoint, SizePoint
+from dynaxx.tasks import Metric
 
 BUTTON_STYLE = {
     "x": 0,
@@ -111,8 +113,8 @@ def scatter_figure(evaluation: Evaluation) -> Any:
     return figure
 
 
-def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
-    """Validation accuracy of `explicit` against coupling rank (log scale) and against the number of tapped layers."""
+def size_curve_figure(curve: Sequence[SizePoint], metric: Metric) -> Any:
+    """The metric of `explicit` on validation against coupling rank (log scale) and against the number of tapped layers."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
@@ -120,11 +122,11 @@ def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
         some = sorted((v for v in curve if v.what == what), key=lambda v: v.value)
         figure.add_scatter(
             x=[v.value for v in some],
-            y=[100 * v.accuracy for v in some],
+            y=[on_axis(v.accuracy, metric) for v in some],
             mode="lines+markers",
             line={"color": PALETTE[0], "width": 2},
             text=[f"{v.live_parameters:,} live parameters<br>{escape(', '.join(v.taps))}" for v in some],
-            hovertemplate=f"{what} %{{x}}: %{{y:.2f}} %<br>%{{text}}<extra></extra>",
+            hovertemplate=f"{what} %{{x}}: %{{y:.4g}}<br>%{{text}}<extra></extra>",
             row=1,
             col=column,
         )
@@ -133,12 +135,12 @@ def size_curve_figure(curve: Sequence[SizePoint]) -> Any:
         figure.update_xaxes(title_text=title, gridcolor=GRID, linecolor=INK, row=1, col=column, **axis)
     figure.update_layout(**layout(), showlegend=False)
     figure.update_yaxes(gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(title_text="validation accuracy, %", row=1, col=1)
+    figure.update_yaxes(title_text=f"validation {titled(metric)}", row=1, col=1)
     return figure
 
 
-def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) -> Any:
-    """Validation accuracy against the number of labelled training images (log scale), one line per arm."""
+def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str], metric: Metric) -> Any:
+    """The metric on validation against the number of labelled training images (log scale), one line per arm."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -146,16 +148,16 @@ def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str]) 
         some = sorted((point for point in curve if point.arm == arm), key=lambda point: point.labels)
         figure.add_scatter(
             x=[point.labels for point in some],
-            y=[100 * point.accuracy for point in some],
+            y=[on_axis(point.accuracy, metric) for point in some],
             mode="lines+markers",
             line={"color": colours.get(arm, INK), "width": 2},
             name=escape(arm),
-            hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.2f}} %<extra></extra>",
+            hovertemplate=f"{escape(arm)}, %{{x:,}} labels: %{{y:.4g}}<extra></extra>",
         )
     figure.update_layout(**layout())
     ticks = sorted({point.labels for point in curve})
     figure.update_xaxes(title_text="labels", type="log", tickvals=ticks, gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text=f"validation {titled(metric)}", gridcolor=GRID, linecolor=INK)
     return figure
 
 

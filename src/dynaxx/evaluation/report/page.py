@@ -74,8 +74,8 @@ def write_report(
         "ablations": loop_tables.ablations_table(evaluation),
         "information": loop_tables.information_table(evaluation),
         "attributions": loop_tables.attributions_table(evaluation),
-        "varied": validation_tables.size_curve_table(choices.size_curve),
-        "labels": validation_tables.label_curve_table(choices.label_curve),
+        "varied": validation_tables.size_curve_table(choices.size_curve, evaluation.task.metric),
+        "labels": validation_tables.label_curve_table(choices.label_curve, evaluation.task.metric),
         "taps_drawn": evaluation.inside.taps,
         "gallery": [(image, gallery_name(image)) for image in evaluation.shown.disagreements],
         "answers": evaluation.shown.columns,
@@ -87,7 +87,7 @@ def write_report(
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
         "gates": loop_tables.gates_table(evaluation) if evaluation.inside.gates else None,
         "selection": None if selection is None else validation_tables.selection_table(selection),
-        "tuning": validation_tables.tuning_table(choices.tuned),
+        "tuning": validation_tables.tuning_table(choices.tuned, evaluation.task.metric),
         "configuration": _yaml(params),
     }
     html, markdown = (
@@ -121,9 +121,11 @@ def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
         if there:
             by_name[name] = draw(evaluation)
     if choices.size_curve:
-        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve)
+        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve, evaluation.task.metric)
     if choices.label_curve:
-        by_name["labels"] = arm_figures.label_curve_figure(choices.label_curve, arm_figures.arm_colours(evaluation))
+        by_name["labels"] = arm_figures.label_curve_figure(
+            choices.label_curve, arm_figures.arm_colours(evaluation), evaluation.task.metric
+        )
     return by_name
 
 
