@@ -96,7 +96,7 @@ def make_evaluation(seeds: int = 3, metric: Metric = ACCURACY) -> Evaluation:
         hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},
         timings={
             "latency": Timing(1, 25, 12.5, 0.02),
-            "throughput": Timing(64, 4, 47.0, 0.02, {"explicit": 0.061}),
+            "throughput": Timing(64, 14, 47.0, 0.02, {"explicit": 0.061}),
         },
         arms=arms,
         comparisons=comparisons,

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from support.example_evaluation import HOSTILE, RATES, RMSE, make_evaluation, with_costs
 
+from dynaxx.evaluation.cost import Timing
 from dynaxx.evaluation.decision import CHEAPEST, MORE
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import p_value, points, significant, spread
@@ -21,6 +22,7 @@ from dynaxx.evaluation.inside.gates import ALL, GateOpening
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
 from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots, validation_tables
+from dynaxx.evaluation.report.arm_tables import timing_note
 from dynaxx.evaluation.report.one_pager import write_one_pager
 from dynaxx.evaluation.report.page import write_report
 from dynaxx.evaluation.report.terminal import terminal_table
@@ -238,8 +240,12 @@ def test_costs_and_their_thresholds_are_told_beside_the_metric(tmp_path: Path) -
 
 def test_what_timing_did_not_reach_is_told(page: Page) -> None:
     assert "Latency: 25 rounds." in page.text
-    assert "Throughput: 4 rounds, ended by the limit of time; not known to 2.0 %: explicit (up to 6.1 %)." in page.text
+    assert "Throughput: 14 rounds, ended by the limit of time; not known to 2.0 %: explicit (up to 6.1 %)." in page.text
     assert "with 1 sample a pass; samples / s with 64 samples" in page.text
+    few = replace(make_evaluation(1), timings={"latency": Timing(1, 1, 9.0, 0.02, {"explicit": 0.0})})
+    assert timing_note(few) == (
+        "Latency: 1 round, ended by the limit of time; too few to say how precise the ratios are."
+    )
 
 
 def test_groups_of_test_images_are_said(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ Read `latency.py` first: all models are timed in turn, so that a slow moment of 
 
 from dynaxx.evaluation.cost.flops_memory import MEGABYTE, gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.cost.latency import Latency, Timing, interleaved_seconds, latency, timed
+from dynaxx.evaluation.cost.latency import FEWEST_ROUNDS, Latency, Timing, interleaved_seconds, latency, timed
 
 __all__ = [
+    "FEWEST_ROUNDS",
     "MEGABYTE",
     "Latency",
     "Timing",

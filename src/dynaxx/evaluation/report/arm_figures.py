@@ -114,7 +114,7 @@ def scatter_figure(evaluation: Evaluation) -> Any:
 
 
 def size_curve_figure(curve: Sequence[SizePoint], metric: Metric) -> Any:
-    """The metric of `explicit` on validation against coupling rank (log scale) and against the number of tapped layers."""
+    """The metric of `explicit` on validation against coupling rank (log scale) and the number of tapped layers."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)

@@ -1,6 +1,7 @@
 """Tables that compare the arms (competitors): quality, cost, gains, and quality per cost."""
 
 from dynaxx.evaluation.arms import BASELINE, EXPLICIT, IMPLICIT
+from dynaxx.evaluation.cost import FEWEST_ROUNDS
 from dynaxx.evaluation.costs import PER
 from dynaxx.evaluation.formatting import (
     gained,
@@ -63,7 +64,9 @@ def timing_note(evaluation: Evaluation) -> str:
     sentences = []
     for what, timing in evaluation.timings.items():
         told = f"{what.capitalize()}: {timing.rounds} {'round' if timing.rounds == 1 else 'rounds'}"
-        if timing.imprecise:
+        if timing.rounds < FEWEST_ROUNDS:
+            told += ", ended by the limit of time; too few to say how precise the ratios are"
+        elif timing.imprecise:
             worst = max(timing.imprecise.values())
             told += (
                 f", ended by the limit of time; not known to {percent(timing.precision)}: "
