@@ -12,8 +12,8 @@ from benchmarks.profile import Operation, top_operations
 from benchmarks.results import ArmResult, Section
 from dynaxx.evaluation.cost import MEGABYTE, interleaved_seconds, peak_memory_mb
 
-PASSES = 3
-"""Passes of an arm per round: two for warm-up and one that is timed (see `interleaved_seconds`)."""
+PASSES = 2
+"""Passes of an arm per round: one for warm-up and one that is timed (see `interleaved_seconds`)."""
 
 
 def inference(case: Case, budget: float) -> Section:

@@ -1,14 +1,16 @@
-"""Stage `evaluate`: evaluate the trained arms on the test images, which no other stage decodes."""
+"""Stage `evaluate`: evaluate the trained arms on the test samples, which no other stage decodes."""
 
 import copy
 import json
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
-from dynaxx.data import draw, load_prepared, remarks
-from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate
+from dynaxx.data import LabelledImages, draw_images, load_prepared, remarks
+from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate, titled
 from dynaxx.evaluation.inside import png
+from dynaxx.tasks import Classification
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.adapt import validation_images
 from pipelines.common.source import open_source
@@ -26,35 +28,53 @@ def body(stage: Stage) -> str:
     prepared.manifest.check(test)
     images, seeds = prepared.task(), list(params.task.seeds)
     labels, n_val = images.labels, validation_images(params, images)
-    train, _ = draw(labels, params.task.n_train, n_val, seeds[0], params.task.imbalance)
+    kind = Classification()
+
+    def drawn(seed: int) -> tuple[Tensor, Tensor]:
+        return draw_images(images, params.task.n_train, n_val, seed, params.task.imbalance, params.task.rare)
+
+    train, _ = drawn(seeds[0])
+    strata = kind.strata(labels[train])
     task = TaskSummary(
         data=params.data.name,
+        kind=kind.name,
+        metric=kind.metric,
         classes=list(test.classes),
         n_train=len(train),
         n_val=n_val,
         n_test=len(test),
         seeds=seeds,
-        train_per_class=torch.bincount(labels[train], minlength=len(test.classes)).tolist(),
+        train_per_class=[] if strata is None else torch.bincount(strata, minlength=len(test.classes)).tolist(),
+        groups=len(set(test.groups)),
         remarks=remarks(prepared, test, getattr(source, "skipped", {})),
     )
-    folders = trained_arms(task.seeds, list(params.train_arms.arms))
-    evaluation, predictions, pictures = evaluate(
-        folders,
+
+    def validation(seed: int) -> LabelledImages:
+        return images.subset(drawn(seed)[1])
+
+    found = evaluate(
+        kind,
+        trained_arms(task.seeds, list(params.train_arms.arms)),
         lambda: copy.deepcopy(backbone.network),
         test,
         backbone.normalisation,
         task,
         EvaluateOptions(**params.evaluate),
+        validation,
     )
+    evaluation = found.evaluation
     evaluation.to_json(stage.out / "evaluation.json")
     (stage.out / "pictures").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
+    for name, picture in found.pictures.items():
         (stage.out / "pictures" / f"{name}.png").write_bytes(png(picture))
-    save_file(predictions | {"labels": test.labels}, stage.out / "predictions.safetensors")
-    metrics = {arm.name: sum(arm.accuracy_per_seed) / len(arm.accuracy_per_seed) for arm in evaluation.arms}
-    (stage.out / "metrics.json").write_text(json.dumps({"test_accuracy": metrics}, indent=2) + "\n")
-    best = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    return f"{evaluation.decision.verdict} (test accuracy: {best})"
+    save_file(
+        {name: rows.contiguous() for name, rows in found.predictions.items()} | {"labels": test.labels},
+        stage.out / "predictions.safetensors",
+    )
+    values = {arm.name: arm.mean for arm in evaluation.arms}
+    (stage.out / "metrics.json").write_text(json.dumps({f"test_{kind.metric.name}": values}, indent=2) + "\n")
+    best = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+    return f"{evaluation.decision.verdict} {evaluation.decision.arm} (test {titled(kind.metric, plain=True)}: {best})"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def body(stage: Stage) -> str:
         raise ValueError("dvc.lock is missing, by which a pipeline is known in MLflow; run `dvc repro`")
     lock = yaml.safe_load(locked.read_text())
     first = evaluation.task.seeds[0]
-    for mode in (EXPLICIT, IMPLICIT):
+    modes = [arm.name for arm in evaluation.arms if arm.name in (EXPLICIT, IMPLICIT)]
+    for mode in modes:
         shutil.copytree(trained_arm(mode, first), stage.out / "model" / mode, dirs_exist_ok=True)
     write_environment(stage.out / "environment.txt")
     prepared = load_prepared(OUTPUTS / "prepare")
@@ -80,7 +81,7 @@ def body(stage: Stage) -> str:
         params=params,
         artifacts=[
             *(stage.out / name for name in (*PAGES, *FOLDERS)),
-            *(stage.out / "model" / mode for mode in (EXPLICIT, IMPLICIT)),
+            *(stage.out / "model" / mode for mode in modes),
         ],
         tags={names.TAG_DATA: task.data, "dynaxx.verdict": evaluation.decision.verdict},
         subject=subject(stage.params),
@@ -89,28 +90,27 @@ def body(stage: Stage) -> str:
     model = _register(stage, evaluation, prepared, uri, key, parent)
     write_text(stage.out / REGISTERED, model + "\n")
     decision = evaluation.decision
-    return f"{decision.verdict}: {decision.reasons[0]} Registered as {model}."
+    return f"{decision.verdict} {decision.arm}: {decision.answers[0].reasons[0]} Registered as {model}."
 
 
 def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str, key: str, parent: str) -> str:
-    """Register the winner, with the alias champion if it is to be adopted; without a winner register explicit.
+    """Register the arm to deploy, with the alias champion if it is to be adopted; where nothing is, it is the probe.
 
     Returns:
         URI by which the model is served: the alias if it is to be adopted, else the version.
     """
     decision, first = evaluation.decision, evaluation.task.seeds[0]
-    winner = decision.arm or EXPLICIT
-    trained = trained_arm(winner, first)
+    trained = trained_arm(decision.arm, first)
     folder = stage.out / "deployment"
     shutil.rmtree(folder, ignore_errors=True)
     backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
     write_deployment(folder, stage.params.model, backbone, trained, prepared.manifest)
-    promote = decision.verdict.startswith("adopt")
+    promote = decision.verdict == "adopt"
     version = register(
         uri,
         parent,
         key,
-        winner,
+        decision.arm,
         folder,
         prepared.task().images[:2].numpy(),
         promote=promote,
@@ -127,7 +127,7 @@ def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> 
             arm.name,
             seed,
             key,
-            {names.TEST_ACCURACY: arm.accuracy_per_seed[n], names.TEST_MACRO_RECALL: arm.macro_recall_per_seed[n]}
+            {names.on_test(name): values[n] for name, values in _measures(arm, evaluation).items()}
             | _costs(arm)
             | {names.COST_TRAIN_SECONDS: arm.train_seconds_per_seed[n]},
             {section: params[section] for section in LOGGED},
@@ -150,14 +150,16 @@ def _costs(arm: ArmResult) -> dict[str, float]:
     }
 
 
+def _measures(arm: ArmResult, evaluation: Evaluation) -> dict[str, list[float]]:
+    """Name → the metric, and the other measures, per seed."""
+    return arm.measures_per_seed | {evaluation.task.metric.name: arm.value_per_seed}
+
+
 def _parent_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Metrics of the parent run: mean accuracy and cost of explicit, so that MLflow's UI compares pipelines."""
-    arm = next(arm for arm in evaluation.arms if arm.name == EXPLICIT)
-    seeds = len(arm.accuracy_per_seed)
-    return {
-        names.TEST_ACCURACY: sum(arm.accuracy_per_seed) / seeds,
-        names.TEST_MACRO_RECALL: sum(arm.macro_recall_per_seed) / seeds,
-    } | _costs(arm)
+    """Metrics of the parent run: those of the best reading, so that MLflow's UI compares pipelines."""
+    arm = next(arm for arm in evaluation.arms if arm.name == evaluation.decision.best)
+    means = {names.on_test(name): sum(values) / len(values) for name, values in _measures(arm, evaluation).items()}
+    return means | _costs(arm)
 
 
 if __name__ == "__main__":

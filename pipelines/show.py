@@ -21,8 +21,12 @@ def main() -> int:
         return 1
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(terminal_table(evaluation))
-    for reason in evaluation.decision.reasons:
-        console.print(f"- {reason}", highlight=False, markup=False)
+    for answer in evaluation.decision.answers:
+        console.print(f"{answer.question} {answer.answer}", style="bold", highlight=False, markup=False)
+        for reason in answer.reasons:
+            console.print(f"- {reason}", highlight=False, markup=False)
+    for sentence in evaluation.decision.beside:
+        console.print(f"- {sentence}", highlight=False, markup=False)
     for name in ("report", "decision"):
         page = Path(OUTPUTS / "report" / f"{name}.html").resolve()
         console.print(f"{name}: {page}", soft_wrap=True, highlight=False)

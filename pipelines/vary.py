@@ -25,7 +25,7 @@ def body(stage: Stage) -> str:
     options = stage.params.vary
     work, whole = stage.checkpoints, build_task(stage.params)
     wanted = listed(stage.params, "vary.labels")
-    labels = [n for n in wanted if can_be_drawn(whole.images.labels, n, whole.n_val, [options.seed])]
+    labels = [n for n in wanted if can_be_drawn(whole.images, n, whole.n_val, [options.seed])]
     told = adapted("vary.labels", wanted, labels, f"{len(whole.split(options.seed)[0])} images are there to train on")
     curve = measure_label_curve({arm: tuned(whole, arm) for arm in CURVE_ARMS}, labels, options.seed, work)
     write_label_curve(stage.out / BY_LABELS.name, curve)

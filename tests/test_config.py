@@ -35,6 +35,9 @@ from dynaxx.resonance import bottleneck, gates, live_pairs
         ({"depthwise": 1}, "depthwise=1"),
         ({"grid": (0, 2)}, "grid=0"),
         ({"grid": 4}, "grid=4.*height, width"),
+        ({"sources": ["click"]}, "sources=.*dict from names"),
+        ({"sources": {"a click": 1}}, "'a click' is no name"),
+        ({"sources": {"click": 0}}, r"sources\['click'\]=0"),
         ({"rnk": 4}, "unknown option rnk=4: did you mean 'rank'"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"num_classes": 3, "classifier": "late"}, "classifier='late'.*linear"),
@@ -57,7 +60,6 @@ def test_a_bad_option_names_itself_and_leaves_the_model_as_it_was(options, says)
         (["early"], "at least two"),
         (["early", "late", "early"], "named twice"),
         ([2.0, "late"], "neither a number nor a module path"),
-        (["early", "answer"], "cannot be coupled: .*answer"),
     ],
 )
 def test_a_bad_layer_names_what_would_do(layers, says):
@@ -108,16 +110,16 @@ def test_a_head_in_the_middle_of_the_network_is_refused():
         wrap_with_resonance(net, ["0", "1"], example_input=images(), num_classes=2, rank=2)
 
 
-def test_maps_and_tokens_are_not_mixed():
+def test_maps_of_two_and_of_three_axes_are_not_mixed():
     class Mixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.a, self.b, self.fc = nn.Conv2d(3, 4, 3), nn.Conv3d(4, 4, 1), nn.Linear(4, 2)
 
         def forward(self, x):
-            return self.fc(self.b(self.a(x).flatten(2).transpose(1, 2)).mean(1))
+            return self.fc(self.b(self.a(x)[:, :, None]).mean((2, 3, 4)))
 
-    with pytest.raises(ResonanceError, match="maps and token sequences"):
+    with pytest.raises(ResonanceError, match="maps of two and of three axes"):
         wrap_with_resonance(Mixed(), ["a", "b"], example_input=images(), rank=2)
 
 

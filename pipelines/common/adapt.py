@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dynaxx.data import DataError, LabelledImages, draw
+from dynaxx.data import DataError, LabelledImages, draw_images
 
 USUAL_VALIDATION = 100
 """Number of validation images of task.n_val=auto where the data suffice."""
@@ -15,45 +16,54 @@ USUAL_VALIDATION = 100
 def validation_images(params: DictConfig, images: LabelledImages) -> int:
     """The number of validation images of each seed: task.n_val, or what auto is for the images of the task.
 
-    Auto is 100, at most a fifth of the images, but at least two a class. With rare classes it is the next number for
-    which each class has an image in both parts, for every seed.
+    Auto is 100, at most a fifth of the images, but at least two a class. With rare classes or with groups it is the
+    next number for which each class has an image in both parts, for every seed.
 
     >>> validation_images(params, prepared.task())
     100
 
     Raises:
-        DataError: a class is too rare to train and to validate on.
+        DataError: a class is too rare to train and to validate on, or there are too few images or groups.
     """
     task = params.task
     if task.n_val != "auto":
         return int(task.n_val)
-    labels, classes = images.labels, len(images.classes)
-    counts = labels.bincount(minlength=classes)
-    rarest, name = int(counts.min()), images.classes[int(counts.argmin())]
-    most = len(labels) - (classes if task.n_train is None else task.n_train)
-    wanted = min(USUAL_VALIDATION, max(len(labels) // 5, 2 * classes))
+    counts = _counts(images)
+    name = min(counts, key=lambda name: counts[name])
+    most = len(images) - (len(counts) if task.n_train is None else task.n_train)
+    wanted = min(USUAL_VALIDATION, max(len(images) // 5, 2 * len(counts)))
     seeds = [*task.seeds, params.tune.seed, params.vary.seed]
-    if rarest >= 2:
+    if counts[name] >= 2:
         for count in range(min(wanted, most), most + 1):
-            if can_be_drawn(labels, task.n_train, count, seeds):
+            if can_be_drawn(images, task.n_train, count, seeds):
                 return count
+    groups = f" in {len(set(images.groups))} groups" if images.groups else ""
+    of_class = f", {counts[name]} of class {name!r}" if name else ""
     raise DataError(
-        f"the task has {len(labels)} images, {rarest} of class {name!r}: too few to train and to validate on; give "
-        "more images of it, a smaller data.pretrain_fraction (0 with a trained model, as model=timm)"
-        + ", or a smaller task.n_train"
-        * (task.n_train is not None)
+        f"the task has {len(images)} images{groups}{of_class}: too few to train and to validate on; give "
+        + ("more groups" if groups else "more images")
+        + (" of it" if of_class else "")
+        + ", a smaller data.pretrain_fraction (0 with a trained model, as model=timm)"
+        + ", or a smaller task.n_train" * (task.n_train is not None)
     )
 
 
-def can_be_drawn(labels: Tensor, n_train: int | None, n_val: int, seeds: Sequence[int]) -> bool:
+def _counts(images: LabelledImages) -> dict[str, int]:
+    """Class → number of its images; one nameless class where the labels are no classes, or all of one."""
+    if images.kind != "classes" or not images.labels.any():
+        return {"": len(images)}
+    return dict(zip(images.classes, images.labels.bincount(minlength=len(images.classes)).tolist(), strict=True))
+
+
+def can_be_drawn(images: LabelledImages, n_train: int | None, n_val: int, seeds: Sequence[int]) -> bool:
     """Whether each of these seeds draws so many images to train and to validate on, of each class at least one.
 
-    >>> can_be_drawn(torch.arange(60) % 3, n_train=None, n_val=12, seeds=[0])
+    >>> can_be_drawn(prepared.task(), n_train=None, n_val=12, seeds=[0])
     True
     """
     try:
         for seed in seeds:
-            draw(labels, n_train, n_val, seed)
+            draw_images(images, n_train, n_val, seed)
     except DataError:
         return False
     return True
@@ -62,12 +72,16 @@ def can_be_drawn(labels: Tensor, n_train: int | None, n_val: int, seeds: Sequenc
 def folds_for(wanted: int, labels: Tensor) -> int:
     """The number of folds of a cross-validation: at most the size of the rarest class, and at least 2.
 
+    Where the labels are no classes, it is at most the number of images.
+
     >>> folds_for(5, torch.tensor([0, 0, 0, 1, 1, 1]))
     3
 
     Raises:
         DataError: no class has two images.
     """
+    if labels.dtype != torch.int64:
+        return max(2, min(wanted, len(labels)))
     counts = labels.bincount()
     if counts.max() < 2:
         raise DataError(

@@ -77,6 +77,7 @@ One process of a sweep. `python -m pipelines.sweep` starts it and gives its own 
 KEYS = """most used keys (all of them, with comments: conf/):
   data.root=PATH                  folder or .zip of train/<class>/… and test/<class>/…
   data.image_size=64              images of several sizes are brought to this one
+  data.target=COLUMN              of data=table: the column of numbers to predict
   data.pretrain_fraction=0.5      share of the images that trains the stand-in backbone; 0 with a trained model
   model.name=NAME                 of model=timm and model=torchvision
   model.target=MODULE:FUNCTION    of model=python: a function that returns your network
@@ -86,7 +87,7 @@ KEYS = """most used keys (all of them, with comments: conf/):
   select.layers=auto              or a list of stage numbers or module paths
   resonance.T=4, resonance.rank=16  iterations of the loop, and the size of its messages
   train.epochs=15, train.lr=5e-3, train.batch_size=128   the budget of every arm
-  train.augmentation=none         none, flip, shift_flip or crop_flip
+  train.augmentation=none         none, flip, shift_flip, crop_flip or dihedral
   tune.lr=[2e-3,6e-3]             learning rates to try for every arm; null: none
   vary.labels=null                null leaves out the plots of fewer labels; as do vary.rank and vary.taps
   train_arms.arms=[direct,lora]   rivals to train

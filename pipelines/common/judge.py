@@ -54,7 +54,22 @@ def _judge_data(params: DictConfig) -> None:
             raise
         print(f"warning: {error}; `dvc repro` needs it so", file=sys.stderr)  # it may be filled until then
         return
+    kind = getattr(source, "kind", "classes")
     groups: Any = params.data.groups
+    if kind != "classes":
+        wrong = {
+            "data.pretrain_fraction": params.data.pretrain_fraction or None,
+            "data.groups": groups,
+            "task.rare": params.task.rare or None,
+            "task.imbalance": params.task.imbalance if params.task.imbalance > 1 else None,
+        }
+        for key, value in wrong.items():
+            if value is not None:
+                raise SettingsError(f"{key}={value}: is for labels that are classes, and here they are {kind}")
+        return
+    for name in params.task.rare or ():
+        if str(name) not in classes:
+            raise SettingsError(f"task.rare names {str(name)!r}, which is no class; classes: {', '.join(classes)}")
     if groups is not None and len(check_groups(groups, classes)) < 2:
         raise SettingsError("data.groups: one group is nothing to learn; give two or more, or null")
 

@@ -82,7 +82,6 @@ WHEEL = Rule(
     "keys package, file and sha256",
     lambda v: isinstance(v, Mapping) and set(v) == {"package", "file", "sha256"} and all(map(TEXT.holds, v.values())),
 )
-
 COUNT = whole(1)
 FROM_ZERO = whole(0)
 SEED = whole(0, 2**32 - 1)
@@ -92,6 +91,10 @@ INSIDE = number("above 0 and below 1", lambda v: 0 < v < 1)
 BELOW_ONE = number("of at least 0 and below 1", lambda v: 0 <= v < 1)
 SHARE = number("from 0 to 1", lambda v: 0 <= v <= 1)
 PART = number("above 0 and at most 1", lambda v: 0 < v <= 1)
+SHARES = Rule(
+    "classes and the share of each that is kept, above 0 and at most 1, as {river: 0.05}",
+    lambda v: isinstance(v, Mapping) and all(PART.holds(share) for share in v.values()),
+)
 STORE = Rule(
     "a store, as sqlite:///mlflow.db, postgresql://USER@HOST/DATABASE or http://HOST:5000",
     lambda v: isinstance(v, str) and re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://|https?://.", v) is not None,
@@ -99,6 +102,25 @@ STORE = Rule(
 PATH = either(Rule("a path", TEXT.holds), NULL)
 CHANNELS = either(listed(number("", lambda v: True), distinct=False), NULL)
 DEVIATIONS = either(listed(POSITIVE, distinct=False), NULL)
+
+
+def _are_costs(value: Any) -> bool:
+    if NOT_NEGATIVE.holds(value):
+        return True
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(
+            isinstance(prices, Mapping)
+            and bool(prices)
+            and set(prices) <= {"missed", "false_alarm"}
+            and all(NOT_NEGATIVE.holds(price) for price in prices.values())
+            for prices in value.values()
+        )
+    )
+
+
+COSTS = Rule("the price of an error, or prices per class as {polyp: {missed: 100, false_alarm: 1}}", _are_costs)
 
 
 def tried(rule: Rule) -> Rule:
@@ -178,10 +200,11 @@ def rules() -> dict[str, dict[str, Rule]]:
             "seed": SEED,
             "latency_batch": COUNT,
             "throughput_batch": COUNT,
-            "rounds": COUNT,
+            "timing_precision": POSITIVE,
+            "timing_seconds": POSITIVE,
             "latency_budget": NOT_NEGATIVE,
             "minimum_relative_gain": NOT_NEGATIVE,
-            "value_per_error": either(NOT_NEGATIVE, NULL),
+            "costs": either(NULL, COSTS),
             "requests_per_day": either(NOT_NEGATIVE, NULL),
             "residual_iterations": COUNT,
             "T": listed(COUNT),
@@ -195,6 +218,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "n_train": either(COUNT, NULL),
             "n_val": either(COUNT, AUTO),
             "imbalance": number("of at least 1", lambda v: v >= 1),
+            "rare": either(SHARES, NULL),
             "seeds": listed(SEED),
         },
         "baseline": {"head": one_of("probe", "own"), "C": listed(POSITIVE)},
@@ -253,10 +277,10 @@ def check_settings(params: Mapping[str, Any]) -> None:
             raise SettingsError(
                 f"{section}.seed={seed}: is one of task.seeds={seeds}; give a seed that is not evaluated"
             )
-    prices = [params["evaluate"].get(name) for name in ("value_per_error", "requests_per_day")]
-    if (prices[0] is None) != (prices[1] is None):
+    if params["evaluate"]["requests_per_day"] is not None and params["evaluate"]["costs"] is None:
         raise SettingsError(
-            f"evaluate.value_per_error={prices[0]}, evaluate.requests_per_day={prices[1]}: give both, or neither"
+            f"evaluate.requests_per_day={params['evaluate']['requests_per_day']}: gives a yearly value with "
+            "evaluate.costs alone, the price of errors; give both, or null"
         )
 
 

@@ -61,6 +61,7 @@ def build_task(
         head=params.baseline.head,
         penalties=list(params.baseline.C),
         imbalance=params.task.imbalance,
+        rare=params.task.rare,
     )
 
 

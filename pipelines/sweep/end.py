@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dynaxx.evaluation.arms import EXPLICIT
-from dynaxx.evaluation.cost import latency
+from dynaxx.evaluation.cost import interleaved_seconds, latency
 from dynaxx.evaluation.validation.trial import untrained
 from dynaxx.files import write_text
 from dynaxx.search import Point, best, cells, finished, hide_password, knee, write_page
@@ -76,7 +76,7 @@ def _timed(plan: Plan, front: list[Point]) -> list[Point]:
     models: dict[str, Any] = {"backbone": trials.task.backbone().eval()}
     for point in front:
         models[str(point.number)] = untrained(trials.prepared(plan.trial(point.params)), seed)
-    found = latency(models, trials.task.example(), reference="backbone", rounds=ROUNDS)
+    found = latency(interleaved_seconds(models, trials.task.example(), rounds=ROUNDS), "backbone")
     return [replace(point, latency_ratio=found[str(point.number)].ratio) for point in front]
 
 

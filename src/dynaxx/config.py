@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dynaxx.errors import ResonanceError
@@ -45,7 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "readout",
         "student_hidden",
     ),
-    "supported": ("order", "checkpoint", "grid", "causal", "prefix_tokens", "layout", "classifier"),
+    "supported": ("order", "checkpoint", "grid", "sources", "causal", "prefix_tokens", "layout", "classifier"),
     "experimental": ("couplings", "feedback", "gradient"),
 }
 """Options by the evidence for them; docs/guide.md lists the values that stand behind published figures.
@@ -115,7 +116,11 @@ class ResonanceConfig:
     kappa_max: float = 0.95
     """Measured. The upper limit of κ in `stability="certified"`, in (0, 1)."""
     grid: tuple[int, int] | None = None
-    """Supported. Height and width of the grid of messages; `None` is the last tap's resolution. Feature maps only."""
+    """Supported. Height and width of the grid of messages; `None` is the resolution of the last tap that has positions.
+    With feature maps among the taps only."""
+    sources: Mapping[str, int] = field(default_factory=dict)
+    """Supported. Inputs of the call that taps hear and nothing changes, such as a click: channels by name. They are
+    given as `model(images, sources={name: tensor})`."""
     token_pool: bool = False
     """Measured. Whether messages describe the mean of all tokens, the same for every token, instead of each token; in
     causal models, the running mean. Token taps only."""
@@ -211,6 +216,15 @@ class ResonanceConfig:
             for side in self.grid:
                 _whole("grid", side, 1)
             object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
+        if not isinstance(self.sources, Mapping):
+            raise ResonanceError(f"sources={self.sources!r}: give a dict from names to numbers of channels")
+        for name, channels in self.sources.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ResonanceError(f"sources={self.sources!r}: {name!r} is no name; give a word")
+            _whole(f"sources[{name!r}]", channels, 1)
+        if self.sources and self.mode in LINEAR:
+            raise ResonanceError(f"sources={self.sources!r}: mode={self.mode!r} has no couplings that hear; give {{}}")
+        object.__setattr__(self, "sources", dict(self.sources))
 
     def _check_readout(self) -> None:
         of_taps = self.mode in ("layer_probe", "concat_probe")

@@ -35,3 +35,23 @@ def zip_tree(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return pack
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write files below a folder: text as it is, arrays as images; None removes a file. Returns the folder."""
+
+    def write(files: dict, folder: str = "data") -> Path:
+        root = tmp_path / folder
+        for name, content in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                path.unlink()
+            elif isinstance(content, str | bytes):
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            else:
+                Image.fromarray(content).save(path)
+        return root
+
+    return write

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.example_evaluation import make_evaluation
+from support.example_evaluation import RMSE, make_evaluation, with_costs
 
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.results import Comparison, Evaluation
 from dynaxx.evaluation.statistics.paired import mcnemar, paired_bootstrap
+from dynaxx.tasks import Metric
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,12 @@ def evaluation() -> Evaluation:
     return make_evaluation()
 
 
-@pytest.mark.parametrize("seeds", [1, 6])
-def test_round_trip(tmp_path: Path, seeds: int) -> None:
-    evaluation = make_evaluation(seeds)
+@pytest.mark.parametrize(
+    "evaluation",
+    [make_evaluation(1), make_evaluation(6), make_evaluation(2, RMSE), with_costs(make_evaluation(2))],
+    ids=["one seed", "six seeds", "an error", "costs"],
+)
+def test_round_trip(tmp_path: Path, evaluation: Evaluation) -> None:
     path = tmp_path / "new" / "evaluation.json"
     evaluation.to_json(path)
     assert Evaluation.from_json(path) == evaluation
@@ -49,7 +53,9 @@ def change(data: dict[str, Any], where: str, act: str) -> None:
         ("surprise", "1", "surprise: unexpected"),
         ("comparisons.0.difference.middle", "0.1", "comparisons.0.difference.middle: unexpected"),
         ("arms.0.gflops", "NaN", "arms.0.gflops: input should be a finite"),
-        ("arms.0.accuracy_per_seed", '["0.5"]', "arms.0.accuracy_per_seed.0: input should be a valid number"),
+        ("arms.0.value_per_seed", '["0.5"]', "arms.0.value_per_seed.0: input should be a valid number"),
+        ("task.metric.name", "remove", "task.metric.name: field required"),
+        ("timings.latency.rounds", "0.5", "timings.latency.rounds"),
         ("arms.0.trained_parameters", "1.5", "arms.0.trained_parameters"),
         ("decision.verdict", '"maybe"', "decision.verdict"),
         ("inside.residuals.0.iterations", "null", "inside.residuals.0.iterations"),
@@ -108,9 +114,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
 def test_a_comparison_measures_a_minus_b() -> None:
     generator = np.random.default_rng(1)
     a, b = generator.random((2, 4, 90)) < np.array([0.8, 0.6])[:, None, None]
-    comparison = Comparison.measure("good", "bad", a, b, seed=5)
+    accuracy = Metric("accuracy")
+    comparison = Comparison.measure("good", "bad", a, b, accuracy, seed=5)
     assert (comparison.a, comparison.b) == ("good", "bad")
-    assert comparison.difference == paired_bootstrap(a, b, seed=5)
+    assert comparison.difference == paired_bootstrap(a, b, accuracy, seed=5)
     assert comparison.difference.estimate > 0
     assert comparison.mcnemar == [mcnemar(a[i], b[i]) for i in range(4)]
     assert comparison.relative == pytest.approx(a.mean() / b.mean() - 1)

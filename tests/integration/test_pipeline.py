@@ -73,14 +73,14 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
     evaluation = Evaluation.from_json(project / "outputs/evaluate/evaluation.json")
     assert tuple(sorted(arm.name for arm in evaluation.arms)) == tuple(sorted(ARMS))
     for arm in evaluation.arms:
-        assert len(arm.accuracy_per_seed) == 2
+        assert len(arm.value_per_seed) == 2
         assert min(arm.gflops, arm.latency.p50_ms, arm.throughput_per_s, arm.peak_memory_mb, arm.train_seconds) > 0
         assert arm.latency.p50_ms <= arm.latency.p90_ms <= arm.latency.p99_ms
     by_name = {arm.name: arm for arm in evaluation.arms}
     for arm in evaluation.arms:  # every linear head starts from the baseline's probe: far below, training went wrong
         if arm.name == "concat_mlp":  # has none, and learns little in two epochs
             continue
-        assert sum(arm.accuracy_per_seed) > sum(by_name["baseline"].accuracy_per_seed) - 0.2, arm.name
+        assert sum(arm.value_per_seed) > sum(by_name["baseline"].value_per_seed) - 0.2, arm.name
     explicit = by_name["explicit"].live_parameters
     assert abs(by_name["explicit_T1"].live_parameters - explicit) / explicit < 0.15
     assert abs(by_name["direct"].live_parameters - explicit) / explicit < 0.15
@@ -90,20 +90,20 @@ def test_every_arm_is_judged_with_accuracy_and_cost(ran):
     }
     assert {curve.tap for curve in evaluation.inside.residuals} == {"layer1", "layer2", "layer3"}
     own = next(found for found in evaluation.inside.iterations if found.T == 2)  # the T of training
-    assert own.accuracy_per_seed == by_name["explicit"].accuracy_per_seed
-    assert own.difference.low == own.difference.high == 0
+    assert own.value_per_seed == by_name["explicit"].value_per_seed
+    assert own.gain.low == own.gain.high == 0
     shares = [list(found.settled.values()) for found in evaluation.inside.iterations]
     assert all(0 <= share <= 1 for row in shares for share in row)
-    whole = sum(by_name["explicit"].accuracy_per_seed)
+    whole = sum(by_name["explicit"].value_per_seed)
     # six couplings, those alone into the one tap that the output reads, and none into each of three taps
     assert len(evaluation.inside.ablations) == 10
     for cut in evaluation.inside.ablations:
-        assert sum(cut.accuracy_per_seed) - whole == pytest.approx(2 * cut.difference.estimate, abs=1e-9)
+        assert sum(cut.value_per_seed) - whole == pytest.approx(2 * cut.gain.estimate, abs=1e-9)
     assert len(evaluation.inside.information) == 3
     assert [a.arm for a in evaluation.inside.attributions] == ["baseline", "explicit"]
     assert all(a.completeness_gap < 0.2 for a in evaluation.inside.attributions)
     pictures = {file.stem for file in (project / "outputs/evaluate/pictures").glob("*.png")}
-    shown = {f"image_{found.image}" for found in evaluation.inside.disagreements}
+    shown = {f"image_{found.image}" for found in evaluation.shown.disagreements}
     assert pictures == {"feature_maps", "attributions"} | shown
     varied = [(v["what"], v["value"]) for v in json.loads((project / "outputs/vary/varied.json").read_text())]
     assert varied == [("rank", 2), ("rank", 4), ("taps", 2)]
@@ -124,7 +124,7 @@ def test_the_report_is_one_page_with_its_twin(ran):
         assert arm in html
         assert arm in (project / "outputs/report/report.md").read_text()
     inside = ("ablations", "information", "iterations", "residual_curves")
-    for name in (*inside, "sizes", "labels", "accuracy_against_cost"):
+    for name in (*inside, "sizes", "labels", "quality_against_cost"):
         assert f'id="{name}"' in html
         assert (project / f"outputs/report/plots/{name}.html").exists()
     assert html.count("<img alt=") == len(list((project / "outputs/report/pictures").glob("*.png")))
@@ -209,9 +209,9 @@ def test_an_experiment_re_runs_only_what_depends_on_the_change(ran, copy):
 
 def test_queued_experiments_run_elsewhere_and_log_to_the_same_store(ran, copy):
     command = ran[1]
-    command("dvc", "exp", "run", "--queue", "-S", "evaluate.rounds=4", "-S", "evaluate.corrupted_images=0", at=copy)
+    command("dvc", "exp", "run", "--queue", "-S", "evaluate.gallery=4", "-S", "evaluate.corrupted_images=0", at=copy)
     command("dvc", "exp", "run", "--run-all", at=copy)
     first, second = sorted(parents_of(copy), key=lambda run: run.info.start_time)
-    assert (first.data.params["evaluate.rounds"], second.data.params["evaluate.rounds"]) == ("3", "4")
+    assert (first.data.params["evaluate.gallery"], second.data.params["evaluate.gallery"]) == ("2", "4")
     assert second.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
-    assert "rounds: 3" in (copy / "params.yaml").read_text()  # the workspace is left alone
+    assert "gallery: 2" in (copy / "params.yaml").read_text()  # the workspace is left alone

@@ -39,7 +39,7 @@ def test_the_two_stages_tell_what_they_know(empty_project, capsys, monkeypatch) 
     assert manifest["contradictions"] == [["train/a/6.png", "train/b/also.bmp"]]
     assert manifest["skipped"]["train/a/clip.mov"] == "of suffix .mov"
 
-    def seen(_folders, _backbone, _test, _normalisation, summary, _options):
+    def seen(_kind, _folders, _backbone, _test, _normalisation, summary, *_rest):
         raise ValueError("\t".join(summary.remarks))
 
     run("pretrain", pretrain.body)

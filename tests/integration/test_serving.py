@@ -31,7 +31,7 @@ def project(ran, tmp_path_factory):
     return copy
 
 
-def decide(project, verdict: str, arm: str | None) -> None:
+def decide(project, verdict: str, arm: str) -> None:
     """What the stage does where the evaluation ended so; what it really says depends on the machine's times."""
     file = project / "outputs/evaluate/evaluation.json"
     evaluation = json.loads(file.read_text())
@@ -56,22 +56,24 @@ def test_the_winner_is_champion_when_it_is_to_be_adopted_and_answers_requests(pr
     def champion():
         return client.get_model_version_by_alias(name, "champion")
 
-    decide(project, "adopt_cheaper", "concat_probe")
+    decide(project, "adopt", "concat_probe")
     uri = served(project)
     name = uri.removeprefix("models:/").removesuffix("@champion")
     assert re.fullmatch("dynaxx-digits-[0-9a-f]{8}", name)
     assert champion().tags["arm"] == "concat_probe"
-    decide(project, "do_not_adopt", None)
+    decide(project, "keep_probe", "baseline")
     assert re.fullmatch(rf"models:/{name}/\d+", served(project))
     with pytest.raises(MlflowException):
         champion()
-    decide(project, "adopt_explicit", "explicit")
-    # explicit was the candidate where nothing was adopted: an arm of a pipeline is registered once
+    kept = client.get_model_version(name, served(project).rpartition("/")[2])
+    assert (kept.tags["arm"], kept.tags["verdict"]) == ("baseline", "keep_probe")
+    decide(project, "adopt", "explicit")
+    # an arm of a pipeline is registered once
     versions = {version.tags["arm"]: version for version in client.search_model_versions(f"name = '{name}'")}
     assert len(versions) == len(client.search_model_versions(f"name = '{name}'"))
     champion = champion()
     assert (champion.version, champion.tags["arm"]) == (versions["explicit"].version, "explicit")
-    assert champion.tags["verdict"] == "adopt_explicit"
+    assert champion.tags["verdict"] == "adopt"
     assert champion.tags["report"] == f"runs:/{champion.run_id}/report.html"
     run = client.get_run(champion.run_id)
     assert run.data.tags["dynaxx.kind"] == "pipeline"

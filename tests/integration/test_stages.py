@@ -133,7 +133,7 @@ def test_another_key_is_another_work_folder(empty_project):
         (Path("outputs") / name).mkdir(parents=True, exist_ok=True)
     first = pipelines.common.stage.stage_key("explicit")
     assert pipelines.common.stage.stage_key("explicit") == first
-    change(evaluate__rounds=7)
+    change(evaluate__gallery=7)
     assert pipelines.common.stage.stage_key("explicit") == first  # not its section
     change(resonance__rank=5)
     assert pipelines.common.stage.stage_key("explicit") != first

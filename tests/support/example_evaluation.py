@@ -1,20 +1,26 @@
 """A whole evaluation, small and hostile: its names come from folders that somebody else named."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dynaxx.evaluation import ArmResult, Corruption, Evaluation, TaskSummary, decide
-from dynaxx.evaluation.cost import Latency
+from dynaxx.evaluation.cost import Latency, Timing
+from dynaxx.evaluation.costs import COST, ArmCosts
+from dynaxx.evaluation.decision import questioned
+from dynaxx.evaluation.gallery import Disagreement
 from dynaxx.evaluation.inside import (
     Ablation,
     Attribution,
-    Disagreement,
     GateOpening,
     Information,
     Inside,
     Iterations,
     ResidualCurve,
 )
-from dynaxx.evaluation.statistics import Bootstrap, Comparison, Interval, agreements, class_gains
+from dynaxx.evaluation.shown import Scatter, Shown
+from dynaxx.evaluation.statistics import Bootstrap, Comparison, Interval, agreements, class_gains, pairs
+from dynaxx.tasks import Metric
 
 HOSTILE = [
     "<script>alert('x')</script>",
@@ -23,20 +29,27 @@ HOSTILE = [
     "{{ 7 * 7 }} & co",
 ]
 BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95, seed=0)
-RATES = {"baseline": 0.6, "concat_probe": 0.66, "direct": 0.7, "explicit": 0.8, "implicit": 0.75}
+ACCURACY, RMSE = Metric("accuracy"), Metric("rmse", higher_is_better=False, root=True, unit="mm")
+RATES = {"baseline": 0.6, "concat_probe": 0.66, "direct": 0.7, "explicit": 0.8, "implicit": 0.75, "lora": 0.78}
 
 
-def make_arm(name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3) -> ArmResult:
+def make_arm(
+    name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3, val: float | None = None, train: float = 41.5
+) -> ArmResult:
     return ArmResult(
         name=name,
-        accuracy_per_seed=[rate + 0.01 * seed for seed in range(seeds)],
-        macro_recall_per_seed=[rate - 0.01 * seed for seed in range(seeds)],
-        calibration_error_per_seed=[0.05] * seeds,
+        value_per_seed=[rate + 0.01 * seed for seed in range(seeds)],
+        val_score_per_seed=[rate if val is None else val] * seeds,
+        measures_per_seed={
+            "accuracy": [rate] * seeds,
+            "macro_recall": [rate - 0.01 * seed for seed in range(seeds)],
+            "calibration_error": [0.05] * seeds,
+        },
         recall_per_class={label: rate + 0.02 * i for i, label in enumerate(HOSTILE)},
         trained_parameters=12_345,
         live_parameters=8_874,
-        train_seconds=41.5,
-        train_seconds_per_seed=[41.5] * seeds,
+        train_seconds=train,
+        train_seconds_per_seed=[train] * seeds,
         gflops=0.0415,
         latency=Latency(1.25 * ratio, 1.5 * ratio, 2.5 * ratio, ratio, ratio - 0.01, ratio + 0.01),
         throughput_per_s=4321.0,
@@ -44,23 +57,50 @@ def make_arm(name: str, *, ratio: float = 1.0, rate: float = 0.5, seeds: int = 3
     )
 
 
-def make_evaluation(seeds: int = 3) -> Evaluation:
+def make_scores(seeds: int, metric: Metric = ACCURACY) -> dict[str, np.ndarray]:
+    """Scores (seeds, 200) of the arms, of which one with a higher rate is the better."""
     generator = np.random.default_rng(0)
     difficulty = generator.random(200)
-    correct = {
+    hit = {
         name: np.stack([difficulty + 0.05 * generator.standard_normal(200) < rate for _ in range(seeds)])
         for name, rate in RATES.items()
     }
-    arms = [make_arm(name, ratio=1 + 0.02 * i, rate=rate, seeds=seeds) for i, (name, rate) in enumerate(RATES.items())]
-    pairs = [("explicit", other) for other in RATES if other != "explicit"] + [("implicit", "baseline")]
-    comparisons = [Comparison.measure(a, b, correct[a], correct[b]) for a, b in pairs]
+    return hit if metric.higher_is_better else {name: np.where(rows, 0.04, 4.0) for name, rows in hit.items()}
+
+
+def make_evaluation(seeds: int = 3, metric: Metric = ACCURACY) -> Evaluation:
+    correct, scores = make_scores(seeds), make_scores(seeds, metric)
+    arms = [
+        replace(
+            make_arm(name, ratio=1 + 0.02 * i, rate=rate, seeds=seeds),
+            value_per_seed=[metric.of(row) for row in scores[name]],
+        )
+        for i, (name, rate) in enumerate(RATES.items())
+    ]
+    comparisons = [
+        Comparison.measure(a, b, scores[a], scores[b], metric, **BOOTSTRAP)
+        for a, b in pairs(list(RATES), questioned(list(RATES)))
+    ]
     return Evaluation(
         task=TaskSummary(
-            "photos & <b>more</b>", HOSTILE, 9000, 1000, 200, list(range(seeds)), [4500 // len(HOSTILE)] * len(HOSTILE)
+            data="photos & <b>more</b>",
+            kind="classification",
+            metric=metric,
+            classes=HOSTILE,
+            n_train=9000,
+            n_val=1000,
+            n_test=200,
+            seeds=list(range(seeds)),
+            train_per_class=[4500 // len(HOSTILE)] * len(HOSTILE),
         ),
         hardware={"cpu": "Some <i>processor</i>", "cores": 2, "gpu": None},
+        timings={
+            "latency": Timing(1, 25, 12.5, 0.02),
+            "throughput": Timing(64, 14, 47.0, 0.02, {"explicit": 0.061}),
+        },
         arms=arms,
         comparisons=comparisons,
+        cost_comparisons=[],
         class_gains=class_gains(correct, np.arange(200) % len(HOSTILE), HOSTILE, [90] * len(HOSTILE), BOOTSTRAP),
         agreements=agreements({name: rows.astype(np.int64) for name, rows in correct.items()}),
         corruptions=[
@@ -70,6 +110,11 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
                 {"baseline": Interval(0.1, 0.05, 0.15, 0.95)},
             )
         ],
+        shown=Shown(
+            disagreements=[Disagreement(7, True, *HOSTILE[:3], 1.0)],
+            columns=["image", "truth", "baseline", HOSTILE[0]],
+            scatter=[Scatter(HOSTILE[0], [1.0, 2.0], {"baseline": [1.5, 1.5], HOSTILE[1]: [1.1, 2.0]})],
+        ),
         inside=Inside(
             residuals=[
                 ResidualCurve("layer2", [1, 2, 3], [0.5, 0.05, 0.0], [0.7, 0.1, 0.01]),
@@ -93,8 +138,30 @@ def make_evaluation(seeds: int = 3) -> Evaluation:
             ],
             information=[Information("layer2", HOSTILE[3], 1.25, 2.5)],
             attributions=[Attribution("explicit", 8, 0.015, 0.2, 0.7, 0.4, Interval(0.5, 0.4, 0.6, 0.95))],
-            disagreements=[Disagreement(7, True, *HOSTILE[:3], 1.0)],
             taps=["layer2", HOSTILE[1]],
         ),
-        decision=decide(arms, comparisons),
+        decision=decide(arms, comparisons, metric, latency_budget=0.2),
     )
+
+
+def with_costs(evaluation: Evaluation, per_error: float = 20.0) -> Evaluation:
+    """The same evaluation where each error costs as much, and the decision weighs that."""
+    correct = make_scores(len(evaluation.task.seeds))
+    costs = {name: 1000 * per_error * (1.0 - rows) for name, rows in correct.items()}
+    comparisons = [
+        Comparison.measure(c.a, c.b, costs[c.a], costs[c.b], COST, **BOOTSTRAP, by_size=True)
+        for c in evaluation.comparisons
+    ]
+    arms = [
+        replace(
+            arm,
+            costs=ArmCosts(
+                Interval(mean := float(costs[arm.name].mean()), 0.9 * mean, 1.1 * mean, 0.95),
+                {HOSTILE[1]: [-0.5] * len(evaluation.task.seeds)},
+                [mean] * len(evaluation.task.seeds),
+                1.5 * mean,
+            ),
+        )
+        for arm in evaluation.arms
+    ]
+    return replace(evaluation, arms=arms, cost_comparisons=comparisons, decision=decide(arms, comparisons, COST))

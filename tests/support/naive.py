@@ -1,5 +1,6 @@
 """The anchored dynamics by `resonance.reference`, with pooling, φ and gates written out, one coupling at a time."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynaxx import ResonanceConfig
-from dynaxx.resonance import Resonator, reference
+from dynaxx.resonance import Resonator, Tap, reference
 
 ACT = {
     "gelu": F.gelu,
@@ -37,8 +38,24 @@ def depthwise(h: Tensor, kernel: Tensor, prefix: int) -> Tensor:
     return out
 
 
-def pool(x: Tensor, grid: tuple[int, ...]) -> Tensor:
-    return x if x.ndim == 3 else F.adaptive_avg_pool2d(x, grid)
+def pool(x: Tensor, grid: tuple[int, ...], tap: Tap) -> Tensor:
+    """(B, C, *grid): a map is averaged, tokens lie row by row, and all else is the same everywhere."""
+    if x.ndim == 4:
+        return F.adaptive_avg_pool2d(x, grid)
+    if tap.point:
+        return x.mean(2).reshape(*x.shape[:2], *[1] * len(grid)).expand(-1, -1, *grid)
+    return x if len(grid) == 1 else x[:, :, tap.prefix :].reshape(*x.shape[:2], *grid)
+
+
+def up(delta: Tensor, like: Tensor, tap: Tap) -> Tensor:
+    """What is written on the grid, (B, C, *grid), in the shape of the tap."""
+    if like.ndim == 4:
+        return F.interpolate(delta, size=like.shape[2:], mode="nearest")
+    flat = delta.flatten(2)
+    mean = flat.mean(2, keepdim=True)
+    if tap.point:
+        return mean.expand_as(like)
+    return flat if delta.ndim == 3 else torch.cat([mean.expand(-1, -1, tap.prefix), flat], dim=2)
 
 
 def up_to_each(x: Tensor) -> Tensor:
@@ -47,20 +64,30 @@ def up_to_each(x: Tensor) -> Tensor:
 
 
 def resonate(
-    resonator: Resonator, config: ResonanceConfig, anchors: list[Tensor], grid: tuple[int, ...], taps: list[int]
+    resonator: Resonator,
+    config: ResonanceConfig,
+    anchors: list[Tensor],
+    grid: tuple[int, ...],
+    taps: list[int],
+    sources: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> tuple[list[Tensor], Tensor]:
     """x_l of `taps` after T iterations, and the relative residual (T, target taps, B).
 
-    `anchors` are channels-first: (B, C, H, W), or (B, C, N) for tokens.
+    `anchors` are channels-first: (B, C, H, W), or (B, C, N) for tokens and vectors. `sources` are maps on the grid, and
+    which samples have them.
     """
     exchange, causal = resonator.exchange, resonator.causal
     couplings, rank = exchange.couplings, exchange.couplings.rank
-    pooled = [pool(x, grid) for x in anchors]
+    pooled = [pool(x, grid, tap) for x, tap in zip(anchors, resonator.taps, strict=True)]
     if config.token_pool:
         pooled = [up_to_each(x) if causal else x.mean(2, keepdim=True) for x in anchors]
     shape = pooled[0].shape[2:]
-    mu, sigma = ([f(tap) for tap in range(len(anchors))] for f in (exchange.statistics.mean, exchange.statistics.std))
+    pooled = [*pooled, *(x for x, _ in sources)]
+    mu, sigma = ([f(k) for k in range(len(pooled))] for f in (exchange.statistics.mean, exchange.statistics.std))
     y0 = [(x.flatten(2).mT - mu[k]) / sigma[k] for k, x in enumerate(pooled)]
+    for k, (_, present) in enumerate(sources, len(anchors)):
+        y0[k] = y0[k] * present[:, None, None]
+    points = [number for number, tap in enumerate(resonator.taps) if tap.point and not config.token_pool]
     V, U, b = ({pair: couplings.of(pair)[which] for pair in couplings.pairs} for which in range(3))
 
     def phi(number: int, h: Tensor) -> Tensor:
@@ -80,25 +107,27 @@ def resonate(
 
     numbers = {pair: number for number, pair in enumerate(couplings.pairs)}
     phis = {pair: lambda h, number=number: phi(number, h) for pair, number in numbers.items()}
-    gates = None if resonator.gate is None else {pair: gate(number) for pair, number in numbers.items()}
+    gates = {pair: 1.0 if resonator.gate is None else gate(number) for pair, number in numbers.items()}
+    for k, (_, present) in enumerate(sources, len(anchors)):
+        gates |= {pair: gates[pair] * present[:, None, None] for pair in numbers if pair.source == k}
 
     def written(T: int) -> list[Tensor]:
         options = {"damping": config.damping, "strength": exchange.strength, "feedback": config.feedback}
-        found = reference.resonate(y0, V, U, b, phis, gates, T=T, **options)
-        return [sigma[tap] * delta for tap, delta in enumerate(found)]
+        found = reference.resonate(y0, V, U, b, phis, gates, T=T, points=points, **options)
+        return [sigma[tap] * delta for tap, delta in enumerate(found[: len(anchors)])]
 
     after = [written(T) for T in range(1, config.T + 2)]
     residuals = []
     for now, following in pairwise(after):
         row = []
         for tap in exchange.targets:
-            moved = (following[tap] - now[tap]) / config.damping  # of the undamped step
-            row.append(moved.flatten(1).norm(dim=1) / ((now[tap] + moved).flatten(1).norm(dim=1) + 1e-6))
+            here = slice(1) if tap in points else slice(None)  # a point has one position
+            old = now[tap][:, here]
+            moved = (following[tap][:, here] - old) / config.damping  # of the undamped step
+            row.append(moved.flatten(1).norm(dim=1) / ((old + moved).flatten(1).norm(dim=1) + 1e-6))
         residuals.append(torch.stack(row))
     refined = []
     for tap in taps:
         delta = after[config.T - 1][tap].mT.unflatten(2, shape)
-        if delta.ndim == 4:
-            delta = F.interpolate(delta, size=anchors[tap].shape[2:], mode="nearest")
-        refined.append(anchors[tap] + delta)
+        refined.append(anchors[tap] + up(delta, anchors[tap], resonator.taps[tap]))
     return refined, torch.stack(residuals)

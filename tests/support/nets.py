@@ -130,3 +130,26 @@ class UNet(nn.Module):
 
 
 UNET_TAPS = ["enc1", "enc2", "neck"]
+
+
+class Mixed(nn.Module):
+    """Maps, their pooled embedding, and a transformer on their positions, with the embedding as its class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.GELU())
+        self.deep = nn.Sequential(nn.Conv2d(5, 8, 3, stride=2, padding=1), nn.GELU())
+        self.embed = nn.Linear(8, 8)
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True) for _ in range(2)))
+        self.answer = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.deep(self.stem(x))
+        embedding = self.embed(maps.mean((2, 3)))
+        tokens = torch.cat([embedding[:, None], maps.flatten(2).transpose(1, 2)], dim=1)
+        return self.answer(self.blocks(tokens)[:, 0])
+
+
+MIXED_TAPS = ["stem", "deep", "embed", "blocks.0", "blocks.1"]
+MIXED = {"prefix_tokens": 1}
+"""Taps of every kind, and the option that says which token has no position."""

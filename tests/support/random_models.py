@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from support.nets import UNET_TAPS, Plain, UNet
+from support.nets import MIXED_TAPS, UNET_TAPS, Mixed, Plain, UNet
 
 Options = dict[str, Any]
 
@@ -32,6 +32,7 @@ OPTIONS: dict[str, list[Any]] = {
     "stability": ["regularized", "certified", "monitored"],
     "kappa_max": [0.5, 0.95, 1.0],
     "grid": [None, (1, 1), (3, 2), (5,)],
+    "sources": [{}, {"click": 1}, {"click": 2, "sensor": 3}, {"click": 0}],
     "token_pool": [False, True],
     "causal": [None, True, False],
     "prefix_tokens": [None, 0, 1],
@@ -84,6 +85,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[str], tuple[int, ...]]] = {
     "causal tokens": (Recurrent, ["one", "two"], (6, 5)),
     "tokens": (Attention, ["blocks.0", "blocks.1", "blocks.2"], (5, 8)),
     "channels last": (LastAxis, ["layers.0", "layers.1", "layers.2"], (4, 3, 6)),
+    "mixed": (Mixed, MIXED_TAPS, (3, 8, 8)),
     "features": (lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4)), ["0", "2"], (5,)),
 }
 
@@ -136,8 +138,13 @@ def model_of(case: Case) -> ResonantModel | None:
         return None
     for parameter in model.trainable_parameters():
         nn.init.normal_(parameter, std=case.spread)
-    model.fit_statistics([torch.randn(8, *shape, dtype=case.dtype)])
+    model.fit_statistics([(torch.randn(8, *shape, dtype=case.dtype), heard(model, 8))])
     return model.train(case.training)
+
+
+def heard(model: ResonantModel, batch: int) -> dict[str, Tensor]:
+    """A vector for each source of the model."""
+    return {name: torch.randn(batch, channels) for name, channels in model.config.sources.items()}
 
 
 def hold(case: Case) -> None:
@@ -151,7 +158,8 @@ def hold(case: Case) -> None:
     x = torch.randn(case.batch, *NETS[case.net][2], dtype=case.dtype)
     with torch.no_grad(), model.disabled():
         sound = model(x).float().flatten(1).isfinite().all(1) if case.batch else torch.ones(0, dtype=torch.bool)
-    plain = model(x)
+    sources = heard(model, case.batch)
+    plain = model(x, sources=sources)
     assert len(plain) == case.batch
     assert plain.dtype == case.dtype
     assert plain[sound].isfinite().all(), "NaN out of finite input"
@@ -159,7 +167,7 @@ def hold(case: Case) -> None:
         return
     odd = x.clone()
     odd[0] = torch.tensor(ODD[case.odd]).to(case.dtype)
-    beside = model(odd)
+    beside = model(odd, sources=sources)
     # another number of samples may take another kernel, whose sums round otherwise
     coarse = 0.1 if case.dtype in (torch.float16, torch.bfloat16) else 1e-3
     scale = plain[sound].float().abs().max().clamp_min(1.0) if sound.any() else 1.0

@@ -87,7 +87,7 @@ def test_artifacts_lie_beside_the_store_wherever_the_stage_ran(
 
 
 def test_a_second_time_changes_nothing(uri: str, artifacts: list[Path]) -> None:
-    open_live(uri).log_metrics({tracking.TEST_ACCURACY: 0.1}, step=7)  # superseded by the record, once
+    open_live(uri).log_metrics({tracking.on_test("accuracy"): 0.1}, step=7)  # superseded by the record, once
     children = [record(), record("direct", 1)]
     parent = reconcile(uri, artifacts, children)
     before = content(uri)
@@ -96,7 +96,7 @@ def test_a_second_time_changes_nothing(uri: str, artifacts: list[Path]) -> None:
     assert reconcile(uri, artifacts, children) == parent
     assert content(uri) == before
     assert stored.stat().st_mtime_ns == written
-    assert children_of(uri, parent)["explicit/seed-0"].data.metrics[tracking.TEST_ACCURACY] == 0.7
+    assert children_of(uri, parent)["explicit/seed-0"].data.metrics[tracking.on_test("accuracy")] == 0.7
 
 
 def test_changed_files_and_lost_parts_are_brought_up_to_date(uri: str, artifacts: list[Path]) -> None:
@@ -109,11 +109,11 @@ def test_changed_files_and_lost_parts_are_brought_up_to_date(uri: str, artifacts
     assert (folder / "model" / "config.json").exists()
 
     artifacts[0].write_text("seed: 1\n")
-    changed = record(metrics={tracking.TEST_ACCURACY: 0.65})
+    changed = record(metrics={tracking.on_test("accuracy"): 0.65})
     assert reconcile(uri, artifacts, [changed, record(seed=1)], tags={"decision": "no"}) == parent
     children = children_of(uri, parent)
     assert children["explicit/seed-1"].info.run_id != lost
-    assert children["explicit/seed-0"].data.metrics[tracking.TEST_ACCURACY] == 0.65
+    assert children["explicit/seed-0"].data.metrics[tracking.on_test("accuracy")] == 0.65
     assert (folder / "params.yaml").read_text() == "seed: 1\n"
     assert connect(uri).get_run(parent).data.tags["decision"] == "no"
 
@@ -127,7 +127,7 @@ def test_a_child_of_another_parent_stays_there(uri: str, artifacts: list[Path]) 
         assert reconcile(uri, artifacts, [record()], key={first: KEY, second: OTHER_KEY}[parent]) == parent
         (child,) = children_of(uri, parent).values()
         assert (child.info.run_id == live.run_id) == (parent == first)
-        assert child.data.metrics[tracking.TEST_ACCURACY] == 0.7
+        assert child.data.metrics[tracking.on_test("accuracy")] == 0.7
     assert len(runs(uri)) == 4
     assert open_live(uri).run_id == live.run_id
 
@@ -177,6 +177,6 @@ def test_a_kill_half_way_is_completed_by_the_next_run(uri: str, artifacts: list[
     assert {run.info.status for run in runs(uri)} == {"FINISHED"}
     client = connect(uri)
     for child in children_of(uri, parent).values():
-        assert len(client.get_metric_history(child.info.run_id, tracking.TEST_ACCURACY)) == 1
+        assert len(client.get_metric_history(child.info.run_id, tracking.on_test("accuracy"))) == 1
     assert [item.path for item in client.list_artifacts(parent)] == ["model", "params.yaml"]
     assert len(client.list_artifacts(parent, "model")) == 2

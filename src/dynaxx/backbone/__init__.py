@@ -16,14 +16,14 @@ from dynaxx.backbone.execution import (
     plan_reading,
     warn_of_unread_tokens,
 )
-from dynaxx.backbone.form import Form
+from dynaxx.backbone.form import Form, takes
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
 from dynaxx.backbone.tail import Tail, tail_of
 from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
-from dynaxx.backbone.tokens import with_token_facts
+from dynaxx.backbone.tokens import with_places, with_token_facts
 
 __all__ = [
     "Call",
@@ -58,7 +58,9 @@ __all__ = [
     "stages",
     "stated_input",
     "tail_of",
+    "takes",
     "thirds",
     "warn_of_unread_tokens",
+    "with_places",
     "with_token_facts",
 ]

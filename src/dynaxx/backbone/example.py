@@ -1,6 +1,6 @@
 """What a model is called with: an example input, the user's own or the one that the model states, and batches."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ def described(call: Call) -> str:
     )
 
 
-def split_batch(batch: Any, name: str, *, keep_labels: bool = False) -> tuple[Call, Any]:
+def split_batch(batch: Any, name: str, *, keep_labels: bool = False, sources: Collection[str] = ()) -> tuple[Call, Any]:
     """The arguments of a forward pass, and the labels or None, from one batch of a loader.
 
     >>> (args, kwargs), labels = split_batch((images, torch.tensor([1, 2])), "batches")
@@ -64,20 +64,27 @@ def split_batch(batch: Any, name: str, *, keep_labels: bool = False) -> tuple[Ca
 
     Args:
         batch: inputs, (inputs, labels, …), or a dict of named arguments that may hold the labels. Inputs are a tensor,
-            a dict of named arguments, or a tuple of positional ones.
+            a dict of named arguments, or a tuple of positional ones. Sources stand under `sources` in a dict, or behind
+            the inputs: (inputs, {name: tensor}, labels, …).
         name: name of the loader, with which messages begin.
         keep_labels: whether labels among named arguments stay there, for models that read them.
+        sources: names of the model's sources; they become the named argument `sources`.
 
     Raises:
         ResonanceError: a batch without any tensor.
     """
+    given: Any = None
+    second = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    if isinstance(second, Mapping) and second and set(second) <= set(sources):
+        given, batch = second, (batch[0], *batch[2:])
     labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
     inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     args, kwargs = as_call([inputs] if isinstance(inputs, list) else inputs, name)
-    given = [key for key in LABELS if key in kwargs]
-    if labels is None and given:
-        labels = kwargs[given[0]]
-    return (args, {key: value for key, value in kwargs.items() if keep_labels or key not in given}), labels
+    named = [key for key in LABELS if key in kwargs]
+    if labels is None and named:
+        labels = kwargs[named[0]]
+    kwargs = {key: value for key, value in kwargs.items() if keep_labels or key not in named}
+    return (args, kwargs if given is None else kwargs | {"sources": given}), labels
 
 
 def device_of(model: nn.Module) -> torch.device | None:

@@ -45,6 +45,11 @@ class Form:
         return all(name in given for name in self.fixed)
 
 
+def takes(backbone: nn.Module, name: str) -> bool:
+    """Whether the network's forward pass names this parameter."""
+    return name in inspect.signature(backbone.forward).parameters
+
+
 def form_of(backbone: nn.Module, call: Call | None) -> Form:
     """The form of `call`; without it, of a call with tensors for all parameters that have no default.
 

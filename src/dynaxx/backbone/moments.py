@@ -10,7 +10,9 @@ from dynaxx.errors import ResonanceError, ResonanceWarning
 
 
 @torch.no_grad()
-def moments(batches: Iterable[Sequence[Tensor | tuple[Tensor, Tensor]]]) -> list[tuple[Tensor, Tensor]]:
+def moments(
+    batches: Iterable[Sequence[Tensor | tuple[Tensor, Tensor]]], names: Sequence[str] = ()
+) -> list[tuple[Tensor, Tensor]]:
     """(μ, σ) per channel of each part, from batches with one tensor (B, P, C) per part.
 
     A part may also be a pair with a mask (B, P) of the positions that count, all others being padding.
@@ -24,7 +26,7 @@ def moments(batches: Iterable[Sequence[Tensor | tuple[Tensor, Tensor]]]) -> list
     (1.0, 1.0)
 
     Raises:
-        ResonanceError: no batch, or no finite sample in any.
+        ResonanceError: no batch, or no finite sample in any; `names` are those of the parts, for the message.
     """
     sums: list[list[Tensor]] = []  # of every part: how many positions, their sum, and the sum of their squares
     samples = lost = 0
@@ -39,7 +41,9 @@ def moments(batches: Iterable[Sequence[Tensor | tuple[Tensor, Tensor]]]) -> list
     if not samples:
         raise ResonanceError("batches: there is none to take statistics from; give at least one batch of inputs")
     if not all(count for count, _, _ in sums):
-        raise ResonanceError("batches: no finite sample to take statistics from; give at least one")
+        empty = next((name for name, part in zip(names, sums, strict=False) if not part[0]), None)
+        where = "" if empty is None or not any(count for count, _, _ in sums) else f" of {empty!r}"
+        raise ResonanceError(f"batches: no finite sample{where} to take statistics from; give at least one")
     if lost:
         warnings.warn(
             f"batches: {lost} of {samples} samples are not finite in the tapped layers, and were left out",

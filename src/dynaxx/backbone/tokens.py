@@ -1,6 +1,7 @@
-"""Token sequences: leading tokens without a position, and whether a model is causal."""
+"""Token sequences: leading tokens without a position, whether a model is causal, and where tokens lie beside maps."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from dynaxx.backbone.example import Call
 from dynaxx.backbone.layout import canonical, different
 from dynaxx.backbone.taps import capture
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.resonance import Tap, rows_of
 
 PREFIX = ("cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens")
 """Attribute names of the embeddings that vision transformers put in front of the patch tokens."""
@@ -44,6 +45,41 @@ def with_token_facts(
     if prefix is None:
         prefix = prefix_tokens(backbone)
     return [dataclasses.replace(tap, causal=causal, prefix=prefix) for tap in taps]
+
+
+@torch.no_grad()
+def with_places(
+    taps: Sequence[Tap], backbone: nn.Module, call: Call, grid: tuple[int, int] | None, prefix: int | None
+) -> list[Tap]:
+    """Copies of `taps`, maps among them, in which tokens have their prefix, and are marked if they miss the grid.
+
+    >>> taps = [Tap("stem", 8, "BCHW"), Tap("blocks.1", 16, "BNC")]
+    >>> [tap.pooled for tap in with_places(taps, network, ((images,), {}), grid=(7, 7), prefix=None)]
+    [False, True]
+
+    The grid is that of the last tap that has positions: a map, or tokens in the proportions of the last map.
+
+    Args:
+        taps: the taps in depth order.
+        backbone: the network.
+        call: arguments of one forward pass.
+        grid: the user's choice, or None.
+        prefix: number of leading tokens, chosen by the user; None counts the backbone's leading tokens.
+    """
+    prefix = prefix_tokens(backbone) if prefix is None else prefix
+    taps = [tap if tap.dims or tap.point else dataclasses.replace(tap, prefix=prefix) for tap in taps]
+    shapes = [tuple(x.shape) for x in _tokens(backbone, taps, call)]
+    last_map = [shape[2:] for tap, shape in zip(taps, shapes, strict=True) if tap.dims][-1]
+    found: tuple[int, ...] | None = grid
+    for number in reversed(range(len(taps))):
+        tap, shape = taps[number], shapes[number]
+        if tap.dims or tap.point:
+            found = found or (shape[2:] if tap.dims else None)
+            continue
+        found = found or rows_of(shape[1] - prefix, last_map)
+        lies = found is not None and math.prod(found) == shape[1] - prefix
+        taps[number] = dataclasses.replace(tap, pooled=not lies, prefix=prefix if lies else 0)
+    return taps
 
 
 @torch.no_grad()
@@ -87,7 +123,7 @@ def is_causal(backbone: nn.Module, taps: Sequence[Tap], args: Sequence[Any], kwa
 
 
 def _tokens(backbone: nn.Module, taps: Sequence[Tap], call: Call) -> list[Tensor]:
-    """Each tap's activation (B, N, C)."""
+    """Each tap's activation (B, N, C), or (B, C, H, W) of a map."""
     with capture(backbone, [tap.path for tap in taps], copy=[True] * len(taps)) as captured:
         backbone(*call[0], **call[1])
     return [canonical(captured[tap.path], tap.layout) for tap in taps]

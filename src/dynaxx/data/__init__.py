@@ -11,11 +11,15 @@ from dynaxx.data.augment import (
     random_view,
     views,
 )
+from dynaxx.data.clicked_masks import ClickedMasks
 from dynaxx.data.digits import Digits
 from dynaxx.data.errors import DataError, count_reasons, few
 from dynaxx.data.image_folder import ImageFolder
+from dynaxx.data.image_masks import ImageMasks
+from dynaxx.data.image_table import ImageTable
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
+from dynaxx.data.mvtec_folder import MvtecFolder
 from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
@@ -31,13 +35,17 @@ if TYPE_CHECKING:
 __all__ = [
     "AUGMENTATIONS",
     "TASK_IMAGES",
+    "ClickedMasks",
     "DataError",
     "Digits",
     "EpochOrder",
     "ImageData",
     "ImageFolder",
+    "ImageMasks",
+    "ImageTable",
     "LabelledImages",
     "Manifest",
+    "MvtecFolder",
     "Normalisation",
     "Prepared",
     "Source",

@@ -95,12 +95,18 @@ def _to_size(image: Image.Image, size: int, squash: bool, method: Image.Resampli
 def resize_mask(mask_HW: np.ndarray, image_size: int | None, *, squash: bool = False) -> np.ndarray:
     """Bring a mask, uint8 (H, W), to the size of an image that `to_array` made; each pixel takes its nearest one.
 
+    Where nothing is cut off, something is left of everything: a mark that falls between the pixels keeps one.
+
     >>> resize_mask(np.eye(4, dtype=np.uint8), 2).shape
     (2, 2)
     """
     if image_size is None:
         return mask_HW
-    return np.asarray(_to_size(Image.fromarray(mask_HW), image_size, squash, Image.Resampling.NEAREST))
+    small = np.array(_to_size(Image.fromarray(mask_HW), image_size, squash, Image.Resampling.NEAREST))
+    if squash and mask_HW.any() and not small.any():
+        row, column = np.argwhere(mask_HW)[0]
+        small[row * image_size // mask_HW.shape[0], column * image_size // mask_HW.shape[1]] = mask_HW[row, column]
+    return small
 
 
 def _formats() -> list[str]:

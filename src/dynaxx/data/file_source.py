@@ -13,7 +13,8 @@ from dynaxx.data.repeats import same_bytes
 
 _REMEDY = "mend or remove it, or set data.on_unreadable=skip"
 
-Row, Read = TypeVar("Row"), TypeVar("Read")
+Row = TypeVar("Row")
+Read = TypeVar("Read")
 
 
 class Misfit(DataError):

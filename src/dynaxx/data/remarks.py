@@ -31,10 +31,12 @@ def remarks(prepared: Prepared, test: LabelledImages, skipped: Mapping[str, str]
         skipped: test file that was left out -> the reason.
     """
     copies = [test.name(number) for number in same_pixels(prepared.images, test.images)]
+    shared = sorted(set(prepared.manifest.image_groups) & set(test.groups))
     left_out = {"training": prepared.manifest.skipped, "test": skipped}
     return [
         *_remark("test images that are training images too", copies, f" of {len(test):,}"),
         *_two_labels(prepared.manifest),
+        *_remark("groups that have images in training and in test", shared, f" of {len(set(test.groups)):,}"),
         *(f"{part} files left out: {count_reasons(files)}" for part, files in left_out.items() if files),
     ]
 

@@ -1,21 +1,25 @@
-"""The evaluation: is resonance (coupling the layers of a backbone in a loop) worth adopting for a given task?
+"""The evaluation: is there more in a network than its last layer says, and what is the cheapest way to get it?
 
 Read `evaluate.py` first (from trained arms to results), then `decision.py` (from results to a recommendation).
 
 - `arms/`: the competitors of the comparison, called arms; `registry.py` lists them.
-- `statistics/`: significance tests, confidence intervals, and the rules for a proven difference in accuracy.
+- `judge.py`: the task kind, the test samples and the statistics in one object; `answers.py` runs one arm.
+- `costs.py`, `pricing.py`: errors that do not all cost the same.
+- `statistics/`: significance tests, confidence intervals, and the rules for a proven difference.
 - `cost/`: latency, floating-point operations and memory of each arm.
-- `robustness/`: accuracy of each arm on corrupted test images.
+- `robustness/`: how good each arm is on corrupted test images.
 - `inside/`: measurements of the loop of `explicit`, the arm that iterates its coupled layers.
 - `validation/`: tuning and other studies on validation images; they never open the test images.
 - `report/`: the results as an HTML page, a one-page summary and a table in the terminal.
 """
 
-from dynaxx.evaluation.business_value import Prices, with_value
+from dynaxx.evaluation.business_value import with_value
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.evaluate import EvaluateOptions, evaluate
-from dynaxx.evaluation.formatting import significant
+from dynaxx.evaluation.evaluate import evaluate
+from dynaxx.evaluation.formatting import significant, titled
+from dynaxx.evaluation.judge import Judge
+from dynaxx.evaluation.options import EvaluateOptions
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.results import ArmResult, Corruption, Decision, Evaluation, TaskSummary
 
@@ -26,11 +30,12 @@ __all__ = [
     "EvaluateOptions",
     "Evaluation",
     "EvaluationError",
-    "Prices",
+    "Judge",
     "TaskSummary",
     "decide",
     "evaluate",
     "logits",
     "significant",
+    "titled",
     "with_value",
 ]

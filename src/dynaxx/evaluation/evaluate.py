@@ -1,9 +1,11 @@
-"""From trained arms to results: every arm predicts the test images, and its cost is measured.
+"""From trained arms to results: every arm answers the test samples, and its cost is measured.
 
 An arm is a competitor of the comparison: a trained model on top of the same backbone. This module trains nothing.
+
+Shape legend: S seeds, N test samples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,205 +13,166 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, Normalisation, normalise, track
+from dynaxx.data import LabelledImages, Normalisation, track
+from dynaxx.evaluation.answers import Answers, answers_of
 from dynaxx.evaluation.arms import BASELINE, EXPLICIT, ArmRecord, load_arm
-from dynaxx.evaluation.business_value import Prices, with_value
+from dynaxx.evaluation.business_value import with_value
 from dynaxx.evaluation.cost.flops_memory import gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.cost.latency import interleaved_seconds, latency
-from dynaxx.evaluation.decision import decide
+from dynaxx.evaluation.costs import COST
+from dynaxx.evaluation.decision import decide, questioned
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.inside.look import LookOptions, look_inside
-from dynaxx.evaluation.predict import logits
+from dynaxx.evaluation.inside.look import look_inside
+from dynaxx.evaluation.judge import Judge
+from dynaxx.evaluation.options import EvaluateOptions
+from dynaxx.evaluation.pricing import Pricing
 from dynaxx.evaluation.results import ArmResult, Corruption, Evaluation, TaskSummary
 from dynaxx.evaluation.robustness.accuracy import robustness
-from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare
-from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
-from dynaxx.evaluation.statistics.paired import Bootstrap
-
-BACKBONE = "backbone"
-"""Name of the bare backbone among the timed models; its latency is the denominator of all latency ratios."""
+from dynaxx.evaluation.shown import Answered, shown
+from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare, pairs
+from dynaxx.evaluation.statistics.metrics import per_class_recall
+from dynaxx.evaluation.statistics.scores import Scores
+from dynaxx.evaluation.timings import Example, timings
+from dynaxx.tasks import Kind
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of the evaluation, read from the section `evaluate` of params.yaml."""
+class Found:
+    """What `evaluate` returns: the results, and what is too large for a JSON file."""
 
-    confidence: float
-    """Confidence level of all confidence intervals, such as 0.95."""
-    resamples: int
-    """Number of resamples per bootstrap interval."""
-    seed: int
-    """Seed of the bootstrap, of the order in which arms are timed, and of the draw of images to corrupt."""
-    latency_batch: int
-    """Number of images per forward pass when latency is measured."""
-    throughput_batch: int
-    """Number of images per forward pass when throughput is measured."""
-    rounds: int
-    """Number of rounds when latency is measured; each round times every arm once."""
-    latency_budget: float
-    """Largest added latency that the decision accepts, as a fraction of the latency of the bare backbone."""
-    minimum_relative_gain: float
-    """Smallest gain in accuracy that the decision accepts, as a fraction of the accuracy of `baseline`."""
-    residual_iterations: int
-    """Number of loop iterations of `explicit` over which its residuals are recorded."""
-    T: list[int]
-    """Numbers of loop iterations at which the accuracy of the trained `explicit` is measured as well."""
-    settled_at: float
-    """Relative residual of the loop at or below which an image counts as converged."""
-    attributed_images: int = 0
-    """Number of test images whose predictions are attributed to pixels; 0 skips the attributions."""
-    gallery: int = 0
-    """Number of images in the gallery that only `explicit` gets right, and same for `baseline`; 0 skips the gallery."""
-    corrupted_images: int = 0
-    """Number of test images that receive every corruption at every strength; 0 skips the corruptions."""
-    value_per_error: float | None = None
-    """Value of one avoided classification error, in any currency; None skips the yearly value."""
-    requests_per_day: float | None = None
-    """Number of images that the model classifies per day; None skips the yearly value."""
-
-    def __post_init__(self) -> None:
-        # check before any work is done
-        Prices(self.value_per_error, self.requests_per_day)
-        for name, least in (
-            ("residual_iterations", 1),
-            ("attributed_images", 0),
-            ("gallery", 0),
-            ("corrupted_images", 0),
-        ):
-            if not _is_count(getattr(self, name), least):
-                raise EvaluationError(f"evaluate.{name}={getattr(self, name)!r}: give a whole number from {least} on")
-        if not isinstance(self.T, Sequence) or not all(_is_count(steps, 1) for steps in self.T) or not self.T:
-            raise EvaluationError(f"evaluate.T={self.T!r}: give a list of whole numbers from 1 on")
-
-    @property
-    def bootstrap(self) -> Bootstrap:
-        """Keyword arguments of every bootstrap interval."""
-        return Bootstrap(resamples=self.resamples, confidence=self.confidence, seed=self.seed)
-
-    @property
-    def look(self) -> LookOptions:
-        """Options of `look_inside`, which measures the loop of `explicit`."""
-        return LookOptions(self.residual_iterations, self.T, self.settled_at, self.attributed_images, self.gallery)
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    evaluation: Evaluation
+    predictions: dict[str, Tensor]
+    """Arm → what it answers, (S, N, …); of masks those of the first seed alone, (1, N, H, W)."""
+    pictures: dict[str, Tensor]
+    """Name → picture, uint8 (H, W, 3)."""
 
 
 def evaluate(
+    kind: Kind,
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
     test: LabelledImages,
     normalisation: Normalisation,
     summary: TaskSummary,
     options: EvaluateOptions,
-) -> tuple[Evaluation, dict[str, Tensor], dict[str, Tensor]]:
-    """Measure accuracy and cost of every arm on the test images, and decide which arm to adopt.
+    validation: Callable[[int], LabelledImages] | None = None,
+) -> Found:
+    """Measure quality and cost of every arm on the test samples, and decide which arm to deploy.
 
-    >>> folders = {"baseline": {0: Path("outputs/baseline/baseline/seed-0")}}
-    >>> evaluation, predictions, pictures = evaluate(folders, backbone, test, normalisation, summary, options)
+    >>> folders = {"baseline": {0: Path("outputs/baseline/baseline/seed-0")}, "explicit": {0: …}}
+    >>> evaluate(Classification(), folders, backbone, test, normalisation, summary, options).evaluation.decision.verdict
+    'adopt'
 
     Args:
+        kind: the task kind, which scores answers and says what is to be shown.
         folders: name of the arm → seed → folder of the trained arm; all arms have the same seeds.
         backbone: function that makes a new copy of the frozen backbone.
-        test: labelled test images; no training or tuning has used them.
+        test: labelled test samples; no training or tuning has used them.
         normalisation: mean and standard deviation per channel, with which images are normalised.
-        summary: description of the data, copied into the results.
-
-    Returns:
-        (evaluation, predictions, pictures): `predictions` maps each arm to class indices, int64 (seeds, N) for N test
-            images; `pictures` maps each name to an image, uint8 (H, W, 3).
+        summary: description of the task, copied into the results.
+        options: what is measured, and how the decision is made.
+        validation: seed → its validation samples, on which the thresholds of `options.costs` are chosen.
 
     Raises:
-        EvaluationError: `folders` is empty, a seed of an arm is missing, or a file of an arm is damaged.
+        EvaluationError: `folders` is empty, a file of an arm is damaged, or `options.costs` does not fit the task.
     """
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
-    device = next(backbone().parameters()).device
-    images = normalise(test.images, normalisation)
-    labels = test.labels.numpy()
-    predictions: dict[str, Tensor] = {}
-    calibration: dict[str, list[float]] = {}
-    models: dict[str, nn.Module] = {BACKBONE: backbone()}
+    judge = Judge(kind, test, normalisation, options.bootstrap)
+    pricing = Pricing.open(options.costs, judge, validation)
+    answers: dict[str, Answers] = {}
     for arm, by_seed in track(list(folders.items()), "judging arms"):
-        rows = []
-        for number, folder in enumerate(by_seed.values()):
-            model = load_arm(folder, backbone())
-            class_logits = logits(model, images)
-            rows.append(class_logits.argmax(1))
-            calibration.setdefault(arm, []).append(calibration_error(class_logits.softmax(1).numpy(), labels))
-            if number == 0:
-                models[arm] = model
-        predictions[arm] = torch.stack(rows)
-
-    one = images[: options.latency_batch].to(device)
-    many = images[: options.throughput_batch].to(device)
-    times = latency(models, one, reference=BACKBONE, rounds=options.rounds, seed=options.seed)
-    rates = interleaved_seconds(models, many, rounds=max(3, options.rounds // 5), seed=options.seed)
+        answers[arm] = answers_of(judge, pricing, by_seed, backbone)
+    models = {arm: found.model for arm, found in answers.items()}
+    device = next(backbone().parameters()).device
+    times, rates, told = timings(models, judge, options, device)
+    example = Example(judge, options.latency_batch, device)
     arms = []
     for arm, by_seed in folders.items():
         records = [ArmRecord.read(folder) for folder in by_seed.values()]
-        predicted = predictions[arm].numpy()
-        recalls = [per_class_recall(row, labels, test.classes) for row in predicted]
+        model = example.bound(models[arm])
         arms.append(
             ArmResult(
                 name=arm,
-                accuracy_per_seed=[accuracy(row, labels) for row in predicted],
-                macro_recall_per_seed=[macro_recall(row, labels, test.classes) for row in predicted],
-                recall_per_class={name: float(np.mean([r[name] for r in recalls])) for name in test.classes},
-                calibration_error_per_seed=calibration[arm],
+                value_per_seed=judge.values(answers[arm].scores),
+                val_score_per_seed=[record.val_accuracy for record in records],
+                measures_per_seed=answers[arm].measures,
+                recall_per_class=_recalls(answers[arm].classes, test),
                 trained_parameters=records[0].trained_parameters,
                 live_parameters=records[0].live_parameters,
                 train_seconds=float(np.mean([record.train_seconds for record in records])),
                 train_seconds_per_seed=[record.train_seconds for record in records],
-                gflops=gflops(models[arm], one),
+                gflops=gflops(model, example.x),
                 latency=times[arm],
-                throughput_per_s=len(many) / float(np.median(rates[arm])),
-                peak_memory_mb=peak_memory_mb(models[arm], one),
+                throughput_per_s=rates[arm],
+                peak_memory_mb=peak_memory_mb(model, example.x),
+                costs=answers[arm].priced,
             )
         )
-    correct = {arm: rows.numpy() == labels for arm, rows in predictions.items()}
-    comparisons = compare(correct, options.bootstrap)
-    loops = [load_arm(folder, backbone()) for folder in folders.get(EXPLICIT, {}).values()]
-    inside, pictures = look_inside(
-        loops, models.get(BASELINE), test, predictions, normalisation, options.look, options.bootstrap
-    )
+    asked = pairs(list(folders), questioned(list(folders)))
+    scores = {arm: found.scores for arm, found in answers.items()}
+    comparisons = compare(scores, kind.metric, judge.groups, options.bootstrap, asked)
+    costs = {arm: Scores.of(found.costs) for arm, found in answers.items() if found.costs is not None}
+    cost_comparisons = compare(costs, COST, judge.groups, options.bootstrap, asked if costs else [], by_size=True)
     decision = decide(
         arms,
-        comparisons,
+        cost_comparisons or comparisons,
+        COST if costs else kind.metric,
         latency_budget=options.latency_budget,
         minimum_relative_gain=options.minimum_relative_gain,
     )
-    decision = with_value(decision, comparisons, Prices(options.value_per_error, options.requests_per_day))
-    return (
+    loops = [load_arm(folder, backbone()) for folder in folders.get(EXPLICIT, {}).values()]
+    inside, pictures = look_inside(loops, models.get(BASELINE), judge, options.look)
+    names = (BASELINE, decision.best)
+    probe, best = (Answered(answers[arm].scores, answers[arm].first, answers[arm].classes) for arm in names)
+    single, drawn = shown(judge, probe, best, names, options.gallery)
+    classes = {arm: found.classes.numpy() for arm, found in answers.items() if found.classes is not None}
+    labels = test.labels.numpy()
+    return Found(
         Evaluation(
             task=summary,
             hardware=hardware(),
+            timings=told,
             arms=arms,
             comparisons=comparisons,
-            class_gains=class_gains(correct, labels, test.classes, summary.train_per_class, options.bootstrap),
-            agreements=agreements({arm: rows.numpy() for arm, rows in predictions.items()}),
-            corruptions=corrupted(folders, backbone, test, normalisation, options),
+            cost_comparisons=cost_comparisons,
+            class_gains=class_gains(
+                {arm: rows == labels for arm, rows in classes.items()},
+                labels,
+                test.classes,
+                summary.train_per_class,
+                options.bootstrap,
+                judge.groups,
+            ),
+            agreements=agreements(classes),
+            corruptions=corrupted(folders, backbone, judge, options),
+            shown=single,
             inside=inside,
-            decision=decision,
+            decision=with_value(decision, cost_comparisons, options.requests_per_day),
         ),
-        predictions,
-        pictures,
+        {arm: found.predictions for arm, found in answers.items()},
+        pictures | drawn,
     )
 
 
 def corrupted(
     folders: Mapping[str, Mapping[int, Path]],
     backbone: Callable[[], nn.Module],
-    test: LabelledImages,
-    normalisation: Normalisation,
+    judge: Judge,
     options: EvaluateOptions,
 ) -> list[Corruption]:
-    """Accuracy of all arms on corrupted test images; empty if none are requested or channels are neither 1 nor 3."""
-    if options.corrupted_images == 0 or test.images.shape[1] not in (1, 3):
+    """The metric of all arms on corrupted test images; empty if none are requested or channels are neither 1 nor 3."""
+    if options.corrupted_images == 0 or judge.data.images.shape[1] not in (1, 3):
         return []
     # the test images come class by class
-    drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
+    drawn = torch.randperm(len(judge.data), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
-    return robustness(models, test.subset(drawn[: options.corrupted_images]), normalisation, options.bootstrap)
+    return robustness(models, judge.subset(drawn[: options.corrupted_images]))
+
+
+def _recalls(classes: Tensor | None, test: LabelledImages) -> dict[str, float]:
+    """Class → recall, mean over seeds; empty if answers are no classes."""
+    if classes is None:
+        return {}
+    recalls = [per_class_recall(row, test.labels.numpy(), test.classes) for row in classes.numpy()]
+    return {name: float(np.mean([recall[name] for recall in recalls])) for name in test.classes}

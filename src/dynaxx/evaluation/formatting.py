@@ -2,6 +2,87 @@
 
 import numpy as np
 
+from dynaxx.tasks import Metric
+
+LABELS = {
+    "accuracy": "accuracy",
+    "macro_recall": "macro recall",
+    "iou": "IoU",
+    "dice": "Dice",
+    "auroc": "AUROC",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "cost": "cost",
+}
+"""Metric → its name in texts."""
+ERRORS = ("rmse", "mae")
+"""Measures in the unit of the labels."""
+
+
+def label(name: str) -> str:
+    """The name of a metric in texts: 'macro_recall' → 'macro recall'."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def in_points(metric: Metric) -> bool:
+    """Whether a metric is a fraction, whose differences are told in percentage points."""
+    return not metric.unit and not metric.root
+
+
+def axis_scale(metric: Metric) -> int:
+    """The factor by which values stand on an axis: 100 for fractions, which are told in per cent."""
+    return 100 if in_points(metric) else 1
+
+
+def titled(metric: Metric, *, plain: bool = False) -> str:
+    """The metric with its unit, as the head of a column: 'accuracy %', 'RMSE, mm'; `plain` tells fractions as such."""
+    unit = "" if plain else " %"
+    if not in_points(metric):
+        unit = f", {metric.unit}" if metric.unit else ""
+    return label(metric.name) + unit
+
+
+def unit_of_gain(metric: Metric) -> str:
+    """The unit of a difference: 'points', or the metric's own."""
+    return "points" if in_points(metric) else metric.unit
+
+
+def of_metric(value: float, metric: Metric) -> str:
+    """A value of a metric as text: 0.956 → '95.6 %', 0.283 with unit mm → '0.283 mm'."""
+    return percent(value) if in_points(metric) else f"{number(value)} {metric.unit}".rstrip()
+
+
+def measure(name: str, metric: Metric) -> Metric:
+    """Another measure of the same task as a metric, for its title and digits: errors have the unit of the labels."""
+    return Metric(name, higher_is_better=False, root=True, unit=metric.unit) if name in ERRORS else Metric(name)
+
+
+def gained(gain: float, metric: Metric, *, unit: bool = True, digits: int = 2) -> str:
+    """A gain as signed text: 0.0631 of accuracy → '+6.31 points of accuracy'; 0.25 of an RMSE in mm → '+0.250 mm'."""
+    if in_points(metric):
+        return points(gain, digits) + (f" points of {label(metric.name)}" if unit else "")
+    text = f"{'+' if gain >= 0 else ''}{number(gain)}"
+    return f"{text} {unit_of_gain(metric)}".rstrip() if unit else text
+
+
+def amount(change: float, metric: Metric, *, unit: bool = True) -> str:
+    """A change without a plus sign: 0.0631 of accuracy → '6.31 points of accuracy'; 0.25 of an RMSE → '0.250 mm'."""
+    return gained(change, metric, unit=unit).removeprefix("+")
+
+
+def number(value: float) -> str:
+    """A number of any sign with three significant digits."""
+    return ("−" if value < 0 else "") + significant(abs(value))
+
+
+def scattered(values: list[float], metric: Metric) -> str:
+    """Mean ± standard deviation over seeds of one value per seed; of fractions in per cent."""
+    if in_points(metric):
+        return spread(values)
+    mean = number(float(np.mean(values)))
+    return mean if len(values) < 2 else f"{mean} ± {significant(float(np.std(values, ddof=1)), 2)}"
+
 
 def percent(fraction: float, digits: int = 1) -> str:
     """A fraction as text in per cent: 0.7412 → '74.1 %'."""

@@ -30,6 +30,7 @@ from dynaxx.backbone import (
     probe,
     tail_of,
     warn_of_unread_tokens,
+    with_places,
     with_token_facts,
 )
 from dynaxx.config import LINEAR, ResonanceConfig
@@ -37,7 +38,18 @@ from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.fingerprint import difference, fingerprint
 from dynaxx.model.readout import Readout, as_map, deviations, features, size_of, width
 from dynaxx.model.saving import BACKBONE, check_tensors, read
-from dynaxx.resonance import Anchors, Grid, ResonanceOutput, Resonator, Tap, finite, from_grid, message_grid, on_grid
+from dynaxx.resonance import (
+    Anchors,
+    Grid,
+    ResonanceOutput,
+    Resonator,
+    Tap,
+    check_sources,
+    finite,
+    from_grid,
+    message_grid,
+    on_grid,
+)
 
 PREFIX = "resonator."
 """Prefix of the names of the resonator's tensors in a saved file."""
@@ -82,9 +94,14 @@ class Adapter(nn.Module):
             named = self.config.classifier is not None
             check_classifier(backbone, self.classifier, lambda: backbone(*args, **kwargs), named)
         taps = probe(backbone, self.paths, args, kwargs, self.config.layout)
-        if not taps[0].dims:
-            taps = with_token_facts(taps, backbone, call, self.config.causal, self.config.prefix_tokens)
-        if not taps[-1].dims and not self.config.token_pool and not self.config.reads_taps:
+        config, maps = self.config, any(tap.dims for tap in taps)
+        if not maps:
+            taps = with_token_facts(taps, backbone, call, config.causal, config.prefix_tokens)
+            check_options(config, taps)
+        elif not all(tap.dims for tap in taps):
+            check_options(config, taps)
+            taps = with_places(taps, backbone, call, config.grid, config.prefix_tokens)
+        if not maps and not config.token_pool and not config.reads_taps:
             warn_of_unread_tokens(backbone, taps[-1], call)
         if self.config.reads_taps:
             last = taps[-1:] if self.config.mode == "probe" else taps
@@ -174,39 +191,38 @@ class Adapter(nn.Module):
             with torch.no_grad(), capture(backbone, self.paths, copy=[True] * len(self.paths)) as captured:
                 backbone(*args, **kwargs)
             anchors = self.anchors([captured[path] for path in self.paths])
-            reading = Readout(self.read_out, anchors.grid, size_of((args, kwargs), self.taps[-1].dims))
+            reading = Readout(self.read_out, anchors.grid, size_of((args, kwargs), self.require_built().exchange.dims))
             return Tail(reading, f"the head alone, on the {self.config.readout} of the taps", beside=True)
         return tail_of(backbone, self.taps, example)
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
-    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = ()) -> Anchors:
+    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = (), sources: Any = None) -> Anchors:
         """The taps' activations in the plain pass (anchors), pooled onto the common grid of positions.
 
         Args:
             activations: activations x_l⁰ of the taps, in depth order.
             outside: other activations that the backbone's segments between the taps read.
+            sources: sources of the call by name; see `dynaxx.resonance.sources_of`.
 
         Raises:
-            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'.
+            ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'; unknown
+                or unfit sources.
         """
-        resonator = self.require_built()
-        exchange, causal, pooled = resonator.exchange, resonator.causal, self.config.token_pool
+        exchange, pooled = self.require_built().exchange, self.config.token_pool
         activations = [canonical(x, tap.layout) for x, tap in zip(activations, self.taps, strict=True)]
         for x, tap in zip(activations, self.taps, strict=True):
             check_fits(tap, x)
-        grid = message_grid(activations[-1], self.config.grid, pooled, causal)
-        on_grids = [on_grid(x, grid, pooled, causal) for x in activations]
+        grid = message_grid(activations, self.taps, self.config.grid, pooled)
+        on_grids = [on_grid(x, tap, grid, pooled) for x, tap in zip(activations, self.taps, strict=True)]
+        outputs, states = [activations[number] for number in exchange.outputs], None
         if self.config.reads_taps:
-            beside = deviations(activations) if self.config.readout == "moments" else ()
-            return Anchors(on_grids, on_grids, grid, outside=beside)
-        return Anchors(
-            on_grids,
-            [activations[number] for number in exchange.outputs],
-            grid,
-            activations if self.config.dynamics == "reentrant" else None,
-            tuple(outside),
-        )
+            outputs, outside = on_grids, deviations(activations) if self.config.readout == "moments" else ()
+        elif self.config.dynamics == "reentrant":
+            states = activations
+        anchors = Anchors(on_grids, outputs, grid, states, tuple(outside)).with_sources(sources)
+        check_sources(anchors.sources, exchange.sources)
+        return anchors
 
     def refine(
         self,
@@ -243,7 +259,7 @@ class Adapter(nn.Module):
             )
             return output
 
-        finite_B = finite(anchors.pooled)
+        finite_B = finite(anchors.parts)
         # zeroed before the loop: torch.where after it would still let NaN into the gradient
         output = run(anchors.zero_except(finite_B))
         deltas = output.delta
@@ -401,20 +417,25 @@ def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module,
 
 
 def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
-    """Raise ResonanceError for taps of two kinds, and for an option that does not apply to their kind."""
-    if len({tap.dims for tap in taps}) > 1:
+    """Raise ResonanceError for an option that does not apply to taps of this kind, and for maps of 2 and of 3 axes."""
+    dims = {tap.dims for tap in taps if tap.dims}
+    vectors = [tap.path for tap in taps if tap.layout == "BC"]
+    if len(dims) > 1:
         kinds = ", ".join(f"{tap.path} ({', '.join(tap.layout)})" for tap in taps)
-        raise ResonanceError(f"layers: maps and token sequences cannot be coupled: {kinds}; name taps of one kind")
-    tap = taps[0]
-    if not tap.dims:
+        raise ResonanceError(f"layers: maps of two and of three axes cannot be coupled: {kinds}; name taps of one kind")
+    if not dims:
         _refuse(config, [("grid", None)], "the taps are token sequences")
+        if config.causal and 0 < len(vectors) < len(taps):
+            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and could hear all tokens")
     else:
-        _refuse(config, [("token_pool", False), ("prefix_tokens", None)], "the taps are maps")
+        because = "the taps are maps" if all(tap.dims for tap in taps) else "some of the taps are maps"
+        tokens = any(not tap.dims and tap.layout != "BC" for tap in taps)
+        _refuse(config, [("token_pool", False), *([] if tokens else [("prefix_tokens", None)])], because)
         if config.causal:
-            _refuse(config, [("causal", None)], "the taps are maps")
-        if tap.dims == 3:
-            _refuse(config, [("grid", None)], "the taps are maps of three spatial axes")
-    if tap.causal:  # both read all positions of a sample at once, later tokens included
+            _refuse(config, [("causal", None)], because)
+        if dims == {3}:
+            _refuse(config, [("grid", None)], f"{because} of three spatial axes")
+    if taps[0].causal:  # both read all positions of a sample at once, later tokens included
         _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
 
 

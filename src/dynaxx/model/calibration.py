@@ -178,7 +178,9 @@ def _measure(
     any_batch, device, causal = False, device_of(model.backbone), model.require_built().causal
     for batch in loader:
         any_batch = True
-        call, labels = split_batch(batch, "loader", keep_labels=is_seq2seq(model.backbone))
+        call, labels = split_batch(
+            batch, "loader", keep_labels=is_seq2seq(model.backbone), sources=model.require_built().exchange.sources
+        )
         args, kwargs = on_device(call, device, "loader")
         with model.observed() as outputs, model.tracing() if traced else nullcontext():
             output = prediction_of(model(*args, **kwargs))

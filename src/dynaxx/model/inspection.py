@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dynaxx.backbone import canonical
 from dynaxx.errors import ResonanceError
 from dynaxx.model.resonant_model import ResonantModel
 from dynaxx.resonance import on_grid
@@ -44,7 +45,10 @@ def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBefor
     chosen = anchors._replace(outputs=[whole[tap] for tap in exchange.targets])
     refined, _ = model.refine(chosen, exchange.targets)
     if anchors.states is not None:
-        refined = [on_grid(x, anchors.grid, model.config.token_pool, resonator.causal) for x in refined]
+        kinds = [resonator.taps[tap] for tap in exchange.targets]
+        states = [canonical(x, tap.layout) for x, tap in zip(refined, kinds, strict=True)]
+        pool = model.config.token_pool
+        refined = [on_grid(x, tap, anchors.grid, pool) for x, tap in zip(states, kinds, strict=True)]
     return [
         TapBeforeAfter(exchange.names[tap], anchors.pooled[tap], x, tuple(anchors.grid))
         for tap, x in zip(exchange.targets, refined, strict=True)

@@ -45,7 +45,8 @@ def features(readout: str, agreed_BPC: Sequence[Tensor], deviation_BC: Sequence[
     torch.Size([2, 104])
     """
     if readout == "map":
-        return torch.cat(list(agreed_BPC), dim=2)
+        most = max(x_BPC.shape[1] for x_BPC in agreed_BPC)  # a tap without positions has one
+        return torch.cat([x_BPC.expand(-1, most, -1) for x_BPC in agreed_BPC], dim=2)
     means = [x_BPC.mean(1) for x_BPC in agreed_BPC]
     return torch.cat([*means, *deviation_BC] if readout == "moments" else means, dim=1)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head
+from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head, takes
 from dynaxx.config import LINEAR, STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -84,9 +84,20 @@ class ResonantModel(nn.Module):
     # ---- running --------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The backbone's output, computed from the refined activations of the taps (tapped layers)."""
+        """The backbone's output, computed from the refined activations of the taps (tapped layers).
+
+        A model with sources takes them as `sources={name: tensor}`: maps (B, C, H, W), tokens (B, N, C) or vectors
+        (B, C). One that is left out, or None, is silent in this batch; a pair (tensor, present), with `present` (B,)
+        bool, is silent in the other samples.
+
+        >>> logits = model(images, sources={"click": clicks})
+        """
         if self._removed:
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
+        if "sources" in kwargs and (self.config.sources or not takes(self.backbone, "sources")):
+            sources = kwargs.pop("sources")
+            if not self._switches.disabled:
+                return self._forward_with(sources, args, kwargs)
         if self._switches.disabled:
             return self.backbone(*args, **kwargs)
         if self.head is not None and kwargs.get("labels") is not None and computes_its_loss(self.backbone):
@@ -96,6 +107,21 @@ class ResonantModel(nn.Module):
         output = self._run(args, kwargs)
         self._warn_of_lost_gradients(output)
         return output
+
+    def _forward_with(self, sources: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output for a call with these sources."""
+        if torch.compiler.is_compiling():  # a compiled pass cannot set a context variable
+            self._compiled_pass.sources = sources
+            output = self.forward(*args, **kwargs)
+            self._compiled_pass.sources = None
+            return output
+        with switched(self._number, sources=sources):
+            return self.forward(*args, **kwargs)
+
+    @property
+    def _sources(self) -> Any:
+        """The sources of the call that runs."""
+        return self._compiled_pass.sources if torch.compiler.is_compiling() else self._switches.sources
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The backbone's output in the way that its `Execution` says."""
@@ -149,11 +175,11 @@ class ResonantModel(nn.Module):
         adapter, reading = self.adapter, self._switches.anchors
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             refuse_cut_gradients(adapter.paths[-1])
-        anchors = adapter.anchors(activations)
+        anchors = adapter.anchors(activations, sources=self._sources)
         if reading is not None:
             reading.append(anchors)
             return activations[-1]
-        size = size_of(arguments, adapter.taps[-1].dims)
+        size = size_of(arguments, adapter.require_built().exchange.dims)
         return adapter.read_out(self.refine(anchors)[0], anchors.outside, anchors.grid, size)
 
     def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
@@ -191,7 +217,7 @@ class ResonantModel(nn.Module):
         record_pass(self._number, output, self._compiled_pass)
         if output.fallback is not None:
             learning = self.training and torch.is_grad_enabled()
-            self._watch.look(output.fallback, lambda: finite(anchors.pooled), learning)
+            self._watch.look(output.fallback, lambda: finite(anchors.parts), learning)
         if state.outputs is not None:
             if torch.compiler.is_compiling():  # with fullgraph=True this is an error, which shows the message
                 torch._dynamo.graph_break("observed() needs eager passes: call the model, not the compiled one")
@@ -237,7 +263,7 @@ class ResonantModel(nn.Module):
 
     def _couple(self, activations: list[Tensor], outside: Sequence[Any]) -> list[Tensor]:
         """The new activations of the output taps; a pass that only reads returns the activations unchanged."""
-        anchors, reading = self.adapter.anchors(activations, outside), self._switches.anchors
+        anchors, reading = self.adapter.anchors(activations, outside, self._sources), self._switches.anchors
         if reading is None:
             return self.refine(anchors)[0]
         reading.append(anchors)
@@ -445,14 +471,8 @@ class ResonantModel(nn.Module):
 
     def _warn_of_pruned_couplings(self, T: int) -> None:
         resonator = self.resonator
-        if (
-            T > 1
-            and resonator is not None
-            and resonator.exchange.couplings.pairs
-            and not resonator.exchange.couplings.complete
-        ):
-            couplings = resonator.exchange.couplings
-            missing = len(couplings.channels) * (len(couplings.channels) - 1) - len(couplings.pairs)
+        missing = 0 if resonator is None else resonator.exchange.pruned
+        if T > 1 and missing:
             warnings.warn(
                 f"T={T}: the model was built with T=1, for which {missing} couplings were pruned, so iterating has no "
                 "feedback; wrap again with T=2 or more",
@@ -669,6 +689,7 @@ class ResonantModel(nn.Module):
 
         Args:
             batches: inputs, (input, label, …) tuples, or dicts of named arguments, in which labels are not read.
+                Sources stand behind the input, (input, {name: tensor}, label, …), or in a dict under `sources`.
 
         Raises:
             ResonanceError: no batches, batches without tensors, or no finite sample in any.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dynaxx.backbone import capture_input, device_of, moments, on_device, split_batch
 from dynaxx.errors import ResonanceError
 from dynaxx.model.adapter import Adapter
-from dynaxx.resonance import Anchors
+from dynaxx.resonance import Anchors, Exchange
 
 
 def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: Iterable[Any]) -> None:
@@ -27,21 +27,21 @@ def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: It
         ResonanceError: no batches, batches that hold no tensors, or no finite sample in any.
     """
     check_batches("batches", batches)
-    resonator, device = adapter.require_built(), device_of(backbone)
+    exchange, device = adapter.require_built().exchange, device_of(backbone)
 
     def parts() -> Iterator[list[Tensor | tuple[Tensor, Tensor]]]:
         for batch in batches:
-            args, kwargs = on_device(
-                split_batch(batch, "batches", keep_labels=is_seq2seq(backbone))[0], device, "batches"
-            )
+            call, _ = split_batch(batch, "batches", keep_labels=is_seq2seq(backbone), sources=exchange.sources)
+            args, kwargs = on_device(call, device, "batches")
             anchors: Anchors = read(*args, **kwargs)
             mask = kwargs.get("attention_mask")
             read_by_head = adapter.head_features(anchors) if adapter.config.reads_taps else features[-1:]
-            yield [_without_padding(part, mask) for part in anchors.pooled + read_by_head]
+            taken = [_without_padding(part, mask) for part in anchors.pooled]
+            yield [*taken, *_sources(exchange, anchors), *(_without_padding(part, mask) for part in read_by_head)]
 
     with capture_input(backbone, adapter.classifier) as features:
-        per_part = moments(parts())
-    resonator.exchange.statistics.set(per_part[: len(adapter.paths)])
+        per_part = moments(parts(), [*adapter.paths, *exchange.sources])
+    exchange.statistics.set(per_part[: len(exchange.channels)])
     if adapter.head is not None:
         adapter.head.standardise(*per_part[-1])
 
@@ -57,6 +57,12 @@ def check_batches(name: str, batches: Any) -> None:
 def is_seq2seq(backbone: nn.Module) -> bool:
     """Whether the network reads the labels, as Hugging Face's encoder-decoders do to make the decoder's input."""
     return bool(getattr(getattr(backbone, "config", None), "is_encoder_decoder", False))
+
+
+def _sources(exchange: Exchange, anchors: Anchors) -> list[Tensor | tuple[Tensor, Tensor]]:
+    """Each source on the grid, with the mask of the samples that have it."""
+    heard = exchange.heard(anchors)
+    return [x if present_B is None else (x, present_B[:, None].expand(x.shape[:2])) for x, present_B in heard]
 
 
 def _without_padding(part_BPC: Tensor, mask: Any) -> Tensor | tuple[Tensor, Tensor]:

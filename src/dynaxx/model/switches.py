@@ -32,6 +32,7 @@ class Switches:
         anchors: list that receives the taps' activations (anchors) of a pass without coupling, or None.
         options: options that replace those of the configuration.
         ablated: numbers of couplings that are switched off.
+        sources: the sources of the call that runs.
     """
 
     disabled: bool = False
@@ -40,14 +41,16 @@ class Switches:
     anchors: list[Anchors] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     ablated: frozenset[int] = frozenset()
+    sources: Any = None
 
 
 @dataclass
 class LastPass:
-    """The values `fallback` and `trace` of a pass; see `ResonantModel`."""
+    """The values `fallback` and `trace` of a pass; see `ResonantModel`. Within a compiled pass also its sources."""
 
     fallback: Tensor | None = None
     trace: Trace | None = None
+    sources: Any = None
 
 
 OFF = Switches()

@@ -33,7 +33,7 @@ class Anchored:
         return self._message(self.argument(c_BPR), self.gate_BQR)
 
     def argument(self, c_BPR: Tensor) -> Tensor:
-        return self.exchange.couplings.feed_back(self.p_BPR, c_BPR, self.Gt)
+        return self.exchange.feed_back(self.p_BPR, c_BPR, self.Gt)
 
     def deltas(self, c_BPR: Tensor, taps: Sequence[int]) -> list[Tensor]:
         return [self.exchange.write(c_BPR, tap) for tap in taps]
@@ -46,7 +46,7 @@ class Anchored:
 
     def residual_of_first(self, c_BPR: Tensor, samples: int) -> Tensor:
         c_BPR, gate = c_BPR[:samples], None if self.gate_BQR is None else self.gate_BQR[:samples]
-        argument_BPR = self.exchange.couplings.feed_back(self.p_BPR[:samples], c_BPR, self.Gt)
+        argument_BPR = self.exchange.feed_back(self.p_BPR[:samples], c_BPR, self.Gt)
         return self.residual(c_BPR, self._message(argument_BPR, gate))
 
     def _message(self, argument_BPR: Tensor, gate: Tensor | None) -> Tensor:

@@ -1,10 +1,16 @@
 """Taps, their anchors, and the grid on which messages live.
 
-Shape suffixes: B batch, P positions of the grid, C channels.
+The grid belongs to the last tap that has positions. A map is average-pooled onto it. Tokens, as many behind the prefix
+as the grid has positions, lie on it row by row. All else is one point: a vector, or the mean of other tokens. A point
+is the same at all positions, and the mean over positions is written to it, as to prefix tokens beside maps.
+
+Shape suffixes: B batch, P positions of the grid (1 of a point), C channels, N tokens.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +19,7 @@ from torch import Tensor
 from dynaxx.config import TOKENS
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance.bottleneck import Grid
+from dynaxx.resonance.sources import Source, rows_of, sources_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Tap:
         causal: whether a token depends only on itself and the tokens before it.
         prefix: number of leading tokens without a position.
         output: whether the rest of the network reads it; the last tap is always read.
+        pooled: whether these are tokens beside maps that do not lie on the grid, so that their mean is a point.
     """
 
     path: str
@@ -38,6 +46,12 @@ class Tap:
     causal: bool = False
     prefix: int = 0
     output: bool = False
+    pooled: bool = False
+
+    @property
+    def point(self) -> bool:
+        """Whether it has no positions on the grid."""
+        return self.pooled or self.layout == "BC"
 
     @property
     def dims(self) -> int:
@@ -49,11 +63,12 @@ class Anchors(NamedTuple):
     """The taps' activations of one batch; everything before the last tap ends here.
 
     Attributes:
-        pooled: P x_l⁰ of each tap in depth order, (B, P, C_l).
+        pooled: P x_l⁰ of each tap in depth order, (B, P, C_l), or (B, 1, C_l) of a point.
         outputs: x_l⁰ of each output tap, as the backbone computed it.
         grid: (h, w) or (tokens,).
         states: x_l⁰ of all taps, for the reentrant dynamics.
         outside: other activations that the backbone's segments read, for the reentrant dynamics.
+        sources: the sources that the call gave, by name.
     """
 
     pooled: list[Tensor]
@@ -61,24 +76,40 @@ class Anchors(NamedTuple):
     grid: Grid
     states: list[Tensor] | None = None
     outside: tuple[object, ...] = ()
+    sources: Mapping[str, Source] = {}
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """All that must be finite, (B, …) each."""
+        return [*self.pooled, *(source.x for source in self.sources.values())]
+
+    def with_sources(self, given: Mapping[str, Any] | None) -> "Anchors":
+        """The same anchors with these sources, as `sources_of` takes them; a cache stores anchors without.
+
+        >>> anchors = model.read(images).with_sources({"click": clicks})
+        """
+        return self._replace(sources=sources_of(given, len(self.pooled[0])))
 
     def select(self, keep_B: Tensor) -> "Anchors":
         """The chosen samples alone; outside activations are cut where they have a sample axis."""
         batch = len(keep_B)
         outside = tuple(x[keep_B] if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x for x in self.outside)
         states = None if self.states is None else [x[keep_B] for x in self.states]
-        return Anchors([x[keep_B] for x in self.pooled], [x[keep_B] for x in self.outputs], self.grid, states, outside)
+        pooled, outputs = [x[keep_B] for x in self.pooled], [x[keep_B] for x in self.outputs]
+        sources = {name: source.of(keep_B) for name, source in self.sources.items()}
+        return Anchors(pooled, outputs, self.grid, states, outside, sources)
 
     def zero_except(self, keep_B: Tensor) -> "Anchors":
         """The same anchors with zeros in the other samples."""
         states = None if self.states is None else [only(x, keep_B) for x in self.states]
-        return self._replace(pooled=[only(x, keep_B) for x in self.pooled], states=states)
+        sources = {name: Source(only(x, keep_B), present) for name, (x, present) in self.sources.items()}
+        return self._replace(pooled=[only(x, keep_B) for x in self.pooled], states=states, sources=sources)
 
 
 def finite(parts: list[Tensor]) -> Tensor:
-    """(B,) bool: the samples that are finite in every one of `parts`, (B, P, C) each."""
+    """(B,) bool: the samples that are finite in every one of `parts`, (B, …) each."""
     # a sum is finite only if all its terms are; one that overflows counts as not finite. It takes one pass over memory
-    sums = [x.sum((1, 2), dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
+    sums = [x.flatten(1).sum(1, dtype=torch.promote_types(x.dtype, torch.float32)) for x in parts]
     return torch.isfinite(torch.stack(sums)).all(0)
 
 
@@ -87,9 +118,21 @@ def only(x: Tensor, keep_B: Tensor) -> Tensor:
     return torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
 
 
-def message_grid(last: Tensor, fixed: tuple[int, int] | None, token_pool: bool, causal: bool) -> Grid:
-    """The positions of messages, from the last tap's activation; see `ResonanceConfig.grid`."""
-    return (1,) if token_pool and not causal else grid_of(last, fixed)
+def message_grid(
+    activations: Sequence[Tensor], taps: Sequence[Tap], fixed: tuple[int, int] | None, token_pool: bool
+) -> Grid:
+    """The positions of messages, from all taps' activations; see `ResonanceConfig.grid`."""
+    placed = [number for number, tap in enumerate(taps) if not tap.point]
+    if not placed or (token_pool and not taps[0].causal):
+        return (1,)
+    last, maps = placed[-1], [number for number in placed if taps[number].dims]
+    if not maps or last == maps[-1]:
+        return grid_of(activations[last], fixed)
+    count = activations[last].shape[1] - taps[last].prefix
+    found = fixed or rows_of(count, tuple(activations[maps[-1]].shape[2:]))
+    if found is None:
+        raise ResonanceError(f"layers: {taps[last].path!r} gave {count} tokens, which make no grid; give grid=")
+    return found
 
 
 def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
@@ -97,11 +140,16 @@ def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
     return (last.shape[1],) if last.ndim == 3 else fixed or tuple(last.shape[2:])
 
 
-def on_grid(x: Tensor, grid: Grid, token_pool: bool, causal: bool) -> Tensor:
-    """P x of one tap, (B, P, C); `token_pool` puts tokens' mean in their place, or running means where `causal`."""
-    if not token_pool:
-        return to_grid(x, grid)
-    return running_mean(x) if causal else x.mean(1, keepdim=True)
+def on_grid(x: Tensor, tap: Tap, grid: Grid, token_pool: bool) -> Tensor:
+    """P x of one tap, (B, P, C), or (B, 1, C) of a point.
+
+    `token_pool` puts tokens' mean in their place, or running means in causal models.
+    """
+    if token_pool and tap.causal:
+        return running_mean(x)
+    if token_pool or tap.point:
+        return x.mean(1, keepdim=True) if x.shape[1] > 1 else x
+    return to_grid(x[:, tap.prefix :] if x.ndim == 3 and len(grid) > 1 else x, grid)
 
 
 def running_mean(x_BPC: Tensor) -> Tensor:
@@ -120,8 +168,9 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
         ResonanceError: a token tap whose length differs from the grid's.
     """
     if x.ndim == 3:
-        if x.shape[1] != grid[0]:
-            raise ResonanceError(f"layers: taps of {x.shape[1]} and of {grid[0]} tokens; give token_pool=True")
+        if x.shape[1] != math.prod(grid):
+            hint = "token_pool=True" if len(grid) == 1 else "an input of the example's size"
+            raise ResonanceError(f"layers: taps of {x.shape[1]} and of {math.prod(grid)} tokens; give {hint}")
         return x
     if tuple(x.shape[2:]) != tuple(grid):
         pool = F.adaptive_avg_pool2d if x.ndim == 4 else F.adaptive_avg_pool3d
@@ -130,7 +179,13 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
 
 
 def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
-    """Up: positions in the shape of the tap `like`, by nearest neighbour; a delta of that shape stays unchanged."""
+    """Up: positions in the shape of the tap `like`, by nearest neighbour; a delta of that shape stays unchanged.
+
+    Prefix tokens beside maps get the mean over positions.
+    """
+    if like.ndim == 3 and len(grid) > 1 and 1 < delta_BPC.shape[1] < like.shape[1]:
+        prefix = like.shape[1] - delta_BPC.shape[1]
+        return torch.cat([delta_BPC.mean(1, keepdim=True).expand(-1, prefix, -1), delta_BPC], dim=1)
     if like.ndim == 3 or delta_BPC.ndim > 3:
         return delta_BPC
     delta = delta_BPC.transpose(1, 2).unflatten(2, grid)

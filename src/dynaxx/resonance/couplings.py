@@ -20,22 +20,24 @@ from dynaxx.errors import ResonanceError
 
 
 class Pair(NamedTuple):
-    """One coupling `C_lk`: tap `target` (l) receives from tap `source` (k); both count from 0 in depth order."""
+    """One coupling `C_lk`: tap `target` (l) hears `source` (k); taps count from 0 in depth order, then sources."""
 
     target: int
     source: int
 
 
-def live_pairs(taps: int, T: int, outputs: Collection[int]) -> list[Pair]:
+def live_pairs(taps: int, T: int, outputs: Collection[int], sources: int = 0) -> list[Pair]:
     """The couplings that can reach the output within `T` iterations, grouped by source.
 
     A message into an output tap takes effect in the same iteration. A message into any other tap takes effect one
-    iteration later, through the couplings that read that tap.
+    iteration later, through the couplings that read that tap. The `sources` of the call, counted from `taps` on, speak
+    to all taps, and nothing speaks to them.
 
     >>> [(pair.target, pair.source) for pair in live_pairs(3, 1, outputs=[2])]
     [(2, 0), (2, 1)]
     """
-    ordered = [Pair(target, source) for source in range(taps) for target in range(taps) if target != source]
+    speakers = range(taps + sources)
+    ordered = [Pair(target, source) for source in speakers for target in range(taps) if target != source]
     return [pair for pair in ordered if pair.target in outputs or T > 1]
 
 
@@ -46,7 +48,7 @@ class Couplings(nn.Module):
     channel n to channel n (U Vᵀ = eye(C_l, C_k), of the rank that this needs), `random` mixes at random.
 
     Args:
-        channels: C of each tap.
+        channels: C of each tap and source.
         pairs: the couplings, grouped by source.
         rank: r.
         kind: `learned`, `identity` or `random`.
@@ -107,9 +109,12 @@ class Couplings(nn.Module):
         """The channels of the messages into `tap` alone, (…, S); works for gates and projections, too."""
         return _select(c_BPR, getattr(self, f"into_{tap}"), self.rank)
 
-    def project(self, y_BPC: list[Tensor]) -> Tensor:
-        """p_lk = V_lkᵀ y_k + b_lk of every coupling, (B, P, R)."""
-        p_BPR = torch.cat([y_BPC[tap] @ self.V[tap] for tap in self.sources], dim=2)
+    def project(self, y_BPC: list[Tensor], positions: int | None = None) -> Tensor:
+        """p_lk = V_lkᵀ y_k + b_lk of every coupling, (B, P, R); what has one position is given all `positions`."""
+        parts = [y_BPC[tap] @ self.V[tap] for tap in self.sources]
+        if positions is not None:
+            parts = [part if part.shape[1] == positions else part.expand(-1, positions, -1) for part in parts]
+        p_BPR = torch.cat(parts, dim=2)
         return p_BPR + self.b.to(p_BPR.dtype)  # under autocast the product is in half precision: stay there
 
     def writer(self, tap: int) -> Tensor:

@@ -5,30 +5,38 @@
     write      Δ_l = s σ_l Σ_k U_lk c_lk
 
 `anchored.Anchored.update` is F, and `fixed_point.iterate` runs c ← (1-λ) c + λ F(c). Substituting y_k into the message
-gives G, so no full activation is touched in between: an iteration costs O(r²) per position instead of O(C r).
-`reference` computes the same on full activations.
+gives G, so no full activation is touched in between: an iteration costs O(r²) per position instead of O(C r). Messages
+into a point (a tap without positions) count as their mean over positions. A source has p and messages like a tap, and
+no messages into it. `reference` computes the same on full activations.
 
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, S those into a tap.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dynaxx.config import LINEAR, ResonanceConfig
+from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
-from dynaxx.resonance.anchors import Tap
-from dynaxx.resonance.bottleneck import Bottleneck
+from dynaxx.resonance.anchors import Anchors, Tap, only
+from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.couplings import Couplings, live_pairs
 from dynaxx.resonance.gates import G_MAX
+from dynaxx.resonance.sources import check_sources, source_on_grid
 from dynaxx.resonance.standardise import Standardise
 
 
 class Exchange(nn.Module):
-    """Couplings, bottleneck, statistics and strength over `taps` of known shape, given in depth order.
+    """Couplings, bottleneck, statistics and strength over `taps` of known shape, given in depth order, and sources.
 
     Attributes:
+        names: paths of the taps, then names of the sources; `channels` are theirs.
+        sources: channels of the sources by name.
+        pruned: how many couplings would take effect in later iterations alone, and do not exist.
+        points: numbers of the taps without positions beside others that have them.
         outputs: numbers of the taps that the rest of the network reads; the last tap is always one.
         targets: numbers of the taps that receive messages.
         alpha: α, the gain of the feedback.
@@ -38,16 +46,21 @@ class Exchange(nn.Module):
 
     def __init__(self, taps: Sequence[Tap], config: ResonanceConfig) -> None:
         super().__init__()
-        self.names = tuple(tap.path for tap in taps)
-        self.channels = [tap.channels for tap in taps]
-        self.dims, self.alpha, self.g_max = taps[0].dims, config.feedback, G_MAX[config.gate]
-        self.prefix = 0 if config.token_pool else taps[0].prefix
+        self.sources = dict(config.sources)
+        self.names = (*(tap.path for tap in taps), *config.sources)
+        self.channels = [*(tap.channels for tap in taps), *config.sources.values()]
+        self.dims, self.alpha, self.g_max = max(tap.dims for tap in taps), config.feedback, G_MAX[config.gate]
+        self.prefix = 0 if config.token_pool or self.dims else max(tap.prefix for tap in taps)
+        self.points = [number for number, tap in enumerate(taps) if tap.point and not config.token_pool]
+        self.points = self.points if len(self.points) < len(taps) else []
         self.outputs = [number for number, tap in enumerate(taps) if tap.output or number == len(taps) - 1]
         # in a Gauss-Seidel sweep later taps read a change in the iteration that makes it
         sweep = (config.dynamics, config.order) == ("reentrant", "gauss_seidel")
-        pairs = live_pairs(len(taps), config.T, range(len(taps)) if sweep else self.outputs)
+        pairs = live_pairs(len(taps), config.T, range(len(taps)) if sweep else self.outputs, len(config.sources))
+        self.pruned = len(taps) * (len(self.channels) - 1) - len(pairs)
+        pairs = [] if config.mode in LINEAR else pairs
         self.statistics = Standardise(self.channels)
-        self.couplings = Couplings(self.channels, [] if config.mode in LINEAR else pairs, config.rank, config.couplings)
+        self.couplings = Couplings(self.channels, pairs, config.rank, config.couplings)
         self.targets = self.couplings.targets
         channels = len(self.couplings.b)
         self.phi = Bottleneck(channels, config.activation, bool(config.depthwise), self.dims, self.prefix)
@@ -55,22 +68,60 @@ class Exchange(nn.Module):
         if config.stability == "certified":
             self.certificate = Certificate(*self.couplings.dependences(), config.kappa_max)
             self.register_buffer("returns", self._returns(), persistent=False)
+        into_point = torch.tensor([pair.target in self.points for pair in pairs], dtype=torch.bool)
+        into_point = into_point.repeat_interleave(self.couplings.rank)
+        self.register_buffer("into_point", into_point, persistent=False)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
 
+    def heard(self, anchors: Anchors) -> list[tuple[Tensor, Tensor | None]]:
+        """Every source on the grid, (B, P, C), and the samples that have it, (B,) bool; None if all have."""
+        check_sources(anchors.sources, self.sources)
+        like_BPC = anchors.pooled[0]
+        found: list[tuple[Tensor, Tensor | None]] = []
+        for name, channels in self.sources.items():
+            if name in anchors.sources:
+                x, present_B = anchors.sources[name]
+                found.append((source_on_grid(name, x.to(like_BPC.dtype), anchors.grid, self.prefix), present_B))
+            else:
+                zeros = like_BPC.new_zeros(len(like_BPC), 1, channels)
+                found.append((zeros, zeros[:, 0, 0].bool()))
+        return found
+
+    def hear(self, anchors: Anchors) -> tuple[list[Tensor], Tensor | None]:
+        """y_k⁰ of every tap and source, and for every coupling whether it speaks, (B, N); None if all do.
+
+        A coupling is silent in the samples that lack its source, which counts as zeros there.
+        """
+        heard = self.heard(anchors)
+        y_BPC = self.standardise([*anchors.pooled, *(x for x, _ in heard)])
+        absent = {k: present for k, (_, present) in enumerate(heard, len(anchors.pooled)) if present is not None}
+        if not absent:
+            return y_BPC, None
+        every_B = torch.ones_like(next(iter(absent.values())))
+        speaks_BN = torch.stack([absent.get(pair.source, every_B) for pair in self.couplings.pairs], dim=1)
+        return [only(y, absent[k]) if k in absent else y for k, y in enumerate(y_BPC)], speaks_BN
+
     def standardise(self, pooled: Sequence[Tensor]) -> list[Tensor]:
-        """y_k⁰ of every tap, (B, P, C_k)."""
+        """y_k⁰ of every tap and source, (B, P, C_k)."""
         return [self.statistics(x_BPC, tap) for tap, x_BPC in enumerate(pooled)]
 
-    def read(self, y_BPC: list[Tensor]) -> Tensor:
-        """p of every coupling, (B, P, R)."""
-        return self.couplings.project(y_BPC)
+    def read(self, y_BPC: list[Tensor], grid: Grid | None = None) -> Tensor:
+        """p of every coupling, (B, P, R); `grid` is needed where a point or a source may have one position."""
+        return self.couplings.project(y_BPC, None if grid is None else math.prod(grid))
+
+    def feed_back(self, p_BPR: Tensor, c_BPR: Tensor, Gt: Tensor) -> Tensor:
+        """p + G c, where the messages into points are averaged over positions."""
+        if self.points:
+            c_BPR = torch.where(self.get_buffer("into_point"), c_BPR.mean(1, keepdim=True), c_BPR)
+        return self.couplings.feed_back(p_BPR, c_BPR, Gt)
 
     def write(self, c_BPR: Tensor, tap: int) -> Tensor:
-        """Δ_l of l = `tap` on the grid, (B, P, C_l)."""
+        """Δ_l of l = `tap` on the grid, (B, P, C_l), or (B, 1, C_l) of a point."""
         return self.expand(self.couplings.incoming(c_BPR, tap), self.couplings.writer(tap), tap)
 
     def expand(self, c_BPS: Tensor, U_SC: Tensor, tap: int) -> Tensor:
         """s σ_l c U, (B, P, C_l), in the memory layout of the tap: a map's positions lie side by side."""
+        c_BPS = c_BPS.mean(1, keepdim=True) if tap in self.points else c_BPS
         U_SC = self.strength * self.statistics.std(tap) * U_SC
         if not self.dims:
             return c_BPS @ U_SC
@@ -101,6 +152,9 @@ class Exchange(nn.Module):
     def fold(self, config: ResonanceConfig) -> Tensor:
         """K (R, ΣC): from p to Σ_k U_lk c_lk of the output taps, side by side, at a linear loop's fixed point."""
         couplings = self.couplings
+        if self.points:
+            named = ", ".join(self.names[tap] for tap in self.points)
+            raise ResonanceError(f"mode='folded': {named} hears means over the grid; give mode='explicit'")
         eye_RR = torch.eye(len(couplings.b), dtype=couplings.b.dtype, device=couplings.b.device)
         U_RC = torch.cat([couplings.incoming(eye_RR, tap) @ couplings.writer(tap) for tap in self.outputs], dim=1)
         return fold(couplings.dense(self.feedback_matrix()), U_RC, config)

@@ -19,7 +19,8 @@ def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Te
     """The input of gates: means over positions, or running means if causal, unless they are `pooled` already."""
     if not causal:
         return [y.mean(1, keepdim=True) for y in y_BPC]
-    return y_BPC if pooled else [running_mean(y) for y in y_BPC]
+    most = max(y.shape[1] for y in y_BPC)  # a source may be one vector
+    return [y.expand(-1, most, -1) if pooled else running_mean(y.expand(-1, most, -1)) for y in y_BPC]
 
 
 class LearnedGate(nn.Module):

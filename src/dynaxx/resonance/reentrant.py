@@ -9,6 +9,7 @@ sweep is damped in both, Δ ← (1-λ) Δ + λ F(Δ), so the solvers of the anch
 Shape suffixes: B batch, P positions of the grid, C channels of a tap, R message channels, N all values of a sample.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,9 +28,10 @@ class Reentrant:
 
     Args:
         anchors: anchors with `states`.
+        p_BPR: projected anchors, of which those of sources are used.
         gate_BQR: gates, one per message channel; None where all are 1.
         segments: f_l of every tap; None for a tap that reads no earlier one.
-        pool: P of one tap's activation, (B, P, C).
+        pool: P of the activation of the tap with this number, (B, P, C).
         sweep: Gauss-Seidel order; otherwise Jacobi.
     """
 
@@ -37,15 +39,19 @@ class Reentrant:
         self,
         exchange: Exchange,
         anchors: Anchors,
+        p_BPR: Tensor,
         gate_BQR: Tensor | None,
         segments: Sequence[Segment | None],
-        pool: Callable[[Tensor], Tensor],
+        pool: Callable[[Tensor, int], Tensor],
         sweep: bool,
     ) -> None:
         assert anchors.states is not None, "the reentrant dynamics need the taps' own states"
         self.exchange, self.gate_BQR, self.segments, self.pool, self.sweep = exchange, gate_BQR, segments, pool, sweep
         self.anchors, self.outside, self.grid = anchors.states, anchors.outside, anchors.grid
-        self.parts, self.sources = exchange.couplings.out_of, exchange.couplings.sources
+        self.parts, speakers = exchange.couplings.out_of, exchange.couplings.sources
+        self.sources = [tap for tap in speakers if tap < len(self.anchors)]
+        self.p_BPR = {k: p_BPR[..., self.parts[k]] for k in speakers if k >= len(self.anchors)}
+        self.heard = {k: self._sent(k, p_BPR) for k, p_BPR in self.p_BPR.items()}
         zero = self._pack([torch.zeros_like(x) for x in self.anchors])
         self.first = self.update(zero) if sweep else self._first()
 
@@ -63,14 +69,14 @@ class Reentrant:
 
     def argument(self, moves_B1N: Tensor) -> Tensor:
         states = self._states(moves_B1N)
-        return torch.cat([self._argument(tap, states[tap]) for tap in self.sources], dim=2)
+        return torch.cat([*(self._argument(tap, states[tap]) for tap in self.sources), *self.p_BPR.values()], dim=2)
 
     def deltas(self, moves_B1N: Tensor, taps: Sequence[int]) -> list[Tensor]:
         moves = self._unpack(moves_B1N)
         return [moves[tap] for tap in taps]
 
     def on_grid(self, moves_B1N: Tensor, taps: Sequence[int]) -> list[Tensor]:
-        return [self.pool(move) for move in self.deltas(moves_B1N, taps)]
+        return [self.pool(move, tap) for move, tap in zip(self.deltas(moves_B1N, taps), taps, strict=True)]
 
     def residual(self, moves_B1N: Tensor, new_B1N: Tensor) -> Tensor:
         targets, moved = self._unpack(new_B1N), self._unpack(new_B1N - moves_B1N)
@@ -82,19 +88,20 @@ class Reentrant:
 
     def _argument(self, tap: int, x: Tensor) -> Tensor:
         """V_lkᵀ y_k + b_lk of all couplings out of k = `tap`, (B, P, R_k)."""
-        y_BPC = self.exchange.statistics(self.pool(x), tap)
+        y_BPC = self.exchange.statistics(self.pool(x, tap), tap)
         h_BPR = y_BPC @ self.exchange.couplings.V[tap]
-        return h_BPR + self.exchange.couplings.b[self.parts[tap]].to(h_BPR.dtype)
+        return (h_BPR + self.exchange.couplings.b[self.parts[tap]].to(h_BPR.dtype)).expand(-1, math.prod(self.grid), -1)
 
-    def _message(self, tap: int, x: Tensor) -> Tensor:
-        """c_lk of all couplings out of k = `tap`, (B, P, R_k)."""
-        part = self.parts[tap]
+    def _sent(self, source: int, argument_BPR: Tensor) -> Tensor:
+        """c_lk of all couplings out of k = `source`, (B, P, R_k)."""
+        part = self.parts[source]
         gate = None if self.gate_BQR is None else self.gate_BQR[..., part]
-        return gated(self.exchange.phi(self._argument(tap, x), self.grid, part), gate)
+        return gated(self.exchange.phi(argument_BPR, self.grid, part), gate)
 
     def _messages(self, states: Sequence[Tensor], taps: Sequence[int] | None = None) -> dict[int, Tensor]:
-        """The messages out of each source among `taps`, by default of all."""
-        return {tap: self._message(tap, states[tap]) for tap in self.sources if taps is None or tap in taps}
+        """The messages out of each tap that speaks among `taps`, by default of all."""
+        spoken = [tap for tap in self.sources if taps is None or tap in taps]
+        return {tap: self._sent(tap, self._argument(tap, states[tap])) for tap in spoken}
 
     def _first(self) -> Tensor:
         """F(0) in Jacobi order: no segment need run, since f_l of the anchors is the anchor."""
@@ -103,7 +110,7 @@ class Reentrant:
 
     def _written(self, tap: int, messages: dict[int, Tensor]) -> Tensor:
         """s σ_l Up(Σ_k U_lk c_lk), in the shape of tap l."""
-        like, c_BPR = self.anchors[tap], torch.cat(list(messages.values()), dim=2)
+        like, c_BPR = self.anchors[tap], torch.cat([*messages.values(), *self.heard.values()], dim=2)
         return from_grid(self.exchange.write(c_BPR, tap), self.grid, like).to(like.dtype)
 
     def _states(self, moves_B1N: Tensor) -> list[Tensor]:

@@ -6,9 +6,12 @@
 
 Activations have their channels last, so a matrix stands to the right. The dictionaries have one entry per coupling (l,
 k). Shapes: y_k (B, P, C_k), V_lk (C_k, r), b_lk (r,), c_lk (B, P, r), U_lk (r, C_l), g_lk (B, 1 or P, 1).
+
+A source stands in y0 behind the taps, and no pair has it as its target l. A point (a tap without positions) stands in
+y0 at all positions, and the mean over positions is written to it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from torch import Tensor
 
@@ -27,12 +30,14 @@ def resonate(
     damping: float,
     strength: Tensor | float,
     feedback: float = 1.0,
+    points: Collection[int] = (),
 ) -> list[Tensor]:
     """(x_l - x_l⁰) / σ_l of every tap after T iterations."""
     c = {(l, k): y0[k].new_zeros(*y0[k].shape[:2], V[l, k].shape[1]) for l, k in V}
 
     def written(tap: int) -> Tensor:
-        return sum((strength * c[l, k] @ U[l, k] for l, k in c if l == tap), start=0 * y0[tap])
+        delta = sum((strength * c[l, k] @ U[l, k] for l, k in c if l == tap), start=0 * y0[tap])
+        return delta.mean(1, keepdim=True).expand_as(delta) if tap in points else delta
 
     for _ in range(T):
         y = [y0[k] + feedback * written(k) for k in range(len(y0))]

@@ -39,7 +39,7 @@ class Resonator(nn.Module):
 
     def __init__(self, taps: Sequence[Tap], config: ResonanceConfig) -> None:
         super().__init__()
-        self.causal = taps[0].causal
+        self.taps, self.causal = tuple(taps), taps[0].causal
         self.exchange = Exchange(taps, config)
         pairs = self.exchange.couplings.pairs
         self.gate = None if config.gate == "none" else GATES[config.gate](self.exchange.channels, pairs)
@@ -75,12 +75,14 @@ class Resonator(nn.Module):
         mode, taps = config.mode, self.exchange.outputs if taps is None else taps
         if mode in STUDENT and self.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
-        y_BPC = self.exchange.standardise(anchors.pooled)
-        p_BPR = self.exchange.read(y_BPC)
+        y_BPC, speaks_BN = self.exchange.hear(anchors)
+        p_BPR = self.exchange.read(y_BPC, anchors.grid)
+        if speaks_BN is not None:
+            p_BPR = p_BPR * speaks_BN[:, None].repeat_interleave(self.exchange.couplings.rank, dim=2)
         if mode == "folded":
             return ResonanceOutput(self._fold_applied(p_BPR))
         z_BQC = pooled_for_gates(y_BPC, self.causal, config.token_pool)
-        gate_BQN = self._gates(z_BQC, ablated)
+        gate_BQN = self._gates(z_BQC, ablated, speaks_BN)
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.exchange.couplings.rank, dim=2)
         learning = self.training and torch.is_grad_enabled()
         extra_loss = self.gate.loss(z_BQC) if learning and self.gate is not None else None
@@ -91,9 +93,12 @@ class Resonator(nn.Module):
         if config.dynamics == "anchored":
             dynamics = Anchored(self.exchange, p_BPR, gate_BQR, anchors.grid)
         else:
-            pool = partial(on_grid, grid=anchors.grid, token_pool=config.token_pool, causal=self.causal)
+
+            def pool(x: Tensor, tap: int) -> Tensor:
+                return on_grid(x, self.taps[tap], anchors.grid, config.token_pool)
+
             sweep = config.order == "gauss_seidel"
-            dynamics = Reentrant(self.exchange, anchors, gate_BQR, segments, pool, sweep)
+            dynamics = Reentrant(self.exchange, anchors, p_BPR, gate_BQR, segments, pool, sweep)
         residuals: list[Tensor] | None = [] if trace else None
         states: list[Tensor] | None = [] if self.student is not None and self.training else None
         end = solve(dynamics, SolverOptions.of(config), residuals=residuals, states=states)
@@ -109,8 +114,11 @@ class Resonator(nn.Module):
         residual = partial(dynamics.residual_of_first, end)
         return ResonanceOutput(dynamics.deltas(end, taps), residual, record, extra_loss, student_loss)
 
-    def _gates(self, z_BQC: list[Tensor], ablated: Collection[int]) -> Tensor | None:
+    def _gates(self, z_BQC: list[Tensor], ablated: Collection[int], speaks_BN: Tensor | None) -> Tensor | None:
         gate_BQN = None if self.gate is None else self.gate(z_BQC)
+        if speaks_BN is not None:
+            speaks_BQN = speaks_BN[:, None].to(z_BQC[0].dtype)
+            gate_BQN = speaks_BQN if gate_BQN is None else gate_BQN * speaks_BQN
         if not ablated:
             return gate_BQN
         kept_N = z_BQC[0].new_ones(len(self.exchange.couplings.pairs))
@@ -179,4 +187,5 @@ class Resonator(nn.Module):
 
 
 def _side_by_side(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    most = max(part.shape[1] for part in parts)
+    return parts[0] if len(parts) == 1 else torch.cat([part.expand(-1, most, -1) for part in parts], dim=2)

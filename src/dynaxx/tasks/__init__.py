@@ -6,10 +6,12 @@ Nothing outside of this package asks which kind a task has.
 from collections.abc import Mapping
 from typing import Any
 
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.classification import Classification
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_logistic, fit_ridge
 from dynaxx.tasks.metric import Metric
+from dynaxx.tasks.placements import placement_influence, placements
 from dynaxx.tasks.prompted_segmentation import PromptedSegmentation
 from dynaxx.tasks.regression import Regression
 from dynaxx.tasks.segmentation import Segmentation, upsampled
@@ -43,6 +45,7 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
 
 __all__ = [
     "KINDS",
+    "Choices",
     "Classification",
     "Kind",
     "LinearFit",
@@ -54,5 +57,7 @@ __all__ = [
     "fit_logistic",
     "fit_ridge",
     "kind_of",
+    "placement_influence",
+    "placements",
     "upsampled",
 ]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynaxx.data import LabelledImages
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_logistic
 from dynaxx.tasks.metric import Metric
@@ -66,6 +67,16 @@ class Classification(Kind):
         counts = target.bincount(minlength=output.shape[1]).double()
         return correct * len(target) / (int((counts > 0).sum()) * counts[target])
 
+    def influence(self, scores: Tensor, target: Tensor) -> Tensor:
+        """For macro recall, each score's distance from the mean of its class, around the macro recall.
+
+        The classes' sizes are drawn, too, but the recall of a class does not depend on its size.
+        """
+        if self.decides == "accuracy":
+            return scores
+        sums = torch.zeros(int(target.max()) + 1, dtype=scores.dtype).index_add(0, target, scores)
+        return scores - (sums / target.bincount().clamp_min(1))[target] + scores.mean()
+
     def measures(self, output: Tensor, data: LabelledImages) -> dict[str, float]:
         """Accuracy, macro recall, and the expected calibration error (Guo et al. 2017) over 15 bins."""
         from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
@@ -80,6 +91,16 @@ class Classification(Kind):
 
     def predictions(self, output: Tensor) -> Tensor:
         return output.argmax(1)
+
+    def answers(self, output: Tensor) -> Tensor:
+        return output.argmax(1)
+
+    def priced(self, data: LabelledImages) -> tuple[str, ...]:
+        return data.classes
+
+    def choices(self, output: Tensor, data: LabelledImages) -> Choices:
+        """One choice per image."""
+        return Choices(output.double().log_softmax(1), data.labels, data.classes, len(output))
 
     def strata(self, labels: Tensor) -> Tensor:
         return labels

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dynaxx.data import LabelledImages
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.linear import LinearFit
 from dynaxx.tasks.metric import Metric
 
@@ -91,6 +92,44 @@ class Kind(ABC):
     def strata(self, labels: Tensor) -> Tensor | None:
         """Numbers (N,) whose proportions the parts of a draw keep; None if there are none to keep."""
         del labels
+        return None
+
+    def influence(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Scores (N,) with the same mean, whose scatter over samples gives the variance of the metric.
+
+        They are the scores themselves where no sample changes the score of another.
+        """
+        del target
+        return scores
+
+    def priced(self, data: LabelledImages) -> tuple[str, ...]:
+        """The classes whose errors may have prices, in the order of `choices`; empty if the kind has none."""
+        del data
+        return ()
+
+    def choices(self, output: Tensor, data: LabelledImages) -> Choices | None:
+        """The answers as choices between classes, for costs of errors; None if the kind has no classes."""
+        del output, data
+        return None
+
+    def answers(self, output: Tensor) -> Tensor | None:
+        """The class number of each sample's answer, int64 (N,); None if an answer is not one class."""
+        del output
+        return None
+
+    def numbers(self, labels: Tensor) -> Tensor | None:
+        """The labels as measured numbers (N, K), which outputs predict; None if they are none."""
+        del labels
+        return None
+
+    def drawn(self, image: Tensor, answer: Tensor) -> Tensor | None:
+        """A picture, uint8 (H, W, 3), of a label or of one of `predictions` on its image; None if there is none.
+
+        Args:
+            image: pixels, uint8 (C, H, W).
+            answer: the label or the answer of this image.
+        """
+        del image, answer
         return None
 
     def value(self, output: Tensor, target: Tensor) -> float:

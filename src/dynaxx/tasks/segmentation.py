@@ -9,11 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynaxx.data import LabelledImages
+from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import LinearFit, fit_positions
 from dynaxx.tasks.metric import Metric
 
 DECIDING = ("iou", "dice")
+COLOURS = ((255, 140, 0), (0, 120, 255), (0, 180, 90), (200, 0, 120))
+"""Red, green and blue of the classes in pictures, in turn."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,24 @@ class Segmentation(Kind):
             "dice": Segmentation("dice").value(output, data.labels),
             "pixel_accuracy": float((found == data.labels).double().mean()),
         }
+
+    def priced(self, data: LabelledImages) -> tuple[str, ...]:
+        """The background, by this name if the data have none for it, and the other classes."""
+        number = max(2, self.outputs(data))
+        return data.classes if len(data.classes) == number else ("background", *data.classes)
+
+    def choices(self, output: Tensor, data: LabelledImages) -> Choices:
+        """One choice per pixel."""
+        logits = torch.cat([torch.zeros_like(output), output], dim=1) if output.shape[1] == 1 else output
+        scores = logits.double().log_softmax(1).movedim(1, -1).flatten(0, 2)
+        return Choices(scores, data.labels.flatten().long(), self.priced(data), len(output))
+
+    def drawn(self, image: Tensor, answer: Tensor) -> Tensor:
+        """The image in grey, its classes in colours."""
+        grey = image.float().mean(0)[..., None].expand(-1, -1, 3)
+        colours = grey.new_tensor(COLOURS)[(answer.long() - 1).clamp_min(0) % len(COLOURS)]
+        shown = torch.where((answer > 0)[..., None], 0.5 * grey + 0.5 * colours, grey)
+        return shown.round().to(torch.uint8)
 
     def predictions(self, output: Tensor) -> Tensor:
         """Class of each pixel, uint8 (N, H, W)."""

@@ -23,8 +23,7 @@ from dynaxx.tracking.names import (
     COST_THROUGHPUT_PER_S,
     COST_TRAIN_SECONDS,
     COST_TRAINED_PARAMETERS,
-    TEST_ACCURACY,
-    TEST_MACRO_RECALL,
+    on_test,
 )
 from dynaxx.tracking.provenance import write_environment
 from dynaxx.tracking.reconciliation import ChildRecord, reconcile
@@ -43,8 +42,6 @@ __all__ = [
     "COST_TRAINED_PARAMETERS",
     "COST_TRAIN_SECONDS",
     "NAME_BYTES",
-    "TEST_ACCURACY",
-    "TEST_MACRO_RECALL",
     "ChildRecord",
     "TrackingError",
     "TrialRecord",
@@ -55,6 +52,7 @@ __all__ = [
     "fail_sweep",
     "live_logger",
     "main_checkout",
+    "on_test",
     "pipeline_key",
     "reconcile",
     "record_sweep",

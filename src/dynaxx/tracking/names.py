@@ -2,8 +2,6 @@
 
 from dynaxx.tracking.escape import NAME_BYTES, escaped, shortened
 
-TEST_ACCURACY = "test/accuracy"
-TEST_MACRO_RECALL = "test/macro_recall"
 COST_LATENCY_P50_MS = "cost/latency_p50_ms"
 COST_LATENCY_P90_MS = "cost/latency_p90_ms"
 COST_LATENCY_P99_MS = "cost/latency_p99_ms"
@@ -31,6 +29,15 @@ TAG_ARM = "dynaxx.arm"
 TAG_SEED = "dynaxx.seed"
 TAG_ARTIFACTS = "dynaxx.artifacts"
 TAG_DATA = "dynaxx.data"
+
+
+def on_test(name: str) -> str:
+    """The name under which a metric on test samples is logged: 'accuracy' → 'test/accuracy'.
+
+    >>> on_test("rmse")
+    'test/rmse'
+    """
+    return f"test/{name}"
 
 
 def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:

@@ -12,7 +12,6 @@ import yaml
 from dynaxx.evaluation import decision
 from dynaxx.evaluation.arms import ARMS, Run, arms_where, is_trained, named, no_logger
 from dynaxx.evaluation.arms.record import ArmRecord
-from dynaxx.evaluation.statistics import comparisons
 from experiments.analysis import outcomes
 from experiments.tasks import cifar10
 from pipelines.common.trained import trained_arm, trained_arms
@@ -21,11 +20,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_lists_that_are_derived_have_the_content_that_they_had_by_hand():
-    assert decision.RIVALS == ("concat_probe", "concat_mlp", "lora", "direct", "explicit_T1")
-    assert decision.UNFROZEN == ("full_finetune",)
+    assert set(ARMS) - {*decision.READINGS, *decision.CONTROLS} == {"lora", "full_finetune"}  # the rivals
+    assert not {*decision.READINGS} & {*decision.CONTROLS}
     assert arms_where(lambda arm: arm.expected) == ("concat_probe", "direct")
-    assert (*decision.RIVALS, "full_finetune") == comparisons.ONE_PASS
-    assert set(outcomes.ONE_PASS) == set(decision.RIVALS)
+    assert set(outcomes.ONE_PASS) == set(arms_where(lambda arm: arm.replaces_resonance))
     assert arms_where(lambda arm: arm.converged) == ("baseline", "concat_probe")
     assert set(arms_where(lambda arm: arm.stage == "train_arms")) == {
         "concat_probe", "concat_mlp", "lora", "full_finetune", "last_tap_only", "explicit_T1", "direct",

@@ -10,15 +10,23 @@ from PIL import Image
 from torch import nn
 
 from dynaxx import wrap_with_resonance
+from dynaxx.data import LabelledImages, Normalisation, normalise
+from dynaxx.evaluation.gallery import disagreements
 from dynaxx.evaluation.inside.ablation import ablations
 from dynaxx.evaluation.inside.attribution import attributions, integrated_gradients
-from dynaxx.evaluation.inside.gallery import disagreements
 from dynaxx.evaluation.inside.information import gaussian_information, information
 from dynaxx.evaluation.inside.maps import attribution_maps, feature_maps
 from dynaxx.evaluation.inside.pictures import TILE_GAP, TILE_SIDE, heat, photograph, png, tiled
+from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.statistics.paired import Bootstrap
+from dynaxx.tasks import Classification
 
 BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95, seed=0)
+UNIT = Normalisation((0.5,), (0.25,))
+
+
+def judge_of(pixels: torch.Tensor, labels: torch.Tensor) -> Judge:
+    return Judge(Classification(), LabelledImages(pixels, labels, ("a", "b", "c")), UNIT, BOOTSTRAP)
 
 
 def loop(seed: int = 0):
@@ -39,22 +47,23 @@ def test_a_silenced_coupling_is_one_that_writes_nothing() -> None:
             model.backbone[5].bias -= model(x).mean(0)
         return model
 
-    x = torch.randn(64, 1, 8, 8)
+    pixels = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
+    x = normalise(pixels, UNIT)
     loops = [centred(0), centred(1)]
     whole = torch.stack([model(x).argmax(1) for model in loops])
-    labels = whole[0].numpy()
-    found = {a.name: a for a in ablations(loops, x, labels, BOOTSTRAP)}
+    labels = whole[0]
+    found = {a.name: a for a in ablations(loops, judge_of(pixels, labels))}
     assert set(found) == {"without 0 → 1", "without 1 → 0", "only into 1"}  # one into each: all of them is that one
     for pair in loops[0].resonator.exchange.couplings.pairs:
         cut = centred(0)
         with torch.no_grad():
             cut.resonator.exchange.couplings.of(pair)[1].zero_()
-        expected = float((cut(x).argmax(1).numpy() == labels).mean())
+        expected = float((cut(x).argmax(1) == labels).double().mean())
         ablation = found[f"without {pair.source} → {pair.target}"]
-        assert ablation.accuracy_per_seed[0] == expected
+        assert ablation.value_per_seed[0] == expected
         assert ablation.silenced == 1
-    assert found["only into 1"].accuracy_per_seed == found["without 1 → 0"].accuracy_per_seed
-    assert found["without 0 → 1"].accuracy_per_seed[0] < 1.0
+    assert found["only into 1"].value_per_seed == found["without 1 → 0"].value_per_seed
+    assert found["without 0 → 1"].value_per_seed[0] < 1.0
     with torch.no_grad():
         assert torch.equal(loops[0](x).argmax(1), whole[0])  # and nothing stays silent afterwards
 
@@ -95,15 +104,16 @@ def test_all_couplings_into_one_tap_are_silenced_together() -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 4, 3), nn.Conv2d(4, 5, 3), nn.Conv2d(5, 6, 1)]
     backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
-    x = torch.randn(8, 1, 8, 8)
+    pixels = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8)
+    x = normalise(pixels, UNIT)
     model = wrap_with_resonance(backbone, ["0", "1", "2"], T=3, rank=3, example_input=x)
     for U in model.resonator.exchange.couplings.U:
         nn.init.normal_(U, std=1.0)
-    found = {a.name: a for a in ablations([model], x, model(x).argmax(1).numpy(), BOOTSTRAP)}
+    found = {a.name: a for a in ablations([model], judge_of(pixels, model(x).argmax(1)))}
     assert {name for name in found if "any" in name} == {f"without any into {tap}" for tap in "012"}
     assert found["without any into 2"].silenced == 2
     bare = (backbone(x).argmax(1) == model(x).argmax(1)).float().mean().item()
-    assert found["without any into 2"].accuracy_per_seed == [pytest.approx(bare)]  # the output reads no other tap
+    assert found["without any into 2"].value_per_seed == [pytest.approx(bare)]  # the output reads no other tap
 
 
 class Linear(nn.Module):
@@ -154,7 +164,7 @@ def test_the_gallery_shows_the_clearest_first_and_classes_in_turn() -> None:
     explicit = np.array([[0, 0, 0, 1, 0, 2], [0, 0, 0, 1, 0, 2]])
     baseline = np.array([[1, 2, 0, 2, 1, 2], [1, 2, 1, 2, 1, 2]])
     found = disagreements(explicit, baseline, labels, ("a", "b", "c"), 3)
-    assert [(d.image, d.gained, d.truth, d.explicit, d.baseline) for d in found] == [
+    assert [(d.image, d.gained, d.truth, d.reading, d.probe) for d in found] == [
         *((0, True, "a", "a", "b"), (3, True, "b", "b", "c"), (1, True, "a", "a", "c")),
         (4, False, "b", "a", "b"),
     ]

@@ -8,21 +8,27 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from support.example_evaluation import HOSTILE, RATES, make_evaluation
+from support.example_evaluation import HOSTILE, RATES, RMSE, make_evaluation, with_costs
 
+from dynaxx.evaluation.cost import Timing
+from dynaxx.evaluation.decision import CHEAPEST, MORE
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import p_value, points, significant, spread
+from dynaxx.evaluation.inside.gates import ALL, GateOpening
 from dynaxx.evaluation.inside.look import Inside
 from dynaxx.evaluation.inside.pictures import png
-from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots
+from dynaxx.evaluation.report import arm_figures as plots, loop_figures as loop_plots, validation_tables
+from dynaxx.evaluation.report.arm_tables import timing_note
 from dynaxx.evaluation.report.one_pager import write_one_pager
 from dynaxx.evaluation.report.page import write_report
 from dynaxx.evaluation.report.terminal import terminal_table
 from dynaxx.evaluation.report.validation_tables import Choices
-from dynaxx.evaluation.results import Decision
+from dynaxx.evaluation.results import Answer, Decision
+from dynaxx.evaluation.shown import Shown
 from dynaxx.evaluation.validation.label_curve import LabelPoint
 from dynaxx.evaluation.validation.size_curve import SizePoint
 from dynaxx.evaluation.validation.tuning import Tuned
@@ -42,7 +48,10 @@ TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
 VARIED = [SizePoint("rank", 4, ["layer2"], 1_234, 0.7), SizePoint("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
 BY_LABELS = [LabelPoint(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
 CHOICES = Choices(TUNED, VARIED, BY_LABELS)
-PICTURES = {name: png(torch.zeros(2, 2, 3, dtype=torch.uint8)) for name in ("feature_maps", "attributions", "image_7")}
+PICTURES = {
+    name: png(torch.zeros(2, 2, 3, dtype=torch.uint8))
+    for name in ("feature_maps", "attributions", "image_7", "answers")
+}
 
 
 class Page(HTMLParser):
@@ -106,8 +115,15 @@ def test_the_page_needs_no_network(page: Page) -> None:
 
 def test_order_decision_first_then_plots_tables_and_configuration(page: Page) -> None:
     headings = [
-        *("Adopt resonance, and run its loop", "explicit against baseline"),
-        *("Accuracy against cost", "Does the loop settle?", "Differences between arms", "Recall per class"),
+        *("Use explicit: ", MORE, "explicit, the best reading on validation", CHEAPEST, "Beside it"),
+        *(
+            "Accuracy against cost",
+            "Predicted against measured",
+            "What do they answer?",
+            "Does the loop settle?",
+            "Differences between arms",
+            "Recall per class",
+        ),
         *("Taps", "Configuration", "Hardware and seeds"),
     ]
     places = [page.text.index(heading) for heading in headings]
@@ -120,11 +136,12 @@ def test_both_pages_hold_the_numbers(written: Path, page: Page) -> None:
     for text in (page.text, markdown.replace("\\", "").replace("&lt;", "<")):
         for arm in evaluation.arms:
             assert arm.name in text
-            assert spread(arm.accuracy_per_seed) in text
+            assert spread(arm.value_per_seed) in text
             assert f"{arm.latency.ratio:.2f} (" in text
         for number in ("12,345", "8,874", "41.5", "0.0415", "4,321", "6.50", "0.031", "−0.010"):
             assert number in text
-        for comparison in evaluation.comparisons:
+        asked = {"explicit", "implicit"}
+        for comparison in (c for c in evaluation.comparisons if c.b == "baseline" or {c.a, c.b} & asked):
             assert points(comparison.difference.low) in text
             assert ", ".join(p_value(test.p) for test in comparison.mcnemar) in text
         assert SELECTION["reason"] in text
@@ -132,7 +149,7 @@ def test_both_pages_hold_the_numbers(written: Path, page: Page) -> None:
 
 def test_markdown_is_inert_and_its_tables_are_whole(written: Path) -> None:
     markdown = (written / "report.md").read_text(encoding="utf-8")
-    assert markdown.startswith("# Adopt resonance")
+    assert markdown.startswith("# Use explicit")
     body, configuration = markdown.split("## Configuration")
     assert not re.search(r"<[a-z/]", body)
     assert "\n# h" not in body
@@ -169,15 +186,96 @@ def test_all_pages_tell_what_should_be_known_about_the_data(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("verdict", "arm", "words"),
     [
-        ("adopt_implicit", "implicit", "one-pass form"),
-        ("adopt_cheaper", "direct", "Use direct rather than resonance"),
-        ("do_not_adopt", None, "Do not adopt"),
+        ("adopt", "direct", "Use direct: +"),
+        ("keep_probe", "baseline", "Keep the probe on the last layer (baseline)"),
     ],
 )
-def test_the_headline_says_the_verdict(tmp_path: Path, verdict: Any, arm: str | None, words: str) -> None:
-    write_report(replace(make_evaluation(1), decision=Decision(verdict, arm, ["So."])), None, {}, tmp_path)
+def test_the_headline_says_the_verdict(tmp_path: Path, verdict: Any, arm: str, words: str) -> None:
+    decision = Decision(verdict, arm, "explicit", [Answer(MORE, "So.", ["Because."])])
+    write_report(replace(make_evaluation(1), decision=decision), None, {}, tmp_path)
     assert words in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert words in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()[0]
+    assert words in unescaped((tmp_path / "report.md").read_text(encoding="utf-8").splitlines()[0])
+
+
+def unescaped(markdown: str) -> str:
+    return unescape(markdown.replace("\\", ""))
+
+
+def test_an_error_is_shown_in_its_unit_and_down_is_better(tmp_path: Path) -> None:
+    evaluation = make_evaluation(2, RMSE)
+    write_report(evaluation, None, {}, tmp_path, pictures={})
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    markdown = unescaped((tmp_path / "report.md").read_text(encoding="utf-8"))
+    for text in (page, markdown):
+        assert "less RMSE than the last layer alone" in text
+        assert "RMSE, mm" in text
+        assert "gain, mm" in text
+        assert "lowers the RMSE by" in text
+        assert "accuracy 0" not in text
+    assert "Down and to the left is better" in page
+    assert "Down" not in Page(write_default(tmp_path)).text
+    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [-1.25, -0.5])], RMSE)
+    assert (table.headers[2], table.rows[0][2:4]) == ("tried: RMSE, mm", ["0.1: 1.25, 0.2: 0.500", "0.2"])
+    axis = plots.quality_against_cost(evaluation)
+    assert axis.layout.yaxis.title.text == "test RMSE, mm"
+    assert axis.data[0].y[0] == pytest.approx(evaluation.arms[0].mean)
+
+
+def write_default(out: Path) -> str:
+    write_report(make_evaluation(1), None, {}, out)
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_costs_and_their_thresholds_are_told_beside_the_metric(tmp_path: Path) -> None:
+    evaluation = with_costs(make_evaluation(2))
+    write_report(evaluation, None, {}, tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "cost per 1,000 requests" in page
+    assert "without thresholds" in page
+    assert "−0.50, −0.50" in page
+    assert "less cost than the last layer alone" in page
+    assert "by sign flips over the differences in cost" in page
+    assert "Thresholds" not in Page(write_default(tmp_path)).text
+
+
+def test_what_timing_did_not_reach_is_told(page: Page) -> None:
+    assert "Latency: 25 rounds." in page.text
+    assert "Throughput: 14 rounds, ended by the limit of time; not known to 2.0 %: explicit (up to 6.1 %)." in page.text
+    assert "with 1 sample a pass; samples / s with 64 samples" in page.text
+    few = replace(make_evaluation(1), timings={"latency": Timing(1, 1, 9.0, 0.02, {"explicit": 0.0})})
+    assert timing_note(few) == (
+        "Latency: 1 round, ended by the limit of time; too few to say how precise the ratios are."
+    )
+
+
+def test_groups_of_test_images_are_said(tmp_path: Path) -> None:
+    plain = make_evaluation(1)
+    write_report(replace(plain, task=replace(plain.task, groups=37)), None, {}, tmp_path)
+    for name in ("report.html", "report.md"):
+        assert "37 groups, which are resampled as a whole" in (tmp_path / name).read_text(encoding="utf-8")
+    assert "groups of samples resampled jointly" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_what_a_kind_does_not_have_has_no_heading(tmp_path: Path) -> None:
+    plain = make_evaluation(1)
+    arms = [replace(arm, recall_per_class={}, measures_per_seed={}) for arm in plain.arms]
+    bare = replace(
+        plain,
+        arms=arms,
+        task=replace(plain.task, kind="regression", classes=[]),
+        class_gains=[],
+        agreements=[],
+        shown=Shown(),
+        inside=Inside(gates=[GateOpening("a", "b", {ALL: 0.7})]),
+    )
+    write_report(bare, None, {}, tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    for heading in ("Recall per class", "Gain per class", "Do the arms say the same?", "disagree", "macro recall"):
+        assert heading not in page
+    assert "Predicted against measured" not in page
+    markdown = unescaped((tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert "| b → a | 0.70 |" in markdown
+    assert "photos & <b>more</b>: regression; 9,000 images" in markdown
 
 
 def test_bad_input_writes_nothing(tmp_path: Path) -> None:
@@ -190,13 +288,13 @@ def test_bad_input_writes_nothing(tmp_path: Path) -> None:
 
 def test_figures_show_every_arm_at_its_cost_and_every_tap() -> None:
     evaluation = make_evaluation()
-    figure = plots.accuracy_against_cost(evaluation)
+    figure = plots.quality_against_cost(evaluation)
     assert [trace.name for trace in figure.data] == list(RATES)
     assert len({trace.marker.color for trace in figure.data}) == len(RATES)
     for trace, arm in zip(figure.data, evaluation.arms, strict=True):
         assert trace.x == (arm.latency.ratio,)
-        assert trace.y[0] == pytest.approx(100 * sum(arm.accuracy_per_seed) / 3)
-        assert trace.error_y.array[0] == pytest.approx(1.0)
+        assert trace.y[0] == pytest.approx(100 * arm.mean)
+        assert trace.error_y.array[0] == pytest.approx(100 * np.std(arm.value_per_seed, ddof=1))
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == ["latency", "GFLOPs"]
     assert buttons[1].args[0]["x"] == [[arm.gflops] for arm in evaluation.arms]
@@ -218,7 +316,7 @@ def test_terminal_table_shows_accuracy_beside_cost_and_reads_no_markup() -> None
     assert "[red]x[/red]" in text
     for arm in evaluation.arms:
         line = next(line for line in text.splitlines() if f" {arm.name} " in line)
-        assert spread(arm.accuracy_per_seed) in line
+        assert spread(arm.value_per_seed) in line
         assert f"×{arm.latency.ratio:.2f}" in line
 
 

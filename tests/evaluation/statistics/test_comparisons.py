@@ -3,25 +3,58 @@
 import numpy as np
 import pytest
 
-from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare, pairs
+from dynaxx.evaluation.statistics.comparisons import Comparison, agreements, class_gains, compare, pairs
 from dynaxx.evaluation.statistics.paired import Bootstrap
+from dynaxx.evaluation.statistics.scores import Scores
+from dynaxx.tasks import Metric
 
+ACCURACY, AUROC = Metric("accuracy"), Metric("auroc")
 BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95, seed=0)
 
 
-def test_explicit_meets_all_and_all_meet_the_baseline():
-    found = pairs(["baseline", "lora", "direct", "explicit", "implicit"])
-    assert {("explicit", b) for b in ("baseline", "lora", "direct")} <= set(found)
-    assert {("lora", "baseline"), ("direct", "baseline"), ("implicit", "explicit"), ("implicit", "direct")} <= set(
-        found
-    )
-    assert ("implicit", "explicit_T1") in pairs(["baseline", "explicit", "implicit", "explicit_T1"])
-    assert len(found) == len(set(found))
-    assert all(a != b for a, b in found)
+def test_all_meet_the_probe_and_a_reading_meets_all():
+    arms = ["baseline", "lora", "direct", "explicit", "implicit", "full_finetune"]
+    found = pairs(arms, ["direct", "implicit", "explicit"])
+    assert {(arm, "baseline") for arm in arms[1:]} <= set(found)
+    met = {frozenset(pair) for pair in found}
+    assert len(met) == len(found)  # each pair once
+    assert all(frozenset((a, b)) in met for a in ("direct", "implicit", "explicit") for b in arms if a != b)
+    assert frozenset(("lora", "full_finetune")) not in met
+    assert pairs(["baseline", "explicit"]) == [("explicit", "baseline")]
 
 
 def test_nothing_is_compared_with_an_arm_that_is_not_there():
-    assert pairs(["baseline", "lora"]) == [("lora", "baseline")]
+    assert pairs(["baseline", "lora"], ["direct"]) == [("lora", "baseline")]
+
+
+def test_a_comparison_turned_is_the_other_way_round():
+    generator = np.random.default_rng(2)
+    a, b = generator.random((2, 7, 60)) < np.array([0.8, 0.6])[:, None, None]
+    there, back = (Comparison.measure(*names, *pair, ACCURACY) for names, pair in (("ab", (a, b)), ("ba", (b, a))))
+    turned = there.turned()
+    assert (turned.a, turned.b) == ("b", "a")
+    assert (turned.image_p, turned.sign_flip_p, turned.mcnemar) == (back.image_p, back.sign_flip_p, back.mcnemar)
+    assert turned.difference.estimate == pytest.approx(back.difference.estimate)
+    assert (there.better, there.worse) == (turned.worse, turned.better)
+
+
+def test_only_answers_that_are_right_or_wrong_have_a_mcnemar_test():
+    generator = np.random.default_rng(0)
+    a, b = generator.random((2, 3, 40))
+    assert Comparison.measure("a", "b", a, b, Metric("iou")).mcnemar == []
+    assert len(Comparison.measure("a", "b", a > 0.5, b > 0.5, ACCURACY).mcnemar) == 3
+
+
+def test_influence_makes_the_interval_and_values_the_rest():
+    """Scores with the same mean and three times the scatter: the interval is three times as wide."""
+    generator = np.random.default_rng(0)
+    a, b = generator.random((2, 1, 300))
+    wide = [Scores(x, x.mean() + 3 * (x - x.mean())) for x in (a, b)]
+    plain, spread = Comparison.measure("a", "b", a, b, AUROC), Comparison.measure("a", "b", *wide, AUROC)
+    assert spread.difference.estimate == pytest.approx(plain.difference.estimate)
+    width = [c.difference.high - c.difference.low for c in (plain, spread)]
+    assert width[1] == pytest.approx(3 * width[0])
+    assert (spread.image_p, spread.relative) == (plain.image_p, plain.relative)
 
 
 def test_a_class_that_gains_stands_out_and_the_rarest_comes_first():
@@ -44,7 +77,7 @@ def test_few_seeds_give_no_p():
     correct = {name: np.ones((3, 9), bool) for name in ("explicit", "baseline")}
     labels = np.arange(9) % 3
     assert all(gain.holm_p is None for gain in class_gains(correct, labels, "abc", [1, 1, 1], BOOTSTRAP))
-    assert compare(correct, BOOTSTRAP)[0].sign_flip_p is None
+    assert compare(correct, ACCURACY, (), BOOTSTRAP, [("explicit", "baseline")])[0].sign_flip_p is None
 
 
 def test_agreement_is_of_answers_not_of_being_right():

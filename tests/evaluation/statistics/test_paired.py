@@ -14,12 +14,15 @@ from dynaxx.evaluation.results import Comparison
 from dynaxx.evaluation.statistics.paired import (
     Interval,
     holm,
-    image_sign_test,
     mcnemar,
     paired_bootstrap,
     relative_gain,
     sign_flip,
+    sign_test,
 )
+from dynaxx.tasks import Metric
+
+ACCURACY, RMSE = Metric("accuracy"), Metric("rmse", higher_is_better=False, root=True)
 
 
 def naive_mcnemar_p(only_a: int, only_b: int) -> float:
@@ -84,7 +87,7 @@ def test_mcnemar_by_hand() -> None:
 @pytest.mark.parametrize(("seeds", "images", "flips"), [(1, 400, 0.05), (3, 300, 0.1), (6, 250, 0.08)])
 def test_bootstrap_agrees_with_a_naive_percentile_bootstrap(seeds: int, images: int, flips: float) -> None:
     a, b = answers(seeds, seeds, images, 0.7, flips)
-    interval = paired_bootstrap(a, b, resamples=4000, seed=1)
+    interval = paired_bootstrap(a, b, ACCURACY, resamples=4000, seed=1)
     low, high = naive_interval(a, b, resamples=1500, seed=2)
     assert interval.estimate == pytest.approx(a.mean() - b.mean(), abs=1e-12)
     # The sampling distribution is nearly normal: BCa moves its ends by a few per cent of the width (skewness
@@ -98,7 +101,7 @@ def test_bootstrap_corrects_for_skewness() -> None:
     """A few images that all seeds win, many that none does: percentile, basic and BCa intervals part."""
     wins_N = np.array([6, 6, 6, 5, 4, 2, 1] + [0] * 33)
     a = np.arange(6)[:, None] < wins_N[None]
-    interval = paired_bootstrap(a, np.zeros_like(a), resamples=10_000)
+    interval = paired_bootstrap(a, np.zeros_like(a), ACCURACY, resamples=10_000)
     low, high = naive_bca(wins_N / 6, resamples=10_000, seed=7)
     # Two independent sets of 10,000 draws: quantiles differ by some 2 % of the width, the kinds by 10 %.
     assert interval.low == pytest.approx(low, abs=0.05 * (high - low))
@@ -107,8 +110,8 @@ def test_bootstrap_corrects_for_skewness() -> None:
 
 def test_seeds_are_not_counted_as_new_images() -> None:
     a, b = answers(0, 1, 300, 0.7, 0.1)
-    once = paired_bootstrap(a, b, resamples=3000)
-    repeated = paired_bootstrap(np.repeat(a, 5, axis=0), np.repeat(b, 5, axis=0), resamples=3000)
+    once = paired_bootstrap(a, b, ACCURACY, resamples=3000)
+    repeated = paired_bootstrap(np.repeat(a, 5, axis=0), np.repeat(b, 5, axis=0), ACCURACY, resamples=3000)
     assert repeated.estimate == pytest.approx(once.estimate, abs=1e-12)
     assert repeated.low == pytest.approx(once.low, abs=1e-12)
     assert repeated.high == pytest.approx(once.high, abs=1e-12)
@@ -119,23 +122,23 @@ def test_seeds_are_not_counted_as_new_images() -> None:
 def test_interval_is_ordered_finite_within_range_and_repeatable(seed: int, seeds: int, images: int) -> None:
     generator = np.random.default_rng(seed)
     a, b = generator.random((2, seeds, images)) < generator.random()
-    interval = paired_bootstrap(a, b, resamples=400, seed=seed)
+    interval = paired_bootstrap(a, b, ACCURACY, resamples=400, seed=seed)
     assert -1 <= interval.low <= interval.high <= 1
     assert interval.low - 1e-12 <= interval.estimate <= interval.high + 1e-12
-    assert interval == paired_bootstrap(a, b, resamples=400, seed=seed)
+    assert interval == paired_bootstrap(a, b, ACCURACY, resamples=400, seed=seed)
 
 
 @pytest.mark.parametrize(("a", "b", "value"), [(True, True, 0.0), (True, False, 1.0), (False, True, -1.0)])
 def test_where_all_images_differ_alike_the_interval_has_no_width(a: bool, b: bool, value: float) -> None:
     shape = (3, 50)
-    assert paired_bootstrap(np.full(shape, a), np.full(shape, b)) == Interval(value, value, value, 0.95)
+    assert paired_bootstrap(np.full(shape, a), np.full(shape, b), ACCURACY) == Interval(value, value, value, 0.95)
 
 
 def test_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = answers(4, 2, 500, 0.6, 0.1)
-    whole = paired_bootstrap(a, b, resamples=500)
+    whole = paired_bootstrap(a, b, ACCURACY, resamples=500)
     monkeypatch.setattr("dynaxx.evaluation.statistics.paired.BATCH_BYTES", 1)  # one resample at a time
-    assert paired_bootstrap(a, b, resamples=500) == whole
+    assert paired_bootstrap(a, b, ACCURACY, resamples=500) == whole
 
 
 def test_coverage_on_a_known_difference() -> None:
@@ -144,7 +147,7 @@ def test_coverage_on_a_known_difference() -> None:
     for seed in range(200):
         generator = np.random.default_rng(seed)
         a, b = generator.random((1, 200)) < 0.75, generator.random((1, 200)) < 0.65
-        interval = paired_bootstrap(a, b, resamples=500, seed=seed)
+        interval = paired_bootstrap(a, b, ACCURACY, resamples=500, seed=seed)
         covered += interval.low <= 0.10 <= interval.high
     assert 177 <= covered <= 200
 
@@ -156,16 +159,16 @@ GOOD = np.array([[True, False, True]])
     ("a", "b", "word"),
     [
         (GOOD, GOOD[:, :2], "shape"),
-        (GOOD, GOOD.astype(int), "bool"),
-        (GOOD.astype(float) * np.nan, GOOD, "bool"),
-        (GOOD.tolist(), GOOD, "bool"),
-        (GOOD[:, :0], GOOD[:, :0], "at least one image"),
-        (GOOD[0], GOOD[0], "(seeds, images)"),
+        (GOOD.astype(float) * np.nan, GOOD, "3 numbers that are not finite"),
+        (GOOD.tolist(), GOOD, "give a NumPy array of numbers"),
+        (GOOD.astype(str), GOOD, "give a NumPy array of numbers"),
+        (GOOD[:, :0], GOOD[:, :0], "at least one sample"),
+        (GOOD[0], GOOD[0], "(seeds, samples)"),
     ],
 )
-def test_bootstrap_refuses_what_is_not_paired_answers(a: object, b: object, word: str) -> None:
+def test_bootstrap_refuses_what_is_not_paired_scores(a: object, b: object, word: str) -> None:
     with pytest.raises(EvaluationError, match=word.replace("(", r"\(").replace(")", r"\)")):
-        paired_bootstrap(a, b)  # type: ignore[arg-type]
+        paired_bootstrap(a, b, ACCURACY)  # type: ignore[arg-type]
 
 
 def test_mcnemar_refuses_more_than_one_seed() -> None:
@@ -177,13 +180,15 @@ def test_mcnemar_refuses_more_than_one_seed() -> None:
 def test_bootstrap_refuses_impossible_options(options: dict[str, float]) -> None:
     a, b = answers(0, 1, 50, 0.5, 0.2)
     with pytest.raises(EvaluationError, match="paired_bootstrap"):
-        paired_bootstrap(a, b, **options)  # type: ignore[arg-type]
+        paired_bootstrap(a, b, ACCURACY, **options)  # type: ignore[arg-type]
 
 
-def test_relative_gain() -> None:
-    assert relative_gain([0.6, 0.8], [0.5, 0.5]) == pytest.approx(0.4)
-    with pytest.raises(EvaluationError, match="accuracies_b"):
-        relative_gain([0.5], [0.0])
+def test_relative_gain_of_an_error_is_the_part_that_is_gone() -> None:
+    a, b = np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([[1.0, 1.0, 0.0, 0.0]])
+    assert relative_gain(a, b, ACCURACY) == pytest.approx(0.5)
+    assert relative_gain(np.full((2, 3), 1.0), np.full((2, 3), 4.0), RMSE) == pytest.approx(0.5)
+    assert relative_gain(np.full((2, 3), 4.0), np.full((2, 3), 1.0), RMSE) == pytest.approx(-1.0)
+    assert relative_gain(a, np.zeros_like(b), ACCURACY) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=6, max_size=9))
@@ -215,10 +220,11 @@ def test_images_are_counted_by_whom_they_favour(seed, seeds, images):
     a, b = generator.random((2, seeds, images)) < 0.5
     for_a = sum(int(a[:, n].sum()) > int(b[:, n].sum()) for n in range(images))
     for_b = sum(int(a[:, n].sum()) < int(b[:, n].sum()) for n in range(images))
-    assert image_sign_test(a, b) == pytest.approx(naive_mcnemar_p(for_a, for_b))
-    assert image_sign_test(b, a) == image_sign_test(a, b)
+    against_the_mean = (for_a - for_b) * (int(a.sum()) - int(b.sum())) < 0
+    assert sign_test(a, b, ACCURACY) == pytest.approx(1.0 if against_the_mean else naive_mcnemar_p(for_a, for_b))
+    assert sign_test(b, a, ACCURACY) == sign_test(a, b, ACCURACY)
     if seeds == 1:
-        assert image_sign_test(a, b) == pytest.approx(mcnemar(a[0], b[0]).p)
+        assert sign_test(a, b, ACCURACY) == pytest.approx(mcnemar(a[0], b[0]).p)
 
 
 @pytest.mark.parametrize(("won", "proven"), [(3, False), (5, False), (6, True)])
@@ -227,7 +233,7 @@ def test_a_handful_of_images_proves_nothing_whatever_the_interval_says(won, prov
     b[:, :200] = True
     a = b.copy()
     a[:, 300 : 300 + won] = True
-    found = Comparison.measure("explicit", "baseline", a, b, resamples=2000)
+    found = Comparison.measure("explicit", "baseline", a, b, ACCURACY, resamples=2000)
     assert found.difference.low > 0
     assert found.better == proven
 
@@ -241,6 +247,6 @@ def test_where_nothing_is_to_be_found_little_is_called_proven():
         b = a.copy()
         for image in np.flatnonzero(generator.random(300) < 0.02):
             (a if generator.random() < 0.5 else b)[0, image] = False
-        comparison = Comparison.measure("a", "b", a, b, resamples=500, seed=seed)
+        comparison = Comparison.measure("a", "b", a, b, ACCURACY, resamples=500, seed=seed)
         found.append(comparison.better or comparison.worse)
     assert np.mean(found) <= 0.05

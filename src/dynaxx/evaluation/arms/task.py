@@ -1,6 +1,6 @@
 """The input of every arm: one `Task` and one `TrainOptions` for all arms, and one `Run` per arm and seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import LabelledImages, Normalisation, draw
+from dynaxx.data import LabelledImages, Normalisation, draw_images
 
 if TYPE_CHECKING:
     from dynaxx.training.fit import TrainerFactory
@@ -98,6 +98,7 @@ class Task:
         penalties: values of the inverse regularisation C; a probe keeps the best on the validation images.
         head: "own" if the backbone's own head already predicts the task's classes, else "probe".
         imbalance: ratio of the largest to the smallest class in the training images; see `dynaxx.data.draw`.
+        rare: class → share of its training images that is kept.
     """
 
     backbone: Callable[[], nn.Module]
@@ -115,6 +116,7 @@ class Task:
     head: str
     penalties: Sequence[float]
     imbalance: float = 1.0
+    rare: Mapping[str, float] | None = None
 
     @property
     def classes(self) -> int:
@@ -123,7 +125,7 @@ class Task:
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
         """Indices of the training images and of the validation images of one seed."""
-        return draw(self.images.labels, self.n_train, self.n_val, seed, self.imbalance)
+        return draw_images(self.images, self.n_train, self.n_val, seed, self.imbalance, self.rare)
 
     def example(self) -> Tensor:
         """One blank input image, as a batch; it reveals the shapes of activations."""

@@ -5,6 +5,17 @@ Read `latency.py` first: all models are timed in turn, so that a slow moment of 
 
 from dynaxx.evaluation.cost.flops_memory import MEGABYTE, gflops, peak_memory_mb
 from dynaxx.evaluation.cost.hardware import hardware
-from dynaxx.evaluation.cost.latency import Latency, interleaved_seconds, latency
+from dynaxx.evaluation.cost.latency import FEWEST_ROUNDS, Latency, Timing, interleaved_seconds, latency, timed
 
-__all__ = ["MEGABYTE", "Latency", "gflops", "hardware", "interleaved_seconds", "latency", "peak_memory_mb"]
+__all__ = [
+    "FEWEST_ROUNDS",
+    "MEGABYTE",
+    "Latency",
+    "Timing",
+    "gflops",
+    "hardware",
+    "interleaved_seconds",
+    "latency",
+    "peak_memory_mb",
+    "timed",
+]

@@ -7,27 +7,27 @@ Read `look.py` first: `look_inside` calls all other files and collects their mea
 
 from dynaxx.evaluation.inside.ablation import Ablation
 from dynaxx.evaluation.inside.attribution import Attribution
-from dynaxx.evaluation.inside.gallery import Disagreement
-from dynaxx.evaluation.inside.gates import GateOpening
+from dynaxx.evaluation.inside.gates import ALL, GateOpening
 from dynaxx.evaluation.inside.information import Information
 from dynaxx.evaluation.inside.iterations import Iterations
-from dynaxx.evaluation.inside.look import Inside, LookOptions, gallery_name, look_inside
-from dynaxx.evaluation.inside.pictures import png
+from dynaxx.evaluation.inside.look import Inside, LookOptions, look_inside
+from dynaxx.evaluation.inside.pictures import photograph, png, tiled
 from dynaxx.evaluation.inside.residuals import ResidualCurve, settled_shares, traced
 
 __all__ = [
+    "ALL",
     "Ablation",
     "Attribution",
-    "Disagreement",
     "GateOpening",
     "Information",
     "Inside",
     "Iterations",
     "LookOptions",
     "ResidualCurve",
-    "gallery_name",
     "look_inside",
+    "photograph",
     "png",
     "settled_shares",
+    "tiled",
     "traced",
 ]

@@ -1,57 +1,41 @@
-"""Accuracy of the trained loop with some couplings (maps from one tapped layer to another) set to zero.
-
-Shape legend: S seeds, N test images.
-"""
+"""The metric of the trained loop with some couplings (maps from one tapped layer to another) set to zero."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from dynaxx import ResonantModel
 from dynaxx.data import track
-from dynaxx.evaluation.predict import logits
-from dynaxx.evaluation.statistics import Bootstrap, Interval, paired_bootstrap
+from dynaxx.evaluation.judge import Judge
+from dynaxx.evaluation.statistics import Interval, Scores
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Test accuracy of the trained loop with some couplings set to zero, without retraining."""
+    """The metric of the trained loop with some couplings set to zero, without retraining."""
 
     name: str
     silenced: int
     """Number of couplings that the ablation sets to zero."""
-    accuracy_per_seed: list[float]
-    difference: Interval
-    """Test accuracy minus the test accuracy of the complete loop, as a fraction."""
+    value_per_seed: list[float]
+    gain: Interval
+    """Gain over the complete loop, in the metric's unit; negative where the couplings are needed."""
 
 
-def ablations(
-    loops: Sequence[ResonantModel], images: Tensor, labels: NDArray[np.int64], bootstrap: Bootstrap
-) -> list[Ablation]:
+def ablations(loops: Sequence[ResonantModel], judge: Judge) -> list[Ablation]:
     """Ablate each coupling, all couplings into one tapped layer, and all except those into an output layer.
 
-    >>> ablations([model], images, labels, bootstrap)[0].name
+    >>> ablations([model], judge)[0].name
     'without layer1 → layer2'
 
     Args:
         loops: trained models of the arm `explicit`, one per seed, with couplings between the same layers.
-        images: normalised test images, (N, C, H, W).
+        judge: judge of the test samples.
     """
-    whole = _correct(loops, images, labels, [])
+    whole = _scores(loops, judge, [])
     results = []
     for name, silenced in track(list(_cuts(loops[0]).items()), "silencing couplings"):
-        correct = _correct(loops, images, labels, silenced)
-        results.append(
-            Ablation(
-                name,
-                len(silenced),
-                [float(row.mean()) for row in correct],
-                paired_bootstrap(correct, whole, **bootstrap),
-            )
-        )
+        cut = _scores(loops, judge, silenced)
+        results.append(Ablation(name, len(silenced), judge.values(cut), judge.gain(cut, whole)))
     return results
 
 
@@ -71,11 +55,9 @@ def _cuts(loop: ResonantModel) -> dict[str, list[int]]:
     return cuts
 
 
-def _correct(
-    loops: Sequence[ResonantModel], images: Tensor, labels: NDArray[np.int64], silenced: list[int]
-) -> NDArray[np.bool_]:
+def _scores(loops: Sequence[ResonantModel], judge: Judge, silenced: list[int]) -> Scores:
     rows = []
     for loop in loops:
         with loop.ablated(silenced):
-            rows.append(logits(loop, images).argmax(1).numpy() == labels)
-    return np.stack(rows)
+            rows.append(judge.outputs(loop))
+    return judge.scores(rows)

@@ -1,4 +1,4 @@
-"""Mean gate value of every coupling (map between two tapped layers), per image class."""
+"""Mean gate value of every coupling (map between two tapped layers), per class where there are classes."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from dynaxx import ResonantModel
+
+ALL = "all"
+"""The one class of images that have none."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,13 @@ class GateOpening:
     target: str
     source: str
     per_class: dict[str, float]
-    """Class → mean gate over the images of the class."""
+    """Class → mean gate over the images of the class; `ALL` → that over all images where there are no classes."""
 
 
 @torch.no_grad()
-def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> list[GateOpening]:
+def gate_openings(
+    model: ResonantModel, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]
+) -> list[GateOpening]:
     """Mean gate of every coupling per image class; an empty list for a model without gates.
 
     >>> list(gate_openings(model, images, labels, ("cat", "dog"))[0].per_class)
@@ -28,8 +33,10 @@ def gate_openings(model: ResonantModel, images: Tensor, labels: Tensor, classes:
     Args:
         model: trained model of the arm `explicit`.
         images: normalised test images, on the model's device.
-        labels: class numbers (N,), on the CPU; classes without images are left out.
+        labels: class numbers (N,), on the CPU; classes without images are left out. None if there are no classes.
     """
+    if labels is None:
+        labels, classes = torch.zeros(len(images), dtype=torch.int64), (ALL,)
     openings: list[Tensor] = []
     pairs: tuple[tuple[str, str], ...] = ()
     with model.tracing():

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from dynaxx.evaluation.formatting import axis_scale, titled, unit_of_gain
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
+from dynaxx.evaluation.report.loop_tables import gate_columns
 from dynaxx.evaluation.results import Evaluation
 
 
@@ -35,22 +37,23 @@ def residual_curves(evaluation: Evaluation) -> Any:
 
 
 def iterations(evaluation: Evaluation) -> Any:
-    """Test accuracy (mean ± standard deviation over seeds) against the number of loop iterations of `explicit`."""
+    """The metric (mean ± standard deviation over seeds) against the number of loop iterations of `explicit`."""
     import plotly.graph_objects as go
 
-    accuracies = [100 * np.asarray(results.accuracy_per_seed) for results in evaluation.inside.iterations]
+    metric, scale = evaluation.task.metric, axis_scale(evaluation.task.metric)
+    found = [scale * np.asarray(results.value_per_seed) for results in evaluation.inside.iterations]
     figure = go.Figure()
     figure.add_scatter(
         x=[results.T for results in evaluation.inside.iterations],
-        y=[float(values.mean()) for values in accuracies],
-        error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in accuracies]},
+        y=[float(values.mean()) for values in found],
+        error_y={"array": [float(values.std(ddof=1)) if len(values) > 1 else 0.0 for values in found]},
         mode="lines+markers",
         line={"color": PALETTE[0], "width": 2},
-        hovertemplate="T = %{x}: %{y:.2f} %<extra></extra>",
+        hovertemplate="T = %{x}: %{y:.4g}<extra></extra>",
     )
     figure.update_layout(**layout(), showlegend=False)
     figure.update_xaxes(title_text="iterations T", gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(title_text="test accuracy, %", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text=f"test {titled(metric)}", gridcolor=GRID, linecolor=INK)
     return figure
 
 
@@ -58,7 +61,7 @@ def gate_openings(evaluation: Evaluation) -> Any:
     """Heat map of the mean gate value per coupling and class; white marks 1, at which a gate has no effect."""
     import plotly.graph_objects as go
 
-    gates, classes = evaluation.inside.gates, evaluation.task.classes
+    gates, classes = evaluation.inside.gates, gate_columns(evaluation)
     figure = go.Figure(
         go.Heatmap(
             z=[[gate.per_class.get(name) for name in classes] for gate in gates],
@@ -75,26 +78,29 @@ def gate_openings(evaluation: Evaluation) -> Any:
 
 
 def ablations(evaluation: Evaluation) -> Any:
-    """Test accuracy with some couplings silenced minus that of the complete loop, in points, with intervals."""
+    """Gain over the complete loop with some couplings silenced, with intervals."""
     import plotly.graph_objects as go
 
     results = evaluation.inside.ablations[::-1]  # the first on top
-    points = [100 * a.difference.estimate for a in results]
+    metric, scale = evaluation.task.metric, axis_scale(evaluation.task.metric)
+    gains = [scale * a.gain.estimate for a in results]
     figure = go.Figure(
         go.Bar(
-            x=points,
+            x=gains,
             y=[escape(a.name) for a in results],
             orientation="h",
-            marker={"color": [PALETTE[1] if a.difference.high < 0 else PALETTE[6] for a in results]},
+            marker={"color": [PALETTE[1] if a.gain.high < 0 else PALETTE[6] for a in results]},
             error_x={
-                "array": [100 * a.difference.high - p for a, p in zip(results, points, strict=True)],
-                "arrayminus": [p - 100 * a.difference.low for a, p in zip(results, points, strict=True)],
+                "array": [scale * a.gain.high - g for a, g in zip(results, gains, strict=True)],
+                "arrayminus": [g - scale * a.gain.low for a, g in zip(results, gains, strict=True)],
             },
-            hovertemplate="%{y}: %{x:.2f} points<extra></extra>",
+            hovertemplate="%{y}: %{x:.3g}<extra></extra>",
         )
     )
     figure.update_layout(**layout() | {"margin": {"l": 200, "r": 24, "t": 24, "b": 56}})
-    figure.update_xaxes(title_text="accuracy minus that of the whole loop, points", gridcolor=GRID, linecolor=INK)
+    unit = unit_of_gain(metric)
+    title = f"gain over the whole loop{f', {unit}' if unit else ''}"
+    figure.update_xaxes(title_text=title, gridcolor=GRID, linecolor=INK)
     return figure
 
 

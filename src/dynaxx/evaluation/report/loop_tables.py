@@ -3,9 +3,11 @@
 A tap is a tapped layer of the backbone. A coupling carries messages from one tap to another.
 """
 
-from dynaxx.evaluation.formatting import percent, points, significant, spread
+from dynaxx.evaluation.formatting import gained, percent, scattered, significant, titled, unit_of_gain
+from dynaxx.evaluation.inside import ALL
 from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.tasks import Metric
 
 RESIDUAL_NOTE = (
     "Relative residual ‖F(Δ) − Δ‖ / ‖F(Δ)‖ of explicit's loop, over samples: how far a tap is from settled "
@@ -31,35 +33,37 @@ def residuals_table(evaluation: Evaluation) -> Table:
 
 
 def iterations_table(evaluation: Evaluation) -> Table:
-    """One row per number of loop iterations: share of test images that converged, and test accuracy."""
+    """One row per number of loop iterations: share of test images that converged, and the metric."""
+    metric = evaluation.task.metric
     solvers = list(evaluation.inside.iterations[0].settled) if evaluation.inside.iterations else []
     return Table(
-        headers=["T", *(f"settled %, {solver}" for solver in solvers), "accuracy %", "difference, points", "interval"],
+        headers=["T", *(f"settled %, {solver}" for solver in solvers), titled(metric), _gain(metric), "interval"],
         rows=[
             [
                 str(result.T),
                 *(f"{100 * result.settled[solver]:.1f}" for solver in solvers),
-                spread(result.accuracy_per_seed),
-                points(result.difference.estimate),
-                f"{points(result.difference.low)} to {points(result.difference.high)}",
+                scattered(result.value_per_seed, metric),
+                gained(result.gain.estimate, metric, unit=False),
+                f"{gained(result.gain.low, metric, unit=False)} to {gained(result.gain.high, metric, unit=False)}",
             ]
             for result in evaluation.inside.iterations
         ],
         note=(
             "Explicit run for T iterations, whatever it was trained with. Settled: test images whose residual is "
-            "within the tolerance at every tap by then, first seed. Difference: to the T of training, paired interval."
+            "within the tolerance at every tap by then, first seed. Gain: over the T of training, paired interval."
         ),
     )
 
 
 def gates_table(evaluation: Evaluation) -> Table:
     """One row per coupling of two layers, one column per class: mean gate value over test images."""
+    names = gate_columns(evaluation)
     return Table(
-        headers=["coupling", *evaluation.task.classes],
+        headers=["coupling", *names],
         rows=[
             [
                 f"{gate.source} → {gate.target}",
-                *(f"{gate.per_class[name]:.2f}" if name in gate.per_class else "–" for name in evaluation.task.classes),
+                *(f"{gate.per_class[name]:.2f}" if name in gate.per_class else "–" for name in names),
             ]
             for gate in evaluation.inside.gates
         ],
@@ -67,23 +71,30 @@ def gates_table(evaluation: Evaluation) -> Table:
     )
 
 
+def gate_columns(evaluation: Evaluation) -> list[str]:
+    """The classes over which gates are averaged; one for all images if they have none."""
+    found = {name for gate in evaluation.inside.gates for name in gate.per_class}
+    return [ALL] if ALL in found and ALL not in evaluation.task.classes else evaluation.task.classes
+
+
 def ablations_table(evaluation: Evaluation) -> Table:
-    """One row per ablation: test accuracy of the trained loop with some couplings set to zero."""
+    """One row per ablation: the metric of the trained loop with some couplings set to zero."""
+    metric = evaluation.task.metric
     return Table(
-        headers=["couplings", "silenced", "accuracy %", "difference, points", "interval"],
+        headers=["couplings", "silenced", titled(metric), _gain(metric), "interval"],
         rows=[
             [
                 result.name,
                 str(result.silenced),
-                spread(result.accuracy_per_seed),
-                points(result.difference.estimate),
-                f"{points(result.difference.low)} to {points(result.difference.high)}",
+                scattered(result.value_per_seed, metric),
+                gained(result.gain.estimate, metric, unit=False),
+                f"{gained(result.gain.low, metric, unit=False)} to {gained(result.gain.high, metric, unit=False)}",
             ]
             for result in evaluation.inside.ablations
         ],
         note=(
             "The trained loop with couplings silenced and nothing trained again: without each in turn, and with those "
-            "alone that speak into one tap. Difference: to the whole loop, paired interval."
+            "alone that speak into one tap. Gain: over the whole loop, paired interval."
         ),
     )
 
@@ -134,3 +145,7 @@ def attributions_table(evaluation: Evaluation) -> Table:
             "not below that in random order says nothing."
         ),
     )
+
+
+def _gain(metric: Metric) -> str:
+    return f"gain, {unit_of_gain(metric)}" if unit_of_gain(metric) else "gain"

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.inside import gallery_name
+from dynaxx.evaluation.formatting import label, titled
 from dynaxx.evaluation.report import (
     arm_figures,
     arm_tables,
@@ -18,6 +19,7 @@ from dynaxx.evaluation.report import (
 from dynaxx.evaluation.report.one_pager import headline, highlights
 from dynaxx.evaluation.report.validation_tables import Choices
 from dynaxx.evaluation.results import Evaluation
+from dynaxx.evaluation.shown import gallery_name
 from dynaxx.files import write_text
 from dynaxx.templates import render
 
@@ -55,7 +57,9 @@ def write_report(
     context = {
         "task": evaluation.task,
         "hardware": evaluation.hardware,
-        "headline": headline(evaluation.decision),
+        "headline": headline(evaluation),
+        "metric": titled(evaluation.task.metric),
+        "quality": label(evaluation.task.metric.name),
         "decision": evaluation.decision,
         "highlights": highlights(evaluation),
         "arms": arm_tables.arms_table(evaluation),
@@ -70,15 +74,20 @@ def write_report(
         "ablations": loop_tables.ablations_table(evaluation),
         "information": loop_tables.information_table(evaluation),
         "attributions": loop_tables.attributions_table(evaluation),
-        "varied": validation_tables.size_curve_table(choices.size_curve),
-        "labels": validation_tables.label_curve_table(choices.label_curve),
+        "varied": validation_tables.size_curve_table(choices.size_curve, evaluation.task.metric),
+        "labels": validation_tables.label_curve_table(choices.label_curve, evaluation.task.metric),
         "taps_drawn": evaluation.inside.taps,
-        "gallery": [(image, gallery_name(image)) for image in evaluation.inside.disagreements],
+        "gallery": [(image, gallery_name(image)) for image in evaluation.shown.disagreements],
+        "answers": evaluation.shown.columns,
+        "scattered": bool(evaluation.shown.scatter),
+        "probe": BASELINE,
+        "best": evaluation.decision.best,
+        "thresholds": arm_tables.thresholds_table(evaluation),
         "attributed": [attribution.arm for attribution in evaluation.inside.attributions],
         "pictures": {name: base64.b64encode(content).decode() for name, content in (pictures or {}).items()},
         "gates": loop_tables.gates_table(evaluation) if evaluation.inside.gates else None,
         "selection": None if selection is None else validation_tables.selection_table(selection),
-        "tuning": validation_tables.tuning_table(choices.tuned),
+        "tuning": validation_tables.tuning_table(choices.tuned, evaluation.task.metric),
         "configuration": _yaml(params),
     }
     html, markdown = (
@@ -99,7 +108,9 @@ def write_plots(evaluation: Evaluation, out: Path, choices: Choices = NO_CHOICES
 def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
     """Name → Plotly figure, for each figure whose data the evaluation or the validation studies contain."""
     inside = evaluation.inside
-    by_name = {"accuracy_against_cost": arm_figures.accuracy_against_cost(evaluation)}
+    by_name = {"quality_against_cost": arm_figures.quality_against_cost(evaluation)}
+    if evaluation.shown.scatter:
+        by_name["scatter"] = arm_figures.scatter_figure(evaluation)
     for name, there, draw in (
         ("residual_curves", inside.residuals, loop_figures.residual_curves),
         ("iterations", inside.iterations, loop_figures.iterations),
@@ -110,9 +121,11 @@ def figures(evaluation: Evaluation, choices: Choices) -> dict[str, Any]:
         if there:
             by_name[name] = draw(evaluation)
     if choices.size_curve:
-        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve)
+        by_name["sizes"] = arm_figures.size_curve_figure(choices.size_curve, evaluation.task.metric)
     if choices.label_curve:
-        by_name["labels"] = arm_figures.label_curve_figure(choices.label_curve, arm_figures.arm_colours(evaluation))
+        by_name["labels"] = arm_figures.label_curve_figure(
+            choices.label_curve, arm_figures.arm_colours(evaluation), evaluation.task.metric
+        )
     return by_name
 
 

@@ -1,14 +1,15 @@
-"""Tables about predictions on test images: recall per class, accuracy under corruption, agreement of two arms."""
+"""Tables about predictions on test images: recall per class, quality under corruption, agreement of two arms."""
 
 import numpy as np
 
-from dynaxx.evaluation.formatting import points
+from dynaxx.evaluation.arms import BASELINE
+from dynaxx.evaluation.formatting import gained, in_points, number, points, titled, unit_of_gain
 from dynaxx.evaluation.report.table import Table, p_or_dash
 from dynaxx.evaluation.results import ArmResult, Evaluation
 
 
 def class_gains_table(evaluation: Evaluation) -> Table:
-    """One row per class, the rarest first: test recall of `explicit` minus test recall of `baseline`."""
+    """One row per class, the rarest first: test recall of `explicit` minus test recall of the probe."""
     return Table(
         headers=["class", "training images", "test images", "gain in recall, points", "interval", "Holm p"],
         rows=[
@@ -23,29 +24,35 @@ def class_gains_table(evaluation: Evaluation) -> Table:
             for gain in evaluation.class_gains
         ],
         note=(
-            "Recall of explicit minus that of the baseline; interval: paired bootstrap over the class's images. p: "
+            f"Recall of explicit minus that of {BASELINE}; interval: paired bootstrap over the class's images. p: "
             "sign flips over seeds, adjusted by Holm over all classes; it takes at least six seeds."
         ),
     )
 
 
 def corruptions_table(evaluation: Evaluation) -> Table:
-    """Two rows per corruption: accuracy of every arm over all strengths, and the gain of `explicit` over the arm."""
-    names = [arm.name for arm in evaluation.arms]
+    """Two rows per corruption: the metric of every arm over all strengths, and the gain of `explicit` over the arm."""
+    names, metric = [arm.name for arm in evaluation.arms], evaluation.task.metric
     rows = []
     for result in evaluation.corruptions:
-        rows.append(
-            [f"{result.name}: accuracy %", *(f"{100 * float(np.mean(result.accuracy[arm])):.1f}" for arm in names)]
-        )
-        gains = [result.explicit_minus.get(arm) for arm in names]
-        cells = ["–" if g is None else f"{points(g.estimate)} [{points(g.low)}, {points(g.high)}]" for g in gains]
-        rows.append([f"{result.name}: explicit − arm", *cells])
+        means = [float(np.mean(result.values[arm])) for arm in names]
+        cells = [f"{100 * mean:.1f}" if in_points(metric) else number(mean) for mean in means]
+        rows.append([f"{result.name}: {titled(metric)}", *cells])
+        gains = [result.explicit_gain.get(arm) for arm in names]
+        told = [
+            "–" if g is None else "{} [{}, {}]".format(
+                *(gained(value, metric, unit=False) for value in (g.estimate, g.low, g.high))
+            )
+            for g in gains
+        ]  # fmt: skip
+        rows.append([f"{result.name}: explicit − arm", *told])
+    unit = f" in {unit_of_gain(metric)}" if unit_of_gain(metric) else ""
     return Table(
         headers=["corruption", *names],
         rows=rows,
         note=(
-            "Mean over strengths 1 to 5 and seeds, on some of the test images; below, explicit minus the arm in "
-            "points, with its paired interval."
+            "Mean over strengths 1 to 5 and seeds, on some of the test images; below, the gain of explicit over the "
+            f"arm{unit}, with its paired interval."
         ),
     )
 
@@ -69,7 +76,11 @@ def recall_table(evaluation: Evaluation) -> Table:
     """One row per class, one column per arm: recall on the test images, mean over seeds."""
     return Table(
         headers=["class", *(f"{arm.name} %" for arm in evaluation.arms)],
-        rows=[[name, *(_recall(arm, name) for arm in evaluation.arms)] for name in evaluation.task.classes],
+        rows=[
+            [name, *(_recall(arm, name) for arm in evaluation.arms)]
+            for name in evaluation.task.classes
+            if any(arm.recall_per_class for arm in evaluation.arms)
+        ],
         note="The fraction of each class's test images that was recognised, mean over seeds.",
     )
 

@@ -4,62 +4,67 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dynaxx.evaluation.formatting import axis_scale, in_points, number, titled
 from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.validation import LabelPoint, SizePoint, Tuned
+from dynaxx.tasks import Metric
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Validation accuracies of trainings with a seed that the evaluation on test images does not use."""
+    """Validation scores of trainings with a seed that the evaluation on test images does not use.
+
+    A score is the task's metric with the sign with which more is better, as trainings maximise it.
+    """
 
     tuned: Sequence[Tuned] = ()
     size_curve: Sequence[SizePoint] = ()
     label_curve: Sequence[LabelPoint] = ()
 
 
-def tuning_table(results: Sequence[Tuned]) -> Table:
-    """One row per arm and tuned setting: validation accuracy of each value, the chosen value, and if it is flat."""
+def tuning_table(results: Sequence[Tuned], metric: Metric) -> Table:
+    """One row per arm and tuned setting: validation score of each value, the chosen value, and if it is flat."""
     return Table(
-        headers=["arm", "setting", "tried: accuracy %", "chosen", "flat there"],
+        headers=["arm", "setting", f"tried: {titled(metric)}", "chosen", "flat there"],
         rows=[
             [
                 tuned.arm,
                 tuned.setting,
-                ", ".join(f"{v:g}: {100 * a:.1f}" for v, a in zip(tuned.values, tuned.accuracies, strict=True)),
+                ", ".join(f"{v:g}: {_told(a, metric)}" for v, a in zip(tuned.values, tuned.accuracies, strict=True)),
                 f"{tuned.chosen:g}",
                 "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
             ]
             for tuned in results
         ],
         note=(
-            "Validation accuracy on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
+            "On validation, on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
             "the learning rate that was chosen. Flat: the values beside the chosen one lose at most a point; edge: a "
             "value beyond those tried might do better."
         ),
     )
 
 
-def size_curve_table(results: Sequence[SizePoint]) -> Table:
-    """One row per coupling rank and per number of tapped layers: validation accuracy of `explicit`."""
+def size_curve_table(results: Sequence[SizePoint], metric: Metric) -> Table:
+    """One row per coupling rank and per number of tapped layers: the metric of `explicit` on validation."""
     return Table(
-        headers=["varied", "live parameters", "validation accuracy %", "taps"],
+        headers=["varied", "live parameters", f"validation {titled(metric)}", "taps"],
         rows=[
-            [f"{v.what} {v.value}", f"{v.live_parameters:,}", f"{100 * v.accuracy:.1f}", ", ".join(v.taps)]
+            [f"{v.what} {v.value}", f"{v.live_parameters:,}", _told(v.accuracy, metric), ", ".join(v.taps)]
             for v in results
         ],
         note=(
             "Explicit trained with another rank, or with taps evenly over the depth, everything else as configured; "
-            "validation accuracy of one seed that is not evaluated, so small differences mean nothing."
+            "on validation of one seed that is not evaluated, so small differences mean nothing."
         ),
     )
 
 
-def label_curve_table(results: Sequence[LabelPoint]) -> Table:
-    """One row per number of labelled training images: validation accuracy of each arm."""
+def label_curve_table(results: Sequence[LabelPoint], metric: Metric) -> Table:
+    """One row per number of labelled training images: the metric of each arm on validation."""
     arms = list(dict.fromkeys(point.arm for point in results))
-    accuracies = {(point.labels, point.arm): f"{100 * point.accuracy:.1f}" for point in results}
+    accuracies = {(point.labels, point.arm): _told(point.accuracy, metric) for point in results}
     return Table(
-        headers=["labels", *(f"{arm}: validation accuracy %" for arm in arms)],
+        headers=["labels", *(f"{arm}: validation {titled(metric)}" for arm in arms)],
         rows=[
             [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
             for labels in sorted({point.labels for point in results})
@@ -81,6 +86,16 @@ def selection_table(selection: dict[str, Any]) -> Table:
         note=str(selection["reason"]),
         marked=tuple(map(str, selection["chosen"])),
     )
+
+
+def on_axis(score: float, metric: Metric) -> float:
+    """A validation score as the metric's own number, of fractions in per cent: 0.8 of accuracy → 80.0."""
+    return axis_scale(metric) * metric.oriented(score)
+
+
+def _told(score: float, metric: Metric) -> str:
+    value = on_axis(score, metric)
+    return f"{value:.1f}" if in_points(metric) else number(value)
 
 
 def _cell(value: Any) -> str:

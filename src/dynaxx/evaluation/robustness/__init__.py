@@ -1,4 +1,4 @@
-"""Accuracy of the arms (competitors of the comparison) on corrupted test images.
+"""How good the arms (competitors of the comparison) are on corrupted test images.
 
 Read `corruptions.py` first: it corrupts the images. `accuracy.py` then compares the arms on the corrupted images.
 """

@@ -1,11 +1,12 @@
-"""Statistics of paired predictions: which of two arms (competitors) is more accurate on the same test images?
+"""Statistics of paired scores: which of two arms (competitors) is better on the same test samples?
 
 Read the files in this order:
 
-- `proof.py`: the rules by which a difference in accuracy counts as proven.
+- `proof.py`: the rules by which a difference counts as proven.
+- `scores.py`, `units.py`: one score per sample, and the samples or groups that are drawn as a whole.
 - `paired.py`: significance tests and confidence intervals.
 - `comparisons.py`: the pairs of arms that are compared.
-- `metrics.py`: accuracy, recall and calibration error of one arm.
+- `metrics.py`: recall per class of one arm.
 - `pareto.py`: the arms that no other arm beats on both cost and accuracy.
 """
 
@@ -18,21 +19,24 @@ from dynaxx.evaluation.statistics.comparisons import (
     compare,
     pairs,
 )
-from dynaxx.evaluation.statistics.metrics import accuracy, calibration_error, macro_recall, per_class_recall
+from dynaxx.evaluation.statistics.metrics import per_class_recall
 from dynaxx.evaluation.statistics.paired import (
     Bootstrap,
     Interval,
     McNemar,
+    flip_test,
     holm,
-    image_sign_test,
     mcnemar,
     mean_interval,
     paired_bootstrap,
     relative_gain,
     sign_flip,
+    sign_test,
 )
 from dynaxx.evaluation.statistics.pareto import front
 from dynaxx.evaluation.statistics.proof import LEVEL, contradiction, verdict_over_tasks
+from dynaxx.evaluation.statistics.scores import Scores
+from dynaxx.evaluation.statistics.units import Groups, unit_numbers
 
 __all__ = [
     "LEVEL",
@@ -40,18 +44,17 @@ __all__ = [
     "Bootstrap",
     "ClassGain",
     "Comparison",
+    "Groups",
     "Interval",
     "McNemar",
-    "accuracy",
+    "Scores",
     "agreements",
-    "calibration_error",
     "class_gains",
     "compare",
     "contradiction",
+    "flip_test",
     "front",
     "holm",
-    "image_sign_test",
-    "macro_recall",
     "mcnemar",
     "mean_interval",
     "paired_bootstrap",
@@ -59,5 +62,7 @@ __all__ = [
     "per_class_recall",
     "relative_gain",
     "sign_flip",
+    "sign_test",
+    "unit_numbers",
     "verdict_over_tasks",
 ]

@@ -1,4 +1,4 @@
-"""Scores of the predictions of one model: accuracy, recall per class, calibration error.
+"""Recall per class of the predictions of one model. Other metrics are those of the task kind.
 
 Shape legend: N images.
 """
@@ -10,14 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynaxx.evaluation.errors import EvaluationError
-
-
-def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """Fraction of images whose predicted class equals the label; both arrays are (N,) of class indices."""
-    from sklearn.metrics import accuracy_score
-
-    _check(predictions, labels)
-    return float(accuracy_score(labels, predictions))
 
 
 def per_class_recall(
@@ -45,32 +37,6 @@ def per_class_recall(
         raise EvaluationError(f"labels has no image of {classes[absent[0]]!r} ({len(absent)} such); recall needs all")
     recalls = recall_score(labels, predictions, labels=range(len(classes)), average=None, zero_division=0)
     return dict(zip(classes, recalls.tolist(), strict=True))
-
-
-def macro_recall(predictions: NDArray[np.integer], labels: NDArray[np.integer], classes: Sequence[str]) -> float:
-    """Mean of `per_class_recall` over the classes, so that every class has the same weight."""
-    return float(np.mean(list(per_class_recall(predictions, labels, classes).values())))
-
-
-def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15) -> float:
-    """Expected calibration error: Σ over confidence bins of (share of images) · |accuracy - mean confidence|.
-
-    >>> calibration_error(np.array([[0.75, 0.25], [0.75, 0.25]]), np.array([0, 1]))
-    0.25
-
-    Args:
-        probabilities: predicted class probabilities, (N, classes).
-        labels: class index of each image, (N,).
-        bins: number of equally wide confidence bins.
-
-    Method: Guo et al., ICML (2017), computed by torchmetrics.
-    """
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    _check(labels, labels)
-    predicted, target = torch.from_numpy(probabilities), torch.from_numpy(labels)
-    return float(multiclass_calibration_error(predicted, target, probabilities.shape[1], n_bins=bins, norm="l1"))
 
 
 def _check(predictions: Any, labels: Any) -> None:

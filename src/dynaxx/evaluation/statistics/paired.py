@@ -1,9 +1,12 @@
-"""Paired statistics: is arm (competitor) `a` correct on more of the same test images than arm `b`?
+"""Paired statistics: has arm (competitor) `a` better scores than arm `b` on the same test samples?
 
-Shape legend: S seeds, N test images.
+A score is one number per sample; the task's metric is the mean of the scores, or the root of the mean. All differences
+are gains: positive where `a` is better, whether the metric is an accuracy or an error.
+
+Shape legend: S seeds, N test samples, U units (samples, or groups of samples where there are groups).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -11,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynaxx.evaluation.errors import EvaluationError
+from dynaxx.evaluation.statistics.units import Groups, Sums, unit_numbers
+from dynaxx.tasks import Metric
 
 BATCH_BYTES = 64 * 2**20
 """Memory limit in bytes per batch of bootstrap resamples; the interval does not depend on the limit."""
@@ -56,7 +61,7 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
     """
     from statsmodels.stats.contingency_tables import mcnemar as exact_test
 
-    _check_pair(correct_a, correct_b, ndim=1)
+    _check_answers(correct_a, correct_b)
     only_a = int(np.sum(correct_a & ~correct_b))
     only_b = int(np.sum(correct_b & ~correct_a))
     both, neither = int(np.sum(correct_a & correct_b)), int(np.sum(~correct_a & ~correct_b))
@@ -64,62 +69,106 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
     return McNemar(only_a, only_b, float(result.pvalue))
 
 
-def image_sign_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
-    """Exact two-sided sign test of the images that favour `a` and those that favour `b`; arrays bool (S, N).
+def sign_test(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric, groups: Groups = ()) -> float:
+    """Exact two-sided sign test of the units that favour `a` and those that favour `b`; scores are (S, N).
 
-    >>> image_sign_test(np.array([[True, True, True]]), np.array([[False, False, True]]))
+    >>> sign_test(np.array([[1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0]]), Metric("accuracy"))
     0.5
 
-    An image favours the arm that classifies it correctly with more seeds. With one seed the test equals McNemar's
-    test. A bootstrap interval is too narrow if the arms differ on few images; the sign test stays exact.
+    A unit is a sample, or a group of samples. It favours the arm with the better mean over its samples and seeds.
+    With scores of 0 and 1, one seed and no groups, the test equals McNemar's. A bootstrap interval is too narrow
+    if the arms differ on few units; the sign test stays exact. Where more units favour the arm that is worse on
+    average, they prove nothing about the average, and the p-value is 1.
 
     Method: Fisher's sign test, computed by `scipy.stats.binomtest`.
 
     Raises:
-        EvaluationError: an array is empty, is not bool, or has another shape.
+        EvaluationError: an array is empty, is not finite, or has another shape; groups do not fit.
     """
     from scipy.stats import binomtest
 
-    _check_pair(correct_a, correct_b, ndim=2)
-    a_N, b_N = correct_a.sum(axis=0), correct_b.sum(axis=0)
-    for_a, for_b = int((a_N > b_N).sum()), int((a_N < b_N).sum())
+    a_SN, b_SN = _checked_pair(scores_a, scores_b)
+    gains_U = _unit_gains(a_SN, b_SN, metric, groups)
+    for_a, for_b = int((gains_U > 0).sum()), int((gains_U < 0).sum())
+    gain = metric.gain(metric.of(a_SN), metric.of(b_SN))
+    if (for_a - for_b) * gain < 0:
+        return 1.0
     return float(binomtest(for_a, for_a + for_b).pvalue) if for_a + for_b else 1.0
 
 
+def flip_test(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric, groups: Groups = ()) -> float:
+    """Two-sided permutation test of the units' differences, each with its size; scores are (S, N).
+
+    >>> flip_test(np.array([[5.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 0.0]]), Metric("cost", higher_is_better=False))
+    0.5
+
+    If the arms were equally good, the difference of each unit could have either sign. One dear error weighs as much as
+    many cheap ones, which the sign test would count against it. With differences of -1, 0 and 1 it equals the sign
+    test. All combinations of signs are tried, or 10,000 are drawn.
+
+    Method: Fisher, The Design of Experiments (1935), computed by `scipy.stats.permutation_test`.
+    """
+    gains_U = _unit_gains(*_checked_pair(scores_a, scores_b), metric, groups)
+    gains_U = gains_U[gains_U != 0]  # which no sign changes
+    if len(gains_U) < 2:
+        return 1.0
+    return _flips(gains_U, np.zeros_like(gains_U), resamples=10_000)
+
+
+def _unit_gains(
+    a_SN: NDArray[np.float64], b_SN: NDArray[np.float64], metric: Metric, groups: Groups
+) -> NDArray[np.float64]:
+    """How much each unit favours `a`, summed over samples and seeds; 0 where sums differ by rounding alone."""
+    units = unit_numbers(groups, a_SN.shape[1])
+    a_U, b_U = (np.bincount(units, weights=scores.sum(axis=0)).astype(np.float64) for scores in (a_SN, b_SN))
+    gains_U = a_U - b_U if metric.higher_is_better else b_U - a_U
+    # equal scores may be added up in another order
+    return np.where(np.isclose(a_U, b_U, rtol=1e-12, atol=1e-12), 0.0, gains_U)
+
+
 def paired_bootstrap(
-    correct_a: NDArray[np.bool_],
-    correct_b: NDArray[np.bool_],
+    scores_a: NDArray[Any],
+    scores_b: NDArray[Any],
+    metric: Metric,
+    groups: Groups = (),
     *,
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Bootstrap (BCa) interval of `mean(correct_a) - mean(correct_b)`, a fraction; both arrays are bool (S, N).
+    """Bootstrap (BCa) interval of the gain of `a` over `b`, in the metric's unit; scores are (S, N).
 
-    >>> paired_bootstrap(np.array([[True, True, False, True]]), np.array([[False, True, False, True]]))
+    >>> paired_bootstrap(np.array([[1, 1, 0, 1]]), np.array([[0, 1, 0, 1]]), Metric("accuracy"))
     Interval(estimate=0.25, low=0.0, high=0.75, confidence=0.95)
 
-    A resample draws images; each image brings the predictions of all seeds and both arms. Seeds share the test set,
-    so separate resampling would count an image S times. The interval covers the draw of test images, but not the
-    randomness of training. Its width is zero if the arms differ equally on every image.
+    A resample draws units: samples, or whole groups where there are groups. Each brings the scores of all its samples,
+    seeds and both arms, and the metric is computed anew, its root too. Seeds share the test set, so separate resampling
+    would count a sample S times. The interval covers the draw of test samples, but not the randomness of training. Its
+    width is zero if leaving out any one unit changes nothing.
 
     Method: Efron, JASA 82 (1987), computed by `scipy.stats.bootstrap`.
 
     Raises:
-        EvaluationError: an array is empty, is not bool, or has another shape; `resamples` is too small, or
-            `confidence` is not between 0 and 1.
+        EvaluationError: an array is empty, is not finite, or has another shape; groups do not fit; `resamples` is too
+            small, or `confidence` is not between 0 and 1.
     """
-    _check_pair(correct_a, correct_b, ndim=2)
+    a_SN, b_SN = _checked_pair(scores_a, scores_b)
     if not (resamples >= 1 and 0 < confidence < 1):
         raise EvaluationError(
             f"paired_bootstrap: resamples={resamples}, confidence={confidence}; "
             "give at least 1 and a fraction between 0 and 1"
         )
-    seeds, _ = correct_a.shape
-    # Whole numbers in float64 add up exactly in any order; BCa counts ties with the estimate.
-    wins_N = (correct_a.astype(np.int64) - correct_b.astype(np.int64)).sum(axis=0).astype(np.float64)
-    total = mean_interval(wins_N, resamples=resamples, confidence=confidence, seed=seed)
-    return Interval(total.estimate / seeds, total.low / seeds, total.high / seeds, confidence)
+    sums = Sums.of(a_SN, b_SN, metric, groups)
+    if sums.plain:  # a mean over samples that stand alone needs no counts
+        gains_N = sums.table_UK[:, 0] / (1 if metric.higher_is_better else -1)
+        total = mean_interval(gains_N, resamples=resamples, confidence=confidence, seed=seed)
+        return Interval(total.estimate / sums.seeds, total.low / sums.seeds, total.high / sums.seeds, confidence)
+    units = np.arange(len(sums.table_UK))
+    estimate, without = float(sums.gain(units)), sums.without_each
+    if np.allclose(without, estimate, rtol=1e-12, atol=1e-12 * float(np.abs(sums.table_UK).max())):
+        return Interval(estimate, estimate, estimate, confidence)
+    low, high = _bca(units, sums.gain, resamples=resamples, confidence=confidence, seed=seed)
+    return Interval(estimate, low, high, confidence)
 
 
 def mean_interval(
@@ -136,19 +185,20 @@ def mean_interval(
     estimate = float(values_N.mean())
     if np.all(values_N == values_N[0]):
         return Interval(estimate, estimate, estimate, confidence)
-    low, high = _bca(values_N, resamples=resamples, confidence=confidence, seed=seed)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise EvaluationError(f"resamples={resamples} of {len(values_N)} images give no finite interval; draw more")
+    low, high = _bca(values_N, np.mean, resamples=resamples, confidence=confidence, seed=seed)
     return Interval(estimate, low, high, confidence)
 
 
-def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
+def _bca(
+    values: NDArray[Any], statistic: Callable[..., Any], *, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
     from scipy.stats import bootstrap
 
-    rows = max(1, BATCH_BYTES // (2 * values_N.nbytes))  # a batch holds the indices drawn and the values they draw
+    # a batch holds the numbers drawn, and what the statistic makes of them
+    rows = max(1, BATCH_BYTES // (4 * values.nbytes))
     result = bootstrap(
-        (values_N,),
-        np.mean,
+        (values,),
+        statistic,
         n_resamples=resamples,
         batch=rows,
         vectorized=True,
@@ -156,7 +206,10 @@ def _bca(values_N: NDArray[np.float64], *, resamples: int, confidence: float, se
         method="BCa",
         rng=np.random.default_rng(seed),
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise EvaluationError(f"resamples={resamples} of {len(values)} give no finite interval; draw more")
+    return low, high
 
 
 FEWEST_SEEDS = 6
@@ -177,18 +230,23 @@ def sign_flip(values_a: Sequence[float], values_b: Sequence[float]) -> float | N
     Raises:
         EvaluationError: `a` and `b` have different numbers of seeds.
     """
-    from scipy.stats import permutation_test
-
     if len(values_a) != len(values_b):
         raise EvaluationError(f"sign_flip: {len(values_a)} and {len(values_b)} values; give one a seed of each")
     if len(values_a) < FEWEST_SEEDS:
         return None
+    return _flips(np.asarray(values_a, np.float64), np.asarray(values_b, np.float64), resamples=100_000)
+
+
+def _flips(a: NDArray[np.float64], b: NDArray[np.float64], *, resamples: int) -> float:
+    from scipy.stats import permutation_test
+
     result = permutation_test(
-        (np.asarray(values_a, np.float64), np.asarray(values_b, np.float64)),
+        (a, b),
         lambda a, b, axis: np.mean(a - b, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=100_000,
+        n_resamples=resamples,
+        batch=max(1, BATCH_BYTES // (4 * a.nbytes)),
         rng=np.random.default_rng(0),
     )
     return float(result.pvalue)
@@ -201,28 +259,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]] if p_values else []
 
 
-def relative_gain(accuracies_a: Sequence[float], accuracies_b: Sequence[float]) -> float:
-    """Relative gain of arm `a` over arm `b`: `mean(a) / mean(b) - 1`, with one accuracy per seed.
+def relative_gain(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric) -> float | None:
+    """Gain of arm `a` over arm `b` as a fraction of what `b` reaches; scores are (S, N).
 
-    Example: `relative_gain([0.75], [0.5])` is 0.5.
+    Of an error it is the part of the error that is gone. None if `b` has a metric of zero, which no fraction describes.
 
-    Raises:
-        EvaluationError: the mean accuracy of `b` is not above zero.
+    >>> relative_gain(np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([[1.0, 1.0, 0.0, 0.0]]), Metric("accuracy"))
+    0.5
     """
-    base = float(np.mean(accuracies_b))
-    if not base > 0:
-        raise EvaluationError(f"relative_gain: accuracies_b has mean {base}; a gain needs one above zero")
-    return float(np.mean(accuracies_a)) / base - 1
+    a, b = metric.of(scores_a), metric.of(scores_b)
+    return metric.gain(a, b) / abs(b) if b else None
 
 
-def _check_pair(correct_a: Any, correct_b: Any, *, ndim: int) -> None:
+def _checked_pair(scores_a: Any, scores_b: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    pair = []
+    for name, array in (("scores_a", scores_a), ("scores_b", scores_b)):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise EvaluationError(f"{name} is {kind}; give a NumPy array of numbers, one per seed and sample")
+        if array.ndim != 2 or array.size == 0:
+            raise EvaluationError(f"{name} has shape {array.shape}; give (seeds, samples) with at least one sample")
+        if not np.isfinite(array).all():
+            raise EvaluationError(f"{name} holds {int((~np.isfinite(array)).sum())} numbers that are not finite")
+        pair.append(array.astype(np.float64))
+    if scores_a.shape != scores_b.shape:
+        raise EvaluationError(f"scores_a has shape {scores_a.shape} and scores_b {scores_b.shape}; both need the same")
+    return pair[0], pair[1]
+
+
+def _check_answers(correct_a: Any, correct_b: Any) -> None:
     for name, array in (("correct_a", correct_a), ("correct_b", correct_b)):
         if not isinstance(array, np.ndarray) or array.dtype != np.bool_:
             kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise EvaluationError(f"{name} is {kind}; give a NumPy array of bool, True where the answer is correct")
-        if array.ndim != ndim or array.size == 0:
-            shape = "(images,)" if ndim == 1 else "(seeds, images)"
-            raise EvaluationError(f"{name} has shape {array.shape}; give {shape} with at least one image")
+        if array.ndim != 1 or array.size == 0:
+            raise EvaluationError(f"{name} has shape {array.shape}; give (images,) with at least one image")
     if correct_a.shape != correct_b.shape:
         raise EvaluationError(
             f"correct_a has shape {correct_a.shape} and correct_b {correct_b.shape}; both need the same"

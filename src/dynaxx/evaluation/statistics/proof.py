@@ -1,7 +1,8 @@
-"""When a difference in test accuracy between two arms (competitors) counts as proven: two rules.
+"""When a difference between two arms (competitors) counts as proven: two rules.
 
 1. One evaluation (`contradiction`, used by `Comparison.better`): the bootstrap interval over images excludes zero.
-   The exact test over images and the sign flips over seeds, if there are enough seeds, are significant as well.
+   The exact test over images and the sign flips over seeds, if there are enough seeds, are significant as well. Where
+   images come in groups, both count groups.
 2. Many tasks (`verdict_over_tasks`, used by the experiments): the interval excludes zero. The p-value over seeds is
    below `LEVEL` after Holm's correction over all tasks. A win is also at least one point or 2 % of the rival's score.
 """

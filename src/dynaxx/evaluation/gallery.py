@@ -1,4 +1,4 @@
-"""Test images on which the arm `explicit` and the baseline disagree, the clearest disagreements first.
+"""Test images on which the best reading and the probe disagree, the clearest disagreements first.
 
 Shape legend: S seeds, N test images.
 """
@@ -11,46 +11,46 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One test image that `explicit` and the baseline (linear probe or own head) classify differently."""
+    """One test image that the best reading and the probe classify differently."""
 
     image: int
     """Index of the image among the test images."""
     gained: bool
-    """True if `explicit` is right and the baseline is wrong; False for the reverse."""
+    """True if the reading is right and the probe is wrong; False for the reverse."""
     truth: str
-    explicit: str
-    """Class that `explicit` predicts with most seeds."""
-    baseline: str
+    reading: str
+    """Class that the reading predicts with most seeds."""
+    probe: str
     share: float
     """Share of seeds in which the winning model is right, minus the share in which the losing one is right."""
 
 
 def disagreements(
-    explicit_SN: NDArray[np.int64],
-    baseline_SN: NDArray[np.int64],
+    reading_SN: NDArray[np.int64],
+    probe_SN: NDArray[np.int64],
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     most: int,
 ) -> list[Disagreement]:
-    """Up to `most` images that `explicit` gains over the baseline, and up to `most` that `explicit` loses.
+    """Up to `most` images that the reading gains over the probe, and up to `most` that it loses.
 
     The clearest images come first; among equally clear images, classes take turns.
 
     >>> disagreements(np.array([[1, 0]]), np.array([[0, 0]]), np.array([1, 0]), ("cat", "dog"), most=1)
-    [Disagreement(image=0, gained=True, truth='dog', explicit='dog', baseline='cat', share=1.0)]
+    [Disagreement(image=0, gained=True, truth='dog', reading='dog', probe='cat', share=1.0)]
 
     Args:
-        explicit_SN, baseline_SN: predicted class of either model per seed and image, (S, N).
+        reading_SN, probe_SN: predicted class of either model per seed and image, (S, N).
     """
-    margin = (explicit_SN == labels).mean(0) - (baseline_SN == labels).mean(0)
-    usual = [np.array([np.bincount(a).argmax() for a in predicted.T]) for predicted in (explicit_SN, baseline_SN)]
+    margin = (reading_SN == labels).mean(0) - (probe_SN == labels).mean(0)
+    usual = [np.array([np.bincount(a).argmax() for a in predicted.T]) for predicted in (reading_SN, probe_SN)]
     chosen = []
     for gained in (True, False):
         signed = margin if gained else -margin
         differ = np.flatnonzero((signed > 0) & (usual[0] != usual[1]))
         for image in _spread(differ, signed, labels)[:most]:
-            truth, explicit, baseline = (classes[number[image]] for number in (labels, *usual))
-            chosen.append(Disagreement(image, gained, truth, explicit, baseline, float(signed[image])))
+            truth, reading, probe = (classes[number[image]] for number in (labels, *usual))
+            chosen.append(Disagreement(image, gained, truth, reading, probe, float(signed[image])))
     return chosen
 
 
