@@ -28,6 +28,8 @@ LINEAR = MODES[:3]
 
 def possible(net: str, mode: str, readout: str) -> bool:
     """A U-Net has no classifier whose place a head could take; probes of tapped layers have no such head."""
+    if net != "maps" and mode in ("layer_probe", "hybrid", "folded"):
+        return False  # what they add does not depend on the network
     return readout != "classifier" or (net != "skips" and mode not in ("layer_probe", "concat_probe"))
 
 
@@ -98,7 +100,7 @@ def plain_readout(model: ResonantModel, x: Tensor) -> Tensor:
     taps = [seen[path] for path in model.paths]  # channels first
     taps = taps if taps[0].ndim == 4 else [y.mT for y in taps]
     grid = taps[-1].shape[2:]
-    agreed = [pool(y, tuple(grid)) for y in taps]
+    agreed = [pool(y, tuple(grid), tap) for y, tap in zip(taps, model.adapter.taps, strict=True)]
     if model.mode == "explicit":
         agreed, _ = resonate(model.resonator, model.config, agreed, tuple(grid), list(range(len(taps))))
     head, readout = model.head, model.config.readout
@@ -178,8 +180,9 @@ def test_outputs_in_units_keep_their_values_and_are_saved(tmp_path):
     model, x = made("maps", "direct", "mean"), inputs("maps")
     with torch.no_grad():
         before = model(x)
-        model.head.in_units(torch.tensor([170.0, -3.0]), torch.tensor([10.0, 0.1]))
-        torch.testing.assert_close(model(x), before, rtol=1e-3, atol=1e-3)
+        for shift, scale in (([170.0, -3.0], [10.0, 0.1]), ([1.0, 2.0], [3.0, 4.0])):
+            model.head.in_units(torch.tensor(shift), torch.tensor(scale))
+            torch.testing.assert_close(model(x), before, rtol=1e-3, atol=1e-3)
         model.save_pretrained(tmp_path)
         loaded = load_resonance(copy.deepcopy(model.backbone), tmp_path)
         assert torch.equal(loaded(x), model(x))
@@ -231,7 +234,7 @@ def test_a_step_of_training_lowers_the_loss_and_leaves_the_backbone_alone(net, m
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.backbone.state_dict().items())
 
@@ -305,7 +308,7 @@ def test_compiled_exported_and_in_onnx_runtime(net, mode, readout):
         torch.onnx.export(program, dynamo=True, verbose=False).save(buffer)
     session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
     (answer,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(answer), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(answer), expected, rtol=1e-3, atol=5e-3)  # deviations near 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -509,7 +512,7 @@ def test_taps_before_and_after_are_shown():
 
     model, x = made("maps", "explicit", "mean"), inputs("maps")
     states = tap_states(model, x)
-    assert [state.path for state in states] == ["early", "middle", "late"]
+    assert [state.tap for state in states] == ["early", "middle", "late"]
     assert all(not torch.equal(state.before, state.after) for state in states)
 
 
@@ -558,17 +561,15 @@ def test_what_needs_couplings_is_refused_to_a_linear_reading(mode, tmp_path):
     refused(lambda: model.calibrate([(x, torch.zeros(3, dtype=torch.long))]), mode)
     refused(lambda: model.override(mode="explicit").__enter__(), "mode='explicit'", "add_adapter")
     made("maps", "explicit", "mean").save_pretrained(tmp_path)
-    refused(lambda: model.start_from(tmp_path), "directory")
+    refused(lambda: model.start_from(tmp_path), "start_from()", "no couplings")
     coupled = made("maps", "explicit", "mean")
     refused(lambda: setattr(coupled, "mode", mode), f"mode={mode!r}", "add_adapter")
     refused(lambda: coupled.override(mode=mode).__enter__(), f"mode={mode!r}", "add_adapter")
 
 
-def test_direct_says_what_it_is_not():
+def test_a_direct_reading_has_no_loop_to_calibrate():
     model, x = made("maps", "direct", "mean"), inputs("maps")
-    refused(lambda: model.calibrate([(x, torch.zeros(3, dtype=torch.long))]), "mode='direct'")
-    refused(model.stability, "mode='direct'", "no loop")
-    refused(lambda: setattr(model, "mode", "explicit"), "mode='explicit'", "direct")
+    refused(lambda: model.calibrate([(x, torch.zeros(3, dtype=torch.long))]), "mode='direct'", "no loop")
 
 
 def test_couplings_start_from_those_of_another_readout(tmp_path):
