@@ -21,9 +21,17 @@ from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
-from dynaxx.backbone.replace import Ended
 from dynaxx.backbone.tail import Tail, tail_of
-from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
+from dynaxx.backbone.taps import (
+    Ended,
+    TapReader,
+    capture,
+    check_fits,
+    hooked,
+    probe,
+    read_taps,
+    refuse_cut_gradients,
+)
 from dynaxx.backbone.tokens import with_places, with_token_facts
 
 __all__ = [
@@ -53,6 +61,7 @@ __all__ = [
     "plan_execution",
     "plan_reading",
     "probe",
+    "read_taps",
     "refuse_cut_gradients",
     "replaced_head",
     "resolve",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.taps import activation_of, with_activation
+from dynaxx.backbone.taps import Ended, activation_of, with_activation
 from dynaxx.resonance import Tap
 
 
@@ -96,18 +96,6 @@ class HookFreeBackbone(nn.Module):
         return output
 
 
-class Ended(BaseException):
-    """Ends a pass of the backbone at its last tap. It is no Exception: networks may catch those.
-
-    Attributes:
-        output: what the pass gives, if it gives anything.
-    """
-
-    def __init__(self, output: Any = None) -> None:
-        super().__init__()
-        self.output = output
-
-
 class ReadingBackbone(nn.Module):
     """The backbone up to its last tap, and what `read` makes of the taps' activations, for compilers and exporters.
 
@@ -134,7 +122,7 @@ class ReadingBackbone(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         self.arguments = (args, kwargs)
-        try:
+        try:  # noqa: SIM105, contextlib.suppress is nothing that a compiler takes
             self.network(*args, **kwargs)
         except Ended:
             pass

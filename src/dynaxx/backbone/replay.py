@@ -192,9 +192,25 @@ class Replay(nn.Module):
     @torch.no_grad()
     def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """What lies behind the taps reads besides their activations, in a pass with these arguments: (B, …) each."""
-        record = self._record((args, kwargs))[0] if self.read else {}
-        leaves = tree_leaves([record[path] for path in self.read])
-        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+        hooks, collect = self.listening((args, kwargs))
+        if hooks:
+            with hooked(self.backbone[0], hooks):
+                self.backbone[0](*args, **kwargs)
+        return collect()
+
+    def listening(self, call: Call) -> tuple[dict[str, Hook], Callable[[], tuple[Tensor, ...]]]:
+        """Hooks for a pass with the arguments `call`, up to the last tap at least, and a function that then gives what
+        `outside` gives. No hooks are needed where nothing but the input is read.
+        """
+        found, hooks = _recording(self.backbone[0], self.paths, call)
+        wanted = [path for path in self.read if path != INPUT]
+        needed = {path: hook for path, hook in hooks.items() if path in (*wanted, self.paths[-1])} if wanted else {}
+
+        def collect() -> tuple[Tensor, ...]:
+            leaves = tree_leaves([found[path] for path in self.read])
+            return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+        return needed, collect
 
     def _run(self, refined: Sequence[Tensor], given: Outputs, value: float | None) -> Any:
         shape = next(leaf for leaf in tree_leaves(self.shapes[self.taps[0]][0]) if isinstance(leaf, _Shape))

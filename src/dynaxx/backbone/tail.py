@@ -1,15 +1,15 @@
 """The part of the network after the taps, as a module of its own, for training from cached activations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynaxx.backbone.example import as_call
+from dynaxx.backbone.example import Call, as_call
 from dynaxx.backbone.graph import Split
 from dynaxx.backbone.replay import Replay, same
-from dynaxx.backbone.taps import capture
+from dynaxx.backbone.taps import Hook, capture
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance import Tap
 
@@ -33,6 +33,10 @@ class Tail(nn.Module):
     def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """The activations besides the taps' that the tail reads in a pass with these arguments, (B, …) each."""
         return self.part.outside(*args, **kwargs) if isinstance(self.part, Replay) else ()
+
+    def listening(self, call: Call) -> tuple[dict[str, Hook], Callable[[], tuple[Tensor, ...]]]:
+        """Hooks for a pass that runs anyway, and a function that then gives what `outside` gives, without another."""
+        return self.part.listening(call) if isinstance(self.part, Replay) else ({}, tuple)
 
 
 @torch.no_grad()

@@ -35,6 +35,18 @@ Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 _REGISTERING = threading.Lock()  # torch numbers and stores hooks without one
 
 
+class Ended(BaseException):
+    """Ends a pass of the backbone at its last tap. It is no Exception: networks may catch those.
+
+    Attributes:
+        output: what the pass gives, if it gives anything.
+    """
+
+    def __init__(self, output: Any = None) -> None:
+        super().__init__()
+        self.output = output
+
+
 @contextmanager
 def hooked(backbone: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
     """Within the block, calls of this thread run the forward hooks at these module paths.
@@ -112,12 +124,8 @@ def capture(
         path = paths[number]
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if path in captured:
-                raise ResonanceError(f"layers: {path!r} runs more than once in a pass, so it cannot be a tap")
-            activation = activation_of(path, output)
-            version = version_of(activation)
-            copied = version is None or (copy is not None and copy[number])  # what has no version may be overwritten
-            captured[path], versions[path] = (activation.clone(), None) if copied else (activation, version)
+            _check_once(path, captured)
+            captured[path], versions[path] = _kept(activation_of(path, output), copy is not None and copy[number])
             if on_last is None or number != len(paths) - 1:
                 return None
             _check_all_reached(paths, captured)
@@ -129,6 +137,54 @@ def capture(
     with hooked(backbone, {path: capturing(number) for number, path in enumerate(paths)}):
         yield captured
         _check_all_reached(paths, captured)
+
+
+def read_taps(backbone: nn.Module, taps: Mapping[str, bool], call: Call) -> dict[str, Tensor]:
+    """The activations at the paths in `taps`, in any order, from one pass that ends as soon as all of them are there.
+
+    >>> sorted(read_taps(network, {"layer3": False, "layer2": False}, ((images,), {})))
+    ['layer2', 'layer3']
+
+    Args:
+        backbone: the network.
+        taps: by module path, whether a later operation overwrites the activation, which must then be copied.
+        call: arguments of the pass.
+
+    Raises:
+        ResonanceError: the cases of `capture`.
+    """
+    captured: dict[str, Tensor] = {}
+    versions: dict[str, int | None] = {}
+
+    def noting(path: str) -> Hook:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            _check_once(path, captured)
+            captured[path], versions[path] = _kept(activation_of(path, output), taps[path])
+            if len(captured) == len(taps):
+                _check_not_overwritten(captured, versions)
+                raise Ended
+
+        return hook
+
+    try:
+        with hooked(backbone, {path: noting(path) for path in taps}):
+            backbone(*call[0], **call[1])
+    except Ended:
+        return captured
+    _check_all_reached(list(taps), captured)
+    raise ResonanceError("base_model: its pass did not end at the last tap; let it pass on errors of its layers")
+
+
+def _kept(activation: Tensor, copy: bool) -> tuple[Tensor, int | None]:
+    """The activation, copied where it must be, and its version, if it has one and was not copied."""
+    version = version_of(activation)
+    copied = version is None or copy  # what has no version may be overwritten
+    return (activation.clone(), None) if copied else (activation, version)
+
+
+def _check_once(path: str, captured: Mapping[str, Tensor]) -> None:
+    if path in captured:
+        raise ResonanceError(f"layers: {path!r} runs more than once in a pass, so it cannot be a tap")
 
 
 def activation_of(path: str, output: Any) -> Tensor:

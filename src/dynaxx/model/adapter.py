@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from dynaxx.backbone import (
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.fingerprint import difference, fingerprint
-from dynaxx.model.readout import Readout, as_map, deviations, features, size_of, width
+from dynaxx.model.readout import Readout, as_map, deviation, features, size_of, width
 from dynaxx.model.saving import BACKBONE, check_tensors, read
 from dynaxx.resonance import (
     Anchors,
@@ -216,13 +217,20 @@ class Adapter(nn.Module):
 
     # ---- refining -------------------------------------------------------------------------------------------------
 
-    def anchors(self, activations: list[Tensor], outside: Sequence[Any] = (), sources: Any = None) -> Anchors:
+    def anchors(
+        self,
+        activations: list[Tensor],
+        outside: Sequence[Any] = (),
+        sources: Any = None,
+        known: dict[tuple[object, ...], Tensor] | None = None,
+    ) -> Anchors:
         """The taps' activations in the plain pass (anchors), pooled onto the common grid of positions.
 
         Args:
             activations: activations x_l⁰ of the taps, in depth order.
             outside: other activations that the backbone's segments between the taps read.
             sources: sources of the call by name; see `dynaxx.resonance.sources_of`.
+            known: what adapters have made of the same activations before, to which this one adds what it makes.
 
         Raises:
             ResonanceError: a tap whose kind (map or tokens) or number of channels differs from the couplings'; unknown
@@ -233,10 +241,21 @@ class Adapter(nn.Module):
         for x, tap in zip(activations, self.taps, strict=True):
             check_fits(tap, x)
         grid = message_grid(activations, self.taps, self.config.grid, pooled)
-        on_grids = [on_grid(x, tap, grid, pooled) for x, tap in zip(activations, self.taps, strict=True)]
+        known = {} if known is None else known
+
+        def once(what: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+            if what not in known:
+                known[what] = make()
+            return known[what]
+
+        on_grids = [
+            once(pooled_key(tap, grid, pooled), partial(on_grid, x, tap, grid, pooled))
+            for x, tap in zip(activations, self.taps, strict=True)
+        ]
         outputs, states = [activations[number] for number in exchange.outputs], None
         if self.config.reads_taps:
-            outputs, outside = on_grids, deviations(activations) if self.config.readout == "moments" else ()
+            moved = zip(self.taps, activations, strict=True) if self.config.readout == "moments" else ()
+            outputs, outside = on_grids, [once(("deviation", tap.path), partial(deviation, x)) for tap, x in moved]
         elif self.config.dynamics == "reentrant":
             states = activations
         anchors = Anchors(on_grids, outputs, grid, states, tuple(outside)).with_sources(sources)
@@ -395,6 +414,11 @@ class Adapter(nn.Module):
             part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         if self.config.mode == "folded":
             resonator.fold(self.config)
+
+
+def pooled_key(tap: Tap, grid: Grid, token_pool: bool) -> tuple[object, ...]:
+    """The key of one tap's pooled anchor among all that `Adapter.anchors` makes."""
+    return tap.path, tap.layout, tap.prefix, tap.pooled, tap.causal, tuple(grid), token_pool
 
 
 def _freeze_loop(resonator: Resonator) -> None:

@@ -21,11 +21,6 @@ class Adapters(nn.ModuleDict):
         self.active = DEFAULT
         self._resting: dict[str, list[nn.Parameter]] = {}  # parameters that train again when their adapter is active
 
-    @property
-    def current(self) -> Adapter:
-        """The active adapter."""
-        return self.named(self.active)
-
     def named(self, name: str) -> Adapter:
         """The adapter of this name."""
         adapter = self[name]

@@ -33,9 +33,13 @@ def width(readout: str, channels: Sequence[int]) -> int:
     return sum(channels) * (2 if readout == "moments" else 1)
 
 
-def deviations(activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Standard deviation over positions of canonical activations (B, C, …) or (B, N, C), (B, C) each."""
-    return tuple((x.flatten(2) if x.ndim > 3 else x.mT).var(2, correction=0).add(EPSILON).sqrt() for x in activations)
+def deviation(x: Tensor) -> Tensor:
+    """Standard deviation over positions of a canonical activation (B, C, …) or (B, N, C): (B, C).
+
+    >>> deviation(torch.tensor([[[[1.0, 3.0]]]]))
+    tensor([[1.]])
+    """
+    return (x.flatten(2) if x.ndim > 3 else x.mT).var(2, correction=0).add(EPSILON).sqrt()
 
 
 def features(readout: str, agreed_BPC: Sequence[Tensor], deviation_BC: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Ended, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head, takes
+from dynaxx.backbone import (
+    Call,
+    Ended,
+    Execution,
+    Head,
+    Tail,
+    as_call,
+    capture,
+    refuse_cut_gradients,
+    replaced_head,
+    takes,
+)
 from dynaxx.config import LINEAR, STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -24,6 +35,7 @@ from dynaxx.model.generation import generate
 from dynaxx.model.loading import new_adapter, read_adapter
 from dynaxx.model.losses import computes_its_loss, extra_losses, reached, with_loss
 from dynaxx.model.readout import size_of
+from dynaxx.model.run_adapters import Kept, run_adapters
 from dynaxx.model.runaway import RunawayWatch
 from dynaxx.model.saving import write
 from dynaxx.model.statistics import fit_statistics
@@ -66,6 +78,7 @@ class ResonantModel(nn.Module):
         self.adapters = Adapters(adapter)
         self._number, self._compiled_pass = next(NUMBERS), LastPass()
         self._executions: dict[str, Execution] = {}
+        self._kept = Kept()  # by run_adapters
         self._removed = self._warned = False
         self._learns: set[str] = set()  # adapters whose first pass of training was looked at
         self._watch = RunawayWatch()
@@ -175,6 +188,42 @@ class ResonantModel(nn.Module):
         size = size_of(arguments, adapter.require_built().exchange.dims)
         return adapter.read_out(self.refine(anchors)[0], anchors.outside, anchors.grid, size)
 
+    @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
+    def run_adapters(
+        self, inputs: Any, names: Iterable[str] | None = None, *, sources: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The outputs of several adapters from one pass of the backbone, by name.
+
+        >>> outputs = model.run_adapters(images, ["defects", "grain size"])
+        >>> outputs["grain size"].shape
+        torch.Size([8, 1])
+
+        They are what each adapter gives alone, up to rounding. Adapters of one kind (taps, rank, mode, T …) run side by
+        side. Nothing is differentiated. `fallback` names the samples that fell back in any of the adapters; `observed`
+        has each adapter's own. An adapter for which one pass cannot do (reentrant dynamics; no part behind the taps
+        that runs on its own) gets a pass of its own.
+
+        Args:
+            inputs: a tensor, a tuple of positional arguments or a dict of named ones.
+            names: names of adapters; None runs all.
+            sources: sources by name, each for the adapters that have it.
+
+        Raises:
+            ResonanceError: a name or a source that no adapter has, a name twice, or labels among the inputs.
+        """
+        if self._removed:
+            raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")
+        return run_adapters(self, as_call(inputs, "inputs"), names, sources)
+
+    @contextmanager
+    def _running(self, name: str) -> Iterator[None]:
+        """Within the block, in this thread, the adapter `name` runs in the place of the active one."""
+        with switched(self._number, adapter=name):
+            yield
+
+    def _record_fallback(self, fallback_B: Tensor) -> None:
+        record_pass(self._number, ResonanceOutput([], fallback=fallback_B), self._compiled_pass)
+
     def posthoc(self, *args: Any, **kwargs: Any) -> Posthoc:
         """The backbone's own output and the resonant output, at the cost of one additional bare backbone pass.
 
@@ -202,7 +251,7 @@ class ResonantModel(nn.Module):
             taps: indices of the taps in `anchors.outputs`, if not the output taps; explicit mode only.
         """
         self._warn_without_statistics()
-        state, execution = self._switches, self._executions.get(self.adapters.active)
+        state, execution = self._switches, self._executions.get(self.active_adapter)
         segments = () if execution is None else execution.segments
         refined, output = self.adapter.refine(
             anchors, self.config, segments, trace=state.tracing, ablated=state.ablated, taps=taps
@@ -277,7 +326,7 @@ class ResonantModel(nn.Module):
         """Warn, once for each adapter, if nothing can be learned from a pass of training."""
         if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
             return
-        fallback, name = self.fallback, self.adapters.active
+        fallback, name = self.fallback, self.active_adapter
         if name in self._learns or torch._C._are_functorch_transforms_active() or fallback is None or fallback.all():
             return
         self._learns.add(name)
@@ -383,12 +432,12 @@ class ResonantModel(nn.Module):
     @property
     def adapter(self) -> Adapter:
         """The active adapter."""
-        return self.adapters.current
+        return self.adapters.named(self.active_adapter)
 
     @property
     def active_adapter(self) -> str:
         """Name of the active adapter."""
-        return self.adapters.active
+        return self._switches.adapter or self.adapters.active
 
     @property
     def config(self) -> ResonanceConfig:
@@ -580,6 +629,7 @@ class ResonantModel(nn.Module):
         """
         self.adapters.delete(name)
         self._executions.pop(name, None)
+        self._kept.stacks.clear()
         self._learns.discard(name)
 
     def build(self, call: Call) -> None:
@@ -589,7 +639,7 @@ class ResonantModel(nn.Module):
 
     def _execution(self, call: Call) -> Execution:
         """The active adapter's `Execution`; an adapter without parameters is built first."""
-        name = self.adapters.active
+        name = self.active_adapter
         return self._executions[name] if name in self._executions else self._plan(call)
 
     @_disable_dynamo  # torch.compiler.disable, which loads the compiler when it is named
@@ -599,7 +649,7 @@ class ResonantModel(nn.Module):
         if adapter.resonator is None:
             adapter.build(self.backbone, call)
         adapter.own_code |= another_form
-        found = self._executions[self.adapters.active] = adapter.execution(
+        found = self._executions[self.active_adapter] = adapter.execution(
             self.backbone, self._couple, self._read_out, call
         )
         return found
@@ -609,7 +659,7 @@ class ResonantModel(nn.Module):
 
         What is planned before a pass can be compiled as one graph.
         """
-        self._executions = {}
+        self._executions, self._kept = {}, Kept()
         for name in self.adapters:
             if self.adapters.named(name).resonator is not None:
                 with suppress(ResonanceError):
@@ -624,7 +674,7 @@ class ResonantModel(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_executions": {}, "_held": flags_before(self._held)}
+        return self.__dict__ | {"_executions": {}, "_kept": Kept(), "_held": flags_before(self._held)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         flags = state.pop("_held")
@@ -639,6 +689,7 @@ class ResonantModel(nn.Module):
 
     def train(self, mode: bool = True) -> "ResonantModel":
         """Set training mode of the adapters; the backbone stays in eval mode."""
+        self._kept.stacks.clear()
         if self._removed:  # the backbone's modes are its owner's again
             self.training = mode
             self.adapters.train(mode)

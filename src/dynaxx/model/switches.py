@@ -33,6 +33,7 @@ class Switches:
         options: options that replace those of the configuration.
         ablated: numbers of couplings that are switched off.
         sources: the sources of the call that runs.
+        adapter: name of the adapter that runs in the place of the active one, or None.
     """
 
     disabled: bool = False
@@ -42,6 +43,7 @@ class Switches:
     options: Mapping[str, Any] = field(default_factory=dict)
     ablated: frozenset[int] = frozenset()
     sources: Any = None
+    adapter: str | None = None
 
 
 @dataclass
