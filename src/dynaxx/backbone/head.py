@@ -19,13 +19,15 @@ class Head(nn.Linear):
 
     mean: Tensor
     std: Tensor
-    shift: Tensor | None = None
-    scale: Tensor | None = None
+    shift: Tensor | None
+    scale: Tensor | None
 
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__(in_features, num_classes)
         self.register_buffer("mean", torch.zeros(in_features))
         self.register_buffer("std", torch.ones(in_features))
+        self.register_buffer("shift", None)
+        self.register_buffer("scale", None)
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs of a batch of features: (…, F) → (…, classes)."""
@@ -42,8 +44,7 @@ class Head(nn.Linear):
         """
         self.weight.copy_(self.weight / scale[:, None])
         self.bias.copy_((self.bias - shift) / scale)
-        self.register_buffer("shift", shift.clone().to(self.bias))
-        self.register_buffer("scale", scale.clone().to(self.bias))
+        self.shift, self.scale = shift.clone().to(self.bias), scale.clone().to(self.bias)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, std: Tensor) -> None:
