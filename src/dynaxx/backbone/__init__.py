@@ -21,6 +21,7 @@ from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
 from dynaxx.backbone.moments import moments
+from dynaxx.backbone.replace import Ended
 from dynaxx.backbone.tail import Tail, tail_of
 from dynaxx.backbone.taps import TapReader, capture, check_fits, hooked, probe, refuse_cut_gradients
 from dynaxx.backbone.tokens import with_places, with_token_facts
@@ -28,6 +29,7 @@ from dynaxx.backbone.tokens import with_places, with_token_facts
 __all__ = [
     "Call",
     "Couple",
+    "Ended",
     "Execution",
     "Form",
     "Head",

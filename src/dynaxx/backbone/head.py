@@ -42,9 +42,13 @@ class Head(nn.Linear):
 
         >>> Head(8, 1).in_units(torch.tensor([170.0]), torch.tensor([10.0]))
         """
+        shift, scale = shift.to(self.bias), scale.to(self.bias)
+        if self.shift is not None and self.scale is not None:
+            self.weight.mul_(self.scale[:, None])
+            self.bias.copy_(self.shift + self.scale * self.bias)
         self.weight.copy_(self.weight / scale[:, None])
         self.bias.copy_((self.bias - shift) / scale)
-        self.shift, self.scale = shift.clone().to(self.bias), scale.clone().to(self.bias)
+        self.shift, self.scale = shift.clone(), scale.clone()
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, std: Tensor) -> None:

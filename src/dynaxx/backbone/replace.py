@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone.taps import activation_of, with_activation
@@ -95,10 +96,23 @@ class HookFreeBackbone(nn.Module):
         return output
 
 
+class Ended(BaseException):
+    """Ends a pass of the backbone at its last tap. It is no Exception: networks may catch those.
+
+    Attributes:
+        output: what the pass gives, if it gives anything.
+    """
+
+    def __init__(self, output: Any = None) -> None:
+        super().__init__()
+        self.output = output
+
+
 class ReadingBackbone(nn.Module):
     """The backbone up to its last tap, and what `read` makes of the taps' activations, for compilers and exporters.
 
-    What lies behind the last tap is computed and not used: compilers and exporters leave it out.
+    A compiler leaves out what lies behind the last tap, since nothing uses it. An exporter would keep it, so there the
+    pass ends at the tap.
 
     Args:
         backbone: the network.
@@ -114,11 +128,16 @@ class ReadingBackbone(nn.Module):
 
     def _keep(self, activations: list[Tensor]) -> Tensor:
         self.found = [self.read(activations, self.arguments)]
+        if torch.compiler.is_exporting():
+            raise Ended()
         return activations[-1]
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         self.arguments = (args, kwargs)
-        self.network(*args, **kwargs)
+        try:
+            self.network(*args, **kwargs)
+        except Ended:
+            pass
         (output,) = self.found
         self.found, self.arguments = [], None
         return output

@@ -151,6 +151,25 @@ class Adapter(nn.Module):
             )
         return self.resonator
 
+    def require_couplings(self, what: str) -> Resonator:
+        """The resonator; raises an error that begins with `what` where the adapter's mode couples nothing."""
+        if self.config.mode in LINEAR:
+            raise ResonanceError(
+                f"{what}: mode={self.config.mode!r} has no couplings; add_adapter() with a mode that has, and "
+                "set_adapter()"
+            )
+        return self.require_built()
+
+    def check_mode(self, mode: str) -> None:
+        """Raise ResonanceError for a change of mode that would make or lose couplings."""
+        made = self.config.mode
+        if mode != made and (mode in LINEAR or made in LINEAR):
+            without = made if made in LINEAR else mode
+            raise ResonanceError(
+                f"mode={mode!r}: this adapter was made with mode={made!r}, and {without!r} has no couplings; "
+                "add_adapter() with this mode, and set_adapter()"
+            )
+
     def execution(
         self,
         backbone: nn.Module,
@@ -321,7 +340,7 @@ class Adapter(nn.Module):
     def start_from(self, backbone: nn.Module, directory: str | Path, strict: bool = True) -> None:
         """Load the resonator saved in `directory`, without its student network; see `ResonantModel.start_from`."""
         description, tensors = read(Path(directory))
-        where, resonator = f"directory={str(directory)!r}", self.require_built()
+        where, resonator = f"directory={str(directory)!r}", self.require_couplings("start_from()")
         taps = [tap["path"] for tap in description["taps"]]
         if taps != list(self.paths):
             raise ResonanceError(f"{where}: its taps are {', '.join(taps)}, here they are {', '.join(self.paths)}")

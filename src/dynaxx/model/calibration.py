@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone import device_of, on_device, split_batch
+from dynaxx.config import LINEAR
 from dynaxx.errors import ResonanceError
 from dynaxx.model.metric import Metric, Score, as_metric, next_tokens, prediction_of, value_of
 from dynaxx.model.statistics import check_batches, is_seq2seq
@@ -110,6 +111,8 @@ def calibrate(
         ResonanceError: an empty loader, a loader that can be read only once, a model that is not in explicit mode, or
             outputs and labels for which a metric has to be named.
     """
+    if model.mode in (*LINEAR, "direct"):
+        raise ResonanceError(f"calibrate(): mode={model.mode!r} has no loop to watch; judge its outputs by your metric")
     if model.mode != "explicit":
         raise ResonanceError(f"mode={model.mode!r}: calibration watches the loop; set model.mode = 'explicit'")
     check_batches("loader", loader)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.utils._pytree import tree_map
 
-from dynaxx.backbone import Call, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head, takes
+from dynaxx.backbone import Call, Ended, Execution, Head, Tail, capture, refuse_cut_gradients, replaced_head, takes
 from dynaxx.config import LINEAR, STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
@@ -44,14 +44,6 @@ class Posthoc(NamedTuple):
 
     own: Any
     refined: Any
-
-
-class _Ended(BaseException):
-    """Ends a pass of the backbone at the last tap. It is no Exception: networks may catch those."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
 
 
 class ResonantModel(nn.Module):
@@ -160,14 +152,15 @@ class ResonantModel(nn.Module):
         """The output of a head that reads the taps: the pass ends at the last one."""
 
         def end(activations: list[Tensor]) -> Tensor:
-            raise _Ended(self._read_out(activations, (args, kwargs)))
+            raise Ended(self._read_out(activations, (args, kwargs)))
 
         adapter = self.adapter
         try:
             with capture(self.backbone, adapter.paths, end, [tap.overwritten for tap in adapter.taps]):
                 self.backbone(*args, **kwargs)
-        except _Ended as ended:
-            return ended.output
+        except Ended as ended:
+            output: Tensor = ended.output
+            return output
         raise ResonanceError("base_model: its pass did not end at the last tap; let it pass on errors of its layers")
 
     def _read_out(self, activations: list[Tensor], arguments: Any) -> Tensor:
@@ -344,6 +337,7 @@ class ResonantModel(nn.Module):
                 raise ResonanceError(
                     f"override({name}={options[name]!r}): only {', '.join(OVERRIDES)} can be overridden"
                 )
+        self.adapter.check_mode(options.get("mode", self.adapter.config.mode))
         changed = dataclasses.replace(self.config, **options)
         self._warn_of_no_loop(changed, options)
         if self.adapter.taps:
@@ -364,7 +358,7 @@ class ResonantModel(nn.Module):
         """
         if self.mode == "folded":
             raise ResonanceError("ablated(): mode='folded' is one matrix, without couplings; set mode='explicit'")
-        numbers, count = list(couplings), len(self.require_built().exchange.couplings.pairs)
+        numbers, count = list(couplings), len(self.adapter.require_couplings("ablated()").exchange.couplings.pairs)
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
                 raise ResonanceError(f"ablated({number!r}): give numbers of couplings, 0 to {count - 1}")
@@ -423,19 +417,14 @@ class ResonantModel(nn.Module):
 
     @property
     def mode(self) -> str:
-        """`explicit`, `implicit`, `hybrid` or `folded`; may be set at any time."""
+        """The mode; may be set at any time among those with couplings: explicit, implicit, hybrid, folded, direct."""
         return self.config.mode
 
     @mode.setter
     def mode(self, mode: str) -> None:
         self._refuse_within_override("mode", mode)
+        self.adapter.check_mode(mode)
         config = dataclasses.replace(self.adapter.config, mode=mode)
-        for one in (mode, self.adapter.config.mode):
-            if one in LINEAR and mode != self.adapter.config.mode:
-                raise ResonanceError(
-                    f"mode={mode!r}: this adapter was made with mode={self.adapter.config.mode!r}, and {one!r} has no "
-                    "couplings; add_adapter() with this mode, and set_adapter()"
-                )
         if mode in STUDENT and self.resonator is not None and self.resonator.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
         if mode == "folded":
@@ -482,7 +471,7 @@ class ResonantModel(nn.Module):
 
     def add_student(self) -> Student:
         """Make a new student (the one-pass network of the implicit mode), which must be distilled afterwards."""
-        return self.require_built().add_student(self.config)
+        return self.adapter.require_couplings("add_student()").add_student(self.config)
 
     def fold(self) -> None:
         """Replace a linear loop (`activation="identity"`, no depthwise step, no gate) by its exact fixed point.
@@ -501,7 +490,7 @@ class ResonantModel(nn.Module):
         Raises:
             ResonanceError: the reentrant dynamics, where the backbone's own segments are part of the loop.
         """
-        exchange = self.require_built().exchange
+        exchange = self.adapter.require_couplings("stability()").exchange
         if self.config.dynamics == "reentrant":
             raise ResonanceError(
                 "stability(): no bound is known for dynamics='reentrant', whose loop runs through the backbone; "
