@@ -88,7 +88,7 @@ class Anchors(NamedTuple):
 
         >>> anchors = model.read(images).with_sources({"click": clicks})  # doctest: +SKIP
         """
-        return self._replace(sources=sources_of(given, len(self.pooled[0])))
+        return self._replace(sources=sources_of(given, self.pooled[0].shape[0]))
 
     def select(self, keep_B: Tensor) -> "Anchors":
         """The chosen samples alone; outside activations are cut where they have a sample axis."""
