@@ -81,7 +81,7 @@ def trained(model: ResonantModel, mode: str, batch: Tensor) -> ResonantModel:
     return model
 
 
-# ---- what is computed -------------------------------------------------------------------------------------------------
+# ---- what is computed ------------------------------------------------------------------------------------------------
 
 
 def plain_readout(model: ResonantModel, x: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def test_outputs_in_units_keep_their_values_and_are_saved(tmp_path):
         assert torch.equal(loaded(x), model(x))
 
 
-# ---- training ---------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("net", "mode", "readout"), CASES)
@@ -248,7 +248,7 @@ def test_a_tuned_backbone_gets_gradients_up_to_the_last_tap(mode, readout):
     assert reached == {"entry", "early", "middle", "late"}
 
 
-# ---- ways of running --------------------------------------------------------------------------------------------------
+# ---- ways of running -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("net", "mode", "readout"), CASES)
@@ -387,7 +387,7 @@ def test_a_shell_of_data_parallel_is_taken_off():
         assert model(inputs("maps")).shape == (3, 2)
 
 
-# ---- several of them on one backbone ----------------------------------------------------------------------------------
+# ---- several of them on one backbone ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -451,7 +451,7 @@ def test_threads_get_their_own(family):
     assert wrong == []
 
 
-# ---- what users do with them ------------------------------------------------------------------------------------------
+# ---- what users do with them -----------------------------------------------------------------------------------------
 
 
 def test_more_iterations_under_a_map_reach_the_loops_end():
@@ -516,7 +516,7 @@ def test_taps_before_and_after_are_shown():
     assert all(not torch.equal(state.before, state.after) for state in states)
 
 
-# ---- what is refused --------------------------------------------------------------------------------------------------
+# ---- what is refused -------------------------------------------------------------------------------------------------
 
 
 def refused(run: object, *says: str) -> None:

@@ -122,7 +122,7 @@ class ReadingBackbone(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         self.arguments = (args, kwargs)
-        try:  # noqa: SIM105, contextlib.suppress is nothing that a compiler takes
+        try:  # noqa: SIM105  (compilers do not trace contextlib.suppress)
             self.network(*args, **kwargs)
         except Ended:
             pass

@@ -54,7 +54,7 @@ def with_places(
     """Copies of `taps`, maps among them, in which tokens have their prefix, and are marked if they miss the grid.
 
     >>> taps = [Tap("stem", 8, "BCHW"), Tap("blocks.1", 16, "BNC")]
-    >>> [tap.pooled for tap in with_places(taps, network, ((images,), {}), grid=(7, 7), prefix=None)]
+    >>> [tap.pooled for tap in with_places(taps, network, ((images,), {}), grid=(7, 7), prefix=None)]  # doctest: +SKIP
     [False, True]
 
     The grid is that of the last tap that has positions: a map, or tokens in the proportions of the last map.

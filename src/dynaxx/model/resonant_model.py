@@ -95,7 +95,7 @@ class ResonantModel(nn.Module):
         (B, C). One that is left out, or None, is silent in this batch; a pair (tensor, present), with `present` (B,)
         bool, is silent in the other samples.
 
-        >>> logits = model(images, sources={"click": clicks})
+        >>> logits = model(images, sources={"click": clicks})  # doctest: +SKIP
         """
         if self._removed:
             raise ResonanceError("model: this resonant model was removed from its backbone; wrap it again")

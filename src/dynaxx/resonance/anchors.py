@@ -86,9 +86,9 @@ class Anchors(NamedTuple):
     def with_sources(self, given: Mapping[str, Any] | None) -> "Anchors":
         """The same anchors with these sources, as `sources_of` takes them; a cache stores anchors without.
 
-        >>> anchors = model.read(images).with_sources({"click": clicks})
+        >>> anchors = model.read(images).with_sources({"click": clicks})  # doctest: +SKIP
         """
-        return self._replace(sources=sources_of(given, len(self.pooled[0])))
+        return self._replace(sources=sources_of(given, self.pooled[0].shape[0]))
 
     def select(self, keep_B: Tensor) -> "Anchors":
         """The chosen samples alone; outside activations are cut where they have a sample axis."""
@@ -143,6 +143,9 @@ def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
 def on_grid(x: Tensor, tap: Tap, grid: Grid, token_pool: bool) -> Tensor:
     """P x of one tap, (B, P, C), or (B, 1, C) of a point.
 
+    >>> on_grid(torch.zeros(2, 8, 4, 4), Tap("layer2", 8, "BCHW"), (2, 2), token_pool=False).shape
+    torch.Size([2, 4, 8])
+
     `token_pool` puts tokens' mean in their place, or running means in causal models.
     """
     if token_pool and tap.causal:
@@ -180,6 +183,9 @@ def to_grid(x: Tensor, grid: Grid) -> Tensor:
 
 def from_grid(delta_BPC: Tensor, grid: Grid, like: Tensor) -> Tensor:
     """Up: positions in the shape of the tap `like`, by nearest neighbour; a delta of that shape stays unchanged.
+
+    >>> from_grid(torch.zeros(2, 4, 8), (2, 2), torch.zeros(2, 8, 4, 4)).shape
+    torch.Size([2, 8, 4, 4])
 
     Prefix tokens beside maps get the mean over positions.
     """

@@ -83,7 +83,7 @@ class Exchange(nn.Module):
                 x, present_B = anchors.sources[name]
                 found.append((source_on_grid(name, x.to(like_BPC.dtype), anchors.grid, self.prefix), present_B))
             else:
-                zeros = like_BPC.new_zeros(len(like_BPC), 1, channels)
+                zeros = like_BPC.new_zeros(like_BPC.shape[0], 1, channels)
                 found.append((zeros, zeros[:, 0, 0].bool()))
         return found
 
