@@ -123,6 +123,7 @@ class _Run:
             own = model.backbone(*self.call[0], **self.call[1]) if self.names else None
             return dict.fromkeys(self.names, own)
         self._check_sources()
+        self._check_ablated(state.ablated)
         for name, adapter in self.adapters.items():
             if adapter.resonator is None:
                 with model._running(name):
@@ -280,6 +281,12 @@ class _Run:
                 raise ResonanceError(
                     f"sources: no adapter of these has {source!r}; they have {', '.join(sorted(known)) or 'none'}"
                 )
+
+    def _check_ablated(self, numbers: frozenset[int]) -> None:
+        for name, adapter in self.adapters.items():
+            count = len(adapter.require_built().exchange.couplings.pairs) if numbers else 0
+            if numbers and adapter.config.mode not in LINEAR and max(numbers) >= count:
+                raise ResonanceError(f"ablated({max(numbers)}): adapter {name!r} has couplings 0 to {count - 1}")
 
     # ---- behind the taps ------------------------------------------------------------------------------------------
 

@@ -175,8 +175,8 @@ class Stack:
         self.numbers_AN = self._numbers()
         written = [list(parts) for parts in zip(*map(self._written, self.resonators), strict=True)]
         self.U = [torch.stack(parts).to(self.dtype) for parts in written]  # (A, S, C) of each output tap
-        std = [[e.statistics.std(tap).max() for e in exchanges] for tap in self.exchange.outputs]
-        most = [RUNAWAY * torch.stack(largest) for largest in std]
+        largest = [[e.statistics.std(tap).max() for e in exchanges] for tap in self.exchange.outputs]
+        most = [RUNAWAY * torch.stack(of_all) for of_all in largest]
         # where |c| times this is below 1, no update can count as divergence
         self.reach_A = [U.abs().sum(1).amax(1) / m for U, m in zip(self.U, most, strict=True)]
         if self.way == "loop":
@@ -290,11 +290,11 @@ class Stack:
         weight, bias = self.mix
         hidden_AXH = torch.baddbmm(bias, self._select(p_BPR, self.numbers_AN), weight)
         hidden = student.inner(hidden_AXH.transpose(0, 1).reshape(*batch, -1), grid, response=self.inner)
-        hidden_AXH = hidden.view(-1, *hidden_AXH.shape[::2]).transpose(0, 1)
+        hidden_AXH = hidden.reshape(-1, *hidden_AXH.shape[::2]).transpose(0, 1)
         into = torch.cat([self._into(tap) for tap in outputs], dim=1)
         c_AXS = self._select(p_BPR, into) + hidden_AXH @ self.out
         c_BPS = student.outer(c_AXS.transpose(0, 1).reshape(*batch, -1), grid, response=self.outer)
-        c_AXS = c_BPS.view(-1, len(self.names), c_AXS.shape[2]).transpose(0, 1)
+        c_AXS = c_BPS.reshape(-1, len(self.names), c_AXS.shape[2]).transpose(0, 1)
         return list(c_AXS.split([U.shape[1] for U in self.U], dim=2))
 
     def _iterated(self, p_BPR: Tensor, grid: Grid) -> Tensor:
@@ -371,7 +371,7 @@ class Stack:
     def _select(self, x_BPR: Tensor, numbers_AN: Tensor) -> Tensor:
         """The messages of these couplings for each adapter, (A, B P, …)."""
         chosen = _couplings(x_BPR, numbers_AN.reshape(-1), self.couplings.rank)
-        return chosen.view(-1, len(numbers_AN), numbers_AN.shape[1] * self.couplings.rank).transpose(0, 1)
+        return chosen.reshape(-1, len(numbers_AN), numbers_AN.shape[1] * self.couplings.rank).transpose(0, 1)
 
     def _centred(self, anchors: Anchors, tap: int, known: Known) -> Tensor:
         """The anchor of a tap less its centre, (B P, C)."""
