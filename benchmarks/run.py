@@ -10,6 +10,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from benchmarks.loop import loop_alone
+from benchmarks.many_tasks import FEW, MANY, many_tasks
 from benchmarks.measure import inference
 from benchmarks.networks import QUICK, Case, cases
 from benchmarks.results import Section, machine, write
@@ -40,7 +41,12 @@ def parts(quick: bool) -> dict[str, Part]:
     }
     whole = [QUICK] if quick else [Case("small_resnet", 128, side=32), Case("resnet50", 8)]
     named |= {f"whole-{case.network}": partial(training_time, case, seconds) for case in whole}
-    return named | {"training": partial(training, single, seconds), "loop": partial(loop_alone, single, seconds)}
+    few, many = (2, 3) if quick else (FEW, MANY)
+    return named | {
+        "training": partial(training, single, seconds),
+        "tasks": partial(many_tasks, single, seconds, few, many),
+        "loop": partial(loop_alone, single, seconds),
+    }
 
 
 def chosen(named: dict[str, Part], only: str | None) -> dict[str, Part]:

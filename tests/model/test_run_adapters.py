@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from support.nets import UNET_TAPS, Plain, UNet
 from support.random_models import Attention, Recurrent
 from torch import Tensor, nn
@@ -166,7 +165,7 @@ def passes(model: ResonantModel) -> list[str]:
     return heard
 
 
-# ---- equal to one at a time -------------------------------------------------------------------------------------------
+# ---- equal to one at a time -----------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -177,11 +176,7 @@ def passes(model: ResonantModel) -> list[str]:
     batch=st.integers(1, 3),
 )
 def test_any_mixture_gives_what_each_gives_alone(net, chosen, copies, batch):
-    try:
-        model = family(net, chosen * copies, torch.float64)
-    except ResonanceError as error:  # options that no adapter takes together, or a linear loop that diverges
-        assert "\n" not in str(error)
-        return
+    model = family(net, chosen * copies, torch.float64)
     x = inputs(net, batch, torch.float64)
     assert_same(model.run_adapters(x, names_of(model)), alone(model, x, names_of(model)), 1e-8)
 
@@ -251,7 +246,7 @@ def test_in_half_precision_and_under_autocast():
         assert_same(model.run_adapters(x.to(dtype)), alone(model, x.to(dtype), list(model.adapters)), 0.15)
 
 
-# ---- what has its own way ---------------------------------------------------------------------------------------------
+# ---- what has its own way -------------------------------------------------------------------------------------------
 
 
 def test_the_reentrant_dynamics_and_sources_beside_others():
@@ -344,7 +339,7 @@ def test_outputs_of_several_parts_come_apart_by_samples():
             torch.testing.assert_close(output[part], expected[name][part], rtol=1e-5, atol=1e-5)
 
 
-# ---- switches, samples, threads ---------------------------------------------------------------------------------------
+# ---- switches, samples, threads -------------------------------------------------------------------------------------
 
 
 def test_switches_act_as_in_single_passes(many):
