@@ -1,4 +1,7 @@
-"""`python -m benchmarks.page RESULT.json > docs/results/benchmarks.md`: one run of the benchmark in Markdown."""
+"""`python -m benchmarks.page RESULT.json … > docs/results/benchmarks.md`: runs of the benchmark in Markdown.
+
+The sections of later files, which are runs of parts (`--only`), stand behind those of the first.
+"""
 
 import json
 import sys
@@ -10,34 +13,45 @@ TOP = 4
 """Number of operations listed for a figure that misses its bar."""
 
 
-def page(result: dict[str, Any]) -> str:
-    """The page with all arms and verdicts of a result of `benchmarks.results.write`."""
-    hardware, versions = result["hardware"], result["versions"]
-    packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+def page(result: dict[str, Any], *later: dict[str, Any]) -> str:
+    """The page with all arms and verdicts of results of `benchmarks.results.write`."""
     lines = [
         "# What resonance costs",
         "",
-        "Written by `python -m benchmarks.page` from a run of `make bench`, "
-        f"commit {result['commit']}, {result['date']}: "
-        f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['torch_threads']} threads, GPU "
-        f"{hardware['gpu'] or 'none'}; {packages}. Random weights, 224² images, rank 32, three taps; arms in turn in "
-        "one process; medians over rounds, quartiles in brackets; ratios round by round; MB are 10⁶ bytes of weights "
-        "and peak of a pass.",
+        f"Written by `python -m benchmarks.page` from a run of `make bench`, {_run(result)}. Random weights, 224² "
+        "images, rank 32, three taps; arms in turn in one process; medians over rounds, quartiles in brackets; ratios "
+        "round by round; MB are 10⁶ bytes of weights and peak of a pass.",
     ]
     for section in result["sections"]:
-        rounds = f"{section['rounds']} rounds; × is against {section['reference']}."
-        lines += ["", f"## {section['title']}", "", rounds, ""]
-        lines += ["| arm | ms | × | MB |", "| --- | ---: | ---: | ---: |"]
-        for arm in section["arms"]:
-            held = "–" if arm["held_mb"] is None else f"{arm['held_mb']:,.0f}"
-            lines.append(f"| {arm['arm']} | {_spread(arm['ms'])} | {_spread(arm['ratio'])} | {held} |")
-        lines += ["", "| figure | found | bar | |", "| --- | ---: | ---: | --- |"]
-        lines += [_verdict(verdict) for verdict in section["verdicts"]]
-        for figure, operations in section["profiles"].items():
-            took = "; ".join(f"{o['name']} {o['ms']:+.2g} ms in {o['calls']:+.0f} calls" for o in operations[:TOP])
-            lines += ["", f"Where the time of {figure} goes: {took}."]
-        lines += [f"\nNot there: {arm} ({why})." for arm, why in section["skipped"].items()]
+        lines += _section(section)
+    for other in later:
+        for section in other["sections"]:
+            lines += _section(section, f" From a run of its own, {_run(other)}.")
     return "\n".join(lines) + "\n"
+
+
+def _run(result: dict[str, Any]) -> str:
+    hardware = result["hardware"]
+    packages = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
+    return (
+        f"commit {result['commit']}, {result['date']}: {hardware['cpu']}, {hardware['cores']} cores, "
+        f"{hardware['torch_threads']} threads, GPU {hardware['gpu'] or 'none'}; {packages}"
+    )
+
+
+def _section(section: dict[str, Any], origin: str = "") -> list[str]:
+    rounds = f"{section['rounds']} rounds; × is against {section['reference']}.{origin}"
+    lines = ["", f"## {section['title']}", "", rounds, ""]
+    lines += ["| arm | ms | × | MB |", "| --- | ---: | ---: | ---: |"]
+    for arm in section["arms"]:
+        held = "–" if arm["held_mb"] is None else f"{arm['held_mb']:,.0f}"
+        lines.append(f"| {arm['arm']} | {_spread(arm['ms'])} | {_spread(arm['ratio'])} | {held} |")
+    lines += ["", "| figure | found | bar | |", "| --- | ---: | ---: | --- |"]
+    lines += [_verdict(verdict) for verdict in section["verdicts"]]
+    for figure, operations in section["profiles"].items():
+        took = "; ".join(f"{o['name']} {o['ms']:+.2g} ms in {o['calls']:+.0f} calls" for o in operations[:TOP])
+        lines += ["", f"Where the time of {figure} goes: {took}."]
+    return lines + [f"\nNot there: {arm} ({why})." for arm, why in section["skipped"].items()]
 
 
 def _spread(value: dict[str, float]) -> str:
@@ -53,10 +67,10 @@ def _verdict(verdict: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments; returns the exit status."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_file():
-        print("error: give one file of benchmarks/results/", file=sys.stderr)
+    if not arguments or not all(Path(name).is_file() for name in arguments):
+        print("error: give files of benchmarks/results/", file=sys.stderr)
         return 2
-    print(page(json.loads(Path(arguments[0]).read_text())), end="")
+    print(page(*(json.loads(Path(name).read_text()) for name in arguments)), end="")
     return 0
 
 

@@ -343,6 +343,28 @@ def single(case: Case) -> str:
     return ""
 
 
+def heads_on_taps(case: Case) -> str:
+    """A head that reads the taps' means, and one of every position, agrees with cached taps and on samples alone."""
+    found = []
+    for readout in ("mean", "map"):
+        own = {name: value for name, value in case.options.items() if name != "classifier"}
+        model = case.wrap(list(case.wrapped().paths), mode="direct", readout=readout, **own | {"num_classes": 2})
+        statistics(case, model)
+        randomise(model)
+        wanted = case.outputs(model)
+        with torch.no_grad():
+            anchors, tail = called(model.read, case.batch), model.tail(case.batch)
+            cached = leaves(model.run_tail(model.refine(anchors)[0], tail, anchors.outside))
+            together = leaves(model.run_adapters(case.batch)["default"])
+        # a head's outputs count samples along the first axis, whatever the network's do
+        alone = [torch.cat([leaves(called(model, sample))[0].detach() for sample in case.samples])]
+        apart = max(difference(other, wanted) for other in (cached, together, alone))
+        if apart > TOLERANCE:
+            raise Wrong(f"readout={readout!r} differs by {apart:.1e}")
+        found.append(f"{readout} {tuple(wanted[0].shape)}")
+    return ", ".join(found)
+
+
 CHECKS: dict[str, Callable[[Case], str]] = {
     "auto": auto,
     "paths": by_paths,
@@ -355,6 +377,7 @@ CHECKS: dict[str, Callable[[Case], str]] = {
     "saved": saved,
     "cache": cache,
     "T=1": single,
+    "taps": heads_on_taps,
 }
 """The checks by name, in the order in which they run: later ones use the state that earlier ones leave."""
 

@@ -8,7 +8,8 @@ import torch
 from benchmarks import measure
 from benchmarks.arms import BARE, ITERATIONS, build, explicit
 from benchmarks.bars import ratio
-from benchmarks.networks import Case
+from benchmarks.many_tasks import KINDS, InTurn, OnePass, adapters, one_pass
+from benchmarks.networks import QUICK, Case
 from benchmarks.page import page
 from benchmarks.run import main, parts
 
@@ -136,3 +137,20 @@ def test_the_page_shows_every_arm_and_every_verdict(quick):
         assert f"## {section['title']}" in text
         assert all(f"| {arm['arm']} |" in text for arm in section["arms"])
         assert all(f"| {verdict['figure']} |" in text for verdict in section["verdicts"])
+    later = found | {"commit": "of another day", "sections": [found["sections"][0] | {"title": "a part alone"}]}
+    assert page(found, later).startswith(text)
+    assert "From a run of its own, commit of another day" in page(found, later)
+
+
+def test_many_tasks_give_what_a_pass_each_gives(quick):
+    found, _ = quick
+    (section,) = (s for s in found["sections"] if s["title"].startswith("many tasks"))
+    assert {row["arm"] for row in section["arms"]} >= {one_pass(2, kind) for kind in KINDS}
+    case = QUICK
+    x, backbone = case.images(), case.backbone()
+    for kind in ("explicit T=5", "direct on means"):
+        model = adapters(case, backbone, x, 3, **KINDS[kind])
+        together, each = OnePass(model)(x), InTurn(model, list(model.adapters))(x)
+        assert [output.shape[1] for output in together.values()] == [2, 3, 4]
+        for name, output in each.items():
+            torch.testing.assert_close(together[name], output.detach(), rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from dynaxx import ResonanceError, wrap_with_resonance
+from dynaxx import ResonanceError, load_resonance, wrap_with_resonance
 
 transformers.logging.set_verbosity_error()
 IDS = torch.arange(3, 27).view(3, 8)
@@ -184,3 +184,21 @@ def test_another_thread_generates_with_the_bare_backbone():
 def test_what_cannot_generate_says_so():
     with pytest.raises(ResonanceError, match="BertForSequenceClassification has none"):
         wrapped(bert()).generate(IDS)
+
+
+@pytest.mark.parametrize("readout", ["mean", "moments", "map"])
+def test_a_head_on_the_taps_of_an_encoder(readout, tmp_path):
+    model = wrapped(bert(), mode="direct", readout=readout, num_classes=2)
+    model.fit_statistics([BATCH])
+    with torch.no_grad():
+        output = model(**BATCH)
+        assert output.shape == ((3, 2, 8) if readout == "map" else (3, 2))
+        anchors, tail = model.read(**BATCH), model.tail(BATCH)
+        again = model.run_tail(model.refine(anchors)[0], tail, anchors.outside)
+        torch.testing.assert_close(again, output, rtol=1e-5, atol=1e-5)
+        alone = model(input_ids=IDS[1:2], attention_mask=MASK[1:2])
+        torch.testing.assert_close(alone, output[1:2], rtol=1e-5, atol=1e-5)
+        model.save_pretrained(tmp_path)
+        assert torch.equal(load_resonance(copy.deepcopy(model.backbone), tmp_path)(**BATCH), output)
+    model.train()(**BATCH).square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.trainable_parameters() if p.numel())

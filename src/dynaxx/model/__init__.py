@@ -1,7 +1,8 @@
 """The model that users work with: `wrap` makes a `ResonantModel`, a backbone with one or more trainable adapters.
 
 `resonant_model` runs the backbone and offers context managers that change a pass. `adapter` is one set of couplings
-and head, and `adapters` holds several adapters by name. `loading` makes or reads an adapter, `saving` writes its files,
+and head, and `adapters` holds several adapters by name; `run_adapters` runs many from one pass, those of one kind as a
+`stack`. `loading` makes or reads an adapter, `saving` writes its files,
 and `fingerprint` tells backbones apart. `freezing` keeps a backbone's flags, and `switches` each thread's own state.
 `statistics` and `losses` serve training, `runaway` watches it, and `generation` generates text. `calibration` adjusts a
 trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop.
