@@ -365,7 +365,7 @@ class _Heads:
 
     Attributes:
         parts: the logits of each.
-        joined: those of all, which the network goes on with; heads of fewer classes are filled up with zeros.
+        joined: the logits of all parts, with which the network goes on; zeros stand for classes that a head lacks.
         uneven: whether they have different numbers of classes.
     """
 

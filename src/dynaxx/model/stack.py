@@ -37,6 +37,9 @@ Known = dict[tuple[object, ...], Tensor]
 def state_of(adapters: Sequence[Adapter]) -> Hashable | None:
     """A value that changes with any tensor or option of the adapters; None where changes leave no trace.
 
+    >>> state_of([model.adapter]) == state_of([model.adapter])
+    True
+
     Changes that go around torch's count of versions (`parameter.data.add_(1)`) are not seen.
     """
     found: list[object] = []
@@ -54,6 +57,10 @@ def state_of(adapters: Sequence[Adapter]) -> Hashable | None:
 
 def stacks_of(adapters: Mapping[str, Adapter], configs: Mapping[str, ResonanceConfig]) -> list["Stack"]:
     """The stacks of those adapters that have company of their kind.
+
+    >>> adapters = {"one": model.adapter, "two": model.adapter}
+    >>> [made.names for made in stacks_of(adapters, {name: adapters[name].config for name in adapters})]
+    [['one', 'two']]
 
     Args:
         adapters: adapters by name.
