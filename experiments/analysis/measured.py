@@ -22,7 +22,7 @@ class Results:
         settle: solver → share of converged images after each iteration.
         overcoupling: effect of amplified couplings on the influence of the first tap, per factor.
         regression: errors of the arms in degrees, and relative differences of explicit.
-        sections: sections of the last benchmark.
+        sections: sections of the benchmarks, each as it was measured last.
     """
 
     findings: dict[str, Finding]
@@ -36,8 +36,8 @@ def read_results() -> Results:
     """Read experiments/results and benchmarks/results; missing results are empty."""
     paths = [RESULTS / f"{name}.json" for name in ("classes", "dense", "taps", "transformer")]
     findings = [finding for path in paths if path.exists() for finding in read(path)[1]]
-    benchmarks = sorted(BENCHMARKS.glob("*.json"))
-    sections = json.loads(benchmarks[-1].read_text())["sections"] if benchmarks else []
+    runs = [json.loads(path.read_text())["sections"] for path in sorted(BENCHMARKS.glob("*.json"))]
+    sections = [*{section["title"]: section for run in runs for section in run}.values()]
     settle, overcoupling, regression = map(_content, ("settle", "overcoupling", "regression"))
     return Results({f.condition: f for f in findings}, settle, overcoupling, regression, sections)
 

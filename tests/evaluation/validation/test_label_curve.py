@@ -22,7 +22,9 @@ from dynaxx.evaluation.validation.label_curve import (
     with_labels,
     write_label_curve,
 )
+from dynaxx.tasks import Metric
 
+ACCURACY = Metric("accuracy")
 FOUND = [LabelPoint("direct", 600, 0.9), LabelPoint("direct", 50, 0.5), LabelPoint("explicit", 600, 0.8)]
 
 
@@ -88,7 +90,7 @@ def test_round_trip_and_damage(tmp_path):
 
 
 def test_plot_and_table_have_every_point_in_order():
-    direct, ours = plots.label_curve_figure(FOUND, {"direct": "#123456"}).data
+    direct, ours = plots.label_curve_figure(FOUND, {"direct": "#123456"}, ACCURACY).data
     assert (list(direct.x), list(direct.y), direct.line.color) == ([50, 600], [50.0, 90.0], "#123456")
     assert list(ours.x) == [600]
-    assert label_curve_table(FOUND).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]
+    assert label_curve_table(FOUND, ACCURACY).rows == [["50", "50.0", "–"], ["600", "90.0", "80.0"]]

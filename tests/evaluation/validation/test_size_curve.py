@@ -7,6 +7,7 @@ import pytest
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.report import arm_figures as plots
 from dynaxx.evaluation.validation.size_curve import SizePoint, read_size_curve, write_size_curve
+from dynaxx.tasks import Metric
 
 FOUND = [
     SizePoint("rank", 8, ["a", "b"], 10, 0.5),
@@ -26,6 +27,6 @@ def test_round_trip_and_damage(tmp_path: Path) -> None:
 
 
 def test_the_plot_has_both_and_in_order() -> None:
-    ranks, taps = plots.size_curve_figure(FOUND).data
+    ranks, taps = plots.size_curve_figure(FOUND, Metric("accuracy")).data
     assert (list(ranks.x), list(ranks.y)) == ([2, 8], [40.0, 50.0])
     assert list(taps.x) == [2]
