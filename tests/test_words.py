@@ -16,6 +16,10 @@ CHECKED = ("benchmarks", "experiments", "pipelines", "src")
 """Files and folders whose docstrings are checked."""
 
 NOUNLESS = re.compile(r"(Of|That|Those|As) ", re.IGNORECASE)
+OF_WITHOUT_ITS_NOUN = re.compile(r"(?:^|[.:;] )Of [^.]*")
+"""A sentence, anywhere in a docstring, that begins with "Of"."""
+OF_PEOPLE = re.compile(r"\b(hears?|heard|hearing|speaks?|spoke|spoken|speakers?)\b", re.IGNORECASE)
+"""Words for what people do: a tensor is read, projected, predicted."""
 SECTION = re.compile(r"\s*(Args|Attributes):$")
 ENTRY = re.compile(r"\s*[\w, *]+: (?P<text>.*)")
 
@@ -58,7 +62,15 @@ def test_docstrings_begin_with_a_noun_or_a_verb(file):
         for opening in openings(text)
         if NOUNLESS.match(opening)
     ]
+    nounless += [f"{file}:{line}: {found}" for line, text in docstrings(tree)
+                 for found in OF_WITHOUT_ITS_NOUN.findall(" ".join(text.split()))]  # fmt: skip
     assert nounless == []
+
+
+@pytest.mark.parametrize("file", [file for file in files() if file.parts[0] == "src"], ids=str)
+def test_tensors_are_read_and_do_not_speak(file):
+    lines = (ROOT / file).read_text().splitlines()
+    assert [f"{file}:{number}: {line}" for number, line in enumerate(lines, 1) if OF_PEOPLE.search(line)] == []
 
 
 def test_every_kind_of_docstring_is_read():

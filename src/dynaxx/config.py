@@ -119,8 +119,8 @@ class ResonanceConfig:
     """Supported. Height and width of the grid of messages; `None` is the resolution of the last tap that has positions.
     With feature maps among the taps only."""
     sources: Mapping[str, int] = field(default_factory=dict)
-    """Supported. Inputs of the call that taps hear and nothing changes, such as a click: channels by name. They are
-    given as `model(images, sources={name: tensor})`."""
+    """Supported. Inputs of the call that are read and never written, such as a click: channels by name. They are given
+    as `model(images, sources={name: tensor})`."""
     token_pool: bool = False
     """Measured. Whether messages describe the mean of all tokens, the same for every token, instead of each token; in
     causal models, the running mean. Token taps only."""
@@ -223,7 +223,9 @@ class ResonanceConfig:
                 raise ResonanceError(f"sources={self.sources!r}: {name!r} is no name; give a word")
             _whole(f"sources[{name!r}]", channels, 1)
         if self.sources and self.mode in LINEAR:
-            raise ResonanceError(f"sources={self.sources!r}: mode={self.mode!r} has no couplings that hear; give {{}}")
+            raise ResonanceError(
+                f"sources={self.sources!r}: mode={self.mode!r} has no couplings to read them; give {{}}"
+            )
         object.__setattr__(self, "sources", dict(self.sources))
 
     def _check_readout(self) -> None:

@@ -1,4 +1,4 @@
-"""Token sequences: nothing hears its future, class tokens keep out of it, and Hugging Face's models can be wrapped."""
+"""Token sequences: nothing reads its future, class tokens keep out of it, and Hugging Face's models can be wrapped."""
 
 import warnings
 from typing import Any
@@ -69,7 +69,7 @@ def test_a_causal_model_stays_causal(gate, token_pool, mode):
 
 @pytest.mark.parametrize("options", [{"solver": "anderson"}, {"tolerance": 1e-2}], ids=str)
 def test_what_looks_at_all_tokens_at_once_is_refused_in_a_causal_model(options):
-    with pytest.raises(ResonanceError, match="in causal models tokens hear no future"):
+    with pytest.raises(ResonanceError, match="in causal models tokens read no future"):
         wrap_with_resonance(gpt2(), [2, 4, 6], rank=3, example_input=IDS, **options)
 
 

@@ -328,12 +328,12 @@ def test_outputs_have_the_backbones_type(mode, readout, dtype):
 
 def test_a_pass_ends_at_the_last_tap():
     model, x = made("maps", "direct", "mean"), inputs("maps")
-    heard: list[str] = []
+    ran: list[str] = []
     for path, module in model.backbone.named_modules():
-        module.register_forward_hook(lambda m, a, y, path=path: heard.append(path or "all of it"))
+        module.register_forward_hook(lambda m, a, y, path=path: ran.append(path or "all of it"))
     with torch.no_grad():
         model(x)
-    assert heard == ["entry", "early", "act", "middle.0", "middle.1", "middle.2", "middle", "late.0", "late.1", "late"]
+    assert ran == ["entry", "early", "act", "middle.0", "middle.1", "middle.2", "middle", "late.0", "late.1", "late"]
 
 
 def test_an_exported_program_holds_nothing_behind_the_last_tap():

@@ -158,11 +158,11 @@ def many() -> ResonantModel:
 
 
 def passes(model: ResonantModel) -> list[str]:
-    """A list that hears the first and the last layer of the backbone."""
-    heard: list[str] = []
+    """A list that notes the first and the last layer of the backbone."""
+    ran: list[str] = []
     for path in ("entry", "answer"):
-        model.backbone.get_submodule(path).register_forward_hook(lambda m, a, y, path=path: heard.append(path))
-    return heard
+        model.backbone.get_submodule(path).register_forward_hook(lambda m, a, y, path=path: ran.append(path))
+    return ran
 
 
 # ---- equal to one at a time -----------------------------------------------------------------------------------------
@@ -192,14 +192,14 @@ def test_in_single_precision_up_to_rounding(many):
 def test_all_of_them_from_one_pass(many):
     x, net = inputs("maps"), copy.deepcopy(many)
     net.run_adapters(x)  # finds the tails
-    heard = passes(net)
+    ran = passes(net)
     found = net.run_adapters(x)
     assert list(found) == ["default", *names_of(net)]
-    assert heard.count("entry") == 1
+    assert ran.count("entry") == 1
     readers = [name for name in net.adapters if net.adapters[name].config.reads_taps]
-    heard.clear()
+    ran.clear()
     net.run_adapters(x, readers)
-    assert heard == ["entry"]  # nothing behind the last tap
+    assert ran == ["entry"]  # nothing behind the last tap
 
 
 def test_adapters_of_a_kind_run_side_by_side(many):
@@ -296,14 +296,14 @@ def test_text_with_an_attention_mask(cut):
             nn.init.normal_(parameter, std=0.3)
     model.eval()
     found = model.run_adapters(batch)
-    heard: list[int] = []
-    net.bert.embeddings.register_forward_hook(lambda m, a, y: heard.append(1))
+    ran: list[int] = []
+    net.bert.embeddings.register_forward_hook(lambda m, a, y: ran.append(1))
     again = model.run_adapters(batch)
     # what lies behind the taps reads the mask, and does not run by itself: those heads have passes of their own
-    assert len(heard) == 4
-    heard.clear()
+    assert len(ran) == 4
+    ran.clear()
     model.run_adapters(batch, ["mean", "map"])
-    assert heard == [1]
+    assert ran == [1]
     with torch.no_grad():
         for name in model.adapters:
             model.set_adapter(name)

@@ -1,4 +1,4 @@
-"""Sources: they speak and are not spoken to, may be absent, and keep every promise that a tap keeps."""
+"""Sources: they are read and never written, may be absent, and keep every promise that a tap keeps."""
 
 import copy
 import io
@@ -221,9 +221,9 @@ def test_a_click_says_which_half_of_the_image_to_read():
         optimizer.step()
     x, click, y = drawn(400)
     with torch.no_grad():
-        heard = (model.eval()(x, sources={"click": click}).argmax(1) == y).float().mean()
+        clicked_accuracy = (model.eval()(x, sources={"click": click}).argmax(1) == y).float().mean()
         elsewhere = (model(x, sources={"click": click.roll(8, 3)}).argmax(1) == y).float().mean()
         deaf = (model(x).argmax(1) == y).float().mean()
-    assert heard > 0.9
+    assert clicked_accuracy > 0.9
     assert elsewhere < 0.1
     assert deaf < 0.65

@@ -1,4 +1,4 @@
-"""Tables: an MLP that saw half of the columns answers better when its first layers are heard again."""
+"""Tables: an MLP that saw half of the columns answers better when its first layers are read again."""
 
 from collections.abc import Callable
 from itertools import pairwise

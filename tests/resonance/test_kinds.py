@@ -81,9 +81,9 @@ def test_taps_of_all_kinds_and_sources_agree_with_full_channel_states(case):
 def test_a_source_speaks_to_every_tap_that_can_be_heard_and_hears_nobody(taps, T, sources):
     pairs = live_pairs(taps, T, [taps - 1], sources)
     assert all(pair.target < taps for pair in pairs)
-    heard = range(taps) if T > 1 else [taps - 1]
-    speaking = {(pair.target, pair.source) for pair in pairs if pair.source >= taps}
-    assert speaking == {(target, k) for target in heard for k in range(taps, taps + sources)}
+    written = range(taps) if T > 1 else [taps - 1]
+    from_sources = {(pair.target, pair.source) for pair in pairs if pair.source >= taps}
+    assert from_sources == {(target, k) for target in written for k in range(taps, taps + sources)}
     assert [pair for pair in pairs if pair.source < taps] == live_pairs(taps, T, [taps - 1])
 
 
@@ -104,7 +104,7 @@ def adapter_with(layout: str, **options: object) -> tuple[Adapter, list[torch.Te
 def on_grid(made: Adapter, activations: list[torch.Tensor], source: torch.Tensor) -> torch.Tensor:
     """(B, P): the source on the grid."""
     anchors = made.anchors(activations, sources={"click": source})
-    ((x, _),) = made.require_built().exchange.heard(anchors)
+    ((x, _),) = made.require_built().exchange.sources_on_grid(anchors)
     return x.expand(-1, 16 if anchors.grid == (4, 4) else 17, -1)[:, :, 0]
 
 
@@ -163,7 +163,7 @@ def test_a_loop_with_points_cannot_be_folded_and_one_with_sources_can():
     config = ResonanceConfig(T=60, rank=2, activation="identity", depthwise=False, sources={"click": 1})
     made = Adapter(torch.nn.Identity(), [tap.path for tap in taps], config)
     made.build_from(taps)
-    with pytest.raises(ResonanceError, match="'folded': two hears means over the grid"):
+    with pytest.raises(ResonanceError, match="'folded': two reads means over the grid"):
         made.require_built().fold(config)
     maps = Adapter(torch.nn.Identity(), ["one", "three"], config)
     maps.build_from([taps[0], taps[2]])

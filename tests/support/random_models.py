@@ -138,11 +138,11 @@ def model_of(case: Case) -> ResonantModel | None:
         return None
     for parameter in model.trainable_parameters():
         nn.init.normal_(parameter, std=case.spread)
-    model.fit_statistics([(torch.randn(8, *shape, dtype=case.dtype), heard(model, 8))])
+    model.fit_statistics([(torch.randn(8, *shape, dtype=case.dtype), sources_for(model, 8))])
     return model.train(case.training)
 
 
-def heard(model: ResonantModel, batch: int) -> dict[str, Tensor]:
+def sources_for(model: ResonantModel, batch: int) -> dict[str, Tensor]:
     """A vector for each source of the model."""
     return {name: torch.randn(batch, channels) for name, channels in model.config.sources.items()}
 
@@ -158,7 +158,7 @@ def hold(case: Case) -> None:
     x = torch.randn(case.batch, *NETS[case.net][2], dtype=case.dtype)
     with torch.no_grad(), model.disabled():
         sound = model(x).float().flatten(1).isfinite().all(1) if case.batch else torch.ones(0, dtype=torch.bool)
-    sources = heard(model, case.batch)
+    sources = sources_for(model, case.batch)
     plain = model(x, sources=sources)
     assert len(plain) == case.batch
     assert plain.dtype == case.dtype

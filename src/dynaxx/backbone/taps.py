@@ -385,7 +385,7 @@ def refuse_cut_gradients(path: str) -> None:
 
 
 def refuse_recomputing(backbone: nn.Module) -> None:
-    """Raise ResonanceError if the backbone recomputes activations in the backward pass, where no hook listens."""
+    """Raise ResonanceError if the backbone recomputes activations in the backward pass, where no hook is called."""
     path = next((p for p, module in backbone.named_modules() if getattr(module, "grad_checkpointing", False)), None)
     if path is not None:
         raise ResonanceError(

@@ -37,7 +37,7 @@ def readable_suffixes() -> frozenset[str]:
 def decode(data: bytes, channels: int, image_size: int | None, *, squash: bool = False) -> np.ndarray:
     """Decode an image file to uint8 (C, H, W), rotated upright by its EXIF data; Pillow's errors pass through.
 
-    Of several images in a file the first is read.
+    The first of several images in a file is read.
 
     >>> decode(Path("photo.jpg").read_bytes(), channels=3, image_size=224).shape
     (3, 224, 224)
@@ -68,7 +68,7 @@ def open_upright(data: bytes) -> Iterator[Image.Image]:
 def to_array(image: Image.Image, channels: int, image_size: int | None, *, squash: bool = False) -> np.ndarray:
     """Convert a Pillow image to uint8 (C, H, W); with an image size, resize the short side and crop the centre.
 
-    Transparent pixels are blended on white. Of 16 bits per pixel the upper eight are kept.
+    Transparent pixels are blended on white. The upper eight of 16 bits per pixel are kept.
 
     >>> to_array(Image.new("RGB", (640, 480)), channels=3, image_size=224).shape
     (3, 224, 224)

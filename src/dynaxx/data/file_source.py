@@ -1,5 +1,6 @@
 """What all sources of image files have in common: options, unreadable files, links, copies."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ class Misfit(DataError):
 
 
 @dataclass
-class FileSource:
+class FileSource(ABC):
     """The base of sources that read image files of a directory or a .zip; see `ImageFolder`.
 
     A subclass has `train`, `test` and `classes`, and says in `_image_files` which images each split has.
@@ -71,9 +72,9 @@ class FileSource:
         """The folders below which files are looked for."""
         return SPLITS
 
+    @abstractmethod
     def _image_files(self, files: Files, split: str) -> list[str]:
         """Names of the images of a split."""
-        raise NotImplementedError
 
     def _listing(self, files: Files) -> Listing:
         listing = files.listing(self._folders())

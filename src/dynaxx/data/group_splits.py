@@ -96,8 +96,8 @@ def _part(labels: np.ndarray, index: np.ndarray, count: int, random: np.random.G
 def nearest(sizes: Sequence[int], target: int) -> list[int]:
     """Which of these sizes to add, some but not all of them, for the sum nearest to the target.
 
-    Of two sums as near the smaller is taken, and later sizes are preferred. Of more than EXACT sizes, the later ones
-    are added where they fit, and the exact search is for what is left.
+    The smaller of two sums as near is taken, and later sizes are preferred. The search is exact among EXACT sizes; if
+    there are more, the later ones are added first, as far as they fit.
 
     >>> nearest([5, 3, 4], target=8)
     [0, 1]

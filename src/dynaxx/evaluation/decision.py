@@ -62,12 +62,12 @@ def decide(
     'adopt'
 
     - A gain counts if it is proven (see `statistics/proof.py`) and is at least `minimum_relative_gain` of what the
-      probe reaches; of an error it is the part of the error that is gone.
+      probe reaches; where the metric is an error, the gain is the part of it that is gone.
     - The first question has one comparison: the best reading is chosen on validation, so that no luck on the test data
       chooses it.
     - The cost of an arm is its latency divided by that of the probe; its median decides. Arms whose ratios cannot be
-      told from the cheapest one's are equally cheap: the middle halves of their rounds overlap. Of these the simplest
-      is taken, the first in `ARMS`.
+      told from the cheapest one's are equally cheap: the middle halves of their rounds overlap. The simplest of
+      them is taken, the first in `ARMS`.
 
     Args:
         arms: results of all arms, the probe among them.

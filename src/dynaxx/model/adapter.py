@@ -469,7 +469,7 @@ def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
     if not dims:
         _refuse(config, [("grid", None)], "the taps are token sequences")
         if config.causal and 0 < len(vectors) < len(taps):
-            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and could hear all tokens")
+            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and would read all tokens")
     else:
         because = "the taps are maps" if all(tap.dims for tap in taps) else "some of the taps are maps"
         tokens = any(not tap.dims and tap.layout != "BC" for tap in taps)
@@ -479,7 +479,7 @@ def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
         if dims == {3}:
             _refuse(config, [("grid", None)], f"{because} of three spatial axes")
     if taps[0].causal:  # both read all positions of a sample at once, later tokens included
-        _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens hear no future")
+        _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens read no future")
 
 
 def _refuse(config: ResonanceConfig, options: list[tuple[str, object]], because: str) -> None:

@@ -92,8 +92,8 @@ class ResonantModel(nn.Module):
         """The backbone's output, computed from the refined activations of the taps (tapped layers).
 
         A model with sources takes them as `sources={name: tensor}`: maps (B, C, H, W), tokens (B, N, C) or vectors
-        (B, C). One that is left out, or None, is silent in this batch; a pair (tensor, present), with `present` (B,)
-        bool, is silent in the other samples.
+        (B, C). A source that is left out, or None, sends no messages in this batch; in a pair (tensor, present), the
+        samples that `present` (B,) bool does not mark have none.
 
         >>> logits = model(images, sources={"click": clicks})  # doctest: +SKIP
         """

@@ -61,8 +61,8 @@ def is_seq2seq(backbone: nn.Module) -> bool:
 
 def _sources(exchange: Exchange, anchors: Anchors) -> list[Tensor | tuple[Tensor, Tensor]]:
     """Each source on the grid, with the mask of the samples that have it."""
-    heard = exchange.heard(anchors)
-    return [x if present_B is None else (x, present_B[:, None].expand(x.shape[:2])) for x, present_B in heard]
+    found = exchange.sources_on_grid(anchors)
+    return [x if present_B is None else (x, present_B[:, None].expand(x.shape[:2])) for x, present_B in found]
 
 
 def _without_padding(part_BPC: Tensor, mask: Any) -> Tensor | tuple[Tensor, Tensor]:

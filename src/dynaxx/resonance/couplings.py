@@ -20,7 +20,7 @@ from dynaxx.errors import ResonanceError
 
 
 class Pair(NamedTuple):
-    """One coupling `C_lk`: tap `target` (l) hears `source` (k); taps count from 0 in depth order, then sources."""
+    """One coupling `C_lk`: it reads `source` (k), writes `target` (l); taps count from 0 in depth order, then sources."""
 
     target: int
     source: int
@@ -30,14 +30,13 @@ def live_pairs(taps: int, T: int, outputs: Collection[int], sources: int = 0) ->
     """The couplings that can reach the output within `T` iterations, grouped by source.
 
     A message into an output tap takes effect in the same iteration. A message into any other tap takes effect one
-    iteration later, through the couplings that read that tap. The `sources` of the call, counted from `taps` on, speak
-    to all taps, and nothing speaks to them.
+    iteration later, through the couplings that read that tap. The `sources` of the call, counted from `taps` on, are
+    read for all taps and never written.
 
     >>> [(pair.target, pair.source) for pair in live_pairs(3, 1, outputs=[2])]
     [(2, 0), (2, 1)]
     """
-    speakers = range(taps + sources)
-    ordered = [Pair(target, source) for source in speakers for target in range(taps) if target != source]
+    ordered = [Pair(target, source) for source in range(taps + sources) for target in range(taps) if target != source]
     return [pair for pair in ordered if pair.target in outputs or T > 1]
 
 

@@ -73,7 +73,7 @@ class Exchange(nn.Module):
         self.register_buffer("into_point", into_point, persistent=False)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
 
-    def heard(self, anchors: Anchors) -> list[tuple[Tensor, Tensor | None]]:
+    def sources_on_grid(self, anchors: Anchors) -> list[tuple[Tensor, Tensor | None]]:
         """Every source on the grid, (B, P, C), and the samples that have it, (B,) bool; None if all have."""
         check_sources(anchors.sources, self.sources)
         like_BPC = anchors.pooled[0]
@@ -87,19 +87,19 @@ class Exchange(nn.Module):
                 found.append((zeros, zeros[:, 0, 0].bool()))
         return found
 
-    def hear(self, anchors: Anchors) -> tuple[list[Tensor], Tensor | None]:
-        """y_k⁰ of every tap and source, and for every coupling whether it speaks, (B, N); None if all do.
+    def standardised(self, anchors: Anchors) -> tuple[list[Tensor], Tensor | None]:
+        """y_k⁰ of every tap and source, and whether each coupling has its source, (B, N); None if all have.
 
-        A coupling is silent in the samples that lack its source, which counts as zeros there.
+        A source counts as zeros in the samples that lack it.
         """
-        heard = self.heard(anchors)
-        y_BPC = self.standardise([*anchors.pooled, *(x for x, _ in heard)])
-        absent = {k: present for k, (_, present) in enumerate(heard, len(anchors.pooled)) if present is not None}
+        sources = self.sources_on_grid(anchors)
+        y_BPC = self.standardise([*anchors.pooled, *(x for x, _ in sources)])
+        absent = {k: present for k, (_, present) in enumerate(sources, len(anchors.pooled)) if present is not None}
         if not absent:
             return y_BPC, None
         every_B = torch.ones_like(next(iter(absent.values())))
-        speaks_BN = torch.stack([absent.get(pair.source, every_B) for pair in self.couplings.pairs], dim=1)
-        return [only(y, absent[k]) if k in absent else y for k, y in enumerate(y_BPC)], speaks_BN
+        present_BN = torch.stack([absent.get(pair.source, every_B) for pair in self.couplings.pairs], dim=1)
+        return [only(y, absent[k]) if k in absent else y for k, y in enumerate(y_BPC)], present_BN
 
     def standardise(self, pooled: Sequence[Tensor]) -> list[Tensor]:
         """y_k⁰ of every tap and source, (B, P, C_k)."""
@@ -154,7 +154,7 @@ class Exchange(nn.Module):
         couplings = self.couplings
         if self.points:
             named = ", ".join(self.names[tap] for tap in self.points)
-            raise ResonanceError(f"mode='folded': {named} hears means over the grid; give mode='explicit'")
+            raise ResonanceError(f"mode='folded': {named} reads means over the grid; give mode='explicit'")
         eye_RR = torch.eye(len(couplings.b), dtype=couplings.b.dtype, device=couplings.b.device)
         U_RC = torch.cat([couplings.incoming(eye_RR, tap) @ couplings.writer(tap) for tap in self.outputs], dim=1)
         return fold(couplings.dense(self.feedback_matrix()), U_RC, config)

@@ -48,10 +48,10 @@ class Reentrant:
         assert anchors.states is not None, "the reentrant dynamics need the taps' own states"
         self.exchange, self.gate_BQR, self.segments, self.pool, self.sweep = exchange, gate_BQR, segments, pool, sweep
         self.anchors, self.outside, self.grid = anchors.states, anchors.outside, anchors.grid
-        self.parts, speakers = exchange.couplings.out_of, exchange.couplings.sources
-        self.sources = [tap for tap in speakers if tap < len(self.anchors)]
-        self.p_BPR = {k: p_BPR[..., self.parts[k]] for k in speakers if k >= len(self.anchors)}
-        self.heard = {k: self._sent(k, p_BPR) for k, p_BPR in self.p_BPR.items()}
+        self.parts, read = exchange.couplings.out_of, exchange.couplings.sources
+        self.sources = [tap for tap in read if tap < len(self.anchors)]
+        self.p_BPR = {k: p_BPR[..., self.parts[k]] for k in read if k >= len(self.anchors)}
+        self.constant = {k: self._message(k, p_BPR) for k, p_BPR in self.p_BPR.items()}
         zero = self._pack([torch.zeros_like(x) for x in self.anchors])
         self.first = self.update(zero) if sweep else self._first()
 
@@ -92,16 +92,16 @@ class Reentrant:
         h_BPR = y_BPC @ self.exchange.couplings.V[tap]
         return (h_BPR + self.exchange.couplings.b[self.parts[tap]].to(h_BPR.dtype)).expand(-1, math.prod(self.grid), -1)
 
-    def _sent(self, source: int, argument_BPR: Tensor) -> Tensor:
+    def _message(self, source: int, argument_BPR: Tensor) -> Tensor:
         """c_lk of all couplings out of k = `source`, (B, P, R_k)."""
         part = self.parts[source]
         gate = None if self.gate_BQR is None else self.gate_BQR[..., part]
         return gated(self.exchange.phi(argument_BPR, self.grid, part), gate)
 
     def _messages(self, states: Sequence[Tensor], taps: Sequence[int] | None = None) -> dict[int, Tensor]:
-        """The messages out of each tap that speaks among `taps`, by default of all."""
-        spoken = [tap for tap in self.sources if taps is None or tap in taps]
-        return {tap: self._sent(tap, self._argument(tap, states[tap])) for tap in spoken}
+        """The messages out of each tap among `taps`, by default of all."""
+        read = [tap for tap in self.sources if taps is None or tap in taps]
+        return {tap: self._message(tap, self._argument(tap, states[tap])) for tap in read}
 
     def _first(self) -> Tensor:
         """F(0) in Jacobi order: no segment need run, since f_l of the anchors is the anchor."""
@@ -110,7 +110,7 @@ class Reentrant:
 
     def _written(self, tap: int, messages: dict[int, Tensor]) -> Tensor:
         """s σ_l Up(Σ_k U_lk c_lk), in the shape of tap l."""
-        like, c_BPR = self.anchors[tap], torch.cat([*messages.values(), *self.heard.values()], dim=2)
+        like, c_BPR = self.anchors[tap], torch.cat([*messages.values(), *self.constant.values()], dim=2)
         return from_grid(self.exchange.write(c_BPR, tap), self.grid, like).to(like.dtype)
 
     def _states(self, moves_B1N: Tensor) -> list[Tensor]:

@@ -75,14 +75,14 @@ class Resonator(nn.Module):
         mode, taps = config.mode, self.exchange.outputs if taps is None else taps
         if mode in STUDENT and self.student is None:
             raise ResonanceError(f"mode={mode!r}: this model has no student; call add_student() and distil it")
-        y_BPC, speaks_BN = self.exchange.hear(anchors)
+        y_BPC, present_BN = self.exchange.standardised(anchors)
         p_BPR = self.exchange.read(y_BPC, anchors.grid)
-        if speaks_BN is not None:
-            p_BPR = p_BPR * speaks_BN[:, None].repeat_interleave(self.exchange.couplings.rank, dim=2)
+        if present_BN is not None:
+            p_BPR = p_BPR * present_BN[:, None].repeat_interleave(self.exchange.couplings.rank, dim=2)
         if mode == "folded":
             return ResonanceOutput(self._fold_applied(p_BPR))
         z_BQC = pooled_for_gates(y_BPC, self.causal, config.token_pool)
-        gate_BQN = self._gates(z_BQC, ablated, speaks_BN)
+        gate_BQN = self._gates(z_BQC, ablated, present_BN)
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.exchange.couplings.rank, dim=2)
         learning = self.training and torch.is_grad_enabled()
         extra_loss = self.gate.loss(z_BQC) if learning and self.gate is not None else None
@@ -114,11 +114,11 @@ class Resonator(nn.Module):
         residual = partial(dynamics.residual_of_first, end)
         return ResonanceOutput(dynamics.deltas(end, taps), residual, record, extra_loss, student_loss)
 
-    def _gates(self, z_BQC: list[Tensor], ablated: Collection[int], speaks_BN: Tensor | None) -> Tensor | None:
+    def _gates(self, z_BQC: list[Tensor], ablated: Collection[int], present_BN: Tensor | None) -> Tensor | None:
         gate_BQN = None if self.gate is None else self.gate(z_BQC)
-        if speaks_BN is not None:
-            speaks_BQN = speaks_BN[:, None].to(z_BQC[0].dtype)
-            gate_BQN = speaks_BQN if gate_BQN is None else gate_BQN * speaks_BQN
+        if present_BN is not None:
+            present_BQN = present_BN[:, None].to(z_BQC[0].dtype)
+            gate_BQN = present_BQN if gate_BQN is None else gate_BQN * present_BQN
         if not ablated:
             return gate_BQN
         kept_N = z_BQC[0].new_ones(len(self.exchange.couplings.pairs))

@@ -90,7 +90,7 @@ def source_on_grid(name: str, x: Tensor, grid: Grid, prefix: int) -> Tensor:
     >>> source_on_grid("click", torch.ones(2, 1, 8, 8), (4, 4), prefix=0).shape
     torch.Size([2, 16, 1])
 
-    On a grid of tokens a map lies row by row behind the prefix, whose tokens hear its mean.
+    On a grid of tokens a map lies row by row behind the prefix, whose tokens get its mean.
 
     Raises:
         ResonanceError: positions that do not lie on the grid.

@@ -93,8 +93,8 @@ def ablations_table(evaluation: Evaluation) -> Table:
             for result in evaluation.inside.ablations
         ],
         note=(
-            "The trained loop with couplings silenced and nothing trained again: without each in turn, and with those "
-            "alone that speak into one tap. Gain: over the whole loop, paired interval."
+            "The trained loop with couplings switched off and nothing trained again: without each in turn, and with "
+            "those alone that write to one tap. Gain: over the whole loop, paired interval."
         ),
     )
 

@@ -262,7 +262,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def relative_gain(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric) -> float | None:
     """Gain of arm `a` over arm `b` as a fraction of what `b` reaches; scores are (S, N).
 
-    Of an error it is the part of the error that is gone. None if `b` has a metric of zero, which no fraction describes.
+    Where the metric is an error, the gain is the part of it that is gone. None if `b` has a metric of zero, which no
+    fraction describes.
 
     >>> relative_gain(np.array([[1.0, 1.0, 1.0, 0.0]]), np.array([[1.0, 1.0, 0.0, 0.0]]), Metric("accuracy"))
     0.5
