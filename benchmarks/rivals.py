@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx import ResonantModel
-from dynaxx.backbone import Head, capture, find_classifier, probe
+from dynaxx.backbone import Head, capture, find_classifier, grid_of, probe
 from dynaxx.evaluation.arms import TapProbe
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
-from dynaxx.resonance import Exchange, Grid, from_grid, grid_of, resonate, to_grid
+from dynaxx.resonance import Exchange, Grid, from_grid, resonate, to_grid
 
 
 class FullSpaceLoop(nn.Module):

@@ -61,7 +61,7 @@ def test_compiled_to_machine_code():
         assert torch.allclose(torch.compile(model, fullgraph=True)(x), model(x), atol=1e-5)
 
 
-def test_switches_are_heard_after_compiling_too():
+def test_switches_count_after_compiling_too():
     model, x = made("implicit")
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():

@@ -115,7 +115,7 @@ def test_anchors_that_were_read_before_take_sources_afterwards():
     model, x, given = made(), images(16), sources()
     with torch.no_grad():
         (whole,), _ = model.refine(model.read(x, sources=given))
-        (later,), _ = model.refine(model.read(x).with_sources(given))
+        (later,), _ = model.refine(model.with_sources(model.read(x), given))
         assert torch.equal(whole, later)
         assert not torch.equal(whole, model.refine(model.read(x))[0][0])
 

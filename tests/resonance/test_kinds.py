@@ -10,8 +10,9 @@ from support.naive import resonate
 from test_reference import randomised
 
 from dynaxx import ResonanceConfig, ResonanceError
+from dynaxx.backbone import rows_of
 from dynaxx.model import Adapter
-from dynaxx.resonance import Tap, live_pairs, rows_of
+from dynaxx.resonance import Tap, live_pairs
 
 KINDS = {"map": "BCHW", "vector": "BC", "tokens": "BNC", "other tokens": "BNC"}
 
@@ -104,7 +105,7 @@ def adapter_with(layout: str, **options: object) -> tuple[Adapter, list[torch.Te
 def on_grid(made: Adapter, activations: list[torch.Tensor], source: torch.Tensor) -> torch.Tensor:
     """(B, P): the source on the grid."""
     anchors = made.anchors(activations, sources={"click": source})
-    ((x, _),) = made.require_built().exchange.sources_on_grid(anchors)
+    ((x, _),) = anchors.sources.values()
     return x.expand(-1, 16 if anchors.grid == (4, 4) else 17, -1)[:, :, 0]
 
 

@@ -17,6 +17,7 @@ from dynaxx.backbone.execution import (
     warn_of_unread_tokens,
 )
 from dynaxx.backbone.form import Form, takes
+from dynaxx.backbone.grid import grid_of, message_grid, rows_of
 from dynaxx.backbone.head import Head, SafeHead, capture_input, check_classifier, find_classifier, replaced_head
 from dynaxx.backbone.layers import resolve, stages, thirds
 from dynaxx.backbone.layout import canonical, original
@@ -53,8 +54,10 @@ __all__ = [
     "described",
     "device_of",
     "find_classifier",
+    "grid_of",
     "hooked",
     "mark_outputs",
+    "message_grid",
     "moments",
     "on_device",
     "original",
@@ -65,6 +68,7 @@ __all__ = [
     "refuse_cut_gradients",
     "replaced_head",
     "resolve",
+    "rows_of",
     "split_batch",
     "stages",
     "stated_input",

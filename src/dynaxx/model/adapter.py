@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dynaxx.backbone import (
     check_fits,
     find_classifier,
     mark_outputs,
+    message_grid,
     original,
     plan_execution,
     plan_reading,
@@ -39,16 +40,15 @@ from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.fingerprint import difference, fingerprint
 from dynaxx.model.readout import Readout, as_map, deviation, features, size_of, width
 from dynaxx.model.saving import BACKBONE, check_tensors, read
+from dynaxx.model.sources import sources_of
 from dynaxx.resonance import (
     Anchors,
     Grid,
     ResonanceOutput,
     Resonator,
     Tap,
-    check_sources,
     finite,
     from_grid,
-    message_grid,
     on_grid,
 )
 
@@ -229,7 +229,7 @@ class Adapter(nn.Module):
         Args:
             activations: activations x_l⁰ of the taps, in depth order.
             outside: other activations that the backbone's segments between the taps read.
-            sources: sources of the call by name; see `dynaxx.resonance.sources_of`.
+            sources: sources of the call by name; see `dynaxx.model.sources.sources_of`.
             known: what adapters have made of the same activations before, to which this one adds what it makes.
 
         Raises:
@@ -258,9 +258,14 @@ class Adapter(nn.Module):
             outputs, outside = on_grids, [once(("deviation", tap.path), partial(deviation, x)) for tap, x in moved]
         elif self.config.dynamics == "reentrant":
             states = activations
-        anchors = Anchors(on_grids, outputs, grid, states, tuple(outside)).with_sources(sources)
-        check_sources(anchors.sources, exchange.sources)
-        return anchors
+        return self.with_sources(Anchors(on_grids, outputs, grid, states, tuple(outside)), sources)
+
+    def with_sources(self, anchors: Anchors, given: Mapping[str, Any] | None) -> Anchors:
+        """The anchors with the sources of a call; see `ResonantModel.with_sources`."""
+        exchange = self.require_built().exchange
+        return anchors._replace(
+            sources=sources_of(given, exchange.sources, anchors.grid, anchors.pooled[0], exchange.prefix)
+        )
 
     def refine(
         self,
@@ -284,6 +289,8 @@ class Adapter(nn.Module):
             trace, ablated, taps: arguments of `Resonator.forward`.
         """
         resonator = self.require_built()
+        if len(anchors.sources) < len(resonator.exchange.sources):  # anchors of a cache
+            anchors = self.with_sources(anchors, None)
         taps = resonator.exchange.outputs if taps is None else taps
 
         if self.config.mode in LINEAR:

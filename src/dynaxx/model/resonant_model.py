@@ -243,6 +243,16 @@ class ResonantModel(nn.Module):
             self(*args, **kwargs)
         return anchors[0]
 
+    def with_sources(self, anchors: Anchors, sources: Mapping[str, Any] | None) -> Anchors:
+        """Anchors that `read` gave, with these sources, which a feature cache leaves out.
+
+        >>> anchors = model.with_sources(model.read(images), {})
+
+        Raises:
+            ResonanceError: sources that the model does not have, or that do not fit the batch.
+        """
+        return self.adapter.with_sources(anchors, sources)
+
     def refine(self, anchors: Anchors, taps: Sequence[int] | None = None) -> tuple[list[Tensor], ResonanceOutput]:
         """The refined activations x_l = x_l⁰ + Up(Δ_l) of each output tap, and the resonator's output.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dynaxx.backbone import capture_input, device_of, moments, on_device, split_batch
 from dynaxx.errors import ResonanceError
 from dynaxx.model.adapter import Adapter
-from dynaxx.resonance import Anchors, Exchange
+from dynaxx.resonance import Anchors
 
 
 def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: Iterable[Any]) -> None:
@@ -37,7 +37,7 @@ def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: It
             mask = kwargs.get("attention_mask")
             read_by_head = adapter.head_features(anchors) if adapter.config.reads_taps else features[-1:]
             taken = [_without_padding(part, mask) for part in anchors.pooled]
-            yield [*taken, *_sources(exchange, anchors), *(_without_padding(part, mask) for part in read_by_head)]
+            yield [*taken, *_sources(anchors), *(_without_padding(part, mask) for part in read_by_head)]
 
     with capture_input(backbone, adapter.classifier) as features:
         per_part = moments(parts(), [*adapter.paths, *exchange.sources])
@@ -59,9 +59,9 @@ def is_seq2seq(backbone: nn.Module) -> bool:
     return bool(getattr(getattr(backbone, "config", None), "is_encoder_decoder", False))
 
 
-def _sources(exchange: Exchange, anchors: Anchors) -> list[Tensor | tuple[Tensor, Tensor]]:
+def _sources(anchors: Anchors) -> list[Tensor | tuple[Tensor, Tensor]]:
     """Each source on the grid, with the mask of the samples that have it."""
-    found = exchange.sources_on_grid(anchors)
+    found = anchors.sources.values()
     return [x if present_B is None else (x, present_B[:, None].expand(x.shape[:2])) for x, present_B in found]
 
 

@@ -11,7 +11,7 @@ Symbols, their meaning, and the module of this package (or the package) that has
     V_lk, U_lk  the coupling C_lk of rank r: it reads tap k, writes tap l couplings
     φ           act(h + D * h), D a depthwise kernel                     bottleneck
     g_lk        gate, 1 by default                                       gates
-    k           tap, or source: an input of the call, read, not written  sources
+    k           tap, or source: an input of the call, read, not written  anchors
     λ, T        damping, number of iterations                            fixed_point
     s, α        strength (warmed up in training), feedback gain          exchange
 
@@ -24,11 +24,10 @@ one-pass prediction of the end; `resonator`, which puts them together; and `outp
 from dynaxx.resonance.anchored import Anchored as Anchored
 from dynaxx.resonance.anchors import (
     Anchors as Anchors,
+    Source as Source,
     Tap as Tap,
     finite as finite,
     from_grid as from_grid,
-    grid_of as grid_of,
-    message_grid as message_grid,
     on_grid as on_grid,
     to_grid as to_grid,
 )
@@ -40,5 +39,4 @@ from dynaxx.resonance.output import ResonanceOutput as ResonanceOutput, Trace as
 from dynaxx.resonance.reentrant import Segment as Segment
 from dynaxx.resonance.reference import resonate as resonate
 from dynaxx.resonance.resonator import Resonator as Resonator
-from dynaxx.resonance.sources import Source as Source, check_sources as check_sources, rows_of as rows_of
 from dynaxx.resonance.student import Student as Student

@@ -8,9 +8,9 @@ Shape suffixes: B batch, P positions of the grid (1 of a point), C channels, N t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,18 @@ from torch import Tensor
 from dynaxx.config import TOKENS
 from dynaxx.errors import ResonanceError
 from dynaxx.resonance.bottleneck import Grid
-from dynaxx.resonance.sources import Source, rows_of, sources_of
+
+
+class Source(NamedTuple):
+    """A source of a batch on the grid: it is read like a tap, and never written.
+
+    Attributes:
+        x_BPC: P x, zero in the samples that lack it; (B, 1, C) where it is one vector.
+        present_B: bool, the samples that have it; None if all have.
+    """
+
+    x_BPC: Tensor
+    present_B: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Anchors(NamedTuple):
         grid: (h, w) or (tokens,).
         states: x_l⁰ of all taps, for the reentrant dynamics.
         outside: other activations that the backbone's segments read, for the reentrant dynamics.
-        sources: the sources that the call gave, by name.
+        sources: the model's sources by name, also those that the call lacks.
     """
 
     pooled: list[Tensor]
@@ -81,14 +92,7 @@ class Anchors(NamedTuple):
     @property
     def parts(self) -> list[Tensor]:
         """All that must be finite, (B, …) each."""
-        return [*self.pooled, *(source.x for source in self.sources.values())]
-
-    def with_sources(self, given: Mapping[str, Any] | None) -> "Anchors":
-        """The same anchors with these sources, as `sources_of` takes them; a cache stores anchors without.
-
-        >>> anchors = model.read(images).with_sources({"click": clicks})  # doctest: +SKIP
-        """
-        return self._replace(sources=sources_of(given, self.pooled[0].shape[0]))
+        return [*self.pooled, *(source.x_BPC for source in self.sources.values())]
 
     def select(self, keep_B: Tensor) -> "Anchors":
         """The chosen samples alone; outside activations are cut where they have a sample axis."""
@@ -96,7 +100,10 @@ class Anchors(NamedTuple):
         outside = tuple(x[keep_B] if isinstance(x, Tensor) and x.shape[:1] == (batch,) else x for x in self.outside)
         states = None if self.states is None else [x[keep_B] for x in self.states]
         pooled, outputs = [x[keep_B] for x in self.pooled], [x[keep_B] for x in self.outputs]
-        sources = {name: source.of(keep_B) for name, source in self.sources.items()}
+        sources = {
+            name: Source(x[keep_B], None if present is None else present[keep_B])
+            for name, (x, present) in self.sources.items()
+        }
         return Anchors(pooled, outputs, self.grid, states, outside, sources)
 
     def zero_except(self, keep_B: Tensor) -> "Anchors":
@@ -116,28 +123,6 @@ def finite(parts: list[Tensor]) -> Tensor:
 def only(x: Tensor, keep_B: Tensor) -> Tensor:
     """`x` (B, …) with zeros in the samples that are not kept."""
     return torch.where(keep_B.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
-
-
-def message_grid(
-    activations: Sequence[Tensor], taps: Sequence[Tap], fixed: tuple[int, int] | None, token_pool: bool
-) -> Grid:
-    """The positions of messages, from all taps' activations; see `ResonanceConfig.grid`."""
-    placed = [number for number, tap in enumerate(taps) if not tap.point]
-    if not placed or (token_pool and not taps[0].causal):
-        return (1,)
-    last, maps = placed[-1], [number for number in placed if taps[number].dims]
-    if not maps or last == maps[-1]:
-        return grid_of(activations[last], fixed)
-    count = activations[last].shape[1] - taps[last].prefix
-    found = fixed or rows_of(count, tuple(activations[maps[-1]].shape[2:]))
-    if found is None:
-        raise ResonanceError(f"layers: {taps[last].path!r} gave {count} tokens, which make no grid; give grid=")
-    return found
-
-
-def grid_of(last: Tensor, fixed: tuple[int, int] | None) -> Grid:
-    """(h, w) or (d, h, w) of the last tap, or `fixed`; (N,) for tokens."""
-    return (last.shape[1],) if last.ndim == 3 else fixed or tuple(last.shape[2:])
 
 
 def on_grid(x: Tensor, tap: Tap, grid: Grid, token_pool: bool) -> Tensor:

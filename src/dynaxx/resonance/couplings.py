@@ -20,7 +20,7 @@ from dynaxx.errors import ResonanceError
 
 
 class Pair(NamedTuple):
-    """One coupling `C_lk`: it reads `source` (k), writes `target` (l); taps count from 0 in depth order, then sources."""
+    """One coupling `C_lk` from `source` (k) to tap `target` (l); taps count from 0 in depth order, then sources."""
 
     target: int
     source: int

@@ -25,7 +25,6 @@ from dynaxx.resonance.anchors import Anchors, Tap, only
 from dynaxx.resonance.bottleneck import Bottleneck, Grid
 from dynaxx.resonance.couplings import Couplings, live_pairs
 from dynaxx.resonance.gates import G_MAX
-from dynaxx.resonance.sources import check_sources, source_on_grid
 from dynaxx.resonance.standardise import Standardise
 
 
@@ -73,27 +72,13 @@ class Exchange(nn.Module):
         self.register_buffer("into_point", into_point, persistent=False)
         self.register_buffer("strength", torch.tensor(float(config.strength)))
 
-    def sources_on_grid(self, anchors: Anchors) -> list[tuple[Tensor, Tensor | None]]:
-        """Every source on the grid, (B, P, C), and the samples that have it, (B,) bool; None if all have."""
-        check_sources(anchors.sources, self.sources)
-        like_BPC = anchors.pooled[0]
-        found: list[tuple[Tensor, Tensor | None]] = []
-        for name, channels in self.sources.items():
-            if name in anchors.sources:
-                x, present_B = anchors.sources[name]
-                found.append((source_on_grid(name, x.to(like_BPC.dtype), anchors.grid, self.prefix), present_B))
-            else:
-                zeros = like_BPC.new_zeros(like_BPC.shape[0], 1, channels)
-                found.append((zeros, zeros[:, 0, 0].bool()))
-        return found
-
     def standardised(self, anchors: Anchors) -> tuple[list[Tensor], Tensor | None]:
         """y_k⁰ of every tap and source, and whether each coupling has its source, (B, N); None if all have.
 
         A source counts as zeros in the samples that lack it.
         """
-        sources = self.sources_on_grid(anchors)
-        y_BPC = self.standardise([*anchors.pooled, *(x for x, _ in sources)])
+        sources = [anchors.sources[name] for name in self.sources]
+        y_BPC = self.standardise([*anchors.pooled, *(source.x_BPC for source in sources)])
         absent = {k: present for k, (_, present) in enumerate(sources, len(anchors.pooled)) if present is not None}
         if not absent:
             return y_BPC, None

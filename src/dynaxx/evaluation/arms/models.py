@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx import Anchors
-from dynaxx.backbone import Head, TapReader, find_classifier, replaced_head
-from dynaxx.resonance import grid_of, to_grid
+from dynaxx.backbone import Head, TapReader, find_classifier, grid_of, replaced_head
+from dynaxx.resonance import to_grid
 from dynaxx.training.pooled_features import mean_over_positions
 
 

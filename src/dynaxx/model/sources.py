@@ -1,56 +1,45 @@
-"""Sources: inputs of the call that are read like taps and never written, such as a click or another sensor.
+"""The sources of a call: parsed, checked, and brought onto the grid of messages as the taps are.
 
-    y_k⁰ = (P x_k - μ_k) / σ_k,    c_lk ← (1-λ) c_lk + λ g_lk φ(V_lkᵀ y_k⁰ + b_lk)       for a source k
-
-P averages what is finer than the grid, and repeats what is coarser. The messages out of a source that a sample lacks
-are zero in every iteration, as if its couplings were not there.
+P averages what is finer than the grid, and repeats what is coarser.
 
 Shape suffixes: B batch, P positions of the grid, C channels, N tokens.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynaxx.backbone import rows_of
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance.bottleneck import Grid
+from dynaxx.resonance import Grid, Source
 
 
-class Source(NamedTuple):
-    """A source for one batch.
+def sources_of(
+    given: Mapping[str, Any] | None, channels: Mapping[str, int], grid: Grid, like: Tensor, prefix: int = 0
+) -> dict[str, Source]:
+    """The model's sources on the grid, by name: those of a call, and zeros for those that are None or not given.
 
-    Attributes:
-        x: a map (B, C, H, W), tokens (B, N, C) or a vector (B, C), zero in the samples that lack it.
-        present: (B,) bool, the samples that have it; None if all have.
-    """
-
-    x: Tensor
-    present: Tensor | None = None
-
-    def of(self, keep_B: Tensor) -> "Source":
-        """The chosen samples alone."""
-        return Source(self.x[keep_B], None if self.present is None else self.present[keep_B])
-
-
-def sources_of(given: Mapping[str, Any] | None, batch: int) -> dict[str, Source]:
-    """The sources of a call by name; those that are None are left out.
-
-    >>> sources_of({"click": (torch.ones(2, 1), torch.tensor([True, False]))}, 2)["click"].x
-    tensor([[1.],
-            [0.]])
+    >>> given = {"click": (torch.ones(2, 1), torch.tensor([True, False]))}
+    >>> sources_of(given, {"click": 1}, (4, 4), like=torch.zeros(2, 16, 8))["click"].x_BPC.shape
+    torch.Size([2, 1, 1])
 
     Args:
         given: by name a tensor, a pair of a tensor and a (B,) bool tensor of the samples that have it, or None.
-        batch: number of samples.
+        channels: channels of the model's sources by name.
+        grid: positions of messages.
+        like: a tensor of the batch, (B, …), whose type and device the sources get.
+        prefix: number of leading tokens of the grid without a position.
 
     Raises:
-        ResonanceError: what is given is none of these, or is for another number of samples.
+        ResonanceError: what is given is none of these, is no source of the model, does not lie on the grid, or is for
+            another number of samples or channels.
     """
-    given, found = {} if given is None else given, {}
+    given, batch = {} if given is None else given, like.shape[0]
+    found: dict[str, Source] = {}
     if not isinstance(given, Mapping):
         raise ResonanceError(f"sources: {type(given).__name__} is given; give a dict from names to tensors")
     for name, value in given.items():
@@ -66,22 +55,24 @@ def sources_of(given: Mapping[str, Any] | None, batch: int) -> dict[str, Source]
             if not isinstance(present, Tensor) or present.dtype != torch.bool or present.shape != (batch,):
                 raise ResonanceError(f"sources[{name!r}]: mark the samples that have it by a ({batch},) bool tensor")
             x = torch.where(present.view(-1, *[1] * (x.ndim - 1)), x, 0)
-        found[name] = Source(x, present)
-    return found
+        check_channels(name, x, channels)
+        found[name] = Source(source_on_grid(name, x.to(like.dtype), grid, prefix), present)
+    absent = torch.zeros(batch, dtype=torch.bool, device=like.device)
+    zeros = {name: Source(like.new_zeros(batch, 1, width), absent) for name, width in channels.items()}
+    return {name: found.get(name, zeros[name]) for name in channels}
 
 
-def check_sources(found: Mapping[str, Source], channels: Mapping[str, int]) -> None:
-    """Raise ResonanceError for a source that the couplings do not know, or of another number of channels."""
-    for name, (x, _) in found.items():
-        if name not in channels:
-            known = ", ".join(channels) or "none; give sources= when you wrap"
-            raise ResonanceError(f"sources[{name!r}]: no source of this model; it has {known}")
-        width = x.shape[2 if x.ndim == 3 else 1]
-        if width != channels[name]:
-            raise ResonanceError(
-                f"sources[{name!r}]: {tuple(x.shape)} has {width} channels; give {channels[name]}, as a (B, C, H, W), "
-                "(B, N, C) or (B, C) tensor"
-            )
+def check_channels(name: str, x: Tensor, channels: Mapping[str, int]) -> None:
+    """Raise ResonanceError for a source that the model does not have, or of another number of channels."""
+    if name not in channels:
+        known = ", ".join(channels) or "none; give sources= when you wrap"
+        raise ResonanceError(f"sources[{name!r}]: no source of this model; it has {known}")
+    width = x.shape[2 if x.ndim == 3 else 1]
+    if width != channels[name]:
+        raise ResonanceError(
+            f"sources[{name!r}]: {tuple(x.shape)} has {width} channels; give {channels[name]}, as a (B, C, H, W), "
+            "(B, N, C) or (B, C) tensor"
+        )
 
 
 def source_on_grid(name: str, x: Tensor, grid: Grid, prefix: int) -> Tensor:
@@ -117,20 +108,6 @@ def source_on_grid(name: str, x: Tensor, grid: Grid, prefix: int) -> Tensor:
         )
     on_BPC = _resized(name, x, rows).flatten(2).transpose(1, 2)
     return torch.cat([on_BPC.mean(1, keepdim=True).expand(-1, prefix, -1), on_BPC], dim=1) if prefix else on_BPC
-
-
-def rows_of(count: int, like: Grid) -> Grid | None:
-    """The grid of `count` positions in the proportions of `like`; None if there is none.
-
-    >>> rows_of(49, (14, 14)), rows_of(50, (14, 14))
-    ((7, 7), None)
-    """
-    if math.prod(like) == count or len(like) != 2:
-        return like if math.prod(like) == count else None
-    height = max(round((count * like[0] / like[1]) ** 0.5), 1)
-    width = count // height
-    fits = height * width == count and (like[0] == 1 or width == round(height * like[1] / like[0]))
-    return (height, width) if fits else None
 
 
 def _resized(name: str, x: Tensor, grid: Grid) -> Tensor:
