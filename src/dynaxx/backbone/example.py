@@ -64,8 +64,8 @@ def split_batch(batch: Any, name: str, *, keep_labels: bool = False, sources: Co
 
     Args:
         batch: inputs, (inputs, labels, …), or a dict of named arguments that may hold the labels. Inputs are a tensor,
-            a dict of named arguments, or a tuple of positional ones. Sources stand under `sources` in a dict, or behind
-            the inputs: (inputs, {name: tensor}, labels, …).
+            a dict of named arguments, or a tuple of positional ones. Sources stand under `sources` in a dict, or in a
+            dict of their names behind the inputs: (inputs, labels, {name: tensor}) or (inputs, {name: tensor}, labels).
         name: name of the loader, with which messages begin.
         keep_labels: whether labels among named arguments stay there, for models that read them.
         sources: names of the model's sources; they become the named argument `sources`.
@@ -74,9 +74,10 @@ def split_batch(batch: Any, name: str, *, keep_labels: bool = False, sources: Co
         ResonanceError: a batch without any tensor.
     """
     given: Any = None
-    second = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
-    if isinstance(second, Mapping) and second and set(second) <= set(sources):
-        given, batch = second, (batch[0], *batch[2:])
+    for place in range(1, len(batch)) if isinstance(batch, (tuple, list)) else ():
+        if isinstance(batch[place], Mapping) and batch[place] and set(batch[place]) <= set(sources):
+            given, batch = batch[place], (*batch[:place], *batch[place + 1 :])
+            break
     labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
     inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     args, kwargs = as_call([inputs] if isinstance(inputs, list) else inputs, name)

@@ -739,7 +739,7 @@ class ResonantModel(nn.Module):
 
         Args:
             batches: inputs, (input, label, …) tuples, or dicts of named arguments, in which labels are not read.
-                Sources stand behind the input, (input, {name: tensor}, label, …), or in a dict under `sources`.
+                Sources stand in a dict of their names behind the input, or under `sources` in a dict of arguments.
 
         Raises:
             ResonanceError: no batches, batches without tensors, or no finite sample in any.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
-from dynaxx.tasks.kind import Kind, TaskError
+from dynaxx.tasks.kind import Kind, TaskError, check_choice
 from dynaxx.tasks.linear import LinearFit, fit_logistic
 from dynaxx.tasks.metric import Metric
 
@@ -42,15 +42,14 @@ class Classification(Kind):
     own_head: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.decides not in DECIDING:
-            raise TaskError(f"task.decides={self.decides!r}: give one of {', '.join(DECIDING)}")
+        check_choice("decides", self.decides, DECIDING)
 
     @property
     def metric(self) -> Metric:
         return Metric(self.decides)
 
     def check(self, data: LabelledImages) -> None:
-        if data.labels.dtype != torch.int64 or data.labels.ndim != 1:
+        if data.kind != "classes":
             raise TaskError("task=classification: the labels are no classes; give data of one class per image")
 
     def outputs(self, data: LabelledImages) -> int:

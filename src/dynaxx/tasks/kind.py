@@ -19,6 +19,12 @@ class TaskError(ValueError):
     """The error for labels that a task cannot use; one line that names what is wrong."""
 
 
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise TaskError unless the option has one of these values."""
+    if value not in allowed:
+        raise TaskError(f"task.{name}={value!r}: give one of {', '.join(allowed)}")
+
+
 class Kind(ABC):
     """One kind of task.
 

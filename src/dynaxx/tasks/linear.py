@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynaxx.backbone import moments
 from dynaxx.data import track
 
 ITERATIONS = 2000
@@ -54,13 +55,13 @@ def fit_linear(
     1.0
 
     Args:
-        train_x, val_x: features (…, F).
+        train_x, val_x: features (N, F), or (N, P, F) of P positions.
         penalties: inverse strengths C.
         fit: function from standardised training features, float64, and C to weight (K, F) and bias (K,).
         value: function from validation outputs (…, K) to the metric.
         higher_is_better: whether a larger metric is better.
     """
-    mean, std = column_moments(train_x)
+    ((mean, std),) = moments([[train_x if train_x.ndim == 3 else train_x[:, None]]])
     inputs, val_inputs = ((x.double() - mean) / std for x in (train_x, val_x))
     found: list[LinearFit] = []
     for C in track(penalties, "fitting probes"):
@@ -68,17 +69,6 @@ def fit_linear(
         outputs = val_inputs @ weight.T + bias
         found.append(LinearFit(weight.float(), bias.float(), mean.float(), std.float(), float(C), value(outputs)))
     return max(found, key=lambda one: one.value if higher_is_better else -one.value)
-
-
-def column_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of features over samples and positions, float64 (F,); a constant feature has deviation 1.
-
-    >>> column_moments(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
-    (tensor([2., 5.], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
-    """
-    flat = x.reshape(-1, x.shape[-1]).double()
-    std = flat.std(0, correction=0)
-    return flat.mean(0), torch.where(std > 0, std, torch.ones_like(std))
 
 
 def fit_logistic(
@@ -135,7 +125,7 @@ def fit_ridge(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], *, penal
 
     def fit(inputs: Tensor, C: float) -> tuple[Tensor, Tensor]:
         # the labels' scale must not matter: in deviations of each column
-        mean, std = column_moments(train_y)
+        ((mean, std),) = moments([[train_y[:, None]]])
         model = Ridge(alpha=1.0 / C).fit(inputs.numpy(), ((train_y.double() - mean) / std).numpy())
         weight = torch.from_numpy(model.coef_).reshape(train_y.shape[1], -1)
         bias = torch.as_tensor(model.intercept_, dtype=torch.float64).reshape(-1)

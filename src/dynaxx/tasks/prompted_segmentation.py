@@ -20,5 +20,5 @@ class PromptedSegmentation(Segmentation):
 
     def check(self, data: LabelledImages) -> None:
         super().check(data)
-        if not getattr(data, "sources", None):
+        if not data.sources:
             raise TaskError("task=prompted_segmentation: the images have no source; give data with one, as data=clicks")

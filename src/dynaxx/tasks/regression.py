@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynaxx.backbone import moments
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.kind import Kind, TaskError
-from dynaxx.tasks.linear import LinearFit, column_moments, fit_ridge
+from dynaxx.tasks.linear import LinearFit, fit_ridge
 from dynaxx.tasks.metric import Metric
 
 
@@ -38,7 +39,7 @@ class Regression(Kind):
         return Metric("rmse", higher_is_better=False, root=True, unit=self.unit)
 
     def check(self, data: LabelledImages) -> None:
-        if not data.labels.is_floating_point() or data.labels.ndim != 2:
+        if data.kind != "numbers":
             raise TaskError("task=regression: the labels are no numbers; give data with numbers, as data=table")
 
     def outputs(self, data: LabelledImages) -> int:
@@ -46,7 +47,7 @@ class Regression(Kind):
 
     def fitted(self, labels: Tensor) -> "Regression":
         """The kind with the scale of these labels."""
-        return dataclasses.replace(self, scale=tuple(column_moments(labels)[1].tolist()))
+        return dataclasses.replace(self, scale=tuple(moments([[labels[:, None]]])[0][1].tolist()))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         scale = output.new_tensor(self.scale or (1.0,))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
-from dynaxx.tasks.kind import Kind, TaskError
+from dynaxx.tasks.kind import Kind, TaskError, check_choice
 from dynaxx.tasks.linear import LinearFit, fit_positions
 from dynaxx.tasks.metric import Metric
 
@@ -41,15 +41,14 @@ class Segmentation(Kind):
     probe_readout: ClassVar[str] = "map"
 
     def __post_init__(self) -> None:
-        if self.decides not in DECIDING:
-            raise TaskError(f"task.decides={self.decides!r}: give one of {', '.join(DECIDING)}")
+        check_choice("decides", self.decides, DECIDING)
 
     @property
     def metric(self) -> Metric:
         return Metric(self.decides)
 
     def check(self, data: LabelledImages) -> None:
-        if data.labels.dtype != torch.uint8 or data.labels.ndim != 3:
+        if data.kind != "masks":
             raise TaskError(f"task={self.name}: the labels are no masks; give data with masks, as data=masks")
 
     def outputs(self, data: LabelledImages) -> int:

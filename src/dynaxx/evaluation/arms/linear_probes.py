@@ -10,8 +10,8 @@ from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise, random_view, views
 from dynaxx.evaluation.arms.record import ArmRecord, save_probe
 from dynaxx.evaluation.arms.task import Run, Task
+from dynaxx.tasks import fit_logistic
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
-from dynaxx.training.probe import fit_probe
 
 AUGMENTED_VERSIONS = 4
 """Maximum number of augmented versions per training image; a larger augmentation is sampled this often."""
@@ -58,13 +58,13 @@ def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]
-    probe = fit_probe(train_x, train_y, val_x, val_y, task.classes, task.penalties)
+    probe = fit_logistic((train_x, train_y), (val_x, val_y), classes=task.classes, penalties=task.penalties)
     head = Head(train_x.shape[1], task.classes)
     head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
     save_probe(run.out, head)
     count = sum(parameter.numel() for parameter in head.parameters())
     seconds = time.perf_counter() - start
-    ArmRecord(arm, run.seed, "probe", list(taps), count, count, seconds, probe.accuracy, {"C": probe.C}).write(run.out)
+    ArmRecord(arm, run.seed, "probe", list(taps), count, count, seconds, probe.value, {"C": probe.C}).write(run.out)
 
 
 @torch.no_grad()
