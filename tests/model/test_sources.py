@@ -39,7 +39,7 @@ def of_sources(model) -> list[int]:
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_an_untrained_model_is_the_backbone_and_a_trained_one_hears_each_source(net):
+def test_an_untrained_model_is_the_backbone_and_a_trained_one_reads_each_source(net):
     make, taps, more = NETS[net]
     x, given = images(16), sources()
     fresh = wrap_with_resonance(make().eval(), taps, example_input=x, rank=3, sources=SOURCES, **more)
@@ -68,6 +68,27 @@ def test_an_absent_source_is_bit_equal_to_couplings_that_are_not_there(options):
         assert torch.equal(model(x, sources={"click": (poison, nobody)}), expected)
         assert not model.fallback.any()
         assert torch.equal(model(x, sources={name: (v, ~nobody) for name, v in given.items()}), model(x, sources=given))
+
+
+@pytest.mark.parametrize("mode", ["explicit", "implicit", "hybrid", "direct", "folded"])
+def test_nothing_of_an_absent_source_is_left_in_any_mode(mode):
+    linear = {"activation": "identity", "depthwise": False} if mode == "folded" else {}
+    model, x, given = made(mode="explicit" if mode == "folded" else mode, **linear), images(16), sources()
+
+    def answers() -> tuple[Tensor, Tensor]:
+        if mode == "folded":
+            model.fold()
+        with torch.no_grad():
+            return model(x), model(x, sources=given)
+
+    without, whole = answers()
+    couplings = model.resonator.exchange.couplings
+    with torch.no_grad():
+        for number in of_sources(model):  # their biases are read where the source itself is zero
+            couplings.of(couplings.pairs[number])[2].add_(1.0)
+    again, other = answers()
+    assert torch.equal(without, again)
+    assert not torch.allclose(whole, other)
 
 
 @pytest.mark.parametrize("options", [{}, {"gate": "learned"}, {"gate": "mutual_information"}], ids=str)

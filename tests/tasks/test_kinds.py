@@ -80,6 +80,25 @@ def test_the_loss_of_masks_falls_where_the_answer_is_right(outputs):
     assert kind.loss(right, truth) < 0.05 < kind.loss(torch.zeros_like(right), truth) < kind.loss(-right, truth)
 
 
+@given(outputs=st.sampled_from([1, 3]), seed=st.integers(0, 10**6))
+def test_the_loss_of_masks_is_cross_entropy_plus_what_lacks_of_the_overlap(outputs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    output = torch.randn(2, outputs, 3, 3, generator=generator)
+    truth = torch.randint(0, max(2, outputs), (2, 3, 3), generator=generator).to(torch.uint8)
+    logits = torch.cat([torch.zeros_like(output), output], 1) if outputs == 1 else output
+    p = logits.softmax(1)
+    entropy = -torch.stack(
+        [p[n, int(truth[n, i, j]), i, j].log() for n in range(2) for i in range(3) for j in range(3)]
+    )
+    overlaps = []
+    for n in range(2):
+        for number in range(1, logits.shape[1]):
+            found, there = p[n, number], (truth[n] == number).float()
+            overlaps.append((2 * (found * there).sum() + 1) / (found.sum() + there.sum() + 1))
+    expected = entropy.mean() + 1 - torch.stack(overlaps).mean()
+    assert torch.allclose(Segmentation().loss(output, truth), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_each_kind_takes_its_own_labels_and_refuses_others_in_one_line(name):
     kind = kind_of(name)
