@@ -254,6 +254,18 @@ class ResonanceConfig:
         """Whether the new head reads the taps, and nothing behind them runs."""
         return self.readout != "classifier"
 
+    def way(self, training: bool) -> str:
+        """How a pass runs: `linear` without couplings, `loop`, `student`, or `folded`.
+
+        >>> ResonanceConfig(mode="hybrid").way(training=True)
+        'loop'
+        """
+        if self.mode in LINEAR:
+            return "linear"
+        if self.mode in ("implicit", "direct") or (self.mode == "hybrid" and not training):
+            return "student"
+        return "folded" if self.mode == "folded" else "loop"
+
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, ready for JSON."""
         return asdict(self)

@@ -1,10 +1,8 @@
 """One adapter on a backbone: its tapped layers, all trainable parameters, and the update of the layers' activations."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,10 +34,9 @@ from dynaxx.backbone import (
     with_token_facts,
 )
 from dynaxx.config import LINEAR, ResonanceConfig
-from dynaxx.errors import ResonanceError, ResonanceWarning
-from dynaxx.model.fingerprint import difference, fingerprint
+from dynaxx.errors import ResonanceError
+from dynaxx.model.applicable import check_options
 from dynaxx.model.readout import Readout, as_map, deviation, features, size_of, width
-from dynaxx.model.saving import BACKBONE, check_tensors, read
 from dynaxx.model.sources import sources_of
 from dynaxx.resonance import (
     Anchors,
@@ -51,9 +48,6 @@ from dynaxx.resonance import (
     from_grid,
     on_grid,
 )
-
-PREFIX = "resonator."
-"""Prefix of the names of the resonator's tensors in a saved file."""
 
 RUNAWAY = 1e6
 """Limit of a tap's update, in standard deviations of the tap's channels; a larger update counts as divergence."""
@@ -361,67 +355,6 @@ class Adapter(nn.Module):
                 sound.append(torch.isfinite(refined).flatten(1).all(1))
         return torch.stack(sound).all(0)
 
-    # ---- keeping --------------------------------------------------------------------------------------------------
-
-    def start_from(self, backbone: nn.Module, directory: str | Path, strict: bool = True) -> None:
-        """Load the resonator saved in `directory`, without its student network; see `ResonantModel.start_from`."""
-        description, tensors = read(Path(directory))
-        where, resonator = f"directory={str(directory)!r}", self.require_couplings("start_from()")
-        taps = [tap["path"] for tap in description["taps"]]
-        if taps != list(self.paths):
-            raise ResonanceError(f"{where}: its taps are {', '.join(taps)}, here they are {', '.join(self.paths)}")
-        own = {n: t for n, t in resonator.state_dict().items() if not n.startswith("student.")}
-        given = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
-        given = {n: t for n, t in given.items() if not n.startswith("student.")}
-        check_tensors(where, own, given)
-        check_backbone(where, description, backbone, strict)
-        resonator.load_state_dict(given, strict=False)
-
-    def description(self, backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The input of `load`: a description in plain values, and the tensors."""
-        resonator = self.require_built()
-        resonator.exchange.update_certificate()
-        tensors = {f"{PREFIX}{name}": tensor for name, tensor in resonator.state_dict().items()}
-        if self.head is not None:
-            tensors |= {f"head.{name}": tensor for name, tensor in self.head.state_dict().items()}
-        description = {
-            "config": self.config.to_dict(),
-            "built_T": self.built_T,
-            "taps": [dataclasses.asdict(tap) for tap in self.taps],
-            "classifier": self.classifier,
-            "student": resonator.student is not None,
-        }
-        known_by = fingerprint(backbone, self.classifier)
-        return description | ({} if known_by is None else {BACKBONE: known_by}), tensors
-
-    def load(self, description: dict[str, Any], tensors: dict[str, Tensor], like: Tensor | None, where: str) -> None:
-        """Build the adapter that `description` describes, and load the tensors.
-
-        Args:
-            description, tensors: the two results of `description()`.
-            like: a tensor on the device for the parameters.
-            where: text with which error messages begin.
-
-        Raises:
-            ResonanceError: the description and the tensors do not fit each other or this adapter.
-        """
-        self.build_from([Tap(**tap) for tap in description["taps"]], like, description["built_T"])
-        resonator = self.require_built()
-        if description["student"] and resonator.student is None:
-            resonator.add_student(self.config)
-        if self.classifier != description["classifier"]:
-            raise ResonanceError(
-                f"{where}: its head replaced {description['classifier']!r}, here it would be {self.classifier!r}"
-            )
-        parts: dict[str, nn.Module] = {PREFIX: resonator} | ({} if self.head is None else {"head.": self.head})
-        if self.head is not None and "head.scale" in tensors:
-            self.head.in_units(tensors["head.shift"], tensors["head.scale"])
-        check_tensors(where, {p + n: t for p, part in parts.items() for n, t in part.state_dict().items()}, tensors)
-        for prefix, part in parts.items():
-            part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-        if self.config.mode == "folded":
-            resonator.fold(self.config)
-
 
 def pooled_key(tap: Tap, grid: Grid, token_pool: bool) -> tuple[object, ...]:
     """The key of one tap's pooled anchor among all that `Adapter.anchors` makes."""
@@ -447,49 +380,3 @@ def _with_lost_samples(output: ResonanceOutput, keep_B: Tensor) -> ResonanceOutp
 
     deltas = [d.new_zeros(len(keep_B), *d.shape[1:]).index_put((keep_B,), d) for d in output.delta]
     return dataclasses.replace(output, delta=deltas, residual=None if output.residual is None else residual)
-
-
-def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module, strict: bool) -> None:
-    """Raise ResonanceError, or only warn unless `strict`, if an adapter was saved on another backbone than this one.
-
-    >>> check_backbone("file", model.adapter.description(network)[0], network, strict=True)
-
-    A file without a fingerprint, from an older version, fits every backbone.
-    """
-    saved = description.get(BACKBONE)
-    found = None if saved is None else difference(saved, backbone, description["classifier"])
-    if found is None:
-        return
-    line = f"{where}: its adapter was trained on another backbone, this one has {found}"
-    if strict:
-        raise ResonanceError(f"{line}; give the backbone that it was trained on, or strict=False to use it here")
-    warnings.warn(line, ResonanceWarning, stacklevel=4)
-
-
-def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:
-    """Raise ResonanceError for an option that does not apply to taps of this kind, and for maps of 2 and of 3 axes."""
-    dims = {tap.dims for tap in taps if tap.dims}
-    vectors = [tap.path for tap in taps if tap.layout == "BC"]
-    if len(dims) > 1:
-        kinds = ", ".join(f"{tap.path} ({', '.join(tap.layout)})" for tap in taps)
-        raise ResonanceError(f"layers: maps of two and of three axes cannot be coupled: {kinds}; name taps of one kind")
-    if not dims:
-        _refuse(config, [("grid", None)], "the taps are token sequences")
-        if config.causal and 0 < len(vectors) < len(taps):
-            _refuse(config, [("causal", None)], f"{vectors[0]} has no position, and would read all tokens")
-    else:
-        because = "the taps are maps" if all(tap.dims for tap in taps) else "some of the taps are maps"
-        tokens = any(not tap.dims and tap.layout != "BC" for tap in taps)
-        _refuse(config, [("token_pool", False), *([] if tokens else [("prefix_tokens", None)])], because)
-        if config.causal:
-            _refuse(config, [("causal", None)], because)
-        if dims == {3}:
-            _refuse(config, [("grid", None)], f"{because} of three spatial axes")
-    if taps[0].causal:  # both read all positions of a sample at once, later tokens included
-        _refuse(config, [("solver", "picard"), ("tolerance", None)], "in causal models tokens read no future")
-
-
-def _refuse(config: ResonanceConfig, options: list[tuple[str, object]], because: str) -> None:
-    for name, neutral in options:
-        if getattr(config, name) != neutral:
-            raise ResonanceError(f"{name}={getattr(config, name)!r}: {because}; give {name}={neutral!r}")

@@ -9,7 +9,8 @@ from torch import nn
 from dynaxx.backbone import Call, as_call, resolve, stated_input
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.model.adapter import Adapter, check_backbone
+from dynaxx.model.adapter import Adapter
+from dynaxx.model.keeping import check_backbone, restore
 from dynaxx.model.saving import read
 
 
@@ -54,7 +55,7 @@ def read_adapter(backbone: nn.Module, directory: str | Path, strict: bool = True
         taps = [tap["path"] for tap in description["taps"]]
         adapter = Adapter(backbone, _paths(backbone, taps, config), config)
         check_backbone(where, description, backbone, strict)
-        adapter.load(description, tensors, next(backbone.parameters(), None), where)
+        restore(adapter, description, tensors, next(backbone.parameters(), None), where)
     except (TypeError, KeyError) as error:
         raise ResonanceError(f"{where}: its description does not fit this version ({error})") from None
     return adapter

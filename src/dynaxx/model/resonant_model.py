@@ -24,16 +24,24 @@ from dynaxx.backbone import (
     replaced_head,
     takes,
 )
-from dynaxx.config import LINEAR, STUDENT, ResonanceConfig
+from dynaxx.config import STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.fixed_point import Stability
-from dynaxx.model.adapter import Adapter, check_options
+from dynaxx.model.adapter import Adapter
 from dynaxx.model.adapters import Adapters
+from dynaxx.model.applicable import check_options
 from dynaxx.model.calibration import CalibrationReport, calibrate
+from dynaxx.model.cautions import (
+    warn_of_lost_gradients,
+    warn_of_no_loop,
+    warn_of_pruned_couplings,
+    warn_without_statistics,
+)
 from dynaxx.model.freezing import flags_before, freeze, hold, release
 from dynaxx.model.generation import generate
+from dynaxx.model.keeping import describe, start_from
 from dynaxx.model.loading import new_adapter, read_adapter
-from dynaxx.model.losses import computes_its_loss, extra_losses, reached, with_loss
+from dynaxx.model.losses import computes_its_loss, extra_losses, with_loss
 from dynaxx.model.readout import size_of
 from dynaxx.model.run_adapters import Kept, run_adapters
 from dynaxx.model.runaway import RunawayWatch
@@ -325,12 +333,7 @@ class ResonantModel(nn.Module):
     def _warn_without_statistics(self) -> None:
         if self.training and torch.is_grad_enabled() and not self._warned and not torch.compiler.is_compiling():
             self._warned = True
-            if not bool(self.require_built().exchange.statistics.get_buffer("fitted")):
-                warnings.warn(
-                    "training on anchors that were not standardised; call fit_statistics(batches) first",
-                    ResonanceWarning,
-                    stacklevel=2,
-                )
+            warn_without_statistics(self.require_built())
 
     def _warn_of_lost_gradients(self, output: Any) -> None:
         """Warn, once for each adapter, if nothing can be learned from a pass of training."""
@@ -340,14 +343,7 @@ class ResonantModel(nn.Module):
         if name in self._learns or torch._C._are_functorch_transforms_active() or fallback is None or fallback.all():
             return
         self._learns.add(name)
-        parameters = [parameter for parameter in self.require_built().parameters() if parameter.requires_grad]
-        if parameters and not reached(output, parameters):
-            warnings.warn(
-                "no gradient of the output reaches the couplings, so they cannot learn from it: the backbone detaches "
-                f"what lies behind {self.paths[-1]!r}",
-                ResonanceWarning,
-                stacklevel=3,
-            )
+        warn_of_lost_gradients(output, self.require_built(), self.paths[-1])
 
     # ---- switches of this thread ----------------------------------------------------------------------------------
 
@@ -398,10 +394,10 @@ class ResonantModel(nn.Module):
                 )
         self.adapter.check_mode(options.get("mode", self.adapter.config.mode))
         changed = dataclasses.replace(self.config, **options)
-        self._warn_of_no_loop(changed, options)
+        warn_of_no_loop(changed, options, self.training)
         if self.adapter.taps:
             check_options(changed, self.adapter.taps)
-        self._warn_of_pruned_couplings(changed.T)
+        warn_of_pruned_couplings(self.resonator, changed.T)
         with switched(self._number, options={**self._switches.options, **options}):
             yield self
 
@@ -499,34 +495,11 @@ class ResonantModel(nn.Module):
     def T(self, T: int) -> None:
         self._refuse_within_override("T", T)
         self.adapter.config = dataclasses.replace(self.adapter.config, T=T)
-        self._warn_of_pruned_couplings(T)
+        warn_of_pruned_couplings(self.resonator, T)
 
     def _refuse_within_override(self, name: str, value: object) -> None:
         if name in self._switches.options:
             raise ResonanceError(f"{name}={value!r}: a block overrides {name}; set it outside of the block")
-
-    def _warn_of_no_loop(self, changed: ResonanceConfig, options: dict[str, Any]) -> None:
-        one_pass = changed.mode in ("implicit", "folded", "direct", *LINEAR) or (
-            changed.mode == "hybrid" and not self.training
-        )
-        if one_pass and (idle := [name for name in options if name != "mode"]):
-            warnings.warn(
-                f"override({idle[0]}={options[idle[0]]!r}): mode={changed.mode!r} runs no loop, so {idle[0]} changes "
-                "nothing; override mode='explicit', too",
-                ResonanceWarning,
-                stacklevel=4,
-            )
-
-    def _warn_of_pruned_couplings(self, T: int) -> None:
-        resonator = self.resonator
-        missing = 0 if resonator is None else resonator.exchange.pruned
-        if T > 1 and missing:
-            warnings.warn(
-                f"T={T}: the model was built with T=1, for which {missing} couplings were pruned, so iterating has no "
-                "feedback; wrap again with T=2 or more",
-                ResonanceWarning,
-                stacklevel=4,
-            )
 
     def add_student(self) -> Student:
         """Make a new student (the one-pass network of the implicit mode), which must be distilled afterwards."""
@@ -570,7 +543,7 @@ class ResonantModel(nn.Module):
         Raises:
             ResonanceError: a missing or damaged file, or a file for another backbone, other taps or shapes.
         """
-        self.adapter.start_from(self.backbone, directory, strict)
+        start_from(self.adapter, self.backbone, directory, strict)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the active adapter: couplings, gates, statistics, student and head, and the backbone's fingerprint.
@@ -581,7 +554,7 @@ class ResonantModel(nn.Module):
         Raises:
             ResonanceError: the shapes of the taps are not known yet, or a file stands where the folder should be.
         """
-        write(Path(directory), *self.adapter.description(self.backbone))
+        write(Path(directory), *describe(self.adapter, self.backbone))
 
     # ---- several adapters -----------------------------------------------------------------------------------------
 

@@ -23,9 +23,10 @@ from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.adapters import Adapters
+from dynaxx.model.grouping import stacks_of, state_of
 from dynaxx.model.losses import computes_its_loss
 from dynaxx.model.readout import size_of
-from dynaxx.model.stack import LIMIT, Stack, stacks_of, state_of
+from dynaxx.model.stack import LIMIT, Stack
 from dynaxx.model.switches import Switches
 from dynaxx.resonance import Anchors, ResonanceOutput, finite
 

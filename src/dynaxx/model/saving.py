@@ -29,7 +29,7 @@ BACKBONE = "backbone"
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write `tensors` and `description` into `directory`; the old files stay complete until the last rename.
 
-    >>> write(Path(folder), *model.adapter.description(network))
+    >>> write(Path(folder), *read(Path(folder)))
 
     Raises:
         ResonanceError: a file stands where the folder should be.

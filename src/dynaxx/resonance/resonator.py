@@ -86,7 +86,7 @@ class Resonator(nn.Module):
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.exchange.couplings.rank, dim=2)
         learning = self.training and torch.is_grad_enabled()
         extra_loss = self.gate.loss(z_BQC) if learning and self.gate is not None else None
-        if mode in ("implicit", "direct") or (mode == "hybrid" and not self.training):
+        if config.way(self.training) == "student":
             return ResonanceOutput(self._predict(p_BPR, gate_BQR, anchors.grid), extra_loss=extra_loss)
 
         dynamics: Dynamics
