@@ -8,7 +8,7 @@ from dynaxx.evaluation.statistics import holm, verdict_over_tasks
 from experiments.findings import EXPLICIT, Difference, Finding
 
 ONE_PASS = named("direct", "explicit_T1", "concat_mlp", "concat_probe", "lora")
-"""Single passes on a frozen backbone (`Arm.replaces_resonance`), in the order in which tables name missing ones.
+"""Single passes on a frozen backbone, in the order in which tables name missing ones.
 
 LoRA is one of them, because its weights can be merged into the backbone's.
 """

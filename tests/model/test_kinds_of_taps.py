@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from support.nets import MIXED, MIXED_TAPS, Mixed, Plain, images, trained_like
+from support.nets import MIXED, MIXED_TAPS, Mixed, Plain, distilled, images, trained_like
 from torch import nn
 
 from dynaxx import ResonanceError, load_resonance, tap_states, wrap_with_resonance
@@ -134,16 +134,7 @@ def test_the_segments_run_again_in_order_and_at_once(net):
 def test_a_student_learns_what_the_loop_does(net):
     model, x = wrapped(net), images(16)
     model.add_student()
-    optimizer = torch.optim.Adam(model.resonator.student.parameters(), 1e-2)
-    losses = []
-    for _ in range(30):
-        with model.train().observed() as outputs:
-            model(x)
-        loss = outputs[0].distillation_loss(1.0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = distilled(model, x)
     assert losses[-1] < 0.5 * losses[0]
 
 

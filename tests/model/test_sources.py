@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from support.nets import MIXED, MIXED_TAPS, PLAIN_TAPS, UNET_TAPS, Mixed, Plain, UNet, images, trained_like
+from support.nets import MIXED, MIXED_TAPS, PLAIN_TAPS, UNET_TAPS, Mixed, Plain, UNet, distilled, images, trained_like
 from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance, wrap_with_resonance
@@ -194,16 +194,7 @@ def test_every_coupling_out_of_a_source_learns_and_the_student_hears_sources_too
     couplings = model.resonator.exchange.couplings
     assert all(couplings.V[k].grad.abs().sum() > 0 for k in (3, 4))
     model.add_student()
-    optimizer = torch.optim.Adam(model.resonator.student.parameters(), 1e-2)
-    losses = []
-    for _ in range(30):
-        with model.observed() as outputs:
-            model(x, sources=given)
-        loss = outputs[0].distillation_loss(1.0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = distilled(model, x, sources=given)
     assert losses[-1] < 0.5 * losses[0]
     model.eval().mode = "implicit"
     with torch.no_grad():

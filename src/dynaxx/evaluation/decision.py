@@ -12,27 +12,16 @@ are told beside the decision; they do not change it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynaxx.evaluation.arms.registry import ARMS, BASELINE
+from dynaxx.evaluation.arms.registry import ARMS, BASELINE, arms_where
 from dynaxx.evaluation.costs import COST
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.formatting import amount, label, of_metric, percent
 from dynaxx.evaluation.results import Answer, ArmResult, Comparison, Decision
 from dynaxx.tasks import Metric
 
-READINGS = (
-    BASELINE,
-    "layer_probe",
-    "concat_probe",
-    "concat_mlp",
-    "direct",
-    "explicit_T1",
-    "folded",
-    "implicit",
-    "explicit",
-    "hybrid",
-)
+READINGS = arms_where(lambda arm: arm.role == "reading")
 """The readings, the simplest first: Dynaxx's own ways to use what layers know, all deployed by the same calls."""
-CONTROLS = ("last_tap_only", "reentrant", "explicit_monitored", "explicit_certified")
+CONTROLS = arms_where(lambda arm: arm.role == "control")
 """Arms that tell why something works and are no choice of a user."""
 
 MORE = "Is there more in your network than its last layer says?"

@@ -27,8 +27,9 @@ class Arm:
     """Module and function that train the arm, such as `direct:train`; the module lies in this folder."""
     stage: str = "train_arms"
     """Name of the DVC stage that trains the arm."""
-    one_pass: bool = False
-    """Whether the arm predicts in one pass, without loop or distillation, so that it rivals `implicit`."""
+    role: str = "reading"
+    """`reading`: a way of Dynaxx's own to use what layers know, which a user may deploy. `control`: it tells why
+    something works. `rival`: what a user would pick instead of Dynaxx."""
     converged: bool = False
     """Whether the arm is fitted to convergence, without a learning rate or epochs."""
     sized: bool = False
@@ -37,8 +38,6 @@ class Arm:
     """Whether the backbone weights stay unchanged, or the trained updates are separate and mergeable."""
     cached: bool = True
     """Whether the arm trains from cached activations where the augmentation allows a cache."""
-    expected: bool = False
-    """Whether the final recommendation of an arm mentions it if this arm was not evaluated."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of `wrap_with_resonance` in which a variant differs from `explicit`."""
 
@@ -49,28 +48,23 @@ class Arm:
         train: Callable[..., None] = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
         return partial(train, self.name, self.options) if self.options else train
 
-    @property
-    def replaces_resonance(self) -> bool:
-        """Whether the report may recommend this arm in place of a resonance adapter."""
-        return self.one_pass and self.frozen
-
 
 _ALL = (
+    # readings, the simplest first: of equally cheap ones the decision takes the first
     Arm(BASELINE, "linear_probes:train_baseline", stage="baseline", converged=True, cached=False),
-    Arm(EXPLICIT, "explicit:train", stage="explicit"),
+    Arm("concat_probe", "linear_probes:train_concat_probe", converged=True, cached=False),
+    Arm("concat_mlp", "concat_mlp:train", sized=True),
+    Arm("direct", "direct:train", sized=True),
+    Arm("explicit_T1", "explicit:train_single_pass", sized=True),
     Arm(IMPLICIT, "implicit:train", stage="distill"),
-    # single passes, the simplest first: in this order the decision considers them
-    Arm("concat_probe", "linear_probes:train_concat_probe", one_pass=True, converged=True, cached=False, expected=True),
-    Arm("concat_mlp", "concat_mlp:train", one_pass=True, sized=True),
-    Arm("lora", "lora:train", one_pass=True, sized=True, cached=False),
-    Arm("direct", "direct:train", one_pass=True, sized=True, expected=True),
-    Arm("explicit_T1", "explicit:train_single_pass", one_pass=True, sized=True),
-    Arm("full_finetune", "full_finetune:train", one_pass=True, frozen=False, cached=False),
-    Arm("last_tap_only", "last_tap_only:train", sized=True),
-    Arm("explicit_monitored", "explicit:train_variant", options={"stability": "monitored"}),
-    Arm("explicit_certified", "explicit:train_variant", options={"stability": "certified"}),
+    Arm(EXPLICIT, "explicit:train", stage="explicit"),
     Arm("hybrid", "explicit:train_variant", options={"mode": "hybrid"}),
-    Arm("reentrant", "explicit:train_variant", options={"dynamics": "reentrant"}),
+    Arm("last_tap_only", "last_tap_only:train", role="control", sized=True),
+    Arm("reentrant", "explicit:train_variant", role="control", options={"dynamics": "reentrant"}),
+    Arm("explicit_monitored", "explicit:train_variant", role="control", options={"stability": "monitored"}),
+    Arm("explicit_certified", "explicit:train_variant", role="control", options={"stability": "certified"}),
+    Arm("lora", "lora:train", role="rival", sized=True, cached=False),
+    Arm("full_finetune", "full_finetune:train", role="rival", frozen=False, cached=False),
 )
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
