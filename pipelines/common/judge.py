@@ -66,6 +66,7 @@ def _judge_data(params: DictConfig) -> None:
         for key, value in wrong.items():
             if value is not None:
                 raise SettingsError(f"{key}={value}: is for labels that are classes, and here they are {kind}")
+        print(f"warning: the labels are {kind}: `prepare` reads them, and no stage trains on them yet", file=sys.stderr)
         return
     for name in params.task.rare or ():
         if str(name) not in classes:

@@ -10,9 +10,10 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx.data import load_prepared
+from dynaxx.data import LabelledImages, load_prepared
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_trained
 from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
+from dynaxx.tasks import Classification, TaskError
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.adapt import validation_images
@@ -45,6 +46,7 @@ def build_task(
         taps = json.loads((root / "select_layers" / "selection.json").read_text())["chosen"]
     resonance: Any = OmegaConf.to_container(params.resonance)
     images = prepared.task()
+    _check_labels(images)
     return Task(
         backbone=lambda: copy.deepcopy(backbone.network),
         fingerprint=f"{backbone.checksum}-{prepared.fingerprint()}-{backbone.normalisation.mean}-{backbone.normalisation.std}",
@@ -63,6 +65,16 @@ def build_task(
         imbalance=params.task.imbalance,
         rare=params.task.rare,
     )
+
+
+def _check_labels(images: LabelledImages) -> None:
+    """Raise TaskError for labels that the stages cannot train on: they know classification alone."""
+    Classification().check(images)
+    if len(images) and len(images.classes) > 1 and len(images.labels.unique()) == 1:
+        only = images.classes[int(images.labels[0])]
+        raise TaskError(
+            f"all training images are {only!r}: no stage trains without other classes yet; give some of each"
+        )
 
 
 def tuned(task: Task, arm: str) -> Task:

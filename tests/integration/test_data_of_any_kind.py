@@ -8,7 +8,7 @@ from PIL import Image
 from support.staging import fails, set_params
 
 from dynaxx.data import LabelledImages, load_prepared, remarks
-from pipelines import prepare
+from pipelines import baseline, prepare, pretrain
 from pipelines.common.adapt import folds_for, validation_images
 from pipelines.common.judge import judge
 from pipelines.common.stage import run
@@ -58,6 +58,8 @@ def test_each_kind_is_judged_and_prepared(data, empty_project, capsys):
     overrides = [f"data={data}", f"data.root={root / data}", "model=efficientnet_lite0", *OF_KIND.get(data, [])]
     params = OmegaConf.create(compose_all(overrides))
     judge(params)
+    warned = "no stage trains on them yet" in capsys.readouterr().err
+    assert warned == (data != "mvtec")
     set_params([*overrides, "task.seeds=[0]"])
     run("prepare", prepare.body)
     assert SAYS[data] in capsys.readouterr().out
@@ -86,6 +88,22 @@ def test_what_does_not_suit_the_labels_is_said_by_compose(data, overrides, says,
         judge(OmegaConf.create(compose_all([f"data={data}", f"data.root={root / data}", "model=timm",
                                             "model.name=resnet18", *overrides])))  # fmt: skip
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("table", "the labels are no classes"),
+        ("masks", "the labels are no classes"),
+        ("mvtec", "all training images are"),
+    ],
+)
+def test_what_no_stage_trains_on_is_said_by_the_first_that_would(data, says, empty_project, capsys):
+    root = trees(empty_project)
+    set_params([f"data={data}", f"data.root={root / data}", "model=efficientnet_lite0", "task.seeds=[0]"])
+    run("prepare", prepare.body)
+    run("pretrain", pretrain.body)
+    fails("baseline", baseline.body, (says,), capsys)
 
 
 def test_a_bad_mask_ends_prepare_in_one_line(empty_project, capsys):
