@@ -1,9 +1,9 @@
 """The losses beside the task's, in the user's own loop as in the pipeline's."""
 
-import threading
 
 import pytest
 import torch
+from support.checks import in_threads
 from support.nets import Plain, images, trained_like, wrapped
 from torch.nn.functional import cross_entropy
 
@@ -88,11 +88,7 @@ def test_every_thread_has_the_penalty_of_its_own_pass():
             if found != pytest.approx(expected[number], rel=1e-4):
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(4))
     assert wrong == []
 
 

@@ -2,12 +2,12 @@
 
 import copy
 import io
-import threading
 from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support.checks import in_threads, refused
 from support.naive import pool, resonate
 from support.nets import UNET_TAPS, Plain, UNet, images
 from support.random_models import Attention, Recurrent
@@ -443,11 +443,7 @@ def test_threads_get_their_own(family):
                         if not torch.equal(family(x), bare):
                             wrong.append(f"{name}, disabled")
 
-        threads = [threading.Thread(target=work, args=(batch,)) for batch in expected]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, expected)
     assert wrong == []
 
 
@@ -517,14 +513,6 @@ def test_taps_before_and_after_are_shown():
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
-
-
-def refused(run: object, *says: str) -> None:
-    with pytest.raises(ResonanceError) as caught:
-        run()
-    assert "\n" not in str(caught.value)
-    for part in says:
-        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """One pass for many adapters: what each gives alone, whatever runs beside it."""
 
 import copy
-import threading
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.checks import in_threads
 from support.nets import UNET_TAPS, Plain, UNet
 from support.random_models import Attention, Recurrent
 from torch import Tensor, nn
@@ -438,11 +438,7 @@ def test_threads_and_copies(many):
             with many.disabled(), torch.no_grad():
                 many.run_adapters(x[:batch])
 
-    threads = [threading.Thread(target=work, args=(batch,)) for batch in expected]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, expected)
     assert wrong == []
     for twin in (copy.copy(many), copy.deepcopy(many)):
         assert_same(twin.run_adapters(x), expected[3])

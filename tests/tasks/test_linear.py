@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from dynaxx.tasks import LinearFit, Segmentation, fit_logistic, fit_ridge
+from dynaxx.tasks import Examples, LinearFit, LinearOptions, Segmentation, fit_logistic, fit_ridge
 
 
 @given(classes=st.integers(2, 4), seed=st.integers(0, 10**6))
@@ -15,7 +15,7 @@ def test_it_answers_as_scikit_learn_does(classes, seed):
     y = torch.arange(60) % classes
     x = torch.randn(60, 5, generator=generator) * torch.tensor([1.0, 10.0, 0.1, 3.0, 1.0]) + y[:, None]
     x[:, 4] = 7.0  # a channel that never varies
-    probe = fit_logistic((x, y), (x, y), classes=classes, penalties=[0.5])
+    probe = fit_logistic(Examples(x, y), Examples(x, y), classes=classes, penalties=[0.5])
     scaler = StandardScaler().fit(x.double().numpy())
     reference = LogisticRegression(C=0.5, max_iter=5000, tol=1e-8).fit(scaler.transform(x.double().numpy()), y.numpy())
     ours = ((x - probe.mean) / probe.std @ probe.weight.T + probe.bias).softmax(1).double()
@@ -30,8 +30,10 @@ def test_the_penalty_is_chosen_on_validation():
     x[:, 0] += 1.5 * y
     held_y = torch.arange(400) % 2
     held[:, 0] += 1.5 * held_y
-    strong, weak = (fit_logistic((x, y), (held, held_y), classes=2, penalties=[C]) for C in (0.003, 1000.0))
-    both = fit_logistic((x, y), (held, held_y), classes=2, penalties=[0.003, 1000.0])
+    strong, weak = (
+        fit_logistic(Examples(x, y), Examples(held, held_y), classes=2, penalties=[C]) for C in (0.003, 1000.0)
+    )
+    both = fit_logistic(Examples(x, y), Examples(held, held_y), classes=2, penalties=[0.003, 1000.0])
     assert strong.value > weak.value
     assert (both.C, both.value) == (0.003, strong.value)
 
@@ -39,9 +41,9 @@ def test_the_penalty_is_chosen_on_validation():
 def test_without_images_there_is_no_accuracy():
     x, y = torch.randn(9, 4), torch.arange(9) % 3
     with pytest.raises(ValueError, match="without validation images has no accuracy"):
-        fit_logistic((x, y), (x[:0], y[:0]), classes=3, penalties=[1.0])
+        fit_logistic(Examples(x, y), Examples(x[:0], y[:0]), classes=3, penalties=[1.0])
     with pytest.raises(ValueError, match="class 3 of 4 has no training image"):
-        fit_logistic((x, y), (x, y), classes=4, penalties=[1.0])
+        fit_logistic(Examples(x, y), Examples(x, y), classes=4, penalties=[1.0])
 
 
 def answered(fit: LinearFit, x: torch.Tensor) -> torch.Tensor:
@@ -53,7 +55,7 @@ def test_ridge_solves_the_normal_equations_in_any_unit(columns, scale, seed):
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(40, 6, generator=generator), torch.randn(40, columns, generator=generator)
     y = scale * (y + x[:, :columns] + 5)
-    fit = fit_ridge((x, y), (x, y), penalties=[0.5])
+    fit = fit_ridge(Examples(x, y), Examples(x, y), penalties=[0.5])
     z = (x.double() - x.double().mean(0)) / x.double().std(0, correction=0)
     mean = y.double().mean(0)
     weight = torch.linalg.solve(z.T @ z + 2.0 * torch.eye(6).double(), z.T @ (y.double() - mean))  # C = 1 / 2
@@ -65,8 +67,8 @@ def test_the_penalty_of_a_regression_is_that_of_the_least_error():
     torch.manual_seed(0)
     x, held = torch.randn(20, 30), torch.randn(300, 30)
     y, held_y = x[:, :1] + torch.randn(20, 1), held[:, :1]
-    fits = {C: fit_ridge((x, y), (held, held_y), penalties=[C]) for C in (1e-3, 1e-1, 1e3)}
-    chosen = fit_ridge((x, y), (held, held_y), penalties=list(fits))
+    fits = {C: fit_ridge(Examples(x, y), Examples(held, held_y), penalties=[C]) for C in (1e-3, 1e-1, 1e3)}
+    chosen = fit_ridge(Examples(x, y), Examples(held, held_y), penalties=list(fits))
     assert chosen.C == min(fits, key=lambda C: fits[C].value) == 1e-1
 
 
@@ -76,7 +78,7 @@ def test_positions_are_fitted_as_scikit_learn_fits_their_pixels(outputs):
     x = torch.randn(6, 16, 4, generator=generator)
     noise = torch.randn(6, 16, generator=generator)
     labels = ((x[..., 0] + noise > 0).long() + (outputs > 1) * (x[..., 1] + noise > 0.5)).view(6, 4, 4).to(torch.uint8)
-    fit = Segmentation().fit_linear((x, labels), (x, labels), outputs=outputs, penalties=[0.5], grid=(4, 4))
+    fit = Segmentation().fit_linear(Examples(x, labels), Examples(x, labels), LinearOptions(outputs, [0.5], (4, 4)))
     flat = x.reshape(-1, 4).double()
     z = ((flat - flat.mean(0)) / flat.std(0, correction=0)).numpy()
     # the penalty weighs against the mean over positions of 6 images, scikit-learn's against the sum over positions

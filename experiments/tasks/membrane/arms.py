@@ -15,7 +15,7 @@ from dynaxx.evaluation.arms import Task, direct, load_probe, save_probe
 from dynaxx.evaluation.arms.lora import adapt
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import ANCHORED, live_parameters, resonant
-from dynaxx.tasks import fit_logistic
+from dynaxx.tasks import Examples, fit_logistic
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.finetune_module import FinetuneModule
 from dynaxx.training.fit import fit
@@ -60,7 +60,7 @@ def probe_dense(task: Task, train: Batch, val: Batch, folder: Path) -> Any:
         chosen = torch.randperm(len(read[0]), generator=generator)[:PIXELS]
         parts += [read[0][chosen], labels[:, ::2, ::2].flatten()[chosen]]
     handle.remove()
-    train_part, val_part = (parts[0], parts[1]), (parts[2], parts[3])
+    train_part, val_part = Examples(parts[0], parts[1]), Examples(parts[2], parts[3])
     probe = fit_logistic(train_part, val_part, classes=task.classes, penalties=task.penalties)
     head = Head(parts[0].shape[1], task.classes)
     head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})

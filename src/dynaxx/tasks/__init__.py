@@ -9,7 +9,7 @@ from typing import Any
 from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.classification import Classification
 from dynaxx.tasks.kind import Kind, TaskError
-from dynaxx.tasks.linear import LinearFit, fit_logistic, fit_ridge
+from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_logistic, fit_ridge
 from dynaxx.tasks.metric import Metric
 from dynaxx.tasks.placements import placement_influence, placements
 from dynaxx.tasks.prompted_segmentation import PromptedSegmentation
@@ -47,8 +47,10 @@ __all__ = [
     "KINDS",
     "Choices",
     "Classification",
+    "Examples",
     "Kind",
     "LinearFit",
+    "LinearOptions",
     "Metric",
     "PromptedSegmentation",
     "Regression",

@@ -1,6 +1,5 @@
 """Classification: a label is a class, the accuracy or the macro recall decides."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.kind import Kind, TaskError, check_choice
-from dynaxx.tasks.linear import LinearFit, fit_logistic
+from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_logistic
 from dynaxx.tasks.metric import Metric
 
 DECIDING = ("accuracy", "macro_recall")
@@ -104,14 +103,5 @@ class Classification(Kind):
     def strata(self, labels: Tensor) -> Tensor:
         return labels
 
-    def fit_linear(
-        self,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
-        *,
-        outputs: int,
-        penalties: Sequence[float],
-        grid: tuple[int, ...] = (),
-    ) -> LinearFit:
-        del grid
-        return fit_logistic(train, val, classes=outputs, penalties=penalties)
+    def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
+        return fit_logistic(train, val, classes=options.outputs, penalties=options.penalties)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
-from dynaxx.tasks.linear import LinearFit
+from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions
 from dynaxx.tasks.metric import Metric
 
 
@@ -71,23 +71,13 @@ class Kind(ABC):
         """What the model answers: class numbers, numbers, or masks."""
 
     @abstractmethod
-    def fit_linear(
-        self,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
-        *,
-        outputs: int,
-        penalties: Sequence[float],
-        grid: tuple[int, ...] = (),
-    ) -> LinearFit:
+    def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
         """A linear head on features, fitted to convergence and regularised on validation.
 
         Args:
-            train: features (N, F), or (N, P, F) of the positions of a grid, and labels.
+            train: features and labels.
             val: the same of the validation samples.
-            outputs: K.
-            penalties: inverse strengths C of the L2 penalty to choose from.
-            grid: (h, w) of the positions.
+            options: what the head is, and the penalties to choose from.
         """
 
     def fitted(self, labels: Tensor) -> "Kind":

@@ -7,6 +7,7 @@ Shape legend: N samples, F features, K outputs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,11 +18,33 @@ from dynaxx.data import track
 ITERATIONS = 2000
 
 
+class Examples(NamedTuple):
+    """Features (N, F), or (N, P, F) of the P positions of a grid, and the samples' labels."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """What a linear head is, and how it is regularised.
+
+    Attributes:
+        outputs: K.
+        penalties: inverse strengths C of the L2 penalty to choose from.
+        grid: (h, w) of the positions of features that have some.
+    """
+
+    outputs: int
+    penalties: Sequence[float]
+    grid: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class LinearFit:
     """A fitted linear head.
 
-    >>> fit = fit_logistic((train_x, train_y), (val_x, val_y), classes=10, penalties=[0.1, 1.0])
+    >>> fit = fit_logistic(Examples(train_x, train_y), Examples(val_x, val_y), classes=10, penalties=[0.1, 1.0])
     >>> logits = (val_x - fit.mean) / fit.std @ fit.weight.T + fit.bias
 
     Attributes:
@@ -71,12 +94,10 @@ def fit_linear(
     return max(found, key=lambda one: one.value if higher_is_better else -one.value)
 
 
-def fit_logistic(
-    train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], *, classes: int, penalties: Sequence[float]
-) -> LinearFit:
+def fit_logistic(train: Examples, val: Examples, *, classes: int, penalties: Sequence[float]) -> LinearFit:
     """Multinomial logistic regression by L-BFGS for each C; returns the most accurate one on validation.
 
-    >>> fit_logistic((train_x, train_y), (val_x, val_y), classes=10, penalties=[0.1, 1.0]).value
+    >>> fit_logistic(Examples(train_x, train_y), Examples(val_x, val_y), classes=10, penalties=[0.1, 1.0]).value
     0.92
 
     Args:
@@ -105,10 +126,10 @@ def fit_logistic(
     return fit_linear(train_x, val_x, penalties, fit, lambda logits: float((logits.argmax(1) == val_y).double().mean()))
 
 
-def fit_ridge(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], *, penalties: Sequence[float]) -> LinearFit:
+def fit_ridge(train: Examples, val: Examples, *, penalties: Sequence[float]) -> LinearFit:
     """Ridge regression for each C, the inverse of its strength; returns the one of least squared error on validation.
 
-    >>> fit_ridge((train_x, train_y), (val_x, val_y), penalties=[0.01, 0.1]).weight.shape
+    >>> fit_ridge(Examples(train_x, train_y), Examples(val_x, val_y), penalties=[0.01, 0.1]).weight.shape
     torch.Size([1, 784])
 
     Args:

@@ -1,7 +1,6 @@
 """Regression: a label is a number or several, the RMSE in the label's unit decides."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from dynaxx.backbone import moments
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.kind import Kind, TaskError
-from dynaxx.tasks.linear import LinearFit, fit_ridge
+from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_ridge
 from dynaxx.tasks.metric import Metric
 
 
@@ -75,14 +74,5 @@ class Regression(Kind):
     def predictions(self, output: Tensor) -> Tensor:
         return output
 
-    def fit_linear(
-        self,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
-        *,
-        outputs: int,
-        penalties: Sequence[float],
-        grid: tuple[int, ...] = (),
-    ) -> LinearFit:
-        del outputs, grid
-        return fit_ridge(train, val, penalties=penalties)
+    def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
+        return fit_ridge(train, val, penalties=options.penalties)

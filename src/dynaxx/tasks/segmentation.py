@@ -11,7 +11,7 @@ from torch import Tensor
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.kind import Kind, TaskError, check_choice
-from dynaxx.tasks.linear import LinearFit, fit_positions
+from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_positions
 from dynaxx.tasks.metric import Metric
 
 DECIDING = ("iou", "dice")
@@ -109,24 +109,16 @@ class Segmentation(Kind):
         found = output[:, 0] > 0 if output.shape[1] == 1 else output.argmax(1)
         return found.to(torch.uint8)
 
-    def fit_linear(
-        self,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
-        *,
-        outputs: int,
-        penalties: Sequence[float],
-        grid: tuple[int, ...] = (),
-    ) -> LinearFit:
+    def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
         (train_x, train_y), (val_x, val_y) = train, val
-        height, width = grid
-        target = F.adaptive_avg_pool2d(one_hot(train_y, outputs), (height, width)).flatten(2).transpose(1, 2)
+        height, width = options.grid
+        target = F.adaptive_avg_pool2d(one_hot(train_y, options.outputs), (height, width)).flatten(2).transpose(1, 2)
 
         def value(logits: Tensor) -> float:
-            maps = logits.float().transpose(1, 2).unflatten(2, grid)
+            maps = logits.float().transpose(1, 2).unflatten(2, options.grid)
             return self.value(upsampled(maps, val_y.shape[1:]), val_y)
 
-        return fit_positions(train_x, target, val_x, penalties=penalties, value=value)
+        return fit_positions(train_x, target, val_x, penalties=options.penalties, value=value)
 
 
 def one_hot(target: Tensor, outputs: int) -> Tensor:

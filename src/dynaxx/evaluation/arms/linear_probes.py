@@ -10,7 +10,7 @@ from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise, random_view, views
 from dynaxx.evaluation.arms.record import ArmRecord, save_probe
 from dynaxx.evaluation.arms.task import Run, Task
-from dynaxx.tasks import fit_logistic
+from dynaxx.tasks import Examples, fit_logistic
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 AUGMENTED_VERSIONS = 4
@@ -58,7 +58,9 @@ def _train_probe(task: Task, run: Run, *, arm: str, taps: Sequence[str]) -> None
     train_x = torch.cat([read(train, view) for view in seen])
     train_y = task.images.labels[train].repeat(len(seen))
     val_x, val_y = read(val, lambda images: images), task.images.labels[val]
-    probe = fit_logistic((train_x, train_y), (val_x, val_y), classes=task.classes, penalties=task.penalties)
+    probe = fit_logistic(
+        Examples(train_x, train_y), Examples(val_x, val_y), classes=task.classes, penalties=task.penalties
+    )
     head = Head(train_x.shape[1], task.classes)
     head.load_state_dict({"weight": probe.weight, "bias": probe.bias, "mean": probe.mean, "std": probe.std})
     save_probe(run.out, head)
