@@ -11,8 +11,10 @@ trained loop by a `metric`, and `inspection` shows the tapped layers before and 
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
+from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
 __all__ = [
@@ -21,9 +23,11 @@ __all__ = [
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",
+    "anchor_parts",
     "calibrate",
     "extra_losses",
     "load_resonance",
+    "saved_head",
     "tap_states",
     "wrap_with_resonance",
 ]
