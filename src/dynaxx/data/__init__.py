@@ -21,7 +21,7 @@ from dynaxx.data.image_table import ImageTable
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
 from dynaxx.data.mvtec_folder import MvtecFolder
-from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
+from dynaxx.data.normalise import Normalisation, batch_size, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
@@ -53,6 +53,7 @@ __all__ = [
     "Source",
     "TorchvisionSet",
     "apply_versions",
+    "batch_size",
     "check_augmentation",
     "count_reasons",
     "draw",
