@@ -10,6 +10,7 @@ trained loop by a `metric`, and `inspection` shows the tapped layers before and 
 
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.calibration import CalibrationReport, calibrate
+from dynaxx.model.disagreement import Disagreement, DisagreementOptions
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
@@ -18,6 +19,8 @@ from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 __all__ = [
     "Adapter",
     "CalibrationReport",
+    "Disagreement",
+    "DisagreementOptions",
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",
