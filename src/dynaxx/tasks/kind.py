@@ -34,12 +34,15 @@ class Kind(ABC):
             means and deviations (`moments`), or in every position (`map`).
         probe_readout: the same for linear readings of tapped layers.
         own_head: whether a backbone can have a head for the task already.
+        labelled: whether training reads the labels. Without, training images are of one class, and what says how good
+            a model is on held-out images is up to its arm.
     """
 
     name: ClassVar[str]
     readout: ClassVar[str]
     probe_readout: ClassVar[str]
     own_head: ClassVar[bool] = False
+    labelled: ClassVar[bool] = True
 
     @property
     @abstractmethod
