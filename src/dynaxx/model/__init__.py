@@ -5,7 +5,9 @@ and head, and `adapters` holds several adapters by name; `run_adapters` runs man
 `stack`. `loading` makes or reads an adapter, `saving` writes its files,
 and `fingerprint` tells backbones apart. `freezing` keeps a backbone's flags, and `switches` each thread's own state.
 `statistics` and `losses` serve training, `runaway` watches it, and `generation` generates text. `calibration` adjusts a
-trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop.
+trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop. `disagreement` says
+where the layers do not agree: `predictors` predict each from the others, a `gaussian` scores what is left, and
+`fit_disagreement` fits both.
 """
 
 from dynaxx.model.adapter import Adapter

@@ -109,6 +109,8 @@ class DisagreementOptions:
                 raise ResonanceError(f"{name}={value!r}: give a number {say}")
         if self.taps is not None:
             object.__setattr__(self, "taps", tuple(self.taps))
+        if self.taps == ():
+            raise ResonanceError("taps=(): name at least one, or give None for all")
 
 
 def disagreement_options(options: dict[str, Any]) -> DisagreementOptions:

@@ -64,7 +64,7 @@ def fit_disagreement(
             if bool(keep_B.any()):
                 yield anchors, counts_BP
 
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # what is made here is trained and kept
         statistics = moments(
             ([_counted(x, counts_BP) for x in anchors.pooled] for anchors, counts_BP in read_all(batches, "batches")),
             adapter.paths,

@@ -64,7 +64,7 @@ class Sums:
 
 
 def oas(covariance_QCC: Tensor, count_Q: Tensor) -> Tensor:
-    """ρ of the oracle approximating estimate, (Q,).
+    """ρ of the oracle approximating estimate, without the terms in 2/C as in scikit-learn, (Q,).
 
     >>> oas(torch.eye(3)[None], torch.tensor([10]))
     tensor([1.])
@@ -72,8 +72,7 @@ def oas(covariance_QCC: Tensor, count_Q: Tensor) -> Tensor:
     channels = covariance_QCC.shape[1]
     squares_Q = covariance_QCC.square().sum((1, 2))
     trace_Q = covariance_QCC.diagonal(dim1=1, dim2=2).sum(1).square()
-    above = squares_Q * (1 - 2 / channels) + trace_Q
-    below = (count_Q + 1 - 2 / channels) * (squares_Q - trace_Q / channels)
+    above, below = squares_Q + trace_Q, (count_Q + 1) * (squares_Q - trace_Q / channels)
     return torch.where(below > 0, above / below, 1.0).clamp(0.0, 1.0).to(covariance_QCC.dtype)
 
 

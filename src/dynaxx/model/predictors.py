@@ -10,6 +10,7 @@ prediction, since every message out of it reads its state, and its anchor is not
 Shape suffixes: B batch, P positions of the grid (1 of a point), C channels of a tap, F those of all taps.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -111,7 +112,8 @@ class Resonance(nn.Module):
     def __init__(self, taps: Sequence[Tap], config: ResonanceConfig, epochs: int = 20, lr: float = 1e-2) -> None:
         super().__init__()
         self.config, self.epochs, self.lr = config, epochs, lr
-        self.resonator = Resonator(taps, config).requires_grad_(False)
+        read = [dataclasses.replace(tap, output=True) for tap in taps]  # every tap receives messages, also with T=1
+        self.resonator = Resonator(read, config).requires_grad_(False)
 
     def forward(self, anchors: Anchors) -> list[Tensor]:
         """ŷ of every tap, (B, P, C)."""
@@ -128,7 +130,7 @@ class Resonance(nn.Module):
         Raises:
             ResonanceError: training ends with parameters that are not finite.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             self.resonator.requires_grad_(True).train()
             parameters = list(self.resonator.parameters())
             optimizer = torch.optim.Adam(parameters, lr=self.lr)
