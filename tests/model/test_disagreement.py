@@ -1,4 +1,4 @@
-"""The disagreement of layers: the formula by hand, no leak of a tap into its own prediction, files, devices, bad input."""
+"""The disagreement of layers: the formula by hand, no leak into a tap's own prediction, files, devices, bad input."""
 
 import copy
 
@@ -287,17 +287,23 @@ def test_padding_does_not_count():
     net = transformers.BertForSequenceClassification(config).eval()
     ids, mask = torch.randint(3, 40, (64, 8)), torch.ones(64, 8, dtype=torch.long)
     mask[::2, 5:] = 0
-    model = wrap_with_resonance(net, [1, 2], T=2, rank=3, example_input={"input_ids": ids[:3], "attention_mask": mask[:3]})
+    model = wrap_with_resonance(
+        net, [1, 2], T=2, rank=3, example_input={"input_ids": ids[:3], "attention_mask": mask[:3]}
+    )
 
     def fit(ids: Tensor) -> None:
-        given = [{"input_ids": part, "attention_mask": m} for part, m in zip(ids.split(32), mask.split(32), strict=True)]
+        given = [
+            {"input_ids": part, "attention_mask": m} for part, m in zip(ids.split(32), mask.split(32), strict=True)
+        ]
         model.fit_disagreement(given[:1], given[1:], covariance="shared", false_alarms=0.2)
 
     fit(ids)
     whole = model.disagreement({"input_ids": ids, "attention_mask": mask})
     other = torch.where(mask.bool(), ids, 3)  # another word under the mask
     fit(other)
-    assert torch.allclose(whole.score, model.disagreement({"input_ids": other, "attention_mask": mask}).score, atol=1e-4)
+    assert torch.allclose(
+        whole.score, model.disagreement({"input_ids": other, "attention_mask": mask}).score, atol=1e-4
+    )
     assert whole.places.shape == (64, 8)
     assert not whole.places[mask == 0].any()
 
@@ -448,7 +454,9 @@ def test_another_size_needs_a_shared_covariance():
 
 
 def test_one_tap_alone_is_predicted_by_nothing():
-    model = wrap_with_resonance(Plain().eval(), ["late"], mode="layer_probe", rank=4, num_classes=2, example_input=images())
+    model = wrap_with_resonance(
+        Plain().eval(), ["late"], mode="layer_probe", rank=4, num_classes=2, example_input=images()
+    )
     given = (batches(), batches(48, seed=1))
     refused(lambda: model.fit_disagreement(*given), "predictor='ridge': 'late' is the only tap")
     model.fit_disagreement(*given, predictor="none")

@@ -175,6 +175,7 @@ class Detector(nn.Module):
         parts = [(channels[number], 1 if number in points else positions) for number in self.scored]
         if options.together:
             parts = [(sum(width for width, _ in parts), max(places for _, places in parts))]
+        self.positions = positions
         self.gaussians = nn.ModuleList(Gaussian(*part) for part in parts)
         self.register_buffer("centre", torch.zeros(len(parts)))
         self.register_buffer("scale", torch.ones(len(parts)))
@@ -182,12 +183,17 @@ class Detector(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """The options and the number of positions as plain values, for `from_description`."""
-        return {"options": asdict(self.options), "positions": max(len(each.mean) for each in self.gaussians)}
+        return {"options": asdict(self.options), "positions": self.positions}
 
     @classmethod
     def from_description(cls, taps: Sequence[Tap], config: ResonanceConfig, description: dict[str, Any]) -> "Detector":
         """A detector without values, of the shapes that `describe` described."""
         return cls(taps, config, DisagreementOptions(**description["options"]), description["positions"])
+
+    @property
+    def scorers(self) -> list[Gaussian]:
+        """The Gaussian of each scored part."""
+        return [module for module in self.gaussians if isinstance(module, Gaussian)]
 
     def standardised(self, anchors: Anchors) -> Anchors:
         """The anchors in deviations of each channel, without what only a pass of the backbone needs."""
@@ -206,7 +212,7 @@ class Detector(nn.Module):
     def lengths(self, standardised: Anchors) -> list[Tensor]:
         """The length of each scored part in each position, (B, P), or (B, 1) of a point."""
         rest = self.left_over(standardised)
-        return [gaussian(e_BPC).sqrt() for gaussian, e_BPC in zip(self.gaussians, rest, strict=True)]
+        return [gaussian(e_BPC).sqrt() for gaussian, e_BPC in zip(self.scorers, rest, strict=True)]
 
     @torch.no_grad()
     def forward(

@@ -81,11 +81,11 @@ def fit_disagreement(
                 yield detector.standardised(anchors), counts_BP
 
         detector.predictor.fit(standardised)
-        sums = [Sums(by_position=len(gaussian.mean) > 1) for gaussian in detector.gaussians]
+        sums = [Sums(by_position=len(gaussian.mean) > 1) for gaussian in detector.scorers]
         for anchors, counts_BP in standardised():
             for part, rest_BPC in zip(sums, detector.left_over(anchors), strict=True):
                 part.add(rest_BPC, counts_for(rest_BPC, counts_BP))
-        for part, gaussian in zip(sums, detector.gaussians, strict=True):
+        for part, gaussian in zip(sums, detector.scorers, strict=True):
             gaussian.fit(part, options.shrinkage)
         _set_scale(detector, normal(held_out, "held_out"))
         _set_threshold(detector, normal(held_out, "held_out"))
@@ -101,7 +101,9 @@ def disagreement(adapter: Adapter, read: Read, inputs: Any) -> Disagreement:
     return found
 
 
-def anchors_of(read: Read, batch: Any, device: torch.device | None, name: str) -> tuple[Anchors, Tensor | None, Call | None]:
+def anchors_of(
+    read: Read, batch: Any, device: torch.device | None, name: str
+) -> tuple[Anchors, Tensor | None, Call | None]:
     """The anchors of one batch, which positions are no padding, and the arguments that gave them, if any did.
 
     A batch of anchors, alone or before labels, is taken as it is: all that fits or judges a disagreement reads anchors

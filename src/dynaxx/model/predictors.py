@@ -92,7 +92,9 @@ class Ridge(nn.Module):
         of_tap = torch.arange(sum(self.channels)).split(self.channels)
         for tap, own in enumerate(of_tap):
             products_FF = (pooled if tap in self.points else placed).moments()[1][0]
-            others = torch.cat([numbers for number, numbers in enumerate(of_tap) if number != tap]).to(products_FF.device)
+            others = torch.cat([numbers for number, numbers in enumerate(of_tap) if number != tap]).to(
+                products_FF.device
+            )
             own = own.to(products_FF.device)
             eye = torch.eye(len(others), dtype=products_FF.dtype, device=products_FF.device)
             matrix = products_FF[others][:, others] + self.penalty * eye

@@ -50,7 +50,7 @@ class Anomaly(Kind):
     def check(self, data: LabelledImages) -> None:
         if data.kind != "classes" or data.classes[0] != NORMAL:
             raise TaskError(
-                f"task=anomaly: the first class is not {NORMAL!r}; give data of good and defective images, as data=mvtec"
+                f"task=anomaly: the first class is not {NORMAL!r}; give good and defective images, as data=mvtec does"
             )
 
     def outputs(self, data: LabelledImages) -> int:

@@ -52,7 +52,9 @@ def train_direct(task: Task, run: Run) -> None:
 
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
-    loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
+    loop: dict[str, Any] = {
+        name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance
+    }
     _train(task, run, "explicit", {"predictor": "resonance", **loop, "epochs": task.train.epochs, "lr": task.train.lr})
 
 
