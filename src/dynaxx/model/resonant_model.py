@@ -724,7 +724,7 @@ class ResonantModel(nn.Module):
     def fit_disagreement(self, batches: Iterable[Any], held_out: Iterable[Any], **options: Any) -> None:
         """Learn from normal samples how the layers usually agree; no label is read.
 
-        >>> model.fit_disagreement(train_loader, validation_loader, predictor="ridge", false_alarms=0.02)
+        >>> model.fit_disagreement([images], [images], predictor="ridge", false_alarms=0.5)
 
         Batches are gone through several times. Where `model.read(inputs)` of all of them fits into memory, give a list
         of these anchors, so that the backbone runs once.
@@ -745,8 +745,9 @@ class ResonantModel(nn.Module):
     def disagreement(self, inputs: Any) -> Disagreement:
         """How much the layers disagree about each input, and where; one pass of the backbone.
 
-        >>> found = model.disagreement(images)
-        >>> unusual = images[found.is_unusual]
+        >>> model.fit_disagreement([images], [images], false_alarms=0.5)
+        >>> model.disagreement(images).places.shape
+        torch.Size([2, 1, 64, 64])
 
         Args:
             inputs: a tensor, a tuple of positional arguments, a dict of named ones, or anchors that `read` gave.

@@ -33,10 +33,7 @@ def train_baseline(task: Task, run: Run) -> None:
 
 
 def train_layer_probe(task: Task, run: Run) -> None:
-    """Fit a Gaussian per position to each tap, and keep the tap that tells made-up defects best.
-
-    Labelled defects would be needed to choose by the figure that decides, and there are none.
-    """
+    """Fit a Gaussian per position to each tap, and keep the one that tells made-up defects best: none are labelled."""
     _train(task, run, "layer_probe", *({**ALONE, "taps": (tap,)} for tap in task.taps))
 
 
@@ -96,6 +93,8 @@ def anchors(task: Task, model: ResonantModel, images: Tensor) -> Iterable[Anchor
     """The anchors of these images (uint8), in batches: all that these arms learn from and are judged by is read here.
 
     What only a pass of the backbone needs is left out.
+
+    >>> normal = list(anchors(task, container(task), task.images.images))
     """
     for part in images.split(task.train.batch_size):
         found = model.read(normalise(part, task.normalisation))
