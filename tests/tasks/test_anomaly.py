@@ -1,4 +1,4 @@
-"""The task kind `anomaly`: its score of an image, its measures by pairs counted one by one, its pictures and refusals."""
+"""The task kind `anomaly`: the score of an image, measures by pairs counted one by one, pictures and refusals."""
 
 import pytest
 import torch
