@@ -10,12 +10,19 @@ where the layers do not agree: `predictors` predict each from the others, a `gau
 `fit_disagreement` fits both.
 """
 
-from dynaxx.model.adapter import Adapter
+from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
+<<<<<<< HEAD
 from dynaxx.model.disagreement import Disagreement, DisagreementOptions
+=======
+from dynaxx.model.fingerprint import fingerprint
+>>>>>>> main
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
+from dynaxx.model.readout import features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
+from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
 __all__ = [
@@ -26,9 +33,15 @@ __all__ = [
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",
+    "anchor_parts",
     "calibrate",
     "extra_losses",
+    "features",
+    "fingerprint",
     "load_resonance",
+    "pooled_key",
+    "saved_head",
+    "size_of",
     "tap_states",
     "wrap_with_resonance",
 ]

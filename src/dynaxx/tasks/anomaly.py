@@ -37,7 +37,9 @@ class Anomaly(Kind):
     name: ClassVar[str] = "anomaly"
     readout: ClassVar[str] = "map"
     probe_readout: ClassVar[str] = "map"
+    labels: ClassVar[str] = "classes"
     labelled: ClassVar[bool] = False
+    stride: ClassVar[int | None] = 16
 
     def __post_init__(self) -> None:
         if isinstance(self.top, bool) or not isinstance(self.top, (int, float)) or not 0 <= self.top <= 1:
@@ -61,6 +63,10 @@ class Anomaly(Kind):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Nothing is learned from labels."""
         raise TaskError("task=anomaly: no label is learned from; fit the disagreement of the layers")
+
+    def divergence(self, output: Tensor, target: Tensor) -> Tensor:
+        """Mean squared difference of two maps."""
+        return (output - target).square().mean()
 
     def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
         """Nothing is learned from labels."""

@@ -1,5 +1,6 @@
 """Arms that learn from normal images: each finds a made-up defect, is saved as a folder and answers with maps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def task_of(tmp_path: Path) -> Task:
         probes=tmp_path,
         cache=tmp_path,
         head="probe",
+        kind=Anomaly(),
         penalties=[1.0],
     )
 
@@ -77,7 +79,7 @@ def test_it_finds_defects_and_comes_back_from_its_folder(arm, tmp_path):
     ARMS[arm](task, Run(seed=0, out=tmp_path / arm, checkpoints=tmp_path))
     record, model = ArmRecord.read(tmp_path / arm), load_arm(tmp_path / arm, network())
     assert (record.arm, record.kind, record.seed) == (arm, "disagreement", 0)
-    assert 0.5 < record.val_accuracy <= 1.0
+    assert 0.5 < record.val_score <= 1.0
     assert record.trained_parameters == record.live_parameters > 0
     maps = model(x)
     assert maps.shape == (60, 1, 16, 16)
@@ -99,19 +101,34 @@ def test_arms_read_the_taps_that_their_records_name(tmp_path):
     assert all(taps[arm] == PLAIN_TAPS for arm in ("concat_probe", "direct", "explicit"))
 
 
-def test_the_single_tap_is_the_one_that_made_up_defects_choose(tmp_path):
-    task = task_of(tmp_path)
+@pytest.mark.parametrize("candidates", [(), ("entry", "early", "middle", "late")])
+def test_the_single_tap_is_the_one_that_made_up_defects_choose(candidates, tmp_path):
+    task = replace(task_of(tmp_path), candidates=candidates)
     anomaly.train_layer_probe(task, Run(seed=0, out=tmp_path / "arm", checkpoints=tmp_path))
     record = ArmRecord.read(tmp_path / "arm")
     train, val = task.split(0)
     values = {}
-    for tap in PLAIN_TAPS:
-        model = anomaly.container(task)
-        normal, held_out = (list(anomaly.anchors(task, model, task.images.images[part])) for part in (train, val))
-        model.fit_disagreement(normal, held_out, predictor="none", taps=(tap,))
-        made_up = list(anomaly.anchors(task, model, pasted(task.images.images[val], 0)[0]))
-        values[tap] = anomaly.pasted_area(model, held_out, made_up)
-    assert record.val_accuracy == pytest.approx(max(values.values()))
-    assert values[record.taps[0]] == max(values.values())
+    for tap in candidates or PLAIN_TAPS:
+        model = anomaly.container(task, [tap])
+        made_up = pasted(task.images.images[val], 0)[0]
+        normal, held_out, defective = (
+            anomaly.anchors(task, model, pixels)
+            for pixels in (task.images.images[train], task.images.images[val], made_up)
+        )
+        model.fit_disagreement(normal, held_out, predictor="none")
+        values[tap] = anomaly.score(task, model, held_out, defective)
+    assert record.val_score == pytest.approx(max(values.values()))
+    assert values[record.taps[0]] == pytest.approx(max(values.values()))
     model = load_arm(tmp_path / "arm", network())
     assert list(model.model.disagreement(defective_images()[0]).by_tap) == record.taps
+
+
+def test_an_image_counts_by_the_share_of_its_map_that_the_task_names(tmp_path):
+    values = []
+    for top in (0.0, 0.3):
+        task = replace(task_of(tmp_path), kind=Anomaly(top=top))
+        anomaly.train_direct(task, Run(seed=0, out=tmp_path / "arm", checkpoints=tmp_path))
+        model = load_arm(tmp_path / "arm", network())
+        assert model.model.adapter.detector.options.top == top
+        values.append(ArmRecord.read(tmp_path / "arm").val_score)
+    assert values[0] != values[1]
