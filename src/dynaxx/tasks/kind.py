@@ -22,7 +22,7 @@ class TaskError(ValueError):
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise TaskError unless the option has one of these values."""
     if value not in allowed:
-        raise TaskError(f"task.{name}={value!r}: give one of {', '.join(allowed)}")
+        raise TaskError(f"task.options.{name}={value!r}: give one of {', '.join(allowed)}")
 
 
 class Kind(ABC):

@@ -55,20 +55,19 @@ class Source:
 def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     """The task's backbone with a new resonance adapter; its head is not trained yet."""
     pl.seed_everything(seed, verbose=False)
-    options = task.resonance | changes
+    options, layers = task.resonance | changes, tapped(task)
     new_head = task.head == "probe"
     if options.get("readout") is None:
         reentrant = options.get("dynamics") == "reentrant"
         options["readout"] = task.kind.readout if new_head and not reentrant else "classifier"
-    if options.get("grid") is None and task.kind.stride is not None and _has_map(task):
+    if options.get("grid") is None and task.kind.stride is not None and _is_map(task, layers[-1]):
         height, width = task.images.images.shape[-2:]
         options["grid"] = max(1, height // task.kind.stride), max(1, width // task.kind.stride)
     if options.get("mode") not in LINEAR:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
-    backbone = task.backbone()
     return wrap_with_resonance(
-        backbone,
-        list(task.taps) or stages(backbone, ((task.example(),), {}))[-1:],  # of a probe, before taps are chosen
+        task.backbone(),
+        layers,
         num_classes=task.outputs if new_head else None,
         example_input=task.example(),
         **options,
@@ -196,9 +195,12 @@ def live_parameters(model: ResonantModel) -> int:
     return head + everything - loop - unread
 
 
-def _has_map(task: Task) -> bool:
-    """Whether the last tap's activation is a map, for which messages can live on another grid."""
-    if not task.taps:
-        return False
-    (activation,) = TapReader(task.backbone(), list(task.taps)[-1:])(task.example())
+def tapped(task: Task) -> list[str]:
+    """The tapped layers; of a task whose taps are not chosen yet, the last layer that could be tapped."""
+    return list(task.taps) or stages(task.backbone(), ((task.example(),), {}))[-1:]
+
+
+def _is_map(task: Task, layer: str) -> bool:
+    """Whether a layer's activation is a map, for which messages can live on another grid."""
+    (activation,) = TapReader(task.backbone(), [layer])(task.example())
     return activation.ndim == 4
