@@ -34,7 +34,7 @@ ALONE: Options = {"predictor": "none"}
 
 def train_baseline(task: Task, run: Run) -> None:
     """Fit one Gaussian to the last layer."""
-    _train(task, run, "baseline", [tapped(replace(task, taps=[]))], ALONE | {"covariance": "shared"})
+    _train(task, run, "baseline", [tapped(replace(task, taps=[]))], {**ALONE, "covariance": "shared"})
 
 
 def train_layer_probe(task: Task, run: Run) -> None:
@@ -44,7 +44,7 @@ def train_layer_probe(task: Task, run: Run) -> None:
 
 def train_concat_probe(task: Task, run: Run) -> None:
     """Fit a Gaussian per position to all taps side by side."""
-    _train(task, run, "concat_probe", [task.taps], ALONE | {"together": True})
+    _train(task, run, "concat_probe", [task.taps], {**ALONE, "together": True})
 
 
 def train_direct(task: Task, run: Run) -> None:
