@@ -6,8 +6,8 @@
 - `direct`: each tap predicted from the others linearly, what is left scored by a Gaussian for each tap and position.
 - `explicit`: the same with predictions by the loop.
 
-The validation images set scale and threshold. The record's `val_score` is the task's metric on the validation images and
-the same images with made-up defects: no labelled defect is needed, none is read.
+The validation images set scale and threshold. The record's `val_score` is the task's metric on the validation images
+and the same images with made-up defects: no labelled defect is needed, none is read.
 """
 
 import time
@@ -32,17 +32,17 @@ ALONE: Options = {"predictor": "none"}
 
 def train_baseline(task: Task, run: Run) -> None:
     """Fit one Gaussian to the last tap."""
-    _train(task, run, "baseline", [task.taps[-1:]], ALONE | {"covariance": "shared"})
+    _train(task, run, "baseline", [task.taps[-1:]], {**ALONE, "covariance": "shared"})
 
 
 def train_layer_probe(task: Task, run: Run) -> None:
-    """Fit a Gaussian per position to each layer, and keep the one that tells made-up defects best: none are labelled."""
+    """Fit a Gaussian per position to each layer, and keep the one that tells made-up defects best."""
     _train(task, run, "layer_probe", [[path] for path in task.candidates or task.taps], ALONE)
 
 
 def train_concat_probe(task: Task, run: Run) -> None:
     """Fit a Gaussian per position to all taps side by side."""
-    _train(task, run, "concat_probe", [task.taps], ALONE | {"together": True})
+    _train(task, run, "concat_probe", [task.taps], {**ALONE, "together": True})
 
 
 def train_direct(task: Task, run: Run) -> None:
@@ -53,8 +53,8 @@ def train_direct(task: Task, run: Run) -> None:
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
     loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
-    options: Options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
-    _train(task, run, "explicit", [task.taps], options | loop)
+    options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
+    _train(task, run, "explicit", [task.taps], {**options, **loop})
 
 
 def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], options: Options) -> None:
@@ -136,4 +136,4 @@ def _only(batch: Anchors, numbers: Sequence[int]) -> Anchors:
 
 
 def _kind(task: Task) -> Anomaly:
-    return cast(Anomaly, task.kind)
+    return cast("Anomaly", task.kind)
