@@ -38,7 +38,7 @@ def train_baseline(task: Task, run: Run) -> None:
 
 
 def train_layer_probe(task: Task, run: Run) -> None:
-    """Fit a Gaussian per position to each layer, and keep the one that is best on made-up defects."""
+    """Fit a Gaussian per position to each layer, and keep the one that tells made-up defects best."""
     _train(task, run, "layer_probe", [[path] for path in task.candidates or task.taps], ALONE)
 
 
@@ -54,9 +54,9 @@ def train_direct(task: Task, run: Run) -> None:
 
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
-    loop: Options = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
-    options: Options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr, **loop}
-    _train(task, run, "explicit", [task.taps], options)
+    loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
+    options: Options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
+    _train(task, run, "explicit", [task.taps], {**options, **loop})
 
 
 def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], options: Options) -> None:
