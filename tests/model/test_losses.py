@@ -1,6 +1,5 @@
 """The losses beside the task's, in the user's own loop as in the pipeline's."""
 
-
 import pytest
 import torch
 from support.checks import in_threads

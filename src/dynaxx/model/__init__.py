@@ -12,6 +12,7 @@ from dynaxx.model.adapter import Adapter
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
 from dynaxx.model.losses import extra_losses
+from dynaxx.model.readout import deviation
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
@@ -22,6 +23,7 @@ __all__ = [
     "ResonantModel",
     "TapBeforeAfter",
     "calibrate",
+    "deviation",
     "extra_losses",
     "load_resonance",
     "tap_states",
