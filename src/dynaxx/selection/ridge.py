@@ -124,7 +124,7 @@ class OutOfFold:
 
 
 def _standardised(x_NF: Tensor, used: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 of each feature over the samples that are fitted; 0 of a constant one. No label is seen."""
+    """Mean 0 and deviation 1 of each feature over the fitted samples; 0 of a constant one. No label is seen."""
     fitted = x_NF[used].double()
     mean, std = fitted.mean(0), fitted.std(0, correction=0)
     still = std <= 1e-6 * mean.abs().clamp_min(1e-6)
