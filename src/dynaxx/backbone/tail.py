@@ -30,6 +30,11 @@ class Tail(nn.Module):
         """The backbone's output, where `outside` is what `outside()` returned for the same samples."""
         return self.part(refined, outside) if self.beside or isinstance(self.part, Replay) else self.part(refined)
 
+    @property
+    def others(self) -> list[str]:
+        """Paths of the layers besides the taps whose activations `outside` gives; "" is the network's input."""
+        return self.part.read if isinstance(self.part, Replay) else []
+
     def outside(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """The activations besides the taps' that the tail reads in a pass with these arguments, (B, …) each."""
         return self.part.outside(*args, **kwargs) if isinstance(self.part, Replay) else ()

@@ -9,6 +9,7 @@ from dynaxx.data.augment import (
     draw_numbers,
     draw_versions,
     random_view,
+    versions,
     views,
 )
 from dynaxx.data.clicked_masks import ClickedMasks
@@ -20,13 +21,14 @@ from dynaxx.data.image_table import ImageTable
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.manifest import Manifest
 from dynaxx.data.mvtec_folder import MvtecFolder
-from dynaxx.data.normalise import Normalisation, normalise, pixel_statistics
+from dynaxx.data.normalise import Normalisation, batch_size, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
 from dynaxx.data.splits import draw, draw_images, split_each_class, stratified_halves
+from dynaxx.data.targets import targets_of
 from dynaxx.data.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ __all__ = [
     "Source",
     "TorchvisionSet",
     "apply_versions",
+    "batch_size",
     "check_augmentation",
     "count_reasons",
     "draw",
@@ -67,8 +70,10 @@ __all__ = [
     "remarks",
     "split_each_class",
     "stratified_halves",
+    "targets_of",
     "track",
     "training_remarks",
+    "versions",
     "views",
 ]
 

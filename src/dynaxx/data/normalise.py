@@ -7,6 +7,11 @@ from torch import Tensor
 
 from dynaxx.data.errors import DataError
 
+PIXELS = 2**22
+"""Number of pixels in a batch, about: 256 images of 128², 83 of 224²."""
+LARGEST, SMALLEST = 256, 8
+"""Bounds of the number of images in a batch."""
+
 
 class Normalisation(NamedTuple):
     """Mean and standard deviation per channel, in units of [0, 1].
@@ -51,6 +56,15 @@ def normalise(images_uint8: Tensor, normalisation: Normalisation) -> Tensor:
         raise DataError(f"mean and std must be finite, std not negative, got {list(mean)} and {list(std)}")
     scale = torch.where(scale == 0, 1.0, scale)
     return images_uint8.to(torch.float32).div_(255).sub_(shift[:, None, None]).div_(scale[:, None, None])
+
+
+def batch_size(images: Tensor) -> int:
+    """Number of images that a batch holds as floats: fewer, the larger they are.
+
+    >>> batch_size(torch.zeros(1, 3, 224, 224))
+    83
+    """
+    return max(SMALLEST, min(LARGEST, PIXELS // max(1, images.shape[-1] * images.shape[-2])))
 
 
 def pixel_statistics(images_uint8: Tensor) -> Normalisation:

@@ -5,12 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from dynaxx.data import Normalisation, normalise
-
-PIXELS = 2**22
-"""Number of pixels in a batch, about: 256 images of 128², 83 of 224²."""
-LARGEST, SMALLEST = 256, 8
-"""Bounds of the number of images in a batch."""
+from dynaxx.data import Normalisation, batch_size, normalise
 
 
 @torch.no_grad()
@@ -45,12 +40,3 @@ def outputs(
         x = normalise(images[number], normalisation).to(device)
         found.append((model(x, sources=given) if given else model(x)).float().cpu())
     return torch.cat(found)
-
-
-def batch_size(images: Tensor) -> int:
-    """Number of images that a batch holds: fewer, the larger they are.
-
-    >>> batch_size(torch.zeros(1, 3, 224, 224))
-    83
-    """
-    return max(SMALLEST, min(LARGEST, PIXELS // max(1, images.shape[-1] * images.shape[-2])))

@@ -8,12 +8,15 @@ and `fingerprint` tells backbones apart. `freezing` keeps a backbone's flags, an
 trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop.
 """
 
-from dynaxx.model.adapter import Adapter
+from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
+from dynaxx.model.fingerprint import fingerprint
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
-from dynaxx.model.readout import deviation
+from dynaxx.model.readout import deviation, features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
+from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
 __all__ = [
@@ -22,10 +25,16 @@ __all__ = [
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",
+    "anchor_parts",
     "calibrate",
     "deviation",
     "extra_losses",
+    "features",
+    "fingerprint",
     "load_resonance",
+    "pooled_key",
+    "saved_head",
+    "size_of",
     "tap_states",
     "wrap_with_resonance",
 ]

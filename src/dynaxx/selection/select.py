@@ -66,14 +66,15 @@ def select_layers(
     ['layer1', 'layer3', 'layer4']
 
     Args:
-        kind: kind of the task: its metric, and whether its heads read the taps or stand behind the last one.
+        kind: kind of the task.
         images: training images only; at most `max_images` of them are used, drawn with the class proportions of all.
             Of maps, at most as many as have `POSITIONS` positions.
         normalisation: normalisation with which the backbone was trained.
         layers: "auto" to choose by score, else stage numbers or module paths; given layers are also scored.
         taps: number of taps to choose if `layers` is "auto".
         folds: number of folds of the cross-validation; groups of images are kept whole.
-        options: options of the resonance whose overhead is computed; `grid` is that of messages.
+        options: options of the resonance whose overhead is computed. Their `readout`, or that of the kind, says whether
+            heads read the taps or stand behind the last one, and `grid` is that of messages.
         features: what the layers show of `images`, if it is known: path → means and deviations over positions (N, 2 C),
             or, for kinds that answer in every position, activations on the grid (N, P, C). Under `LAST` it has the
             classifier's input (N, F), or the last layer's activations on the grid. None: the backbone is run.
@@ -88,7 +89,8 @@ def select_layers(
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     if features is not None and (missing := [path for path in (*paths, LAST) if path not in features]):
         raise ResonanceError(f"features: {missing[0]!r} is missing; give those of {', '.join(paths)} and {LAST!r}")
-    in_positions = reads_positions(kind.readout)
+    readout = options.get("readout") or kind.readout
+    in_positions = reads_positions(readout)
     most = min(max_images, max(1, POSITIONS // _positions(options, features, example))) if in_positions else max_images
     index = _draw(kind, images, most, seed)
     images = images.subset(index)
@@ -101,8 +103,8 @@ def select_layers(
     else:
         read = layer_features(backbone, paths, images.images, normalisation)
     channels = {path: read[path].shape[-1] // (1 if in_positions else 2) for path in paths}
-    if kind.readout != "classifier":
-        options = options | {"readout": kind.readout, "num_classes": kind.outputs(images)}
+    if readout != "classifier":
+        options = options | {"readout": readout, "num_classes": kind.outputs(images)}
     last = paths[-1]
 
     def pair_options(path: str) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def select_layers(
     }
     scores = score(kind, images, read, channels=channels, overheads=overheads, grid=grid, folds=folds, seed=seed)
     if layers == "auto":
-        choice = choose(scores, taps, kind.metric, behind=kind.readout == "classifier")
+        choice = choose(scores, taps, kind.metric, behind=readout == "classifier")
         chosen, reason = choice.chosen, choice.reason
     else:
         chosen, reason = paths, f"given as select.layers={list(layers)}"

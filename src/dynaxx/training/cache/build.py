@@ -20,12 +20,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynaxx import ResonantModel
-from dynaxx.backbone import Tail
-from dynaxx.data import Normalisation, normalise, track
+from dynaxx.data import Normalisation, batch_size, normalise, track
 
 BLOCK = 256
-"""Number of images per block. One process evaluates a block in all views, as one batch per view."""
+"""Number of images per block. One process evaluates a block in all views, view by view."""
+
+Read = Callable[[Tensor], tuple[dict[str, Tensor], dict[str, Any]]]
+"""Function from normalised images (B, C, H, W) to the tensors of a cache by name, float32 (B, …) on the CPU, and to
+facts about them, plain values that are the same for every batch."""
 
 METADATA, PLAN = "facts.json", "plan.json"
 
@@ -44,18 +46,16 @@ class Block:
 class Metadata:
     """The description of a cache, besides its arrays.
 
-    >>> Metadata.read(folder / key).grid
+    >>> Metadata.read(folder / key).facts["grid"]
     [8, 8]
 
     Attributes:
-        grid: size of the common grid of positions, (h, w) or (tokens,).
-        seen: indices of the output taps: the tapped layers that the network after the last tapped layer reads.
+        facts: what the cache's `Read` said about its tensors.
         tensors: name → shape (V views, N images, …).
         blocks: blocks of all images, in order.
     """
 
-    grid: list[int]
-    seen: list[int]
+    facts: dict[str, Any]
     tensors: dict[str, list[int]]
     blocks: list[Block]
 
@@ -63,42 +63,57 @@ class Metadata:
     def read(cls, folder: Path) -> "Metadata":
         """Read the metadata of a complete cache."""
         found = json.loads((folder / METADATA).read_text())
-        return cls(found["grid"], found["seen"], found["tensors"], [Block(**block) for block in found["blocks"]])
+        return cls(found["facts"], found["tensors"], [Block(**block) for block in found["blocks"]])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on all blocks, summed over all processes."""
+        return sum(block.seconds for block in self.blocks)
+
+
+class TooLarge(OSError):
+    """A cache exceeds the limit on all caches of a folder, or the free space of the disk."""
 
 
 def build(
     path: Path,
-    model: ResonantModel,
+    read: Read,
     images: Tensor,
     normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
     limit_gb: float,
-    tail: Tail | None = None,
 ) -> None:
-    """Build blocks of the cache at `path`, together with other processes, until all are complete; see `open_cache`."""
+    """Build blocks of the cache at `path`, together with other processes, until all are complete.
+
+    >>> build(folder / key, read_of(model), images, normalisation, views("flip", 32), limit_gb=64)
+
+    Args:
+        path: folder of the cache; it is there when all blocks are complete.
+        read: function from images to what is cached of them.
+        images: pixels, uint8 (N, C, H, W).
+        views: functions from a batch of images to its augmented version.
+        limit_gb: limit on the size of all caches beside this one, in 10⁹ bytes.
+
+    Raises:
+        TooLarge: the cache exceeds the limit or the free space of the disk; nothing but one image was read.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
-    def read(view: Callable[[Tensor], Tensor], some: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-        return _read(model, tail, normalise(view(some), normalisation))
+    def read_view(view: Callable[[Tensor], Tensor], some: Tensor) -> dict[str, Tensor]:
+        parts = [read(normalise(view(part), normalisation))[0] for part in some.split(batch_size(some))]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     with FileLock(lock):  # the first process allocates the files
         if path.exists():
             return
         if not (draft / PLAN).exists():
-            _plan(
-                path,
-                draft,
-                *read(views[0], images[:1]),
-                len(views),
-                len(images),
-                model.require_built().exchange.outputs,
-                limit_gb,
-            )
+            example, facts = read(normalise(views[0](images[:1]), normalisation))
+            _plan(path, draft, example, facts, len(views), len(images), limit_gb)
     blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
     for patient in (False, True):  # first the free blocks, then wait for claimed ones, whose process may die
         for number, (start, stop) in enumerate(blocks):
-            _claim(path, draft, number, start, stop, patient, lambda view, some: read(view, some)[0], images, views)
+            _claim(path, draft, number, start, stop, patient, read_view, images, views)
     with FileLock(lock):
         if path.exists():
             return
@@ -121,30 +136,13 @@ def digest(arrays: Mapping[str, NDArray[Any]], start: int, stop: int) -> str:
     return total.hexdigest()
 
 
-@torch.no_grad()
-def _read(model: ResonantModel, tail: Tail | None, x: Tensor) -> tuple[dict[str, Tensor], tuple[int, ...]]:
-    """The cached tensors of a batch by name, and the grid."""
-    x = x.to(next(model.backbone.parameters()).device)
-    anchors = model.read(x)
-    parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
-    for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True):
-        held = own is anchors.pooled[tap] or (
-            (len(anchors.grid) == 1 or tuple(own.shape[2:]) == anchors.grid) and not model.config.token_pool
-        )
-        parts |= {} if held else {f"seen_{tap}": own}
-    outside = anchors.outside or (() if tail is None else tail.outside(x))
-    parts |= {f"outside_{n}": other for n, other in enumerate(outside) if isinstance(other, Tensor)}
-    return {name: part.float().cpu() for name, part in parts.items()}, anchors.grid
-
-
 def _plan(
     path: Path,
     draft: Path,
     example: Mapping[str, Tensor],
-    grid: Sequence[int],
+    facts: Mapping[str, Any],
     views: int,
     count: int,
-    seen: Sequence[int],
     limit_gb: float,
 ) -> None:
     """Allocate files of their final size, so that a disk without enough space is reported before the work starts."""
@@ -152,14 +150,14 @@ def _plan(
     need = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
     held = sum(file.stat().st_size for file in path.parent.rglob("*.npy") if draft not in file.parents)
     if need + held > limit_gb * 1e9:
-        raise OSError(
+        raise TooLarge(
             f"{path.parent}: the feature cache needs {need / 1e9:.3g} GB beside {held / 1e9:.3g} GB of others, and "
             f"train.cache_limit_gb={limit_gb:g} allows less: delete caches there, raise it, or take fewer views "
             "(train.augmentation) or taps"
         )
     free = shutil.disk_usage(path.parent).free
     if need > free:
-        raise OSError(f"{path.parent}: the feature cache needs {need >> 20} MiB, {free >> 20} are free; free some")
+        raise TooLarge(f"{path.parent}: the feature cache needs {need >> 20} MiB, {free >> 20} are free; free some")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
@@ -168,7 +166,7 @@ def _plan(
             np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=tuple(shape)).flush()
             with open(file, "r+b") as opened:  # on a full disk a write to unallocated mapped pages kills the process
                 os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-        (draft / PLAN).write_text(json.dumps({"grid": list(grid), "seen": list(seen), "tensors": shapes}))
+        (draft / PLAN).write_text(json.dumps({"facts": dict(facts), "tensors": shapes}))
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -9,7 +9,9 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 from dynaxx import Anchors, ResonantModel
 from dynaxx.backbone import Tail
 from dynaxx.data import Normalisation
-from dynaxx.training.cache.build import METADATA, Metadata, build, digest
+from dynaxx.training.cache.build import METADATA, Metadata, Read, build, digest
 
 LIMIT_GB = 64.0
 """Default limit on the size of a folder of caches, in 10⁹ bytes."""
@@ -40,6 +42,7 @@ class FeatureCache:
         pooled: anchors P x_l⁰ of each tapped layer, averaged onto a grid of P positions, (V, N, P, C_l).
         seen: index and full-resolution anchors x_l⁰ of each tapped layer that the rest of the network reads,
             (V, N, …); None if `pooled` has these anchors at full resolution.
+        maps: indices of the tapped layers in `seen` that the rest of the network reads as maps.
         grid: size of the common grid of positions, (h, w) or (tokens,).
         outside: other activations that the network after the last tapped layer reads, (V, N, …); mostly none.
         seconds: seconds spent on building the cache, summed over all processes.
@@ -47,6 +50,7 @@ class FeatureCache:
 
     pooled: list[Tensor]
     seen: list[tuple[int, Tensor | None]]
+    maps: frozenset[int]
     grid: tuple[int, ...]
     outside: list[Tensor]
     seconds: float
@@ -58,12 +62,12 @@ class FeatureCache:
     def anchors(self, view: Tensor, index: Tensor) -> Anchors:
         """The cached activations of a batch; sample i is image `index[i]` in view `view[i]`."""
         pooled = [tap[view, index] for tap in self.pooled]
-        seen = [self._in_place(pooled[tap]) if own is None else own[view, index] for tap, own in self.seen]
+        seen = [self._in_place(tap, pooled[tap]) if own is None else own[view, index] for tap, own in self.seen]
         return Anchors(pooled, seen, self.grid, outside=tuple(x[view, index] for x in self.outside))
 
-    def _in_place(self, pooled_BPC: Tensor) -> Tensor:
+    def _in_place(self, tap: int, pooled_BPC: Tensor) -> Tensor:
         """Pooled activations in the shape of their tapped layer, whose resolution equals the grid's."""
-        return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if len(self.grid) > 1 else pooled_BPC
+        return pooled_BPC.transpose(1, 2).unflatten(2, self.grid) if tap in self.maps else pooled_BPC
 
 
 def cache_key(model: ResonantModel, **parts: object) -> str:
@@ -73,6 +77,7 @@ def cache_key(model: ResonantModel, **parts: object) -> str:
         "token_pool": model.config.token_pool,
         "causal": model.require_built().causal,
         "seen": model.require_built().exchange.outputs,
+        "readout": model.config.readout,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -105,25 +110,63 @@ def open_cache(
     Raises:
         OSError: the cache exceeds the limit or the free space of the disk.
     """
-    path = folder / key
+    metadata, tensors = open_arrays(folder / key, partial(_read, model, tail), images, normalisation, views, limit_gb)
+    facts = metadata.facts
+    pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
+    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in facts["seen"]]
+    outside = [tensors[f"outside_{n}"] for n in range(sum(name.startswith("outside_") for name in tensors))]
+    return FeatureCache(pooled, seen, frozenset(facts["maps"]), tuple(facts["grid"]), outside, metadata.seconds)
+
+
+def open_arrays(
+    path: Path,
+    read: Read,
+    images: Tensor,
+    normalisation: Normalisation,
+    views: Sequence[Callable[[Tensor], Tensor]],
+    limit_gb: float,
+) -> tuple[Metadata, dict[str, Tensor]]:
+    """Open the arrays of the cache at `path`, memory-mapped, by name; a missing or damaged cache is built.
+
+    >>> metadata, tensors = open_arrays(folder / key, read, images, normalisation, views("flip", 32), limit_gb=64)
+
+    Args:
+        path: folder of the cache.
+        read, images, normalisation, views, limit_gb: arguments of `build`.
+
+    Raises:
+        OSError: the cache exceeds the limit or the free space of the disk.
+    """
     if path.exists() and not _intact(path):
-        with FileLock(folder / f".{key}.lock"):
+        with FileLock(path.with_name(f".{path.name}.lock")):
             if path.exists() and not _intact(path):
                 print(f"{path}: is damaged and will be built again", file=sys.stderr, flush=True)
                 shutil.rmtree(path)
     if not path.exists():
-        build(path, model, images, normalisation, views, limit_gb, tail)
+        build(path, read, images, normalisation, views, limit_gb)
         _verified.add(_name(path))
-    return _read(path)
-
-
-def _read(path: Path) -> FeatureCache:
     metadata = Metadata.read(path)
-    tensors = {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in metadata.tensors}
-    pooled = [tensors[f"pooled_{tap}"] for tap in range(sum(name.startswith("pooled_") for name in tensors))]
-    seen = [(tap, tensors.get(f"seen_{tap}")) for tap in metadata.seen]
-    outside = [tensors[f"outside_{n}"] for n in range(sum(name.startswith("outside_") for name in tensors))]
-    return FeatureCache(pooled, seen, tuple(metadata.grid), outside, sum(block.seconds for block in metadata.blocks))
+    return metadata, {name: torch.from_numpy(np.load(path / f"{name}.npy", mmap_mode="c")) for name in metadata.tensors}
+
+
+@torch.no_grad()
+def _read(model: ResonantModel, tail: Tail | None, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The cached tensors of a batch by name, and the facts that `open_cache` needs of them."""
+    x = x.to(next(model.backbone.parameters()).device)
+    anchors, exchange = model.read(x), model.require_built().exchange
+    parts = {f"pooled_{tap}": pooled for tap, pooled in enumerate(anchors.pooled)}
+    maps = []
+    for tap, own in zip(exchange.outputs, anchors.outputs, strict=True):
+        if own is anchors.pooled[tap] or (own.ndim == 3 and len(anchors.grid) == 1 and not model.config.token_pool):
+            continue
+        if own.ndim > 3 and tuple(own.shape[2:]) == tuple(anchors.grid):
+            maps.append(tap)
+        else:
+            parts[f"seen_{tap}"] = own
+    outside = anchors.outside or (() if tail is None else tail.outside(x))
+    parts |= {f"outside_{n}": other for n, other in enumerate(outside) if isinstance(other, Tensor)}
+    facts = {"grid": list(anchors.grid), "seen": list(exchange.outputs), "maps": maps}
+    return {name: part.float().cpu() for name, part in parts.items()}, facts
 
 
 def _intact(path: Path) -> bool:
