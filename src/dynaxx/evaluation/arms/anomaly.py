@@ -21,8 +21,8 @@ from torch import Tensor
 from dynaxx import Anchors, ResonantModel, wrap_with_resonance
 from dynaxx.data import batch_size, normalise, pasted
 from dynaxx.evaluation.arms.defect_map import DefectMap
+from dynaxx.evaluation.arms.readout import tapped
 from dynaxx.evaluation.arms.record import ArmRecord
-from dynaxx.evaluation.arms.resonant import tapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.tasks import Anomaly
 
