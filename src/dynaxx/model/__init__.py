@@ -11,7 +11,7 @@ trained loop by a `metric`, and `inspection` shows the tapped layers before and 
 from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.fingerprint import fingerprint
-from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.inspection import TapBeforeAfter, states_of, tap_states
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.readout import features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
@@ -30,6 +30,7 @@ __all__ = [
     "load_resonance",
     "pooled_key",
     "size_of",
+    "states_of",
     "tap_states",
     "wrap_with_resonance",
 ]

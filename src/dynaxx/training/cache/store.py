@@ -8,6 +8,7 @@ Shape legend: V views, N images, P positions of the grid, C channels of a layer,
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,6 +120,14 @@ class AnchorStore:
         if not config.reads_taps and not all(self._holds_own(numbers[tap]) for tap in outputs):
             return False
         return weights_of(model.backbone) == self.weights
+
+    def serves_classifier(self, backbone: nn.Module, path: str) -> bool:
+        """Whether the classifier at `path`, or a head in its place, gives the network's output from what `head` holds.
+
+        Another backbone is refused, and one that training has changed.
+        """
+        held = self.head is not None and self.answers and self.classifier == path
+        return held and weights_of(backbone) == self.weights
 
     def cache(self, model: ResonantModel) -> FeatureCache:
         """The anchors of the model's taps, as a cache of its own would hold them.
@@ -259,12 +268,17 @@ def store_in_memory(
 ) -> AnchorStore:
     """A store of images in one view that is kept in memory alone, for images that are read once.
 
+    >>> store_in_memory(AnchorReader(network, ["layer3"], x[:1]), pixels, normalisation, limit_bytes=1e9).views
+    1
+
     Raises:
         TooLarge: it would take more than `limit_bytes`; nothing but one image was read.
     """
+    started = time.perf_counter()
     example, facts = reader(normalise(images[:1], normalisation))
     need = len(images) * sum(4 * part[0].numel() for part in example.values())
     if need > limit_bytes:
         raise TooLarge(f"the anchors of {len(images)} images take {need / 1e9:.3g} GB, {limit_bytes / 1e9:.3g} may be")
     parts = [reader(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
-    return AnchorStore.of(facts, {name: torch.cat([part[name] for part in parts])[None] for name in example}, 0.0)
+    tensors = {name: torch.cat([part[name] for part in parts])[None] for name in example}
+    return AnchorStore.of(facts, tensors, time.perf_counter() - started)
