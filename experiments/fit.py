@@ -56,7 +56,7 @@ def _train(job: Job, task: Task, params: DictConfig, out: Path, checkpoints: Pat
         implicit.train(task, run, teacher=teacher, options=options)
     else:
         ARMS[job.arm].train(task, run)
-    return ArmRecord.read(out).val_accuracy
+    return ArmRecord.read(out).val_score
 
 
 def _predict_test(job: Job, task: Task, params: DictConfig, folder: Path) -> None:

@@ -19,7 +19,7 @@ def validation_scores(jobs: Iterable[Job], root: Path, before: Trials) -> Trials
     for job in jobs:
         if job.condition and job.done(root):
             record = ArmRecord.read(job.folder(root))
-            score = record.notes.get("iou", record.val_accuracy)
+            score = record.notes.get("iou", record.val_score)
             rows.setdefault((job.setting, job.condition, job.arm), []).append(float(score))
     merged = {(row["setting"], row["condition"], row["arm"]): row for row in before}
     for (setting, condition, arm), scores in rows.items():

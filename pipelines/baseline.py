@@ -11,7 +11,7 @@ from pipelines.common.task import build_task, each_seed, summary
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     task = build_task(stage.params, taps=[])
-    line = summary(each_seed(stage, BASELINE, partial(ARMS[BASELINE].train, task)))
+    line = summary(each_seed(stage, BASELINE, partial(ARMS[BASELINE].train, task)), task.kind.metric)
     usual = USUAL_VALIDATION if stage.params.task.n_val == "auto" else task.n_val
     return line + adapted("task.n_val", usual, task.n_val, f"the task has {len(task.images)} images")
 

@@ -15,7 +15,7 @@ def body(stage: Stage) -> str:
     def train(run: Run) -> None:
         implicit.train(task, run, teacher=trained_arm(EXPLICIT, run.seed), options=options)
 
-    return summary(each_seed(stage, IMPLICIT, train))
+    return summary(each_seed(stage, IMPLICIT, train), task.kind.metric)
 
 
 if __name__ == "__main__":

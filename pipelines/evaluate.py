@@ -10,11 +10,11 @@ from torch import Tensor
 from dynaxx.data import LabelledImages, draw_images, load_prepared, remarks
 from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate, titled
 from dynaxx.evaluation.inside import png
-from dynaxx.tasks import Classification
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.adapt import validation_images
 from pipelines.common.source import open_source
 from pipelines.common.stage import OUTPUTS, Stage, run
+from pipelines.common.task import kind_of_task
 from pipelines.common.trained import trained_arms
 
 
@@ -28,7 +28,7 @@ def body(stage: Stage) -> str:
     prepared.manifest.check(test)
     images, seeds = prepared.task(), list(params.task.seeds)
     labels, n_val = images.labels, validation_images(params, images)
-    kind = Classification()
+    kind = kind_of_task(params)
 
     def drawn(seed: int) -> tuple[Tensor, Tensor]:
         return draw_images(images, params.task.n_train, n_val, seed, params.task.imbalance, params.task.rare)

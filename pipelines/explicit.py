@@ -10,7 +10,7 @@ from pipelines.common.task import build_task, each_seed, summary, tuned
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     task = tuned(build_task(stage.params), EXPLICIT)
-    return summary(each_seed(stage, EXPLICIT, partial(ARMS[EXPLICIT].train, task)))
+    return summary(each_seed(stage, EXPLICIT, partial(ARMS[EXPLICIT].train, task)), task.kind.metric)
 
 
 if __name__ == "__main__":

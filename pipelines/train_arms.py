@@ -11,7 +11,8 @@ from pipelines.common.task import build_task, each_seed, summary, tuned
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     arms, task = rivals(stage.params), build_task(stage.params)
-    return "; ".join(summary(each_seed(stage, arm, partial(ARMS[arm].train, tuned(task, arm)))) for arm in arms)
+    found = {arm: each_seed(stage, arm, partial(ARMS[arm].train, tuned(task, arm))) for arm in arms}
+    return "; ".join(summary(records, task.kind.metric) for records in found.values())
 
 
 if __name__ == "__main__":

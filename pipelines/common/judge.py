@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynaxx import ResonanceError
 from dynaxx.data import DataError, TorchvisionSet
+from dynaxx.tasks import KINDS
 from pipelines.common.settings import SettingsError
 from pipelines.common.source import open_source
 
@@ -55,6 +56,12 @@ def _judge_data(params: DictConfig) -> None:
         print(f"warning: {error}; `dvc repro` needs it so", file=sys.stderr)  # it may be filled until then
         return
     kind = getattr(source, "kind", "classes")
+    wants = KINDS[params.task.kind].labels
+    if kind != wants:
+        would_do = ", ".join(f"task={name}" for name, one in KINDS.items() if one.labels == kind)
+        raise SettingsError(
+            f"task.kind={params.task.kind}: its labels are {wants}, and those of the data are {kind}; give {would_do}"
+        )
     groups: Any = params.data.groups
     if kind != "classes":
         wrong = {
@@ -66,7 +73,6 @@ def _judge_data(params: DictConfig) -> None:
         for key, value in wrong.items():
             if value is not None:
                 raise SettingsError(f"{key}={value}: is for labels that are classes, and here they are {kind}")
-        print(f"warning: the labels are {kind}: `prepare` reads them, and no stage trains on them yet", file=sys.stderr)
         return
     for name in params.task.rare or ():
         if str(name) not in classes:

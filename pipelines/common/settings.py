@@ -145,6 +145,7 @@ def rules() -> dict[str, dict[str, Rule]]:
     """
     from dynaxx.data import AUGMENTATIONS  # these two load torch, which a command that prints its help needs not
     from dynaxx.evaluation.arms import arms_where
+    from dynaxx.tasks import KINDS
 
     augmentation = one_of(*AUGMENTATIONS)
     arm = one_of(*arms_where(lambda arm: arm.stage == "train_arms"))
@@ -184,7 +185,6 @@ def rules() -> dict[str, dict[str, Rule]]:
             "weight_decay": NOT_NEGATIVE,
             "residual_penalty": NOT_NEGATIVE,
             "residual_share": PART,
-            "label_smoothing": BELOW_ONE,
             "warmup": SHARE,
             "augmentation": augmentation,
             "patience": COUNT,
@@ -215,6 +215,8 @@ def rules() -> dict[str, dict[str, Rule]]:
         },
         "tracking": {"experiment": TEXT, "uri": either(STORE, NULL), "model": either(TEXT, NULL)},
         "task": {
+            "kind": one_of(*KINDS),
+            "options": MAPPING,
             "n_train": either(COUNT, NULL),
             "n_val": either(COUNT, AUTO),
             "imbalance": number("of at least 1", lambda v: v >= 1),
@@ -262,6 +264,7 @@ def check_settings(params: Mapping[str, Any]) -> None:
             continue
         _check_section(params, section, keys)
     _check_resonance(params.get("resonance"))
+    _check_task(params)
     _check_trainer(params.get("trainer"))
     if params.get("launcher") is not None:
         _check_section(params, "launcher", LAUNCHER)
@@ -316,14 +319,31 @@ def _is_trained(model: Any) -> bool:
 def _check_resonance(options: Any) -> None:
     if not isinstance(options, Mapping):
         raise SettingsError(f"resonance={options!r}: give options of resonance, as resonance.T")
-    for name in ("mode", "num_classes"):
+    for name in ("mode", "num_classes", "sources"):
         if name in options:
             raise SettingsError(f"resonance.{name}={options[name]!r}: each arm sets it itself; leave it out")
+    given = {str(name): value for name, value in options.items()}
+    new_head = {} if given.get("readout") in (None, "classifier") else {"num_classes": 2}
     try:
-        ResonanceConfig.from_options({str(name): value for name, value in options.items()})
+        ResonanceConfig.from_options(given | new_head)
     except ResonanceError as error:
         text = str(error)
         raise SettingsError(text if text.startswith("unknown") else f"resonance.{text}") from None
+
+
+def _check_task(params: Mapping[str, Any]) -> None:
+    from dynaxx.tasks import TaskError, kind_of
+
+    try:
+        kind = kind_of(params["task"]["kind"], params["task"]["options"])
+    except TaskError as error:
+        raise SettingsError(str(error)) from None
+    if params["baseline"]["head"] == "own" and not kind.own_head:
+        raise SettingsError(f"baseline.head='own': no backbone has a head for {kind.name}; give probe")
+    readout = params["resonance"].get("readout")
+    if readout is not None and (readout == "map") != (kind.readout == "map"):
+        would_do = "map, or null" if kind.readout == "map" else "classifier, mean, moments, or null"
+        raise SettingsError(f"resonance.readout={readout!r}: does not give the answers of {kind.name}; give {would_do}")
 
 
 def _check_trainer(trainer: Any) -> None:

@@ -27,7 +27,7 @@ def checked(copy, output) -> None:
     assert output.stdout.count("explicit: explicit validation accuracy") == 1
     facts = ArmRecord.read(copy / "outputs/explicit/explicit/seed-1")
     assert facts.notes["processes"] == 2
-    assert 0 <= facts.val_accuracy <= 1
+    assert 0 <= facts.val_score <= 1
     assert not list((copy / ".dynaxx/work").glob("explicit-*"))
 
 
@@ -79,8 +79,8 @@ def test_a_backbone_in_shards_trains_what_a_whole_one_does(ran, copy):
     command(sys.executable, "-m", "pipelines.compose", *live, *sharded, at=copy)
     command(sys.executable, "-m", "pipelines.explicit", at=copy)
     facts = ArmRecord.read(copy / "outputs/explicit/explicit/seed-0")
-    assert (facts.val_accuracy, facts.notes, facts.live_parameters) == (
-        whole.val_accuracy,
+    assert (facts.val_score, facts.notes, facts.live_parameters) == (
+        whole.val_score,
         whole.notes,
         whole.live_parameters,
     )

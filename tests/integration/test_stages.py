@@ -111,7 +111,7 @@ def test_a_tuned_backbone_and_the_reentrant_dynamics_travel_with_their_arms(empt
         folder = Path("outputs") / stage / arm / "seed-0"
         model = load_arm(folder, task.backbone())
         hits = model(x).argmax(1) == task.images.labels[index]
-        assert float(hits.double().mean()) == pytest.approx(ArmRecord.read(folder).val_accuracy, abs=1e-6)
+        assert float(hits.double().mean()) == pytest.approx(ArmRecord.read(folder).val_score, abs=1e-6)
         tuned[arm] = model.backbone.state_dict()
     assert any(not torch.equal(t, given[n]) for n, t in tuned["explicit"].items())
     assert all(torch.equal(t, tuned["explicit"][n]) for n, t in tuned["implicit"].items())

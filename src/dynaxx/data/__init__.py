@@ -9,6 +9,7 @@ from dynaxx.data.augment import (
     draw_numbers,
     draw_versions,
     random_view,
+    versions,
     views,
 )
 from dynaxx.data.clicked_masks import ClickedMasks
@@ -27,6 +28,7 @@ from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
 from dynaxx.data.source import Source
 from dynaxx.data.splits import draw, draw_images, split_each_class, stratified_halves
+from dynaxx.data.targets import targets_of
 from dynaxx.data.torchvision_sets import TorchvisionSet
 
 if TYPE_CHECKING:
@@ -68,8 +70,10 @@ __all__ = [
     "remarks",
     "split_each_class",
     "stratified_halves",
+    "targets_of",
     "track",
     "training_remarks",
+    "versions",
     "views",
 ]
 

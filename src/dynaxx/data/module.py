@@ -13,6 +13,7 @@ from dynaxx.data.images import LabelledImages
 from dynaxx.data.normalise import Normalisation, normalise
 from dynaxx.data.order import EpochOrder, epoch_generator
 from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
+from dynaxx.data.targets import targets_of
 
 __all__ = ["ImageData", "normalise"]
 
@@ -101,16 +102,13 @@ class _Augmented(Dataset[tuple[Any, ...]]):
 
     def __getitems__(self, draws: list[int]) -> tuple[Any, ...]:
         index = torch.tensor(draws) % len(self)
-        images, labels = self.data.images[index], self.data.labels[index]
-        sources = {name: given[index] for name, given in self.data.sources.items()}
-        if self.augmentation != "none":
-            versions = self._versions(draws[0] // len(self))[index]
+        images = self.data.images[index]
+        versions = None if self.augmentation == "none" else self._versions(draws[0] // len(self))[index]
+        if versions is not None:
             images = apply_versions(images, versions, self.image_size)
-            sources = {name: apply_versions(given, versions, self.image_size) for name, given in sources.items()}
-            if self.data.kind == "masks":
-                labels = apply_versions(labels, versions, self.image_size)
-        x, y = normalise(images, self.normalisation), labels.long() if self.data.kind == "masks" else labels
-        return (x, y, {name: given.float() for name, given in sources.items()}) if sources else (x, y)
+        y, sources = targets_of(self.data, index, versions)
+        x = normalise(images, self.normalisation)
+        return (x, y, sources) if sources else (x, y)
 
     def _versions(self, epoch: int) -> Tensor:
         if self.versions is None or self.versions[0] != epoch:

@@ -12,9 +12,11 @@ from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.fingerprint import fingerprint
 from dynaxx.model.inspection import TapBeforeAfter, states_of, tap_states
+from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.readout import features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
+from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
 __all__ = [
@@ -23,12 +25,14 @@ __all__ = [
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",
+    "anchor_parts",
     "calibrate",
     "extra_losses",
     "features",
     "fingerprint",
     "load_resonance",
     "pooled_key",
+    "saved_head",
     "size_of",
     "states_of",
     "tap_states",

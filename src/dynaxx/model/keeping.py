@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dynaxx.backbone import Head
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.fingerprint import difference, fingerprint
@@ -82,6 +83,25 @@ def restore(
         part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     if adapter.config.mode == "folded":
         resonator.fold(adapter.config)
+
+
+def saved_head(directory: str | Path) -> Head:
+    """The new head of the adapter saved in `directory`, without its backbone.
+
+    >>> saved_head("adapter").weight.shape  # doctest: +SKIP
+    torch.Size([10, 512])
+
+    Raises:
+        ResonanceError: a missing or damaged file, or an adapter that has no new head.
+    """
+    _, tensors = read(Path(directory))
+    if "head.weight" not in tensors:
+        raise ResonanceError(f"directory={str(directory)!r}: its adapter has no new head")
+    head = Head(tensors["head.weight"].shape[1], tensors["head.weight"].shape[0])
+    if "head.scale" in tensors:
+        head.in_units(tensors["head.shift"], tensors["head.scale"])
+    head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
+    return head
 
 
 def check_backbone(where: str, description: dict[str, Any], backbone: nn.Module, strict: bool) -> None:

@@ -36,8 +36,7 @@ def fit_statistics(backbone: nn.Module, adapter: Adapter, read: Any, batches: It
             anchors: Anchors = read(*args, **kwargs)
             mask = kwargs.get("attention_mask")
             read_by_head = adapter.head_features(anchors) if adapter.config.reads_taps else features[-1:]
-            taken = [_without_padding(part, mask) for part in anchors.pooled]
-            yield [*taken, *_sources(anchors), *(_without_padding(part, mask) for part in read_by_head)]
+            yield [*anchor_parts(anchors, mask), *(_without_padding(part, mask) for part in read_by_head)]
 
     with capture_input(backbone, adapter.classifier) as features:
         per_part = moments(parts(), [*adapter.paths, *exchange.sources])
@@ -57,6 +56,16 @@ def check_batches(name: str, batches: Any) -> None:
 def is_seq2seq(backbone: nn.Module) -> bool:
     """Whether the network reads the labels, as Hugging Face's encoder-decoders do to make the decoder's input."""
     return bool(getattr(getattr(backbone, "config", None), "is_encoder_decoder", False))
+
+
+def anchor_parts(anchors: Anchors, mask: Any = None) -> list[Tensor | tuple[Tensor, Tensor]]:
+    """What statistics are made of: the anchor of each tap and each source on the grid, (B, P, C), or with its mask.
+
+    Args:
+        anchors: anchors of a batch.
+        mask: the attention mask of the batch, (B, P); None: all tokens count.
+    """
+    return [*(_without_padding(part, mask) for part in anchors.pooled), *_sources(anchors)]
 
 
 def _sources(anchors: Anchors) -> list[Tensor | tuple[Tensor, Tensor]]:

@@ -22,6 +22,10 @@ KINDS: dict[str, type[Kind]] = {
 """The kinds by name. `ordinal` and `language` come with the signals."""
 
 
+FITTED = ("scale", "weights")
+"""Fields of kinds that come from labels; nobody sets them."""
+
+
 def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
     """The kind of this name with its options.
 
@@ -33,14 +37,10 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
     """
     if name not in KINDS:
         raise TaskError(f"task.kind={name!r}: give one of {', '.join(KINDS)}")
-    try:
-        return KINDS[name](**dict(options or {}))
-    except TypeError:
-        known = [f for f in getattr(KINDS[name], "__dataclass_fields__", {}) if f != "scale"]
-        unknown = next((option for option in options or {} if option not in known), "")
-        raise TaskError(
-            f"task.options.{unknown}: {name} has no such option; it has {', '.join(known) or 'none'}"
-        ) from None
+    known = [field for field in getattr(KINDS[name], "__dataclass_fields__", {}) if field not in FITTED]
+    if unknown := [option for option in options or {} if option not in known]:
+        raise TaskError(f"task.options.{unknown[0]}: {name} has no such option; it has {', '.join(known) or 'none'}")
+    return KINDS[name](**dict(options or {}))
 
 
 __all__ = [

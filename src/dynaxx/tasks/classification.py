@@ -1,5 +1,6 @@
 """Classification: a label is a class, the accuracy or the macro recall decides."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ class Classification(Kind):
     Attributes:
         decides: `accuracy`, or `macro_recall`, in which rare classes count as much as others.
         label_smoothing: smoothing of the training loss.
+        weights: factor of each class in the scores of macro recall; `judging` sets it.
 
     Raises:
         TaskError: another metric.
@@ -34,21 +36,26 @@ class Classification(Kind):
 
     decides: str = "accuracy"
     label_smoothing: float = 0.0
+    weights: tuple[float, ...] = ()
 
     name: ClassVar[str] = "classification"
-    readout: ClassVar[str] = "classifier"
-    probe_readout: ClassVar[str] = "mean"
+    labels: ClassVar[str] = "classes"
+    readout: ClassVar[str] = "moments"
+    probe_readout: ClassVar[str] = "moments"
     own_head: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("decides", self.decides, DECIDING)
+        smoothing = self.label_smoothing
+        if not isinstance(smoothing, int | float) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
+            raise TaskError(f"task.options.label_smoothing={smoothing!r}: give a number in [0, 1)")
 
     @property
     def metric(self) -> Metric:
         return Metric(self.decides)
 
     def check(self, data: LabelledImages) -> None:
-        if data.kind != "classes":
+        if data.kind != self.labels:
             raise TaskError("task=classification: the labels are no classes; give data of one class per image")
 
     def outputs(self, data: LabelledImages) -> int:
@@ -57,13 +64,29 @@ class Classification(Kind):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target, label_smoothing=self.label_smoothing)
 
+    def divergence(self, output: Tensor, target: Tensor) -> Tensor:
+        """The Kullback-Leibler divergence of the classes' probabilities, the mean over samples."""
+        return F.kl_div(output.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
+
+    def judging(self, labels: Tensor) -> "Classification":
+        """The kind with weights of macro recall that are those of all samples, not of a batch."""
+        if self.decides == "accuracy":
+            return self
+        return dataclasses.replace(self, weights=tuple(self._weights(labels).tolist()))
+
+    @staticmethod
+    def _weights(target: Tensor) -> Tensor:
+        """Factors (classes,) with which the mean of hits is the mean of the recalls of the classes that occur."""
+        counts = target.bincount().double()
+        return torch.where(counts > 0, len(target) / (counts.clamp_min(1) * int((counts > 0).sum())), 0.0)
+
     def scores(self, output: Tensor, target: Tensor) -> Tensor:
         """1 for a correct answer and 0 otherwise; for macro recall, weighted so that every class counts alike."""
         correct = (output.argmax(1) == target).double()
         if self.decides == "accuracy":
             return correct
-        counts = target.bincount(minlength=output.shape[1]).double()
-        return correct * len(target) / (int((counts > 0).sum()) * counts[target])
+        weights = correct.new_tensor(self.weights) if self.weights else self._weights(target)
+        return correct * weights[target]
 
     def influence(self, scores: Tensor, target: Tensor) -> Tensor:
         """For macro recall, each score's distance from the mean of its class, around the macro recall.

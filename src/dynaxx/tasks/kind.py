@@ -30,16 +30,20 @@ class Kind(ABC):
 
     Attributes:
         name: its name in `conf/task/`.
+        labels: what its labels are, a kind of `LabelledImages`: classes, numbers or masks.
         readout: how heads read the taps, an option of `wrap_with_resonance`: the backbone's own way (`classifier`), by
             means and deviations (`moments`), or in every position (`map`).
         probe_readout: the same for linear readings of tapped layers.
         own_head: whether a backbone can have a head for the task already.
+        stride: pixels of the image for each position of the grid of messages on maps; None: the last tap's resolution.
     """
 
     name: ClassVar[str]
+    labels: ClassVar[str]
     readout: ClassVar[str]
     probe_readout: ClassVar[str]
     own_head: ClassVar[bool] = False
+    stride: ClassVar[int | None] = None
 
     @property
     @abstractmethod
@@ -57,6 +61,10 @@ class Kind(ABC):
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean training loss of a batch."""
+
+    @abstractmethod
+    def divergence(self, output: Tensor, target: Tensor) -> Tensor:
+        """How far a batch of outputs is from another model's outputs, the loss of distillation; 0 where they agree."""
 
     @abstractmethod
     def scores(self, output: Tensor, target: Tensor) -> Tensor:
@@ -82,6 +90,11 @@ class Kind(ABC):
 
     def fitted(self, labels: Tensor) -> "Kind":
         """The kind with what it has to know of the training labels."""
+        del labels
+        return self
+
+    def judging(self, labels: Tensor) -> "Kind":
+        """The kind whose scores of any part of these samples have the mean that `metric` has over all of them."""
         del labels
         return self
 

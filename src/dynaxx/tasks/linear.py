@@ -184,17 +184,17 @@ def fit_positions(
         value: function from validation logits (M, P, K) to the metric.
         most: number of positions that are fitted; of more, every n-th is taken.
     """
-    F_, K = train_x.shape[-1], target.shape[-1]
+    F_, K, images = train_x.shape[-1], target.shape[-1], len(train_x)
     step = max(1, -(-train_x.shape[0] * train_x.shape[1] // most))
-    target = target.reshape(-1, K)[::step].float()
+    train_x, target = train_x.reshape(-1, F_)[::step], target.reshape(-1, K)[::step].float()
 
     def fit(inputs: Tensor, C: float) -> tuple[Tensor, Tensor]:
-        x = inputs.reshape(-1, F_)[::step].float()
+        x = inputs.float()
         weight = torch.zeros(K, F_, requires_grad=True)
         prior = target.mean(0).clamp(1e-4, 1 - 1e-4)
         bias = (torch.logit(prior) if K == 1 else prior.log()).clone().requires_grad_(True)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, history_size=20, line_search_fn="strong_wolfe")
-        penalty = 0.5 / (C * len(inputs))
+        penalty = 0.5 / (C * images)
 
         def closure() -> Tensor:
             optimizer.zero_grad()

@@ -30,6 +30,7 @@ class Regression(Kind):
     scale: tuple[float, ...] = ()
 
     name: ClassVar[str] = "regression"
+    labels: ClassVar[str] = "numbers"
     readout: ClassVar[str] = "moments"
     probe_readout: ClassVar[str] = "moments"
 
@@ -38,7 +39,7 @@ class Regression(Kind):
         return Metric("rmse", higher_is_better=False, root=True, unit=self.unit)
 
     def check(self, data: LabelledImages) -> None:
-        if data.kind != "numbers":
+        if data.kind != self.labels:
             raise TaskError("task=regression: the labels are no numbers; give data with numbers, as data=table")
 
     def outputs(self, data: LabelledImages) -> int:
@@ -51,6 +52,10 @@ class Regression(Kind):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         scale = output.new_tensor(self.scale or (1.0,))
         return F.mse_loss(output / scale, target.to(output) / scale)
+
+    def divergence(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean squared difference, in deviations of the training labels."""
+        return self.loss(output, target)
 
     def scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The squared error of each sample, the mean over its numbers."""

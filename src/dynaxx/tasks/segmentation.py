@@ -37,8 +37,11 @@ class Segmentation(Kind):
     decides: str = "iou"
 
     name: ClassVar[str] = "segmentation"
+    labels: ClassVar[str] = "masks"
     readout: ClassVar[str] = "map"
     probe_readout: ClassVar[str] = "map"
+    own_head: ClassVar[bool] = True
+    stride: ClassVar[int | None] = 8
 
     def __post_init__(self) -> None:
         check_choice("decides", self.decides, DECIDING)
@@ -48,7 +51,7 @@ class Segmentation(Kind):
         return Metric(self.decides)
 
     def check(self, data: LabelledImages) -> None:
-        if data.kind != "masks":
+        if data.kind != self.labels:
             raise TaskError(f"task={self.name}: the labels are no masks; give data with masks, as data=masks")
 
     def outputs(self, data: LabelledImages) -> int:
@@ -65,6 +68,11 @@ class Segmentation(Kind):
         both, sums = (p * shares).sum((2, 3)), (p + shares).sum((2, 3))
         dice = (2 * both + 1) / (sums + 1)
         return entropy + 1 - dice.mean()
+
+    def divergence(self, output: Tensor, target: Tensor) -> Tensor:
+        """The Kullback-Leibler divergence of the classes' probabilities of a pixel, the mean over pixels."""
+        given, taught = (_log_probabilities(logits) for logits in (output, target))
+        return F.kl_div(given, taught, log_target=True, reduction="none").sum(1).mean()
 
     def scores(self, output: Tensor, target: Tensor) -> Tensor:
         """IoU or Dice of each image, the mean over the classes that it shows or that are predicted; 1 without any."""
@@ -93,8 +101,7 @@ class Segmentation(Kind):
 
     def choices(self, output: Tensor, data: LabelledImages) -> Choices:
         """One choice per pixel."""
-        logits = torch.cat([torch.zeros_like(output), output], dim=1) if output.shape[1] == 1 else output
-        scores = logits.double().log_softmax(1).movedim(1, -1).flatten(0, 2)
+        scores = _log_probabilities(output.double()).movedim(1, -1).flatten(0, 2)
         return Choices(scores, data.labels.flatten().long(), self.priced(data), len(output))
 
     def drawn(self, image: Tensor, answer: Tensor) -> Tensor:
@@ -131,6 +138,12 @@ def one_hot(target: Tensor, outputs: int) -> Tensor:
     if outputs == 1:
         return (target > 0).float().unsqueeze(1)
     return F.one_hot(target.long(), outputs).movedim(-1, 1).float()
+
+
+def _log_probabilities(output: Tensor) -> Tensor:
+    """Log-probabilities of all classes, (B, K, H, W); the background of one logit's foreground comes first."""
+    logits = torch.cat([torch.zeros_like(output), output], dim=1) if output.shape[1] == 1 else output
+    return logits.log_softmax(1)
 
 
 def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:

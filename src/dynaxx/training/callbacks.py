@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from dynaxx.training.kind_module import SCORE
 from dynaxx.training.resonance_module import ResonanceModule
 
 START_STRENGTH = 0.01
@@ -72,16 +73,16 @@ class ResidualGuard(Callback):
 
 
 class BestWeights(Callback):
-    """A copy of the trained tensors from the epoch with the best validation accuracy; of equal epochs, the latest."""
+    """A copy of the trained tensors from the epoch with the best validation score; of equal epochs, the latest."""
 
     def __init__(self) -> None:
-        self.accuracy: float | None = None  # no validation yet
+        self.score: float | None = None  # no validation yet
         self.best: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        accuracy = float(trainer.callback_metrics["val/accuracy"])
-        if not trainer.sanity_checking and (self.accuracy is None or accuracy >= self.accuracy):
-            self.accuracy = accuracy
+        score = float(trainer.callback_metrics[SCORE])
+        if not trainer.sanity_checking and (self.score is None or score >= self.score):
+            self.score = score
             state = pl_module.state_dict()
             if isinstance(pl_module, ResonanceModule):
                 state = {name: tensor for name, tensor in state.items() if pl_module.moves(name)}
@@ -92,10 +93,10 @@ class BestWeights(Callback):
         pl_module.load_state_dict(self.best, strict=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy, "best": self.best}
+        return {"score": self.score, "best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.accuracy, self.best = state_dict["accuracy"], state_dict["best"]
+        self.score, self.best = state_dict["score"], state_dict["best"]
 
 
 class RunawayStop(Callback):

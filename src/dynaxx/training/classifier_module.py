@@ -2,49 +2,42 @@
 
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+
+from dynaxx.tasks import Classification
+from dynaxx.training.kind_module import KindModule
 
 
-class ClassifierModule(pl.LightningModule):
+class ClassifierModule(KindModule):
     """Training with cross-entropy, SGD with Nesterov momentum, and one learning-rate cycle.
 
-    >>> module = ClassifierModule(SmallResNet(num_classes=10), classes=10, lr=0.1, weight_decay=5e-4)
+    >>> module = ClassifierModule(SmallResNet(num_classes=10), lr=0.1, weight_decay=5e-4)
 
     Args:
         network: network (B, C, H, W) → (B, classes).
-        classes: number of classes.
         lr: peak learning rate.
         weight_decay: weight decay of all parameters.
         label_smoothing: label smoothing of the cross-entropy.
     """
 
-    def __init__(
-        self, network: nn.Module, classes: int, lr: float, weight_decay: float, label_smoothing: float = 0.0
-    ) -> None:
-        super().__init__()
-        # convolutions run up to twice as fast with channels last in memory; the results do not change
-        last = _channels_last_is_safe(network)
-        self.network = network.to(memory_format=torch.channels_last) if last else network
-        self.lr, self.weight_decay, self.label_smoothing = lr, weight_decay, label_smoothing
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
+    def __init__(self, network: nn.Module, lr: float, weight_decay: float, label_smoothing: float = 0.0) -> None:
+        super().__init__(Classification(label_smoothing=label_smoothing))
+        self.network = channels_last(network)
+        self.lr, self.weight_decay = lr, weight_decay
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        loss = F.cross_entropy(self.network(x), y, label_smoothing=self.label_smoothing)
+        loss = self.kind.loss(self.network(x), y)
         self.log("train/loss", loss, batch_size=len(y), prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
-        self.accuracy(self.network(x), y)
-        self.log("val/accuracy", self.accuracy, on_epoch=True, batch_size=len(y), prog_bar=True)
+        self.log_score(self.network(x), y)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(
@@ -53,6 +46,11 @@ class ClassifierModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with channels last in memory, where its convolutions then run up to twice as fast, and alike."""
+    return network.to(memory_format=torch.channels_last) if _channels_last_is_safe(network) else network
 
 
 def _channels_last_is_safe(network: nn.Module) -> bool:

@@ -3,45 +3,61 @@
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dynaxx.training.classifier_module import ClassifierModule
+from dynaxx.tasks import Kind
+from dynaxx.training.classifier_module import channels_last
+from dynaxx.training.kind_module import KindModule, targets
 from dynaxx.training.resonance_module import one_cycle
 
 
-class FinetuneModule(ClassifierModule):
-    """Training with cross-entropy, AdamW, and one learning-rate cycle.
+class FinetuneModule(KindModule):
+    """Training with the loss of the task kind, AdamW, and one learning-rate cycle.
 
-    >>> module = FinetuneModule(network, classes=10, lr=1e-3, weight_decay=1e-4)
+    >>> module = FinetuneModule(network, Classification(), lr=1e-3, weight_decay=1e-4)
 
     Args:
         network: network whose parameters with requires_grad are trained.
-        classes: number of classes.
+        kind: the task kind, fitted to the training labels.
+        judge: the kind that judges validation samples; None: `kind` itself.
         lr: peak learning rate.
         weight_decay: weight decay of trained parameters with two or more axes; biases and norm parameters have none.
-        label_smoothing: label smoothing of the cross-entropy.
         freeze_norm: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        classes: int,
+        kind: Kind,
+        *,
+        judge: Kind | None = None,
         lr: float,
         weight_decay: float,
-        label_smoothing: float = 0.0,
-        *,
         freeze_norm: bool = False,
     ) -> None:
-        super().__init__(network, classes, lr, weight_decay, label_smoothing)
-        self.freeze_norm = freeze_norm
+        super().__init__(kind, judge)
+        self.network = channels_last(network)
+        self.lr, self.weight_decay, self.freeze_norm = lr, weight_decay, freeze_norm
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; with frozen norms the network itself stays in eval mode."""
         super().train(mode)
-        if self.freeze_norm:
-            self.network.eval()
+        # not the network's own method: that of a resonant model would leave its backbone in eval mode
+        nn.Module.train(self.network, mode and not self.freeze_norm)
         return self
+
+    def forward(self, x: Any, sources: Any = None) -> Any:
+        return self.network(x, sources=sources) if sources else self.network(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y, sources = targets(batch)
+        loss = self.kind.loss(self(x, sources), y)
+        self.log("train/loss", loss, batch_size=len(y), prog_bar=True, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y, sources = targets(batch)
+        self.log_score(self(x, sources), y)
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]

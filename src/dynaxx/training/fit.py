@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from dynaxx.training.callbacks import BestWeights, FiniteLoss, RunawayStop
+from dynaxx.training.kind_module import SCORE, KindModule
 
 LAST = "last.ckpt"
 
@@ -56,7 +57,7 @@ class TrainingTime(Callback):
 
 
 def fit(
-    module: pl.LightningModule,
+    module: KindModule,
     data: pl.LightningDataModule,
     *,
     trainer: TrainerFactory,
@@ -70,23 +71,23 @@ def fit(
 ) -> tuple[float, float]:
     """Train `module`, and load the weights of its best validation epoch at the end.
 
-    >>> accuracy, seconds = fit(module, data, trainer=lightning.pytorch.Trainer, checkpoints=Path("checkpoints"),
+    >>> value, seconds = fit(module, data, trainer=lightning.pytorch.Trainer, checkpoints=Path("checkpoints"),
     ...                         epochs=30, patience=10, seed=0)
 
     Args:
-        module: module that logs "val/accuracy".
+        module: module that is trained; the metric of its task kind decides.
         data: training and validation batches.
         trainer: factory of the trainer, see `TrainerFactory`.
         checkpoints: folder that only this fit uses; the fit resumes from a checkpoint found there.
         epochs: largest number of epochs.
-        patience: number of epochs without a better validation accuracy after which training stops.
+        patience: number of epochs without a better validation score after which training stops.
         seed: seed of all random numbers in training.
         logger: Lightning logger; False disables logging.
         callbacks: further callbacks.
         checkpoint_every: number of epochs between two checkpoints.
 
     Returns:
-        (best validation accuracy, training seconds).
+        (best value of the kind's metric on the validation samples, training seconds).
 
     Raises:
         FitError: the trainer is refused, or the training ended before its first validation.
@@ -122,14 +123,15 @@ def fit(
             if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning would end the process in its stead
                 raise KeyboardInterrupt from None
             raise
-    if best.accuracy is None:
+    if best.score is None:
         given = ", ".join(f"trainer.{name}={getattr(runner, name)}" for name in _changed(runner))
         raise FitError(
-            f"training of {epochs} epochs ended before its first validation, so there is no accuracy; "
+            f"training of {epochs} epochs ended before its first validation, so there is no {module.kind.metric.name}; "
             f"change {given or 'the options of the trainer'}"
         )
     best.restore(module.eval())
-    return best.accuracy, training_time.seconds
+    # oriented twice it has its own sign again
+    return module.kind.metric.oriented(best.score), training_time.seconds
 
 
 def make_trainer(
@@ -150,7 +152,7 @@ def make_trainer(
         trainer: factory of the trainer, see `TrainerFactory`.
         checkpoints: folder of the checkpoints.
         epochs: largest number of epochs.
-        patience: number of epochs without a better validation accuracy after which training stops.
+        patience: number of epochs without a better validation score after which training stops.
         logger: Lightning logger; False disables logging.
         callbacks: callbacks that come before those of every fit.
         checkpoint_every: number of epochs between two checkpoints.
@@ -175,7 +177,7 @@ def make_trainer(
                 *callbacks,
                 FiniteLoss(),
                 RunawayStop(),
-                EarlyStopping("val/accuracy", mode="max", patience=patience, check_finite=False),
+                EarlyStopping(SCORE, mode="max", patience=patience, check_finite=False),
                 saver,
                 *([RichProgressBar(leave=True)] if bar else []),
             ],

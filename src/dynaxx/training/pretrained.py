@@ -63,7 +63,7 @@ def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path
         augmentation=options.augmentation,
         seed=params.data.split_seed,
     )
-    module = ClassifierModule(network, classes, options.lr, options.weight_decay)
+    module = ClassifierModule(network, options.lr, options.weight_decay)
     accuracy, seconds = fit(
         module,
         data,

@@ -1,35 +1,35 @@
 """Training of a resonant model: couplings, gates and head of the loop, or student and head of a one-pass competitor."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from dynaxx import Anchors, ResonanceOutput, ResonantModel
 from dynaxx.backbone import Tail
 from dynaxx.model import extra_losses
+from dynaxx.tasks import Kind
+from dynaxx.training.kind_module import KindModule, targets
 
 
-class ResonanceModule(pl.LightningModule):
-    """Training with cross-entropy and, if the loop runs, a penalty on the loop's residual.
+class ResonanceModule(KindModule):
+    """Training with the loss of the task kind and, if the loop runs, a penalty on the loop's residual.
 
-        loss = CE(logits, y) + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
+        loss = kind's + penalty · mean over samples and taps of ‖F_l(Δ) - Δ_l‖ / ‖F_l(Δ)‖ after T iterations
 
-    >>> module = ResonanceModule(model, classes=10, lr=1e-3)
+    >>> module = ResonanceModule(model, Classification(), lr=1e-3)
 
     Args:
         model: model whose trainable parameters are trained, in its current mode.
-        classes: number of classes.
+        kind: the task kind, fitted to the training labels.
+        judge: the kind that judges validation samples; None: `kind` itself.
         lr: peak learning rate of one cycle of AdamW.
         weight_decay: weight decay of couplings, gates and student; head and biases have none.
         residual_penalty: weight of the penalty, used only with `stability="regularized"`.
         residual_share: share of each batch on which the penalty is computed. The extra cost is this share of one loop
             iteration. Samples are in random order, so any part of a batch is a fair sample.
-        label_smoothing: label smoothing of the cross-entropy.
         tail: the layers after the tapped layers, for batches of cached activations (`Anchors`); None for images.
         backbone_lr: peak learning rate of the backbone, which is unfrozen; None: the backbone stays frozen.
     """
@@ -37,27 +37,24 @@ class ResonanceModule(pl.LightningModule):
     def __init__(
         self,
         model: ResonantModel,
+        kind: Kind,
         *,
-        classes: int,
+        judge: Kind | None = None,
         lr: float,
         weight_decay: float = 1e-4,
         residual_penalty: float = 1.0,
         residual_share: float = 0.25,
-        label_smoothing: float = 0.0,
         tail: Tail | None = None,
         backbone_lr: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(kind, judge)
         self.model, self.backbone_lr = model, backbone_lr
         if backbone_lr is not None:
             model.unfreeze_backbone()
         self.lr, self.weight_decay = lr, weight_decay
         self.residual_penalty, self.residual_share = residual_penalty, residual_share
-        self.label_smoothing = label_smoothing
         # the tail shares the backbone's modules; the tuple keeps it from being registered and saved a second time
         self._tail = (tail,)
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
-        # sums and counts instead of means of batches, because the last batches of several processes differ in size
         self.val_loss, self.val_residual = MeanMetric(), MeanMetric()
         self.strict_loading = False
 
@@ -66,20 +63,22 @@ class ResonanceModule(pl.LightningModule):
         """Whether batches hold cached activations of the tapped layers (anchors) instead of images."""
         return self._tail[0] is not None
 
-    def forward(self, batch: Anchors | Tensor) -> tuple[Tensor, ResonanceOutput]:
-        """Logits and `ResonanceOutput` of a batch of images or of cached activations (anchors)."""
+    def forward(
+        self, batch: Anchors | Tensor, sources: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, ResonanceOutput]:
+        """Outputs and `ResonanceOutput` of a batch of images with their sources, or of cached activations (anchors)."""
         tail = self._tail[0]
         if isinstance(batch, Anchors):
             assert tail is not None, "batches of anchors need the tail"
             seen, agreement = self.model.refine(batch)
             return self.model.run_tail(seen, tail, batch.outside), agreement
         with self.model.observed() as agreements:
-            logits = self.model(batch)
-        return logits, agreements[0]
+            output = self.model(batch, sources=sources) if sources else self.model(batch)
+        return output, agreements[0]
 
-    def loss(self, batch: Anchors | Tensor, y: Tensor) -> Tensor:
-        logits, agreement = self(batch)
-        loss = F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
+    def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor]) -> Tensor:
+        output, agreement = self(batch, sources)
+        loss = self.kind.loss(output, y)
         extra = extra_losses([agreement], self.model.config, weight=self.residual_penalty, share=self.residual_share)
         if "residual" in extra:
             self._log_mean("train/residual", extra["residual"] / self.residual_penalty, len(y))
@@ -91,21 +90,20 @@ class ResonanceModule(pl.LightningModule):
         """Log the mean over the samples of an epoch, in all processes."""
         self.log(name, value.detach(), batch_size=samples, on_step=False, on_epoch=True, sync_dist=True)
 
-    def training_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        loss = self.loss(x, y)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y, sources = targets(batch)
+        loss = self.loss(x, y, sources)
         self.log(
             "train/loss", loss.detach(), batch_size=len(y), on_step=False, on_epoch=True, prog_bar=True, sync_dist=True
         )
         return loss
 
-    def validation_step(self, batch: tuple[Anchors | Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
-        logits, agreement = self(x)
-        self.val_loss.update(F.cross_entropy(logits, y, reduction="none"))
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y, sources = targets(batch)
+        output, agreement = self(x, sources)
+        self.val_loss.update(self.kind.loss(output, y), weight=len(y))
         self.log("val/loss", self.val_loss, on_epoch=True, batch_size=len(y))
-        self.accuracy(logits, y)
-        self.log("val/accuracy", self.accuracy, on_epoch=True, batch_size=len(y), prog_bar=True)
+        self.log_score(output, y)
         if agreement.residual is not None:
             self.val_residual.update(agreement.residual(len(y)))
             self.log("val/residual", self.val_residual, on_epoch=True, batch_size=len(y))

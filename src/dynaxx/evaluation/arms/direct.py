@@ -3,7 +3,7 @@
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
+from dynaxx.evaluation.arms.resonant import ANCHORED, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 HIDDEN_PER_RANK = 2
@@ -19,19 +19,5 @@ def train(task: Task, run: Run) -> None:
 
 
 def build(task: Task, seed: int, rank: int) -> ResonantModel:
-    """A model in implicit mode; only the parameters that its single pass uses are trainable."""
-    # all projections exist from T = 2 on, so the one pass reads every tap, the last one included
-    model = resonant(
-        task,
-        seed,
-        mode="implicit",
-        T=max(2, task.resonance["T"]),
-        rank=rank,
-        student_hidden=HIDDEN_PER_RANK * rank,
-        **ANCHORED,
-    )
-    exchange = model.require_built().exchange
-    exchange.phi.requires_grad_(False)
-    for tap, U in enumerate(exchange.couplings.U):
-        U.requires_grad_(tap in exchange.outputs)
-    return model
+    """The untrained model, in which only the parameters that its one pass uses are trainable."""
+    return wrapped(task, seed, mode="direct", rank=rank, student_hidden=HIDDEN_PER_RANK * rank, **ANCHORED)

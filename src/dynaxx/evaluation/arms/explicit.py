@@ -11,8 +11,9 @@ from typing import Any
 
 from dynaxx import ResonantModel
 from dynaxx.backbone import Tail
+from dynaxx.evaluation.arms.linear import start_head
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import ANCHORED, resonant, train_resonant
+from dynaxx.evaluation.arms.resonant import ANCHORED, train_resonant, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.resonance_module import ResonanceModule
@@ -20,7 +21,7 @@ from dynaxx.training.resonance_module import ResonanceModule
 
 def train(task: Task, run: Run) -> None:
     """Train the arm `explicit` with the adapter options of the task."""
-    model = resonant(task, run.seed, mode="explicit")
+    model = wrapped(task, run.seed, mode="explicit")
     notes: Notes = {"rank": model.config.rank, "T": model.T}
     if task.train.pretrained is not None:
         model.start_from(task.train.pretrained, strict=False)  # a start may come from another backbone, with a warning
@@ -31,15 +32,15 @@ def train(task: Task, run: Run) -> None:
 def train_single_pass(task: Task, run: Run) -> None:
     """Train `explicit_T1`, at the rank with about as many parameters that affect the output as in `explicit`."""
     target = explicit_parameters(task, run.seed)
-    rank = matched_rank(lambda rank: resonant(task, run.seed, T=1, rank=rank, **ANCHORED), target)
-    model = resonant(task, run.seed, mode="explicit", T=1, rank=rank, **ANCHORED)
+    rank = matched_rank(lambda rank: wrapped(task, run.seed, T=1, rank=rank, **ANCHORED), target)
+    model = wrapped(task, run.seed, mode="explicit", T=1, rank=rank, **ANCHORED)
     # nothing feeds back into what the only messages read: the residual is 1 - λ whatever is trained
     train_on_labels(task, run, model, arm="explicit_T1", notes={"rank": rank, "T": 1}, residual_penalty=0.0)
 
 
 def train_variant(arm: str, options: Mapping[str, Any], task: Task, run: Run) -> None:
     """Train a variant of `explicit` that differs from `explicit` only in the adapter `options`."""
-    model = resonant(task, run.seed, **({"mode": "explicit"} | dict(options)))
+    model = wrapped(task, run.seed, **({"mode": "explicit"} | dict(options)))
     train_on_labels(task, run, model, arm=arm, notes={"rank": model.config.rank, "T": model.T, **options})
 
 
@@ -47,17 +48,18 @@ def train_on_labels(
     task: Task, run: Run, model: ResonantModel, *, arm: str, notes: Notes, residual_penalty: float | None = None
 ) -> None:
     """Train the trainable parameters of `model` on labels; all adapter arms except `implicit` use this."""
-    budget = task.train
+    budget, (kind, judge) = task.train, task.kinds(run.seed)
+    before = start_head(task, run.seed, model)
 
     def module(tail: Tail | None) -> ResonanceModule:
         return ResonanceModule(
             model,
-            classes=task.classes,
+            kind,
+            judge=judge,
             lr=budget.lr,
             weight_decay=budget.weight_decay,
             residual_penalty=budget.residual_penalty if residual_penalty is None else residual_penalty,
             residual_share=budget.residual_share,
-            label_smoothing=budget.label_smoothing,
             tail=tail,
             backbone_lr=budget.backbone_lr,
         )
@@ -70,6 +72,7 @@ def train_on_labels(
         arm=arm,
         epochs=budget.epochs,
         callbacks=[ResidualGuard(), StrengthWarmup(budget.warmup)],
+        before=before,
         keep_statistics="pretrained" in notes,
         notes=notes,
     )

@@ -22,7 +22,7 @@ class DistillOptions:
     lr: float
     """Peak learning rate of the student."""
     kl_weight: float
-    """Loss weight of the Kullback-Leibler divergence between teacher and student logits."""
+    """Loss weight of the divergence of the student's outputs from the teacher's; see `Kind.divergence`."""
     states_weight: float
     """Loss weight of predicting the loop's final state from its later states, a second task of the student."""
 
@@ -32,11 +32,13 @@ def train(task: Task, run: Run, *, teacher: Path, options: DistillOptions) -> No
     model = load_arm(teacher, task.backbone())
     assert isinstance(model, ResonantModel)
     model.add_student()
+    kind, judge = task.kinds(run.seed)
 
     def module(tail: nn.Module | None) -> ResonanceModule:
         return DistillModule(
             model,
-            classes=task.classes,
+            kind,
+            judge=judge,
             lr=options.lr,
             kl_weight=options.kl_weight,
             states_weight=options.states_weight,
@@ -53,5 +55,6 @@ def train(task: Task, run: Run, *, teacher: Path, options: DistillOptions) -> No
         arm="implicit",
         epochs=options.epochs,
         callbacks=[],
+        before=0.0,
         teacher=ArmRecord.read(teacher),
     )

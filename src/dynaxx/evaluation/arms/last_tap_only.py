@@ -8,7 +8,7 @@ from dataclasses import replace
 from dynaxx.evaluation.arms.explicit import train_on_labels
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
-from dynaxx.evaluation.arms.resonant import ANCHORED, resonant
+from dynaxx.evaluation.arms.resonant import ANCHORED, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 
 
@@ -24,7 +24,7 @@ def train(task: Task, run: Run) -> None:
         fingerprint=f"{task.fingerprint}, {times} times {last}",
     )
     # nothing of the backbone lies between these taps that could be run again
-    rank = matched_rank(lambda rank: resonant(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)
-    model = resonant(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED)
+    rank = matched_rank(lambda rank: wrapped(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)
+    model = wrapped(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED)
     notes: Notes = {"rank": rank, "T": model.T, REPEATED_TAP: last}
     train_on_labels(repeated, run, model, arm="last_tap_only", notes=notes)

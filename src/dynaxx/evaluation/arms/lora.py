@@ -4,52 +4,51 @@ from typing import Any
 
 from torch import nn
 
+from dynaxx import ResonantModel
 from dynaxx.backbone import find_classifier
 from dynaxx.evaluation.arms.matching import explicit_parameters, warn_of_another_size
-from dynaxx.evaluation.arms.network import initial_network, train_network
+from dynaxx.evaluation.arms.network import backbone_of, initial_network, train_network
 from dynaxx.evaluation.arms.task import Run, Task
 
 
 def train(task: Task, run: Run) -> None:
     """Train adapters and head; the saved network has the adapters merged, so the adapters add no latency."""
-    network = initial_network(task, run.seed)
-    adapted, rank = adapt(network, explicit_parameters(task, run.seed), with_head=task.head == "probe")
+    network, before = initial_network(task, run.seed)
+    head = network.head if isinstance(network, ResonantModel) else None
+    head_parameters = 0 if head is None else sum(parameter.numel() for parameter in head.parameters())
+    target = explicit_parameters(task, run.seed)
+    adapted, rank = adapt(backbone_of(network), target - head_parameters)
+    warn_of_another_size(sum(p.numel() for p in network.parameters() if p.requires_grad), target)
     train_network(
         task,
         run,
-        adapted,
+        network,
         arm="lora",
         freeze_norm=True,
-        finish=lambda trained: trained.merge_and_unload(),  # type: ignore[operator]
+        before=before,
+        finish=adapted.merge_and_unload,
         notes={"rank": rank},
     )
 
 
-def adapt(network: nn.Module, parameters: int, *, with_head: bool) -> tuple[Any, int]:
-    """Add LoRA adapters to all dense layers, at the rank with about `parameters` trainable parameters.
+def adapt(network: nn.Module, parameters: int) -> tuple[Any, int]:
+    """Add LoRA adapters to all dense layers except the classifier, at the rank with about `parameters` parameters.
 
-    >>> adapt(torchvision.models.resnet18(), 100_000, with_head=False)[1]
+    >>> adapt(torchvision.models.resnet18(), 100_000)[1]
     3
 
     Args:
         network: network to adapt; changed in place, its own weights are frozen.
-        parameters: number of parameters to train.
-        with_head: whether the classifier is also trained and counted in `parameters`.
+        parameters: number of parameters of all adapters together.
 
     Returns:
         (network with adapters, rank)
     """
     from peft import LoraConfig, get_peft_model
 
-    _, head = find_classifier(network, None)
-    head_parameters = sum(parameter.numel() for parameter in head.parameters()) if with_head else 0
     layers = dense_layers(network)
-    rank = nearest_rank(network, layers, parameters - head_parameters)
-    adapted = get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
-    if with_head:
-        head.requires_grad_(True)
-    warn_of_another_size(sum(p.numel() for p in adapted.parameters() if p.requires_grad), parameters)
-    return adapted, rank
+    rank = nearest_rank(network, layers, parameters)
+    return get_peft_model(network, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers)), rank
 
 
 def dense_layers(network: nn.Module) -> list[str]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms.resonant import resonant
+from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.evaluation.arms.task import Task
 
 SIZE_TOLERANCE = 0.1
@@ -13,13 +13,13 @@ SIZE_TOLERANCE = 0.1
 
 def explicit_parameters(task: Task, seed: int) -> int:
     """Parameters of `explicit` that affect its output: all, as each existing coupling reaches the output."""
-    return count_trainable(resonant(task, seed, mode="explicit"))
+    return count_trainable(wrapped(task, seed, mode="explicit"))
 
 
 def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
     """The rank whose model comes closest to `target` trainable parameters; the count must grow with rank.
 
-    >>> build = lambda rank: resonant(task, seed=0, rank=rank)
+    >>> build = lambda rank: wrapped(task, seed=0, rank=rank)
     >>> matched_rank(build, target=count_trainable(build(4)))
     4
 

@@ -4,20 +4,31 @@ from collections.abc import Callable
 
 from torch import nn
 
-from dynaxx.backbone import find_classifier
+from dynaxx import ResonantModel
+from dynaxx.evaluation.arms.linear import concatenated, probe, start_head
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
-from dynaxx.evaluation.arms.record import ArmRecord, load_probe, save_backbone
+from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.distributed import rank_zero
 from dynaxx.training.finetune_module import FinetuneModule
 
 
-def initial_network(task: Task, seed: int) -> nn.Module:
-    """The task's backbone; a new head starts as the linear probe of the arm `baseline` with the same seed."""
-    backbone = task.backbone()
-    if task.head == "probe":
-        backbone.set_submodule(find_classifier(backbone, None)[0], load_probe(task.probes / f"seed-{seed}"))
-    return backbone
+def initial_network(task: Task, seed: int) -> tuple[nn.Module, float]:
+    """The network to be tuned, and the seconds in which its head was fitted.
+
+    It is the backbone itself where its own head gives the task's answers. Else it is a linear reading: a new head in the
+    classifier's place, or, where every position has an answer, one on all tapped layers. This head starts as the fitted
+    reading of the same seed.
+    """
+    if task.head != "probe":
+        return task.backbone(), 0.0
+    model = concatenated(task, seed) if task.kind.probe_readout == "map" else probe(task, seed)
+    return model, start_head(task, seed, model)
+
+
+def backbone_of(network: nn.Module) -> nn.Module:
+    """The backbone inside of what `initial_network` returns."""
+    return network.backbone if isinstance(network, ResonantModel) else network
 
 
 def train_network(
@@ -27,29 +38,36 @@ def train_network(
     *,
     arm: str,
     freeze_norm: bool,
-    finish: Callable[[nn.Module], nn.Module] = lambda network: network,
+    before: float,
+    finish: Callable[[], object] = lambda: None,
     notes: Notes | None = None,
 ) -> None:
     """Train all parameters of `network` that require gradients, and save the whole network.
 
-    >>> train_network(task, run, initial_network(task, run.seed), arm="full_finetune", freeze_norm=False)
+    >>> network, before = initial_network(task, run.seed)
+    >>> train_network(task, run, network, arm="full_finetune", freeze_norm=False, before=before)
     >>> ArmRecord.read(run.out).kind
-    'network'
+    'resonance'
 
     Args:
         freeze_norm: whether the batch norms of the network keep their running statistics.
-        finish: function from the trained network to the network that is saved, for example with merged adapters.
+        before: seconds in which the head was fitted.
+        finish: what is done to the trained network before it is saved, for example merging adapters.
     """
-    budget = task.train
+    budget, (kind, judge) = task.train, task.kinds(run.seed)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     module = FinetuneModule(
-        network, task.classes, budget.lr, budget.weight_decay, budget.label_smoothing, freeze_norm=freeze_norm
+        network, kind, judge=judge, lr=budget.lr, weight_decay=budget.weight_decay, freeze_norm=freeze_norm
     )
-    accuracy, seconds = fit_arm(task, run, module, image_data(task, run.seed))
+    score, seconds = fit_arm(task, run, module, image_data(task, run.seed))
     if not rank_zero():
         return
+    finish()
     run.out.mkdir(parents=True, exist_ok=True)
-    save_backbone(run.out, finish(module.network))
-    if task.head == "probe":
-        seconds += ArmRecord.read(task.probes / f"seed-{run.seed}").train_seconds  # its head started from that probe
-    ArmRecord(arm, run.seed, "network", [], trained, trained, seconds, accuracy, notes or {}).write(run.out)
+    save_backbone(run.out, backbone_of(network))
+    saved_as = "network"
+    if isinstance(network, ResonantModel):
+        network.save_pretrained(run.out)
+        saved_as = "resonance"
+    seconds += before
+    ArmRecord(arm, run.seed, saved_as, [], trained, trained, seconds, score, notes or {}).write(run.out)

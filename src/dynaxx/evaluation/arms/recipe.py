@@ -7,12 +7,13 @@ import lightning.pytorch as pl
 from dynaxx.data import ImageData
 from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.training.fit import fit
+from dynaxx.training.kind_module import KindModule
 
 
 def fit_arm(
     task: Task,
     run: Run,
-    module: pl.LightningModule,
+    module: KindModule,
     data: pl.LightningDataModule,
     *,
     epochs: int | None = None,
@@ -20,7 +21,7 @@ def fit_arm(
 ) -> tuple[float, float]:
     """Train `module` within the budget `task.train`; returns values and raises errors of `fit`.
 
-    >>> val_accuracy, seconds = fit_arm(task, run, module, image_data(task, run.seed))
+    >>> val_score, seconds = fit_arm(task, run, module, image_data(task, run.seed))
 
     Args:
         epochs: number of epochs, if not the one in `task.train`.

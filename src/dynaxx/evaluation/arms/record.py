@@ -16,6 +16,7 @@ from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
 from dynaxx.evaluation.arms.task import Notes
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
+from dynaxx.model import saved_head
 
 RECORD = "arm.json"
 PROBE = "probe.safetensors"
@@ -37,7 +38,7 @@ class ArmRecord:
         trained_parameters: number of parameters that were trained.
         live_parameters: number of trained parameters that the output depends on.
         train_seconds: total training time in seconds, including training the teacher and reading features.
-        val_accuracy: share of the seed's validation images that the arm classifies correctly.
+        val_score: the task's metric on the seed's validation images.
         notes: additional facts, for example the rank that gives the arm the size of `explicit`.
     """
 
@@ -48,7 +49,7 @@ class ArmRecord:
     trained_parameters: int
     live_parameters: int
     train_seconds: float
-    val_accuracy: float
+    val_score: float
     notes: Notes
 
     def write(self, folder: Path) -> None:
@@ -95,6 +96,20 @@ def load_probe(folder: Path) -> Head:
     except Exception as error:  # safetensors raises its own class, and OSError
         raise EvaluationError(f"{folder / PROBE}: cannot be read ({error}); train the baseline again") from None
     return head
+
+
+def load_head(folder: Path) -> Head:
+    """The linear head of a trained reading in a folder: of its adapter, or of a file of `save_probe`.
+
+    Raises:
+        EvaluationError: the file is missing or damaged.
+    """
+    if (folder / PROBE).exists():
+        return load_probe(folder)
+    try:
+        return saved_head(folder)
+    except ResonanceError as error:
+        raise EvaluationError(f"{error}; train the arm again") from None
 
 
 def save_mlp(folder: Path, mlp: TapMLP) -> None:

@@ -51,8 +51,9 @@ class Arm:
 
 _ALL = (
     # readings, the simplest first: of equally cheap ones the decision takes the first
-    Arm(BASELINE, "linear_probes:train_baseline", stage="baseline", converged=True, cached=False),
-    Arm("concat_probe", "linear_probes:train_concat_probe", converged=True, cached=False),
+    Arm(BASELINE, "linear:train_baseline", stage="baseline", converged=True, cached=False),
+    Arm("layer_probe", "linear:train_layer_probe", converged=True),
+    Arm("concat_probe", "linear:train_concat_probe", converged=True),
     Arm("concat_mlp", "concat_mlp:train", sized=True),
     Arm("direct", "direct:train", sized=True),
     Arm("explicit_T1", "explicit:train_single_pass", sized=True),

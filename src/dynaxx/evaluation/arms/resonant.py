@@ -11,12 +11,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.backbone import Tail, moments
+from dynaxx.backbone import Tail, TapReader, moments, stages
+from dynaxx.config import LINEAR
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
-from dynaxx.evaluation.arms.record import ArmRecord, load_probe, save_backbone
+from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
 from dynaxx.evaluation.arms.task import Notes, Run, Task
+from dynaxx.model import anchor_parts
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.cache.features import FeatureCache, cache_key, open_cache
 from dynaxx.training.distributed import rank_zero
@@ -50,17 +52,27 @@ class Source:
         return self.read_seconds + (self.data.seconds if isinstance(self.data, CachedData) else 0.0)
 
 
-def resonant(task: Task, seed: int, **changes: Any) -> ResonantModel:
-    """Add the resonance adapter to the task's backbone; a new head starts as the baseline's linear probe."""
+def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
+    """The task's backbone with a new resonance adapter; its head is not trained yet."""
     pl.seed_everything(seed, verbose=False)
     options = task.resonance | changes
-    classes = task.classes if task.head == "probe" else None
-    model = wrap_with_resonance(
-        task.backbone(), list(task.taps), num_classes=classes, example_input=task.example(), **options
+    new_head = task.head == "probe"
+    if options.get("readout") is None:
+        reentrant = options.get("dynamics") == "reentrant"
+        options["readout"] = task.kind.readout if new_head and not reentrant else "classifier"
+    if options.get("grid") is None and task.kind.stride is not None and _has_map(task):
+        height, width = task.images.images.shape[-2:]
+        options["grid"] = max(1, height // task.kind.stride), max(1, width // task.kind.stride)
+    if options.get("mode") not in LINEAR:
+        options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
+    backbone = task.backbone()
+    return wrap_with_resonance(
+        backbone,
+        list(task.taps) or stages(backbone, ((task.example(),), {}))[-1:],  # of a probe, before taps are chosen
+        num_classes=task.outputs if new_head else None,
+        example_input=task.example(),
+        **options,
     )
-    if model.head is not None:
-        model.head.load_state_dict(load_probe(task.probes / f"seed-{seed}").state_dict())
-    return model
 
 
 @cache
@@ -72,7 +84,6 @@ def _tell(line: str) -> None:
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
     """Batches to train `model` on; activation mean and deviation are fitted to the training images."""
     train, val = task.split(seed)
-    labels = task.images.labels
     started = time.perf_counter()
     known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
     if model.config.dynamics == "reentrant" or task.train.backbone_lr is not None:
@@ -104,10 +115,21 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
 
     def then(data: CachedData) -> None:
         if fit_statistics:
-            model.require_built().exchange.statistics.set(moments(data.pooled_batches()))
+            parts = (anchor_parts(anchors) for anchors, _ in data.training_batches())
+            model.require_built().exchange.statistics.set(moments(parts))
 
-    parts = (train, labels[train]), (val, labels[val])
-    return Source(CachedData(opened, *parts, task.train.batch_size, seed, then), tail, 0.0)
+    data = CachedData(
+        model,
+        opened,
+        task.images,
+        train,
+        val,
+        augmentation=task.train.augmentation,
+        batch_size=task.train.batch_size,
+        seed=seed,
+        then=then,
+    )
+    return Source(data, tail, 0.0)
 
 
 def train_resonant(
@@ -119,24 +141,26 @@ def train_resonant(
     arm: str,
     epochs: int,
     callbacks: list[Callback],
+    before: float,
     teacher: ArmRecord | None = None,
     keep_statistics: bool = False,
     notes: Notes | None = None,
 ) -> None:
     """Train `model` with a LightningModule and save the trained arm to `run.out`.
 
-    >>> module = lambda tail: ResonanceModule(model, classes=10, lr=1e-3, tail=tail)
-    >>> train_resonant(task, run, model, module, arm="explicit", epochs=20, callbacks=[])
+    >>> module = lambda tail: ResonanceModule(model, Classification(), lr=1e-3, tail=tail)
+    >>> train_resonant(task, run, model, module, arm="explicit", epochs=20, callbacks=[], before=0.0)
 
     Args:
         module: function from the backbone part behind the tapped layers (or None) to the LightningModule.
+        before: seconds of training that `model` has had, such as those in which its head was fitted.
         teacher: record of the trained arm that `model` starts from; activation mean and deviation are kept.
         keep_statistics: whether activation mean and deviation stay, because the couplings were trained with them.
     """
     batches = source(task, run.seed, model, fit_statistics=teacher is None and not keep_statistics)
     lightning_module = module(batches.tail)
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
-    accuracy, seconds = fit_arm(task, run, lightning_module, batches.data, epochs=epochs, callbacks=callbacks)
+    score, seconds = fit_arm(task, run, lightning_module, batches.data, epochs=epochs, callbacks=callbacks)
     model.eval()
     if not rank_zero():
         return
@@ -147,25 +171,34 @@ def train_resonant(
     if task.train.backbone_lr is not None:
         save_backbone(run.out, model.backbone)
     # `implicit` starts from a trained `explicit`: add the teacher's training time, but not the feature cache again
-    total = seconds + (batches.seconds if teacher is None else teacher.train_seconds)
-    if teacher is None and model.head is not None:
-        total += ArmRecord.read(task.probes / f"seed-{run.seed}").train_seconds  # its head started from that probe
+    total = before + seconds + (batches.seconds if teacher is None else teacher.train_seconds)
     trained += 0 if teacher is None else teacher.trained_parameters
     all_notes = (notes or {}) | {"processes": processes()}
     live = live_parameters(model)
-    ArmRecord(arm, run.seed, "resonance", list(model.paths), trained, live, total, accuracy, all_notes).write(run.out)
+    ArmRecord(arm, run.seed, "resonance", list(model.paths), trained, live, total, score, all_notes).write(run.out)
 
 
 def live_parameters(model: ResonantModel) -> int:
     """Number of adapter and head parameters that affect the output in the current mode of the model."""
     resonator = model.require_built()
     head = sum(p.numel() for p in model.head.parameters()) if model.head is not None else 0
+    head += sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
+    way = model.config.way(training=False)
+    if way == "linear":
+        return head
     everything = sum(p.numel() for p in resonator.parameters())
     student = sum(p.numel() for p in resonator.student.parameters()) if resonator.student is not None else 0
-    head += sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
-    if model.mode == "explicit":
+    if way == "loop":
         return head + everything - student  # a coupling that cannot reach the output was never made
     exchange = resonator.exchange
     loop = sum(p.numel() for p in exchange.phi.parameters())
     unread = sum(U.numel() for tap, U in enumerate(exchange.couplings.U) if tap not in exchange.outputs)
     return head + everything - loop - unread
+
+
+def _has_map(task: Task) -> bool:
+    """Whether the last tap's activation is a map, for which messages can live on another grid."""
+    if not task.taps:
+        return False
+    (activation,) = TapReader(task.backbone(), list(task.taps)[-1:])(task.example())
+    return activation.ndim == 4

@@ -1,7 +1,7 @@
 """The input of every arm: one `Task` and one `TrainOptions` for all arms, and one `Run` per arm and seed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, Normalisation, draw_images
+from dynaxx.tasks import Classification, Kind
 
 if TYPE_CHECKING:
     from dynaxx.training.fit import TrainerFactory
@@ -61,8 +62,6 @@ class TrainOptions:
     """Loss weight of the loop's residual (distance to its fixed point), in arms that run the loop."""
     residual_share: float
     """Share of each batch on which the residual loss is computed."""
-    label_smoothing: float
-    """Label smoothing of the cross-entropy."""
     warmup: float
     """Share of the training steps over which the message strength rises from 0.01."""
     augmentation: str
@@ -81,22 +80,24 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """One classification task on one frozen backbone.
+    """One task on one frozen backbone.
 
     Attributes:
+        kind: the task kind.
         backbone: makes a fresh copy of the trained network, frozen and in eval mode.
         fingerprint: checksum of backbone and images; part of the feature cache's name.
         images: all labelled images of the task; each seed draws its own training and validation images.
         normalisation: channel mean and deviation with which the backbone was trained.
         n_train: number of training images, before `imbalance` thins them; None takes all except validation images.
         taps: module paths of the tapped layers, in depth order.
-        resonance: options of `wrap_with_resonance`, except layers and num_classes.
+        candidates: module paths of all layers that could be tapped, in depth order.
+        resonance: options of `wrap_with_resonance`, except layers and num_classes; a `readout` of None is the kind's.
         train: the training budget of all arms.
         trainer: makes Lightning Trainers.
         probes: folder of the arm `baseline`, whose linear probe initialises every new head.
         cache: folder of feature caches.
         penalties: values of the inverse regularisation C; a probe keeps the best on the validation images.
-        head: "own" if the backbone's own head already predicts the task's classes, else "probe".
+        head: "own" if the backbone's own head already gives the task's answers, else "probe".
         imbalance: ratio of the largest to the smallest class in the training images; see `dynaxx.data.draw`.
         rare: class → share of its training images that is kept.
     """
@@ -115,17 +116,25 @@ class Task:
     cache: Path
     head: str
     penalties: Sequence[float]
+    kind: Kind = field(default_factory=Classification)
+    candidates: Sequence[str] = ()
     imbalance: float = 1.0
     rare: Mapping[str, float] | None = None
 
     @property
-    def classes(self) -> int:
-        """Number of classes of the task."""
-        return len(self.images.classes)
+    def outputs(self) -> int:
+        """Number of outputs of a new head."""
+        return self.kind.outputs(self.images)
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
         """Indices of the training images and of the validation images of one seed."""
         return draw_images(self.images, self.n_train, self.n_val, seed, self.imbalance, self.rare)
+
+    def kinds(self, seed: int) -> tuple[Kind, Kind]:
+        """The kind for the training images of one seed, and the one that judges its validation images."""
+        train, val = self.split(seed)
+        fitted = self.kind.fitted(self.images.labels[train])
+        return fitted, fitted.judging(self.images.labels[val])
 
     def example(self) -> Tensor:
         """One blank input image, as a batch; it reveals the shapes of activations."""

@@ -76,7 +76,7 @@ def measure_label_curve(tasks: Mapping[str, Task], counts: Sequence[int], seed: 
             if not is_trained(out):
                 ARMS[arm].train(task, Run(seed, out, work / "checkpoints" / f"labels-{count}-{arm}"))
                 barrier()
-            points.append(LabelPoint(arm, count, ArmRecord.read(out).val_accuracy))
+            points.append(LabelPoint(arm, count, ArmRecord.read(out).val_score))
     return points
 
 

@@ -65,7 +65,7 @@ def measure_size_curve(
             ARMS[EXPLICIT].train(trial, Run(seed, out, work / "checkpoints" / f"{what}-{value}"))
             barrier()
         record = ArmRecord.read(out)
-        points.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_accuracy))  # type: ignore[arg-type]
+        points.append(SizePoint(what, value, record.taps, record.live_parameters, record.val_score))  # type: ignore[arg-type]
     return points
 
 

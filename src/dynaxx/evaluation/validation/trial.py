@@ -10,7 +10,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
-from dynaxx.evaluation.arms.resonant import live_parameters, resonant
+from dynaxx.evaluation.arms.resonant import live_parameters, wrapped
 from dynaxx.evaluation.cost import gflops
 from dynaxx.training.fit import TrainerFactory
 
@@ -37,7 +37,7 @@ class TrialResult:
 
 def untrained(task: Task, seed: int) -> ResonantModel:
     """The untrained model of `explicit`; if the number of iterations T is fixed, training does not change its cost."""
-    return resonant(task, seed, mode="explicit").eval()
+    return wrapped(task, seed, mode="explicit").eval()
 
 
 def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
@@ -71,7 +71,7 @@ def run_trial(
         out = work / name / f"seed-{seed}"
         logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
         explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
-        accuracies.append(ArmRecord.read(out).val_accuracy)
+        accuracies.append(ArmRecord.read(out).val_score)
     return TrialResult(accuracies, curve.values, time.perf_counter() - started)
 
 

@@ -134,7 +134,7 @@ def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
             if rank_zero():
                 ArmRecord(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
         barrier()
-    return ArmRecord.read(out).val_accuracy
+    return ArmRecord.read(out).val_score
 
 
 def _check(setting: str, values: Sequence[float]) -> None:

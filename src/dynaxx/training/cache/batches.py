@@ -1,7 +1,7 @@
 """Batches from a feature cache, with the same order and the same augmented views as in training on images."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynaxx import Anchors
-from dynaxx.data import EpochOrder, draw_numbers, epoch_generator
+from dynaxx import Anchors, ResonantModel
+from dynaxx.data import EpochOrder, LabelledImages, draw_numbers, epoch_generator, targets_of, versions
 from dynaxx.data.shares import own_batch, own_images, own_order, own_validation_batch
 from dynaxx.training.cache.features import FeatureCache
 
 Batch = tuple[Anchors, Tensor]
+
+LARGEST = 256
+"""Number of images of a batch of `training_batches`."""
 
 
 class _Cached(Dataset[Batch]):
@@ -23,8 +26,8 @@ class _Cached(Dataset[Batch]):
     Without a seed every image comes in the cache's first view, which is not augmented.
     """
 
-    def __init__(self, data: "CachedData", index: Tensor, labels: Tensor, seed: int | None) -> None:
-        self.data, self.index, self.labels, self.seed = data, index, labels, seed
+    def __init__(self, data: "CachedData", index: Tensor, seed: int | None) -> None:
+        self.data, self.index, self.seed = data, index, seed
         self.drawn: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -32,8 +35,7 @@ class _Cached(Dataset[Batch]):
 
     def __getitems__(self, draws: list[int]) -> Batch:
         chosen = torch.tensor(draws) % len(self)
-        index = self.index[chosen]
-        return self.data.cache.anchors(self._views(draws[0] // len(self))[chosen], index), self.labels[chosen]
+        return self.data.batch(self._views(draws[0] // len(self))[chosen], self.index[chosen])
 
     def _views(self, epoch: int) -> Tensor:
         if self.seed is None:
@@ -44,18 +46,21 @@ class _Cached(Dataset[Batch]):
 
 
 class CachedData(pl.LightningDataModule):
-    """Training and validation batches `(Anchors, labels (B,))` from one cache.
+    """Training and validation batches `(Anchors, labels)` from one cache; anchors hold the sources of their images.
 
     In distributed training each process takes its share of every batch, see `dynaxx.data.shares`.
 
-    >>> data = CachedData(lambda device: open_cache(...), train=(train_index, y), val=(val_index, val_y),
+    >>> data = CachedData(model, lambda device: open_cache(...), images, train, val, augmentation="flip",
     ...                   batch_size=64, seed=0)
 
     Args:
+        model: the model that is trained.
         opened: function that opens the cache of all the task's images; a missing cache is built on the given device.
             Lightning calls the function when all processes of a run are ready, so that all processes take part.
-        train: indices and labels of the training images.
-        val: indices and labels of the validation images.
+        images: all labelled images of the task.
+        train: indices of the training images.
+        val: indices of the validation images.
+        augmentation: the augmentation whose versions are the views of the cache.
         batch_size: images per batch; the last, short batch is kept.
         seed: seed of the order of the images.
         then: function that is called once with this object after the cache is opened.
@@ -63,17 +68,22 @@ class CachedData(pl.LightningDataModule):
 
     def __init__(
         self,
+        model: ResonantModel,
         opened: Callable[[torch.device], FeatureCache],
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
+        images: LabelledImages,
+        train: Tensor,
+        val: Tensor,
+        *,
+        augmentation: str,
         batch_size: int,
         seed: int,
         then: Callable[["CachedData"], None] = lambda data: None,
     ) -> None:
         super().__init__()
-        self.opened, self.then = opened, then
-        self.train_set = _Cached(self, *train, seed)
-        self.val_set = _Cached(self, *val, seed=None)
+        self.model, self.opened, self.images, self.then = model, opened, images, then
+        self.versions = versions(augmentation, min(images.images.shape[-2:]))
+        self.train_set = _Cached(self, train, seed)
+        self.val_set = _Cached(self, val, seed=None)
         self.batch_size, self.seed = batch_size, seed
         self.seconds = 0.0
         """Seconds spent on building the cache, in any process, and on the call of `then`."""
@@ -89,6 +99,19 @@ class CachedData(pl.LightningDataModule):
         del stage
         self._open(self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu"))
 
+    def batch(self, view: Tensor, index: Tensor) -> Batch:
+        """Anchors and labels of images; sample i is image `index[i]` in view `view[i]`."""
+        anchors = self.cache.anchors(view, index)
+        labels, sources = targets_of(self.images, index, self.versions[view] if self._moves else None)
+        if self.model.config.sources:
+            anchors = self.model.with_sources(anchors, sources)
+        return anchors, labels
+
+    @property
+    def _moves(self) -> bool:
+        """Whether there is a version besides the image as it is."""
+        return len(self.versions) > 1
+
     def train_dataloader(self) -> DataLoader[Batch]:
         order = own_order(EpochOrder(len(self.train_set), self.seed))
         return DataLoader(self.train_set, own_batch(self.batch_size), sampler=order, collate_fn=_as_is)
@@ -97,12 +120,18 @@ class CachedData(pl.LightningDataModule):
         own = own_images(self.val_set)
         return DataLoader(self.val_set, own_validation_batch(4 * self.batch_size), sampler=own, collate_fn=_as_is)
 
-    def pooled_batches(self) -> Iterator[list[Tensor]]:
-        """Batches of the training images' pooled activations in all views, for the standardisation statistics."""
-        for start in range(0, len(self.train_set), 1024):
-            index = self.train_set.index[start : start + 1024]
-            for view in range(self.cache.views):
-                yield self.cache.anchors(torch.full_like(index, view), index).pooled
+    def training_batches(self, most: int | None = None) -> Iterator[Batch]:
+        """Batches of the training images in all views, or in the first `most` of them, view after view."""
+        yield from self._batches(self.train_set, range(min(self.cache.views, most or self.cache.views)))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Batches of the validation images as they are."""
+        yield from self._batches(self.val_set, range(1))
+
+    def _batches(self, part: _Cached, views: Iterable[int]) -> Iterator[Batch]:
+        for view in views:
+            for index in part.index.split(LARGEST):
+                yield self.batch(torch.full_like(index, view), index)
 
     def _open(self, device: torch.device) -> FeatureCache:
         if self._cache is None:
