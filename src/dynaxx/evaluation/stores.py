@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError
 from dynaxx.data import Normalisation, views
 from dynaxx.evaluation.arms import ArmRecord
+from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP
 from dynaxx.training.cache.build import TooLarge
 from dynaxx.training.cache.features import LIMIT_GB
 from dynaxx.training.cache.reader import AnchorReader
@@ -89,4 +90,5 @@ def layers_of(backbone: nn.Module, folders: Mapping[str, Mapping[int, Path]]) ->
     """
     known = {path for path, _ in backbone.named_modules()}
     records = [ArmRecord.read(folder) for by_seed in folders.values() for folder in by_seed.values()]
-    return list(dict.fromkeys(path for record in records for path in record.taps if path in known))
+    paths = [[str(record.notes[REPEATED_TAP])] if REPEATED_TAP in record.notes else record.taps for record in records]
+    return list(dict.fromkeys(path for taps in paths for path in taps if path in known))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonantModel
 from dynaxx.backbone import Tail, message_grid
+from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import features, pooled_key
 from dynaxx.resonance import Tap
@@ -108,14 +109,13 @@ class AnchorStore:
             model: a model whose taps are known.
             tail: the part behind the taps, if it is to run on what the store holds.
         """
-        config, adapter, outputs = model.config, model.adapter, model.require_built().exchange.outputs
+        config, outputs = model.config, model.require_built().exchange.outputs
         numbers = self._numbers(model)
         if numbers is None or config.dynamics != "anchored" or config.token_pool != self.token_pool:
             return False
         if tail is not None and tail.others:
             return False
-        shapes = [torch.empty(1, *self.shapes[n], device="meta") for n in numbers]
-        if tuple(message_grid(shapes, adapter.taps, config.grid, config.token_pool)) != self.grid:
+        if not self._has_grid(model, numbers):
             return False
         if not config.reads_taps and not all(self._holds_own(numbers[tap]) for tap in outputs):
             return False
@@ -131,6 +131,8 @@ class AnchorStore:
 
     def cache(self, model: ResonantModel) -> FeatureCache:
         """The anchors of the model's taps, as a cache of its own would hold them.
+
+        A linear reading of means may get them on the store's grid, where they have the means of its own grid.
 
         Raises:
             ValueError: a model that the store does not serve.
@@ -157,6 +159,20 @@ class AnchorStore:
         found = [known.get(_as_read(tap, self)) for tap in taps]
         numbers = [n for n in found if n is not None]
         return numbers if len(numbers) == len(found) else None
+
+    def _has_grid(self, model: ResonantModel, numbers: Sequence[int]) -> bool:
+        """Whether the model's grid is the store's, or is one that its head sees nothing of."""
+        shapes = [torch.empty(1, *self.shapes[n], device="meta") for n in numbers]
+        grid = message_grid(shapes, model.adapter.taps, model.config.grid, model.config.token_pool)
+        if tuple(grid) == self.grid:
+            return True
+        if model.mode not in LINEAR or model.config.readout not in ("mean", "moments"):
+            return False
+        maps = [self.shapes[n][1:] for n in numbers if self.taps[n].dims]
+        # windows of one size: the mean of their means is the mean of all
+        return all(
+            size % side == 0 for g in (grid, self.grid) for sizes in maps for size, side in zip(sizes, g, strict=True)
+        )
 
     def _holds_own(self, number: int) -> bool:
         """Whether the anchor on the grid has all positions of layer `number`."""
