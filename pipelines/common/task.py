@@ -88,7 +88,7 @@ def _check_labels(kind: Kind, images: LabelledImages) -> None:
     if kind.name == "classification" and len(images) and len(images.labels.unique()) == 1:
         only = images.classes[int(images.labels[0])]
         raise TaskError(
-            f"all training images are {only!r}: there is nothing to tell apart; give images of other classes"
+            f"all training images are {only!r}: nothing can be told apart; give other classes, too"
         )
 
 

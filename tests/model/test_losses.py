@@ -7,6 +7,7 @@ from support.nets import Plain, images, trained_like, wrapped
 from torch.nn.functional import cross_entropy
 
 from dynaxx import ResonanceError, ResonanceOutput
+from dynaxx.tasks import Classification
 from dynaxx.training.resonance_module import ResonanceModule
 
 Y = torch.tensor([0, 1, 2, 0])
@@ -40,7 +41,7 @@ def test_the_users_loop_and_the_pipelines_have_one_loss(options):
     made, x = model(**options), images(batch=4)
     loss, outputs = observed(made, x)
     loss = loss + made.penalty(outputs, weight=0.5, share=0.5)
-    module = ResonanceModule(made, classes=3, lr=0.1, residual_penalty=0.5, residual_share=0.5)
+    module = ResonanceModule(made, Classification(), lr=0.1, residual_penalty=0.5, residual_share=0.5)
     module.log = lambda *_, **__: None
     torch.testing.assert_close(module.loss(x, Y), loss)
     (output,) = outputs

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, Normalisation
+from dynaxx.tasks import Classification
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
@@ -51,7 +52,7 @@ def model():
 
 
 def module() -> ResonanceModule:
-    return ResonanceModule(model(), classes=3, lr=0.02)
+    return ResonanceModule(model(), Classification(), lr=0.02)
 
 
 def run(folder: Path, *more: Callback) -> ResonanceModule:

@@ -6,6 +6,7 @@ from lightning.pytorch.callbacks import Callback
 from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
+from dynaxx.tasks import Classification
 from dynaxx.training.callbacks import BestWeights, ResidualGuard
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
@@ -22,7 +23,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_though_the_loss_is(tmp_path):
     made = model()
     made.head.weight.register_hook(lambda grad: grad * float("nan"))
-    module = ResonanceModule(made, classes=3, lr=0.02)
+    module = ResonanceModule(made, Classification(), lr=0.02)
     with pytest.raises(
         FloatingPointError, match=r"the gradient of .* is not finite in step 0: lower the learning rate"
     ):
@@ -39,7 +40,7 @@ def test_a_loop_that_runs_away_leaves_the_weights_finite(tmp_path):
     made.fit_statistics(data().train_dataloader())
     for parameter in made.resonator.exchange.couplings.parameters():
         torch.nn.init.normal_(parameter, std=30.0)
-    module = ResonanceModule(made, classes=3, lr=0.02)
+    module = ResonanceModule(made, Classification(), lr=0.02)
     fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=2, patience=2, seed=0)
     assert made.fallback.any()
     assert all(torch.isfinite(parameter).all() for parameter in made.parameters())
@@ -67,9 +68,9 @@ def test_the_guard_cuts_only_residuals_that_grow_and_are_large():
 
 def test_the_best_epoch_is_the_latest_of_equals():
     made, keeper = module(), BestWeights()
-    for accuracy, value in ((0.5, 1.0), (0.7, 2.0), (0.7, 3.0), (0.6, 4.0)):
+    for score, value in ((0.5, 1.0), (0.7, 2.0), (0.7, 3.0), (0.6, 4.0)):
         made.model.head.bias.data.fill_(value)
-        keeper.on_validation_epoch_end(_Fixed(val_accuracy=accuracy), made)
+        keeper.on_validation_epoch_end(_Fixed(val_score=score), made)
     keeper.restore(made)
     assert made.model.head.bias.tolist() == [3.0] * 3
 
@@ -100,7 +101,7 @@ def test_a_fit_in_which_every_loop_runs_away_says_so_and_stops(tmp_path):
 
     with pytest.warns(UserWarning, match="all samples fell back.*lower train.lr or resonance.strength"):
         fit(
-            ResonanceModule(made, classes=3, lr=0.02),
+            ResonanceModule(made, Classification(), lr=0.02),
             data(),
             trainer=TRAINER,
             checkpoints=tmp_path,

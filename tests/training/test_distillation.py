@@ -7,6 +7,7 @@ import torch
 from support.small_fits import TRAINER, data, model
 
 from dynaxx import wrap_with_resonance
+from dynaxx.tasks import Classification
 from dynaxx.training.distill_module import DistillModule
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
@@ -29,7 +30,7 @@ def test_distillation_brings_the_student_to_the_loop_and_trains_nothing_else(tmp
         return float((found - target).square().sum() / target.square().sum())
 
     before, state = gap(), {n: t.clone() for n, t in teacher.state_dict().items()}
-    made = DistillModule(teacher, classes=3, lr=0.02, kl_weight=1.0)
+    made = DistillModule(teacher, Classification(), lr=0.02, kl_weight=1.0)
     fit(made, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=20, patience=20, seed=0)
     assert gap() < 0.5 * before
     changed = [n for n, t in teacher.state_dict().items() if not torch.equal(t, state[n])]
@@ -49,7 +50,7 @@ def test_hybrid_teaches_its_student_as_it_goes_and_answers_by_it(tmp_path):
         example_input=torch.zeros(1, 1, 8, 8),
     )
     made.fit_statistics(data().train_dataloader())
-    module = ResonanceModule(made, classes=3, lr=0.02)
+    module = ResonanceModule(made, Classification(), lr=0.02)
     accuracy, _ = fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=20, patience=20, seed=0)
     assert accuracy > 0.6
     x = torch.cat([batch[0] for batch in data().val_dataloader()])

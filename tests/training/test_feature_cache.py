@@ -46,8 +46,9 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     model = model_of(grid=grid)
     train, val = torch.arange(20), torch.arange(20, 30)
     cache = open_cache(tmp_path, "k", model, images.images, NORMALISATION, views(augmentation, 8))
-    labels = images.labels
-    cached = CachedData(lambda device: cache, (train, labels[train]), (val, labels[val]), batch_size=7, seed=5)
+    cached = CachedData(
+        model, lambda device: cache, images, train, val, augmentation=augmentation, batch_size=7, seed=5
+    )
     live = ImageData(
         images.subset(train),
         images.subset(val),
@@ -66,8 +67,30 @@ def test_cached_batches_answer_as_live_ones_do(tmp_path, images, augmentation, g
     assert seen == 40
     (anchors, y), *_ = cached.val_dataloader()
     (x, _), *_ = list(live.val_dataloader())
-    assert torch.equal(y, labels[val])
+    assert torch.equal(y, images.labels[val])
     assert torch.allclose(model.run_tail(model.refine(anchors)[0], tail)[: len(x)], model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip", "shift_flip", "dihedral"])
+def test_masks_and_sources_of_cached_batches_are_shown_as_their_images_are(tmp_path, augmentation):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (12, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    data = LabelledImages(images, (images[:, 0] > 128).byte(), ("back", "front"), sources={"click": images.float()})
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)).eval()
+    model = wrap_with_resonance(network, ["0", "1"], rank=2, num_classes=1, readout="map", sources={"click": 1},
+                                example_input=torch.zeros(1, 1, 8, 8))  # fmt: skip
+    train, val = torch.arange(8), torch.arange(8, 12)
+    plain = Normalisation((0.0,), (1 / 255,))
+    cache = open_cache(tmp_path, "k", model, images, plain, views(augmentation, 8))
+    cached = CachedData(model, lambda device: cache, data, train, val, augmentation=augmentation, batch_size=3, seed=1)
+    live = ImageData(
+        data.subset(train), data.subset(val), normalisation=plain, batch_size=3, augmentation=augmentation, seed=1
+    )
+    for (anchors, y), (x, y_live, sources) in zip(cached.train_dataloader(), live.train_dataloader(), strict=True):
+        assert torch.equal(y, y_live)
+        assert torch.equal(y, (x[:, 0] > 128).long())  # the mask lies where the image has it
+        assert torch.equal(anchors.sources["click"][0], sources["click"].flatten(2).mT)
+        assert torch.equal(sources["click"], x)
 
 
 def test_what_is_read_is_what_the_last_tap_gave_though_an_in_place_operation_follows():

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
+from dynaxx.tasks import Classification
 from dynaxx.training.fit import FitError, TrainingTime, fit
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
@@ -82,7 +83,7 @@ def test_every_kind_of_loop_trains(tmp_path, options):
         **{"rank": 3, "T": 3, "num_classes": 3} | options,
     )
     made.fit_statistics(data().train_dataloader())
-    module = ResonanceModule(made, classes=3, lr=0.02)
+    module = ResonanceModule(made, Classification(), lr=0.02)
     accuracy, _ = fit(module, data(), trainer=TRAINER, checkpoints=tmp_path, epochs=8, patience=8, seed=0)
     assert accuracy > 0.6
     if options.get("stability") == "certified":
@@ -96,7 +97,7 @@ def test_every_kind_of_loop_trains(tmp_path, options):
 
 def test_the_residual_penalty_teaches_the_loop_to_settle(tmp_path):
     def settled(penalty: float) -> float:
-        made = ResonanceModule(model(), classes=3, lr=0.05, residual_penalty=penalty, residual_share=1.0)
+        made = ResonanceModule(model(), Classification(), lr=0.05, residual_penalty=penalty, residual_share=1.0)
         fit(made, data(), trainer=TRAINER, checkpoints=tmp_path / str(penalty), epochs=8, patience=8, seed=0)
         made.model.T = 6
         with torch.no_grad(), made.model.tracing():

@@ -7,6 +7,7 @@ from torch import nn
 from dynaxx import ResonanceError, wrap_with_resonance
 from dynaxx.data import LabelledImages, Normalisation
 from dynaxx.data.module import ImageData
+from dynaxx.tasks import Classification
 from dynaxx.training.fit import LAST, fit
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
@@ -45,7 +46,7 @@ def model(classes: int = 3, **options):
 def test_an_unfrozen_backbone_learns_at_its_own_rate_and_survives_a_resume(tmp_path):
     made = model()
     before = {n: t.clone() for n, t in made.backbone.state_dict().items()}
-    module = ResonanceModule(made, classes=3, lr=0.02, backbone_lr=1e-3)
+    module = ResonanceModule(made, Classification(), lr=0.02, backbone_lr=1e-3)
     made.fit_statistics(data().train_dataloader())
     rates: list[list[float]] = []
 
@@ -64,7 +65,7 @@ def test_an_unfrozen_backbone_learns_at_its_own_rate_and_survives_a_resume(tmp_p
 
     again = model()
     saved = torch.load(tmp_path / LAST, weights_only=True)["state_dict"]
-    resumed = ResonanceModule(again, classes=3, lr=0.02, backbone_lr=1e-3)
+    resumed = ResonanceModule(again, Classification(), lr=0.02, backbone_lr=1e-3)
     fit(resumed, data(), trainer=trainer, checkpoints=tmp_path, epochs=2, patience=9, seed=0)
     assert any(name.startswith("model.backbone.") for name in saved)
     for name, tensor in made.state_dict().items():
@@ -74,7 +75,7 @@ def test_an_unfrozen_backbone_learns_at_its_own_rate_and_survives_a_resume(tmp_p
 def test_a_frozen_backbone_is_in_no_checkpoint(tmp_path):
     made = model()
     made.fit_statistics(data().train_dataloader())
-    module = ResonanceModule(made, classes=3, lr=0.02)
+    module = ResonanceModule(made, Classification(), lr=0.02)
     fit(module, data(), trainer=trainer, checkpoints=tmp_path, epochs=1, patience=9, seed=0)
     saved = torch.load(tmp_path / LAST, weights_only=True)["state_dict"]
     assert saved

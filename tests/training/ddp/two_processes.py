@@ -15,6 +15,7 @@ from lightning.pytorch.core.module import LightningModule
 from dynaxx import wrap_with_resonance
 from dynaxx.data import ImageData, LabelledImages, Normalisation
 from dynaxx.data.shares import processes
+from dynaxx.tasks import Classification
 from dynaxx.training.callbacks import BestWeights
 from dynaxx.training.fit import quiet
 from dynaxx.training.resonance_module import ResonanceModule
@@ -48,7 +49,7 @@ def main(out: Path, what: str, count: int) -> None:
     )
     model.fit_statistics(data.train_dataloader())
     module = ResonanceModule(
-        model, classes=2, lr=0.02, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0, label_smoothing=0.0
+        model, Classification(), lr=0.02, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0
     )
     best = BestWeights()
     trainer = pl.Trainer(
@@ -66,7 +67,7 @@ def main(out: Path, what: str, count: int) -> None:
         "processes": processes(),
         "weights": [float(parameter.detach().double().sum()) for parameter in model.trainable_parameters()],
         "steps": trainer.global_step,
-        "best": best.accuracy,
+        "best": best.score,
     }
     (out / f"{trainer.global_rank}.json").write_text(json.dumps(found))
 

@@ -31,7 +31,7 @@ from dynaxx.training.distributed import rank_zero
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 AUGMENTED_VERSIONS = 4
-"""Maximum number of versions per training image: the first ones, or as many random ones of an augmentation without end."""
+"""Maximum number of versions per training image: the first ones, or as many random ones where there are too many."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from dynaxx.training.finetune_module import FinetuneModule
 def initial_network(task: Task, seed: int) -> tuple[nn.Module, float]:
     """The network to be tuned, and the seconds in which its head was fitted.
 
-    It is the backbone itself where its own head gives the task's answers. Else it is a linear reading: a new head in the
-    classifier's place, or, where every position has an answer, one on all tapped layers. This head starts as the fitted
-    reading of the same seed.
+    It is the backbone itself where its own head gives the task's answers. Else it is a linear reading: a new head in
+    the classifier's place, or, where every position has an answer, one on all tapped layers. This head starts as the
+    fitted reading of the same seed.
     """
     if task.head != "probe":
         return task.backbone(), 0.0
