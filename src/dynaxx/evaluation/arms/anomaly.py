@@ -52,9 +52,9 @@ def train_direct(task: Task, run: Run) -> None:
 
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
-    loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
-    budget = {"epochs": task.train.epochs, "lr": task.train.lr}
-    _train(task, run, "explicit", [task.taps], dict(predictor="resonance", **budget, **loop))
+    options: dict[str, Any] = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
+    options.update((name, task.resonance[name]) for name in ("T", "rank", "activation") if name in task.resonance)
+    _train(task, run, "explicit", [task.taps], options)
 
 
 def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], options: Options) -> None:
