@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from dynaxx.evaluation.arms import Task
-from dynaxx.evaluation.arms.resonant import with_readout
+from dynaxx.evaluation.arms.readout import with_readout
 from dynaxx.selection import Selection, select_layers
 from pipelines.common.adapt import adapted, folds_for, limit_of_folds
 from pipelines.common.stage import Stage, run

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,27 @@ def test_the_training_loop_of_the_guide_learns():
     given = {"model": model, "loader": [batch] * 5, "optimizer": optimizer, "cross_entropy": cross_entropy}
     exec(compile(block, "guide.md", "exec"), given)
     assert losses[-1] < losses[0]
+
+
+def test_the_monitor_of_the_guide_tells_noise_from_what_it_knows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it saves an adapter
+    block = next(block for block in python_blocks(ROOT / "docs" / "guide.md") if "fit_disagreement" in block)
+    torch.manual_seed(0)
+    layers = {f"layer{n}": nn.Conv2d(3 if n == 1 else 6, 6, 3, padding=1) for n in (1, 2, 3, 4)}
+    backbone = nn.Sequential(OrderedDict(layers | {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}))
+    backbone.add_module("answer", nn.Linear(6, 2))
+
+    def wrap(*args: object, **options: object) -> nn.Module:
+        return wrap_with_resonance(*args, rank=2, example_input=images(28), **options)
+
+    def smooth(count: int) -> torch.Tensor:
+        return nn.functional.interpolate(torch.randn(count, 3, 4, 4), size=(28, 28), mode="bilinear")
+
+    given = {"backbone": backbone, "loader": [smooth(50)] * 2, "validation_loader": [smooth(40)]}
+    given |= {"images": torch.cat([smooth(5), torch.randn(5, 3, 28, 28)]), "wrap_with_resonance": wrap}
+    exec(compile(block, "guide.md", "exec"), given)
+    assert given["found"].is_unusual[5:].all()
+    assert not given["found"].is_unusual[:5].all()
 
 
 @pytest.fixture

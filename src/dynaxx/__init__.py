@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dynaxx.fixed_point import Stability
     from dynaxx.model import (
         CalibrationReport,
+        Disagreement,
+        DisagreementOptions,
         Posthoc,
         ResonantModel,
         TapBeforeAfter,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Anchors",
     "CalibrationReport",
+    "Disagreement",
+    "DisagreementOptions",
     "Posthoc",
     "ResonanceConfig",
     "ResonanceError",

@@ -23,6 +23,7 @@ from dynaxx.data.manifest import Manifest
 from dynaxx.data.mvtec_folder import MvtecFolder
 from dynaxx.data.normalise import Normalisation, batch_size, normalise, pixel_statistics
 from dynaxx.data.order import EpochOrder, epoch_generator
+from dynaxx.data.pasted import pasted
 from dynaxx.data.prepare import TASK_IMAGES, Prepared, load_prepared, prepare
 from dynaxx.data.progress import track
 from dynaxx.data.remarks import remarks, training_remarks
@@ -64,6 +65,7 @@ __all__ = [
     "few",
     "load_prepared",
     "normalise",
+    "pasted",
     "pixel_statistics",
     "prepare",
     "random_view",

@@ -5,11 +5,14 @@ and head, and `adapters` holds several adapters by name; `run_adapters` runs man
 `stack`. `loading` makes or reads an adapter, `saving` writes its files,
 and `fingerprint` tells backbones apart. `freezing` keeps a backbone's flags, and `switches` each thread's own state.
 `statistics` and `losses` serve training, `runaway` watches it, and `generation` generates text. `calibration` adjusts a
-trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop.
+trained loop by a `metric`, and `inspection` shows the tapped layers before and after the loop. `disagreement` says
+where the layers do not agree: `predictors` predict each from the others, a `gaussian` scores what is left, and
+`fit_disagreement` fits both.
 """
 
 from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
+from dynaxx.model.disagreement import Disagreement, DisagreementOptions
 from dynaxx.model.fingerprint import fingerprint
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
 from dynaxx.model.keeping import saved_head
@@ -22,6 +25,8 @@ from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 __all__ = [
     "Adapter",
     "CalibrationReport",
+    "Disagreement",
+    "DisagreementOptions",
     "Posthoc",
     "ResonantModel",
     "TapBeforeAfter",

@@ -36,6 +36,7 @@ from dynaxx.backbone import (
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.model.applicable import check_options
+from dynaxx.model.disagreement import Detector
 from dynaxx.model.readout import Readout, as_map, deviation, features, size_of, width
 from dynaxx.model.sources import sources_of
 from dynaxx.resonance import (
@@ -65,6 +66,7 @@ class Adapter(nn.Module):
         taps: the taps in depth order, once they are known.
         form: the form of the calls for which a graph of the backbone gave its output; None while there is no such.
         own_code: whether the backbone's own code runs, since no graph gives its output, or none for all its calls.
+        detector: the fitted disagreement of the taps, or None.
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str], config: ResonanceConfig) -> None:
@@ -76,6 +78,7 @@ class Adapter(nn.Module):
         self.taps: list[Tap] = []
         self.form: Form | None = None
         self.own_code = False
+        self.detector: Detector | None = None
         if config.num_classes is not None and not config.reads_taps:
             self.classifier, linear = find_classifier(backbone, config.classifier)
             self.head = Head(linear.in_features, config.num_classes).to(linear.weight.device)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from dynaxx.backbone import Head
 from dynaxx.errors import ResonanceError, ResonanceWarning
 from dynaxx.model.adapter import Adapter
+from dynaxx.model.disagreement import Detector
 from dynaxx.model.fingerprint import difference, fingerprint
-from dynaxx.model.saving import BACKBONE, check_tensors, read
+from dynaxx.model.saving import BACKBONE, DISAGREEMENT, check_tensors, read
 from dynaxx.resonance import Tap
 
 PREFIX = "resonator."
@@ -47,6 +48,9 @@ def describe(adapter: Adapter, backbone: nn.Module) -> tuple[dict[str, Any], dic
         "classifier": adapter.classifier,
         "student": resonator.student is not None,
     }
+    if adapter.detector is not None:
+        tensors |= {f"{DISAGREEMENT}.{name}": tensor for name, tensor in adapter.detector.state_dict().items()}
+        description[DISAGREEMENT] = adapter.detector.describe()
     known_by = fingerprint(backbone, adapter.classifier)
     return description | ({} if known_by is None else {BACKBONE: known_by}), tensors
 
@@ -76,6 +80,10 @@ def restore(
             f"{where}: its head replaced {description['classifier']!r}, here it would be {adapter.classifier!r}"
         )
     parts: dict[str, nn.Module] = {PREFIX: resonator} | ({} if adapter.head is None else {"head.": adapter.head})
+    if DISAGREEMENT in description:
+        adapter.detector = Detector.from_description(adapter.taps, adapter.config, description[DISAGREEMENT]).eval()
+        adapter.detector.to(None if like is None else like.device)
+        parts[f"{DISAGREEMENT}."] = adapter.detector
     if adapter.head is not None and "head.scale" in tensors:
         adapter.head.in_units(tensors["head.shift"], tensors["head.scale"])
     check_tensors(where, {p + n: t for p, part in parts.items() for n, t in part.state_dict().items()}, tensors)

@@ -37,6 +37,8 @@ from dynaxx.model.cautions import (
     warn_of_pruned_couplings,
     warn_without_statistics,
 )
+from dynaxx.model.disagreement import Disagreement, disagreement_options
+from dynaxx.model.fit_disagreement import disagreement, fit_disagreement
 from dynaxx.model.freezing import flags_before, freeze, hold, release
 from dynaxx.model.generation import generate
 from dynaxx.model.keeping import describe, start_from
@@ -718,6 +720,43 @@ class ResonantModel(nn.Module):
             ResonanceError: no batches, batches without tensors, or no finite sample in any.
         """
         fit_statistics(self.backbone, self.adapter, self.read, batches)
+
+    def fit_disagreement(self, batches: Iterable[Any], held_out: Iterable[Any], **options: Any) -> None:
+        """Learn from normal samples how the layers usually agree; no label is read.
+
+        >>> model.fit_disagreement([images], [images], predictor="ridge", false_alarms=0.5)
+
+        Batches are gone through several times. Where `model.read(inputs)` of all of them fits into memory, give a list
+        of these anchors, so that the backbone runs once.
+
+        Args:
+            batches: batches of normal samples, as `fit_statistics` takes them, or anchors that `read` gave.
+            held_out: other normal samples, which set the scale and the threshold.
+            **options: fields of `DisagreementOptions`.
+
+        Raises:
+            ResonanceError: an option that does not exist or fit, batches without finite samples, batches that end after
+                one pass, or too few held-out samples for `false_alarms`.
+        """
+        self.adapter.detector = fit_disagreement(
+            self.backbone, self.adapter, self.read, batches, held_out, disagreement_options(options)
+        )
+
+    def disagreement(self, inputs: Any) -> Disagreement:
+        """How much the layers disagree about each input, and where; one pass of the backbone.
+
+        >>> model.fit_disagreement([images], [images], false_alarms=0.5)
+        >>> model.disagreement(images).places.shape
+        torch.Size([2, 1, 64, 64])
+
+        Args:
+            inputs: a tensor, a tuple of positional arguments, a dict of named ones, or anchors that `read` gave.
+
+        Raises:
+            ResonanceError: `fit_disagreement` was not called, or each position has a covariance of its own and these
+                are other positions.
+        """
+        return disagreement(self.adapter, self.read, inputs)
 
     def calibrate(
         self,

@@ -24,6 +24,8 @@ DESCRIPTION = "resonance.json"
 KEYS = {"format", "weights", "sha256", "config", "built_T", "taps", "classifier", "student"}
 BACKBONE = "backbone"
 """Key of the backbone's fingerprint, which older files lack."""
+DISAGREEMENT = "disagreement"
+"""Key of the options of a fitted disagreement, if there is one."""
 
 
 def write(directory: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -70,7 +72,7 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if (
         not isinstance(description, dict)
         or description.get("format") not in (FORMAT, FORMAT_1)
-        or set(description) - {BACKBONE} != KEYS
+        or set(description) - {BACKBONE, DISAGREEMENT} != KEYS
     ):
         raise ResonanceError(f"{path}: not a description of format {FORMAT!r}; save the model again")
     weights = directory / Path(str(description["weights"])).name

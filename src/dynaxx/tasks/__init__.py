@@ -6,18 +6,19 @@ Nothing outside of this package asks which kind a task has.
 from collections.abc import Mapping
 from typing import Any
 
+from dynaxx.tasks.anomaly import Anomaly
 from dynaxx.tasks.choices import Choices
 from dynaxx.tasks.classification import Classification
 from dynaxx.tasks.kind import Kind, TaskError
 from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_logistic, fit_ridge
 from dynaxx.tasks.metric import Metric
-from dynaxx.tasks.placements import placement_influence, placements
+from dynaxx.tasks.placements import area, placement_influence, placements
 from dynaxx.tasks.prompted_segmentation import PromptedSegmentation
 from dynaxx.tasks.regression import Regression
 from dynaxx.tasks.segmentation import Segmentation, upsampled
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (Classification, Regression, Segmentation, PromptedSegmentation)
+    kind.name: kind for kind in (Classification, Regression, Segmentation, PromptedSegmentation, Anomaly)
 }
 """The kinds by name. `ordinal` and `language` come with the signals."""
 
@@ -45,6 +46,7 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
 
 __all__ = [
     "KINDS",
+    "Anomaly",
     "Choices",
     "Classification",
     "Examples",
@@ -56,6 +58,7 @@ __all__ = [
     "Regression",
     "Segmentation",
     "TaskError",
+    "area",
     "fit_logistic",
     "fit_ridge",
     "kind_of",

@@ -23,7 +23,7 @@ class TaskError(ValueError):
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise TaskError unless the option has one of these values."""
     if value not in allowed:
-        raise TaskError(f"task.{name}={value!r}: give one of {', '.join(allowed)}")
+        raise TaskError(f"task.options.{name}={value!r}: give one of {', '.join(allowed)}")
 
 
 class Kind(ABC):
@@ -36,6 +36,8 @@ class Kind(ABC):
             means and deviations (`moments`), or in every position (`map`).
         probe_readout: the same for linear readings of tapped layers.
         own_head: whether a backbone can have a head for the task already.
+        labelled: whether training reads the labels. Without, training images are of one class, and what says how good
+            a model is on held-out images is up to its arm.
         stride: pixels of the image for each position of the grid of messages on maps; None: the last tap's resolution.
     """
 
@@ -44,6 +46,7 @@ class Kind(ABC):
     readout: ClassVar[str]
     probe_readout: ClassVar[str]
     own_head: ClassVar[bool] = False
+    labelled: ClassVar[bool] = True
     stride: ClassVar[int | None] = None
 
     @property

@@ -36,6 +36,25 @@ def placements(evidence: Tensor, positive: Tensor) -> Tensor:
     return placed
 
 
+def area(evidence: Tensor, positive: Tensor) -> float:
+    """The AUROC, which is the share of pairs that are ranked rightly; fit for tens of millions of pixels.
+
+    >>> area(torch.tensor([0.1, 0.5, 0.4, 0.9]), torch.tensor([False, False, True, True]))
+    0.75
+
+    Args:
+        evidence: larger for positive samples, (N,).
+        positive: bool (N,).
+
+    Raises:
+        ValueError: there is no positive sample, or no negative one.
+    """
+    check_sides(positive)
+    others, own = evidence[~positive].sort().values, evidence[positive]
+    below = torch.searchsorted(others, own, right=False) + torch.searchsorted(others, own, right=True)
+    return float(below.double().mean()) / (2 * len(others))
+
+
 def placement_influence(placed: Tensor, positive: Tensor) -> Tensor:
     """Numbers (N,) with the AUROC as mean, whose scatter over samples is the variance of the AUROC.
 

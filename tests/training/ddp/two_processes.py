@@ -67,7 +67,7 @@ def main(out: Path, what: str, count: int) -> None:
         "processes": processes(),
         "weights": [float(parameter.detach().double().sum()) for parameter in model.trainable_parameters()],
         "steps": trainer.global_step,
-        "best": best.accuracy,
+        "best": best.score,
     }
     (out / f"{trainer.global_rank}.json").write_text(json.dumps(found))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance
 from dynaxx.backbone import Head, find_classifier
+from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.models import TapMLP, TapProbe
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
 from dynaxx.evaluation.arms.task import Notes
@@ -22,8 +23,9 @@ RECORD = "arm.json"
 PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
-KINDS = ("own", "probe", "mlp", "network", "resonance")
-"""Unchanged backbone, linear probe or MLP on tapped layers, backbone with other weights, resonance adapter."""
+KINDS = ("own", "probe", "mlp", "network", "resonance", "disagreement")
+"""Unchanged backbone, linear probe or MLP on tapped layers, backbone with other weights, resonance adapter, and one
+whose layers' disagreement is the answer."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
             if (folder / BACKBONE).exists():
                 backbone.load_state_dict(load_file(folder / BACKBONE))
             return load_resonance(backbone, folder).eval()
+        if record.kind == "disagreement":
+            return DefectMap(load_resonance(backbone, folder)).eval()
     except (ResonanceError, SafetensorError, RuntimeError, KeyError, OSError) as error:
         raise EvaluationError(f"{folder}: {error}") from None
     return backbone.eval()
