@@ -14,7 +14,7 @@ from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.disagreement import Disagreement, DisagreementOptions
 from dynaxx.model.fingerprint import fingerprint
-from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.inspection import TapBeforeAfter, states_of, tap_states
 from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.readout import deviation, features, size_of
@@ -40,6 +40,7 @@ __all__ = [
     "pooled_key",
     "saved_head",
     "size_of",
+    "states_of",
     "tap_states",
     "wrap_with_resonance",
 ]

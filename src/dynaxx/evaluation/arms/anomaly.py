@@ -54,7 +54,7 @@ def train_direct(task: Task, run: Run) -> None:
 
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
-    loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
+    loop: Options = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
     options: Options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
     _train(task, run, "explicit", [task.taps], {**options, **loop})
 
