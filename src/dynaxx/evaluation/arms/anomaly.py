@@ -136,4 +136,4 @@ def _only(batch: Anchors, numbers: Sequence[int]) -> Anchors:
 
 
 def _kind(task: Task) -> Anomaly:
-    return cast(Anomaly, task.kind)
+    return cast("Anomaly", task.kind)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,10 +10,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.backbone import Tail, TapReader, moments, stages
+from dynaxx.backbone import Tail, moments, stages
 from dynaxx.config import LINEAR
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
+from dynaxx.evaluation.arms.anchors import options_of, store_of, tell
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
 from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
 from dynaxx.evaluation.arms.task import Notes, Run, Task
@@ -55,14 +55,11 @@ class Source:
 def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     """The task's backbone with a new resonance adapter; its head is not trained yet."""
     pl.seed_everything(seed, verbose=False)
-    options = task.resonance | changes
+    options = options_of(task, task.taps) | changes
     new_head = task.head == "probe"
     if options.get("readout") is None:
         reentrant = options.get("dynamics") == "reentrant"
         options["readout"] = task.kind.readout if new_head and not reentrant else "classifier"
-    if options.get("grid") is None and task.kind.stride is not None and _has_map(task):
-        height, width = task.images.images.shape[-2:]
-        options["grid"] = max(1, height // task.kind.stride), max(1, width // task.kind.stride)
     if options.get("mode") not in LINEAR:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
     backbone = task.backbone()
@@ -73,12 +70,6 @@ def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
         example_input=task.example(),
         **options,
     )
-
-
-@cache
-def _tell(line: str) -> None:
-    """Print a line once in a process, however many seeds it is true of."""
-    print(line, flush=True)
 
 
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
@@ -94,17 +85,20 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     if known is not None:
         try:
             tail = model.tail(task.example())
-            _tell(f"training from cached activations; behind the tapped layers runs {tail.way}")
+            tell(f"training from cached activations; behind the tapped layers runs {tail.way}")
         except ResonanceError as error:
-            _tell(f"training from live activations: {error}")
+            tell(f"training from live activations: {error}")
     if known is None or tail is None:
         images = image_data(task, seed)
         if fit_statistics:
             model.fit_statistics(images.train_dataloader())
         return Source(images, None, time.perf_counter() - started)
-    key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
+    key = cache_key(model, of=f"{task.fingerprint}, {task.variant}", views=task.train.augmentation)
 
     def opened(device: torch.device) -> FeatureCache:
+        store = store_of(task, device)
+        if store is not None and store.serves(model, tail):
+            return store.cache(model)
         home = next(model.parameters()).device
         model.to(device)  # where it is not built yet, it is built there
         limit = task.train.cache_limit_gb
@@ -194,11 +188,3 @@ def live_parameters(model: ResonantModel) -> int:
     loop = sum(p.numel() for p in exchange.phi.parameters())
     unread = sum(U.numel() for tap, U in enumerate(exchange.couplings.U) if tap not in exchange.outputs)
     return head + everything - loop - unread
-
-
-def _has_map(task: Task) -> bool:
-    """Whether the last tap's activation is a map, for which messages can live on another grid."""
-    if not task.taps:
-        return False
-    (activation,) = TapReader(task.backbone(), list(task.taps)[-1:])(task.example())
-    return activation.ndim == 4
