@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.data import load_prepared, prepare
 from dynaxx.evaluation.arms.anchors import store_of
+from dynaxx.evaluation.arms.resonant import with_readout
 from dynaxx.files import write_text
 from dynaxx.selection import select_layers
 from dynaxx.training.pretrained import train_backbone
@@ -55,6 +56,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
         task = build_task(params, taps=[], root=folder, cache=features)
         train, _ = task.split(0)
         selection = select_layers(
+            task.kind,
             task.backbone(),
             task.images.subset(train),
             task.normalisation,
@@ -63,7 +65,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
             folds=params.select.folds,
             max_images=params.select.max_images,
             seed=0,
-            options=task.resonance,
+            options=with_readout(task, task.resonance),
         )
         chosen_at.mkdir(parents=True, exist_ok=True)
         selection.write(chosen_at / "selection.json")

@@ -1,6 +1,6 @@
 """The anchors of a task's images: one pass of the backbone over each view of each, for all stages, arms and seeds."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dynaxx import ResonanceError
-from dynaxx.backbone import TapReader
 from dynaxx.data import views
+from dynaxx.evaluation.arms.readout import with_readout
 from dynaxx.evaluation.arms.task import Task
 from dynaxx.training.cache.build import TooLarge
 from dynaxx.training.cache.reader import AnchorReader
@@ -36,9 +36,10 @@ def store_of(task: Task, device: torch.device | None = None) -> AnchorStore | No
     Args:
         device: device on which the backbone runs if the store is missing; None: the CPU.
     """
-    if task.train.cache_limit_gb == 0:
+    layers = list(task.candidates or task.taps)
+    if task.train.cache_limit_gb == 0 or not layers:
         return None
-    layers, options = list(task.candidates or task.taps), options_of(task, task.candidates or task.taps)
+    options = with_readout(replace(task, taps=layers), task.resonance)
     size = min(task.images.images.shape[-2:])
     augmentation = task.train.augmentation if views(task.train.augmentation, size) is not None else "none"
     shown = views(augmentation, size)
@@ -61,22 +62,3 @@ def store_of(task: Task, device: torch.device | None = None) -> AnchorStore | No
             tell(f"no anchors of all layers are kept, each choice of taps has its own: {error}")
             _opened[name] = None
     return _opened[name]
-
-
-def options_of(task: Task, layers: Sequence[str]) -> dict[str, Any]:
-    """The options of resonance with the grid that the task kind needs of these layers, if none is given.
-
-    >>> options_of(task, task.taps)["grid"]
-    (28, 28)
-    """
-    options = dict(task.resonance)
-    if options.get("grid") is None and task.kind.stride is not None and layers and _is_map(task, layers[-1]):
-        height, width = task.images.images.shape[-2:]
-        options["grid"] = max(1, height // task.kind.stride), max(1, width // task.kind.stride)
-    return options
-
-
-def _is_map(task: Task, layer: str) -> bool:
-    """Whether the layer's activation is a map, for which messages can live on another grid."""
-    (activation,) = TapReader(task.backbone(), [layer])(task.example())
-    return activation.ndim == 4

@@ -228,7 +228,7 @@ def _of_classifier(task: Task, seed: int, model: ResonantModel) -> Shown:
 def probe(task: Task, seed: int) -> ResonantModel:
     """The untrained model of `baseline`."""
     in_every_position = task.kind.probe_readout == "map"
-    return wrapped(task, seed, mode="probe", readout="map" if in_every_position else "classifier")
+    return wrapped(replace(task, taps=[]), seed, mode="probe", readout="map" if in_every_position else "classifier")
 
 
 def _train(

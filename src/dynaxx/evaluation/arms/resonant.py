@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.backbone import Tail, moments, stages
+from dynaxx.backbone import Tail, moments
 from dynaxx.config import LINEAR
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
-from dynaxx.evaluation.arms.anchors import options_of, store_of, tell
+from dynaxx.evaluation.arms.anchors import store_of, tell
+from dynaxx.evaluation.arms.readout import tapped, with_readout
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
 from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
 from dynaxx.evaluation.arms.task import Notes, Run, Task
@@ -55,18 +56,14 @@ class Source:
 def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     """The task's backbone with a new resonance adapter; its head is not trained yet."""
     pl.seed_everything(seed, verbose=False)
-    options = options_of(task, task.taps) | changes
-    new_head = task.head == "probe"
-    if options.get("readout") is None:
-        reentrant = options.get("dynamics") == "reentrant"
-        options["readout"] = task.kind.readout if new_head and not reentrant else "classifier"
+    layers = tapped(task)
+    options = with_readout(task, task.resonance | changes)
     if options.get("mode") not in LINEAR:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
-    backbone = task.backbone()
     return wrap_with_resonance(
-        backbone,
-        list(task.taps) or stages(backbone, ((task.example(),), {}))[-1:],  # of a probe, before taps are chosen
-        num_classes=task.outputs if new_head else None,
+        task.backbone(),
+        layers,
+        num_classes=task.outputs if task.head == "probe" else None,
         example_input=task.example(),
         **options,
     )
