@@ -12,11 +12,8 @@ where the layers do not agree: `predictors` predict each from the others, a `gau
 
 from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
-<<<<<<< HEAD
 from dynaxx.model.disagreement import Disagreement, DisagreementOptions
-=======
 from dynaxx.model.fingerprint import fingerprint
->>>>>>> main
 from dynaxx.model.inspection import TapBeforeAfter, tap_states
 from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
