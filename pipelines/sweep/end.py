@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dynaxx.evaluation import of_metric, titled
+from dynaxx.evaluation import label, of_metric, titled
 from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.cost import interleaved_seconds, latency
 from dynaxx.evaluation.validation.trial import untrained
@@ -86,7 +86,7 @@ def _timed(plan: Plan, front: list[Point]) -> list[Point]:
 
 
 def _table(metric: Metric, front: list[Point], chosen: Point) -> Table:
-    told = f"validation {titled(metric, plain=True)} against cost: what no other trial beats"
+    told = f"validation {label(metric.name)} against cost: what no other trial beats"
     table = Table(title=Text(told))
     table.add_column("trial")
     for header in (*(key.split(".")[-1] for key in chosen.params), titled(metric), "GFLOPs", "latency", "live params"):

@@ -17,7 +17,7 @@ from dynaxx.evaluation.business_value import with_value
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.evaluate import evaluate
-from dynaxx.evaluation.formatting import cell, of_metric, on_axis, significant, titled
+from dynaxx.evaluation.formatting import cell, label, of_metric, on_axis, significant, titled
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.options import EvaluateOptions
 from dynaxx.evaluation.predict import logits
@@ -35,6 +35,7 @@ __all__ = [
     "cell",
     "decide",
     "evaluate",
+    "label",
     "logits",
     "of_metric",
     "on_axis",

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dynaxx.evaluation import cell, of_metric, on_axis, titled
+from dynaxx.evaluation import cell, label, of_metric, on_axis, titled
 from dynaxx.evaluation.report import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
 from dynaxx.tasks import Metric
@@ -51,7 +51,7 @@ def write_page(
         },
         "headers": ["trial", *chosen.params, titled(metric), "GFLOPs", "latency ratio", "live parameters"],
         "rows": [(point.number == chosen.number, cells(point, metric)) for point in front],
-        "title": titled(metric, plain=True),
+        "title": label(metric.name),
         "score": of_metric(chosen.score, metric, DIGITS),
         "chosen": chosen,
         "facts": facts,
