@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import load_prepared, prepare, views
+from dynaxx.evaluation.arms.resonant import with_readout
 from dynaxx.files import write_text
 from dynaxx.selection import select_layers
 from dynaxx.training.cache.features import cache_key, open_cache
@@ -56,6 +57,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
         task = published_task(params, taps=[], root=folder, cache=features)
         train, _ = task.split(0)
         selection = select_layers(
+            task.kind,
             task.backbone(),
             task.images.subset(train),
             task.normalisation,
@@ -64,7 +66,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
             folds=params.select.folds,
             max_images=params.select.max_images,
             seed=0,
-            options=task.resonance,
+            options=with_readout(task, task.resonance),
         )
         chosen_at.mkdir(parents=True, exist_ok=True)
         selection.write(chosen_at / "selection.json")

@@ -54,7 +54,7 @@ def body(stage: Stage) -> str:
 
     found = evaluate(
         kind,
-        trained_arms(task.seeds, list(params.train_arms.arms)),
+        trained_arms(kind, task.seeds, list(params.train_arms.arms)),
         lambda: copy.deepcopy(backbone.network),
         test,
         backbone.normalisation,

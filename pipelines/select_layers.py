@@ -3,8 +3,9 @@
 from omegaconf import DictConfig
 
 from dynaxx.evaluation.arms import Task
+from dynaxx.evaluation.arms.readout import with_readout
 from dynaxx.selection import Selection, select_layers
-from pipelines.common.adapt import adapted, folds_for
+from pipelines.common.adapt import adapted, folds_for, limit_of_folds
 from pipelines.common.stage import Stage, run
 from pipelines.common.task import build_task
 
@@ -14,15 +15,16 @@ def chosen_layers(params: DictConfig, task: Task) -> Selection:
     options, seed = params.select, params.task.seeds[0]
     images = task.images.subset(task.split(seed)[0])
     return select_layers(
+        task.kind,
         task.backbone(),
         images,
         task.normalisation,
         layers=options.layers,
         taps=options.taps,
-        folds=folds_for(options.folds, images.labels),
+        folds=folds_for(options.folds, images),
         max_images=options.max_images,
         seed=seed,
-        options=task.resonance,
+        options=with_readout(task, task.resonance),
     )
 
 
@@ -32,12 +34,12 @@ def body(stage: Stage) -> str:
     selection = chosen_layers(stage.params, task)
     selection.write(stage.out / "selection.json")
     wanted = stage.params.select.folds
-    labels = task.images.labels[task.split(stage.params.task.seeds[0])[0]]
+    images = task.images.subset(task.split(stage.params.task.seeds[0])[0])
     told = adapted(
         "select.folds",
         wanted,
-        folds_for(wanted, labels),
-        f"the rarest class has {int(labels.unique(return_counts=True)[1].min())} images to train on",
+        folds_for(wanted, images),
+        limit_of_folds(images)[1],
     )
     return f"{', '.join(selection.chosen)}: {selection.reason}{told}"
 

@@ -25,10 +25,17 @@ def body(stage: Stage) -> str:
     if not is_trained(probe):
         ARMS[BASELINE].train(task, Run(options.seed, probe, work))
     results = [t for arm in arms for t in tune(arm, ARMS[arm].train, task, tried, options.seed, work)]
+    if not ARMS[IMPLICIT].learns(task.kind):
+        write_tuned(stage.out / TUNED.name, results, options.seed)
+        return _told(results)
     results += _student(
         stage, task, tried, trial_folder(EXPLICIT, with_settings(task, chosen(results, EXPLICIT)), work)
     )
     write_tuned(stage.out / TUNED.name, results, options.seed)
+    return _told(results)
+
+
+def _told(results: list[Tuned]) -> str:
     return "; ".join(
         f"{t.arm} {t.setting} {t.chosen:g}{', at the edge of what was tried' * t.at_the_edge}" for t in results
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from dynaxx import ResonantModel
 from dynaxx.data import normalise
+from dynaxx.evaluation import live
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.evaluation.inside import settled_shares
 from dynaxx.files import write_text
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = load_arm(job.folder(root), task.backbone())
         assert isinstance(model, ResonantModel)
         for solver, found in shares.items():
-            found.append(settled_shares(model, images, ITERATIONS, TOLERANCE, solver))
+            found.append(settled_shares(model, live(images), ITERATIONS, TOLERANCE, solver))
     content = {
         "images": len(images),
         "tolerance": TOLERANCE,

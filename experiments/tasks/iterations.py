@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonantModel
 from dynaxx.data import normalise, track
-from dynaxx.evaluation import logits
+from dynaxx.evaluation import live, logits
 from dynaxx.evaluation.arms import load_arm, named
 from dynaxx.evaluation.inside import traced
 from dynaxx.files import write_text
@@ -41,7 +41,7 @@ Predictions = tuple[Mapping[str, Tensor], Tensor]
 
 def until_settled(model: ResonantModel, images: Tensor) -> Tensor:
     """Iterations until an image's residual is within the tolerance at every tap, (N,), `MAX_ITERATIONS` at most."""
-    residual, _ = traced(model, images, MAX_ITERATIONS)
+    residual, _ = traced(model, live(images), MAX_ITERATIONS)
     return 1 + (residual > TOLERANCE).any(1).long().cumprod(0).sum(0).clamp_max(MAX_ITERATIONS - 1)
 
 

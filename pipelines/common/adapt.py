@@ -1,11 +1,10 @@
 """Settings that follow the size of the data; the stages say what was adapted."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from dynaxx.data import DataError, LabelledImages, draw_images
 
@@ -69,25 +68,43 @@ def can_be_drawn(images: LabelledImages, n_train: int | None, n_val: int, seeds:
     return True
 
 
-def folds_for(wanted: int, labels: Tensor) -> int:
-    """The number of folds of a cross-validation: at most the size of the rarest class, and at least 2.
+def folds_for(wanted: int, images: LabelledImages) -> int:
+    """The number of folds of a cross-validation of these images: at most what `limit_of_folds` says, and at least 2.
 
-    Where the labels are no classes, it is at most the number of images.
-
-    >>> folds_for(5, torch.tensor([0, 0, 0, 1, 1, 1]))
-    3
+    >>> folds_for(5, prepared.task())
+    5
 
     Raises:
-        DataError: no class has two images.
+        DataError: no class has two images, or all images are of one group.
     """
-    if labels.dtype != torch.int64:
-        return max(2, min(wanted, len(labels)))
-    counts = labels.bincount()
-    if counts.max() < 2:
+    if images.kind == "classes" and images.labels.bincount().max() < 2:
         raise DataError(
-            f"{len(labels)} images to train on, one of each class: too few to score layers; give more images"
+            f"{len(images)} images to train on, one of each class: too few to score layers; give more images"
         )
-    return max(2, min(wanted, int(counts[counts > 0].min())))
+    if len(set(images.groups)) == 1:
+        raise DataError(
+            f"all {len(images)} images to train on are of group {images.groups[0]!r}: layers cannot be scored; give "
+            "images of other groups, too"
+        )
+    return max(2, min(wanted, limit_of_folds(images)[0]))
+
+
+def limit_of_folds(images: LabelledImages) -> tuple[int, str]:
+    """The most folds that the images allow, and why: no group is split, and each class should be in each fold.
+
+    >>> limit_of_folds(prepared.task())
+    (12, 'the rarest class has 12 images to train on')
+    """
+    limits = [(len(images), f"there are {len(images)} images to train on")]
+    if images.groups:
+        groups = len(set(images.groups))
+        limits.append((groups, f"the images to train on are in {groups} groups"))
+    if images.kind == "classes":
+        members = set(zip(images.labels.tolist(), images.groups or range(len(images)), strict=True))
+        rarest = min(Counter(label for label, _ in members).values())
+        of = "groups" if images.groups else "images"
+        limits.append((rarest, f"the rarest class has {rarest} {of} to train on"))
+    return min(limits, key=lambda limit: limit[0])
 
 
 def adapted(key: str, wanted: Any, used: Any, why: str) -> str:

@@ -332,12 +332,19 @@ def _check_resonance(options: Any) -> None:
 
 
 def _check_task(params: Mapping[str, Any]) -> None:
+    from dynaxx.evaluation.arms import arms_where
     from dynaxx.tasks import TaskError, kind_of
 
     try:
         kind = kind_of(params["task"]["kind"], params["task"]["options"])
     except TaskError as error:
         raise SettingsError(str(error)) from None
+    usable = arms_where(lambda arm: arm.stage == "train_arms" and arm.learns(kind))
+    if unfit := [arm for arm in params["train_arms"]["arms"] if arm not in usable]:
+        raise SettingsError(
+            f"train_arms.arms: {unfit[0]} learns from labels, and {kind.name} has none; "
+            f"give some of {', '.join(usable)}"
+        )
     if params["baseline"]["head"] == "own" and not kind.own_head:
         raise SettingsError(f"baseline.head='own': no backbone has a head for {kind.name}; give probe")
     readout = params["resonance"].get("readout")

@@ -85,10 +85,10 @@ def kind_of_task(params: DictConfig) -> Kind:
 def _check_labels(kind: Kind, images: LabelledImages) -> None:
     """Raise TaskError for labels on which nothing can be trained."""
     kind.check(images)
-    if kind.name == "classification" and len(images) and len(images.labels.unique()) == 1:
+    if kind.labelled and kind.labels == "classes" and len(images) and len(images.labels.unique()) == 1:
         only = images.classes[int(images.labels[0])]
         raise TaskError(
-            f"all training images are {only!r}: nothing can be told apart; give other classes, too"
+            f"all training images are {only!r}: nothing can be told apart; give other classes, too, or task=anomaly"
         )
 
 

@@ -130,8 +130,16 @@ def test_images_to_validate_on_where_labels_are_no_classes():
     assert validation_images(PARAMS, labelled(torch.rand(60, 2), grouped)) == 12
     with pytest.raises(ValueError, match="60 images in 1 groups: too few .* give more groups, a smaller"):
         validation_images(PARAMS, labelled(torch.rand(60, 2), ("one",) * 60))
-    assert folds_for(5, torch.rand(60, 2)) == 5
-    assert folds_for(5, torch.rand(3, 2)) == 3
+
+
+def test_folds_keep_groups_whole_and_each_class_in_each_fold():
+    assert folds_for(5, labelled(torch.rand(60, 2))) == 5
+    assert folds_for(5, labelled(torch.rand(3, 2))) == 3
+    assert folds_for(5, labelled(torch.rand(60, 2), tuple(f"g{number % 4}" for number in range(60)))) == 4
+    classes = torch.arange(60) % 2
+    assert folds_for(5, labelled(classes, tuple(f"g{number % 6}" for number in range(60)))) == 3
+    with pytest.raises(ValueError, match="all 60 images to train on are of group 'one'"):
+        folds_for(5, labelled(classes, ("one",) * 60))
 
 
 def test_groups_on_both_sides_are_told(empty_project):

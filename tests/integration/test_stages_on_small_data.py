@@ -48,9 +48,9 @@ def test_what_is_too_little_is_one_line_that_names_the_class():
 
 
 def test_folds_and_curves_keep_to_the_images():
-    assert [folds_for(5, images(*counts).labels) for counts in ((9, 9), (9, 3), (9, 1))] == [5, 3, 2]
+    assert [folds_for(5, images(*counts)) for counts in ((9, 9), (9, 3), (9, 1))] == [5, 3, 2]
     with pytest.raises(DataError, match="3 images to train on, one of each class: too few"):
-        folds_for(5, images(1, 1, 1).labels)
+        folds_for(5, images(1, 1, 1))
     data = images(12, 12)
     assert [n for n in (1, 4, 16, 20, 50) if can_be_drawn(data, n, 4, [100])] == [4, 16, 20]
     assert adapted("select.folds", 5, 5, "") == ""

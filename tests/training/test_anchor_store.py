@@ -129,6 +129,23 @@ def test_a_model_on_one_more_grid_or_with_other_taps_is_not_served(tmp_path, pix
         store.cache(wrapped(network, ["layer1", "layer2"]))
 
 
+@pytest.mark.parametrize("readout", ["mean", "moments"])
+def test_a_linear_reading_of_means_is_served_whatever_its_grid(tmp_path, pixels, readout):
+    store, network = stored(tmp_path, "maps", pixels), network_of("maps")
+    x, both = normalise(pixels, NORMALISATION), (torch.zeros(11, dtype=torch.long), torch.arange(11))
+    for mode, taps in (("layer_probe", ["layer1"]), ("concat_probe", ["layer1", "layer2"])):
+        model = wrapped(network, taps, mode=mode, readout=readout)
+        assert store.serves(model, model.tail(x))
+        anchors = store.cache(model).anchors(*both)
+        assert anchors.grid != model.read(x).grid
+        refined, _ = model.refine(anchors)
+        assert torch.allclose(model.run_tail(refined, model.tail(x), anchors.outside), model(x), atol=1e-5)
+        assert not store.serves(wrapped(network, taps, mode=mode, readout="map"))
+    assert not store.serves(wrapped(network, ["layer1", "layer2"], readout=readout))  # its loop runs on layer2's grid
+    uneven = stored(tmp_path / "uneven", "maps", pixels, grid=(3, 3))
+    assert not uneven.serves(wrapped(network, ["layer1"], mode="layer_probe", readout=readout))
+
+
 def test_on_a_given_grid_taps_are_read_and_the_network_behind_them_only_where_it_has_that_grid(tmp_path, pixels):
     store, network = stored(tmp_path, "maps", pixels, grid=(4, 4)), network_of("maps")
     assert store.grid == (4, 4)

@@ -20,8 +20,9 @@ from dynaxx.evaluation.evaluate import evaluate
 from dynaxx.evaluation.formatting import cell, label, of_metric, on_axis, significant, titled
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.options import EvaluateOptions
-from dynaxx.evaluation.predict import logits
+from dynaxx.evaluation.predict import live, logits
 from dynaxx.evaluation.results import ArmResult, Corruption, Decision, Evaluation, TaskSummary
+from dynaxx.evaluation.stores import Stores
 
 __all__ = [
     "ArmResult",
@@ -31,11 +32,13 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Judge",
+    "Stores",
     "TaskSummary",
     "cell",
     "decide",
     "evaluate",
     "label",
+    "live",
     "logits",
     "of_metric",
     "on_axis",

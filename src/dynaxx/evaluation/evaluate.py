@@ -32,8 +32,10 @@ from dynaxx.evaluation.shown import Answered, shown
 from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare, pairs
 from dynaxx.evaluation.statistics.metrics import per_class_recall
 from dynaxx.evaluation.statistics.scores import Scores
+from dynaxx.evaluation.stores import Stores, layers_of
 from dynaxx.evaluation.timings import Example, timings
 from dynaxx.tasks import Kind
+from dynaxx.training.cache.store import AnchorStore
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def evaluate(
     summary: TaskSummary,
     options: EvaluateOptions,
     validation: Callable[[int], LabelledImages] | None = None,
+    stores: Stores | None = None,
 ) -> Found:
     """Measure quality and cost of every arm on the test samples, and decide which arm to deploy.
 
@@ -72,13 +75,17 @@ def evaluate(
         summary: description of the task, copied into the results.
         options: what is measured, and how the decision is made.
         validation: seed → its validation samples, on which the thresholds of `options.costs` are chosen.
+        stores: opens stores of anchors, so that the backbone reads each image once for all arms that leave it as it is;
+            None: each arm reads by itself.
 
     Raises:
         EvaluationError: `folders` is empty, a file of an arm is damaged, or `options.costs` does not fit the task.
     """
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
-    judge = Judge(kind, test, normalisation, options.bootstrap)
+    layers = [] if stores is None else layers_of(backbone(), folders)
+    store = None if stores is None else stores.kept(backbone(), layers, test.images, normalisation)
+    judge = Judge(kind, test, normalisation, options.bootstrap, store)
     pricing = Pricing.open(options.costs, judge, validation)
     answers: dict[str, Answers] = {}
     for arm, by_seed in track(list(folders.items()), "judging arms"):
@@ -145,7 +152,7 @@ def evaluate(
                 judge.groups,
             ),
             agreements=agreements(classes),
-            corruptions=corrupted(folders, backbone, judge, options),
+            corruptions=corrupted(folders, backbone, judge, options, stores),
             shown=single,
             inside=inside,
             decision=with_value(decision, cost_comparisons, options.requests_per_day),
@@ -160,6 +167,7 @@ def corrupted(
     backbone: Callable[[], nn.Module],
     judge: Judge,
     options: EvaluateOptions,
+    stores: Stores | None = None,
 ) -> list[Corruption]:
     """The metric of all arms on corrupted test images; empty if none are requested or channels are neither 1 nor 3."""
     if options.corrupted_images == 0 or judge.data.images.shape[1] not in (1, 3):
@@ -167,7 +175,12 @@ def corrupted(
     # the test images come class by class
     drawn = torch.randperm(len(judge.data), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
-    return robustness(models, judge.subset(drawn[: options.corrupted_images]))
+    layers, reads = layers_of(backbone(), folders), backbone()
+
+    def store(images: Tensor) -> AnchorStore | None:
+        return None if stores is None else stores.passing(reads, layers, images, judge.normalisation)
+
+    return robustness(models, judge.subset(drawn[: options.corrupted_images]), store)
 
 
 def _recalls(classes: Tensor | None, test: LabelledImages) -> dict[str, float]:

@@ -4,15 +4,16 @@ Shape legend: S seeds, N test samples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from dynaxx.data import LabelledImages, Normalisation
-from dynaxx.evaluation.predict import outputs
+from dynaxx.evaluation.predict import Samples
 from dynaxx.evaluation.statistics import Bootstrap, Groups, Interval, Scores, paired_bootstrap
 from dynaxx.tasks import Kind
+from dynaxx.training.cache.store import AnchorStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +29,29 @@ class Judge:
         data: the samples; groups of them are resampled together.
         normalisation: mean and standard deviation per channel, with which images are normalised.
         bootstrap: keyword arguments of every interval.
+        store: anchors of the samples' images, from which models answer that it serves.
+        rows: numbers of the samples in the store; None: it has these samples in this order.
     """
 
     kind: Kind
     data: LabelledImages
     normalisation: Normalisation
     bootstrap: Bootstrap
+    store: AnchorStore | None = None
+    rows: Tensor | None = None
 
-    def outputs(self, model: nn.Module, images: Tensor | None = None) -> Tensor:
-        """Outputs of a model for all samples, float32 (N, …); `images` takes the place of theirs, uint8."""
-        pixels = self.data.images if images is None else images
-        return outputs(model, pixels, self.normalisation, self.data.sources)
+    @property
+    def samples(self) -> Samples:
+        """The samples as models read them."""
+        return Samples(self.data.images, self.normalisation, self.data.sources, self.store, self.rows)
+
+    def outputs(self, model: nn.Module) -> Tensor:
+        """Outputs of a model for all samples, float32 (N, …)."""
+        return self.samples.outputs(model)
+
+    def of(self, data: LabelledImages, store: AnchorStore | None = None) -> "Judge":
+        """The same judge of other samples, of whose images `store` has the anchors, in this order."""
+        return replace(self, data=data, store=store, rows=None)
 
     def scores(self, per_seed: Sequence[Tensor]) -> Scores:
         """Scores of the outputs (N, …) of each seed."""
@@ -62,4 +75,5 @@ class Judge:
 
     def subset(self, index: Tensor) -> "Judge":
         """The same judge of some of the samples."""
-        return Judge(self.kind, self.data.subset(index), self.normalisation, self.bootstrap)
+        rows = index if self.rows is None else self.rows[index]
+        return replace(self, data=self.data.subset(index), rows=None if self.store is None else rows)

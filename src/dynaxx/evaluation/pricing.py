@@ -56,7 +56,7 @@ class Pricing:
 
     def thresholds(self, seed: int, model: nn.Module) -> tuple[NDArray[np.float64], float]:
         """The thresholds (C,) that cost this model least on the validation samples of its seed, and that cost."""
-        judge = replace(self.judge, data=self.validation(seed))
+        judge = self.judge.of(self.validation(seed))
         choices = judge.kind.choices(judge.outputs(model), judge.data)
         assert choices is not None
         asked = thresholds(choices, self.prices)

@@ -14,10 +14,10 @@ from dynaxx.model.adapter import Adapter, pooled_key
 from dynaxx.model.calibration import CalibrationReport, calibrate
 from dynaxx.model.disagreement import Disagreement, DisagreementOptions
 from dynaxx.model.fingerprint import fingerprint
-from dynaxx.model.inspection import TapBeforeAfter, tap_states
+from dynaxx.model.inspection import TapBeforeAfter, states_of, tap_states
 from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
-from dynaxx.model.readout import features, size_of
+from dynaxx.model.readout import deviation, features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
 from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
@@ -32,6 +32,7 @@ __all__ = [
     "TapBeforeAfter",
     "anchor_parts",
     "calibrate",
+    "deviation",
     "extra_losses",
     "features",
     "fingerprint",
@@ -39,6 +40,7 @@ __all__ = [
     "pooled_key",
     "saved_head",
     "size_of",
+    "states_of",
     "tap_states",
     "wrap_with_resonance",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from dynaxx.backbone import canonical
 from dynaxx.errors import ResonanceError
 from dynaxx.model.resonant_model import ResonantModel
-from dynaxx.resonance import on_grid
+from dynaxx.resonance import Anchors, on_grid
 
 
 class TapBeforeAfter(NamedTuple):
@@ -27,7 +27,6 @@ class TapBeforeAfter(NamedTuple):
     grid: tuple[int, ...]
 
 
-@torch.no_grad()
 def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBeforeAfter]:
     """The activations of the taps that receive messages, in depth order, for one batch of backbone arguments.
 
@@ -37,10 +36,20 @@ def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBefor
     Raises:
         ResonanceError: a model that is not in explicit mode; the other modes predict only the output taps.
     """
-    if model.mode != "explicit":
-        raise ResonanceError(f"mode={model.mode!r}: only the loop moves every tap; set model.mode = 'explicit'")
+    _check_mode(model)
+    return states_of(model, model.read(*args, **kwargs))
+
+
+@torch.no_grad()
+def states_of(model: ResonantModel, anchors: Anchors) -> list[TapBeforeAfter]:
+    """The same for anchors that were read before, such as those of a cache.
+
+    >>> [state.tap for state in states_of(model, model.read(images))]
+    ['layer2', 'layer3', 'layer4']
+    """
+    _check_mode(model)
     resonator = model.require_built()
-    anchors, exchange = model.read(*args, **kwargs), resonator.exchange
+    exchange = resonator.exchange
     whole = anchors.states or anchors.pooled  # a reentrant loop moves taps in their own shape
     chosen = anchors._replace(outputs=[whole[tap] for tap in exchange.targets])
     refined, _ = model.refine(chosen, exchange.targets)
@@ -53,3 +62,8 @@ def tap_states(model: ResonantModel, *args: Any, **kwargs: Any) -> list[TapBefor
         TapBeforeAfter(exchange.names[tap], anchors.pooled[tap], x, tuple(anchors.grid))
         for tap, x in zip(exchange.targets, refined, strict=True)
     ]
+
+
+def _check_mode(model: ResonantModel) -> None:
+    if model.mode != "explicit":
+        raise ResonanceError(f"mode={model.mode!r}: only the loop moves every tap; set model.mode = 'explicit'")

@@ -6,12 +6,14 @@ from dynaxx.selection.choose import Choice, choose
 from dynaxx.selection.cka import debiased_cka
 from dynaxx.selection.evidence import Evidence, gather
 from dynaxx.selection.expected_gain import PAIRS, MeasuredPair, leave_one_out
+from dynaxx.selection.features import LAST
 from dynaxx.selection.overhead import overhead
 from dynaxx.selection.scores import Score, score
 from dynaxx.selection.select import Selection, select_layers
 from dynaxx.selection.spread import spread
 
 __all__ = [
+    "LAST",
     "PAIRS",
     "Advice",
     "Choice",

@@ -12,7 +12,8 @@ from dynaxx.backbone import find_classifier, resolve
 from dynaxx.data import LabelledImages, Normalisation, split_each_class
 from dynaxx.selection.candidates import candidates
 from dynaxx.selection.cka import debiased_cka
-from dynaxx.selection.scores import CKA_SAMPLES, cross_validated, mutual_information
+from dynaxx.selection.logistic import cross_validated, mutual_information
+from dynaxx.selection.scores import CKA_SAMPLES
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 
 MIN_IMAGES = 100
@@ -83,6 +84,11 @@ def gather(
     Raises:
         ResonanceError: there are too few images or classes, or a given layer does not exist.
     """
+    if images.kind != "classes":
+        raise ResonanceError(
+            f"images: the labels are {images.kind}, and advice is calibrated on classes alone; run "
+            "`dvc repro select_layers`, which scores the layers for labels of any kind"
+        )
     if len(images) > max_images:
         part, _ = split_each_class(images.labels, max_images / len(images), seed)
         images = images.subset(part)

@@ -1,89 +1,180 @@
-"""Scores of a candidate layer (tap): its information about the label, alone and together with the last layer."""
+"""Scores of the candidate layers: what each adds to the last layer about the label, and what it knows alone.
 
-import warnings
+The probe is ridge regression of the label's numbers (`Kind.coded`: a class is one column, as in regularised
+least-squares classification; a mask is shares of classes a position), cross-validated, its penalty chosen by squared
+error; see `ridge`. Its values stand somewhat below those of a logistic probe of the same features; what is compared are
+differences of the same probe.
+
+Shape legend: N samples, P positions of the grid, F features.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dynaxx import ResonanceError
+from dynaxx.data import LabelledImages
 from dynaxx.selection.cka import debiased_cka
+from dynaxx.selection.features import LAST
+from dynaxx.selection.folds import fold_numbers
+from dynaxx.selection.ridge import OutOfFold
+from dynaxx.tasks import Kind, Metric
 
 CKA_SAMPLES = 1000
 """Largest number of samples in a CKA, whose Gram matrices grow quadratically with this number."""
+FITTED_POSITIONS = 20_000
+"""Largest number of positions that are fitted, drawn from all images alike; all positions are predicted."""
 
 
 @dataclass(frozen=True)
 class Score:
     """The scores of one candidate tap, a row of the selection table.
 
-    >>> score("layer3", features, last, labels, folds=5, seed=0, overhead=0.02).redundancy
-    0.41
+    Numbers are in the unit of the kind's metric, as a fraction for accuracy or IoU. Without labels all but `redundancy`
+    and `overhead` are None.
+
+    >>> Score("layer3", 64, value=0.91, probe_gain=0.04, standard_error=0.01, redundancy=0.41,
+    ...       mutual_information=2.7, overhead=0.02).tap
+    'layer3'
 
     Attributes:
         tap: module path of the tap.
         channels: number of channels of the tap.
-        probe_gain: cross-validated accuracy of a linear probe on tap and last layer, minus that on the last layer only.
-        standard_error: standard error of `probe_gain` over the samples (paired).
+        value: cross-validated metric of a linear probe on the tap alone.
+        probe_gain: how much better the probe on tap and last layer is than that on the last layer alone, > 0 if better.
+        standard_error: standard error of `probe_gain` over the samples, or over their groups (paired).
         redundancy: debiased linear CKA between tap and last layer.
-        mutual_information: bits about the label, H(Y) minus the cross-validated cross-entropy of a probe on the tap.
+        mutual_information: bits about the label that the probe on the tap tells of an unseen sample; for masks, of a
+            position.
         overhead: additional FLOPs of coupling this tap to the last one, as a share of the backbone's.
     """
 
     tap: str
     channels: int
-    probe_gain: float
-    standard_error: float
+    value: float | None
+    probe_gain: float | None
+    standard_error: float | None
     redundancy: float
-    mutual_information: float
+    mutual_information: float | None
     overhead: float
 
 
-def score(tap: str, features: Tensor, last: Tensor, labels: Tensor, *, folds: int, seed: int, overhead: float) -> Score:
-    """Score one candidate from pooled features (N, C), those of the last layer (N, F) and labels (N,)."""
-    both = cross_validated(torch.cat([features, last], dim=1), labels, folds, seed)
-    base = cross_validated(last, labels, folds, seed)
-    alone = cross_validated(features, labels, folds, seed)
-    y = labels.numpy()
-    difference = (both.argmax(1) == y).astype(float) - (base.argmax(1) == y).astype(float)
-    subset = slice(0, CKA_SAMPLES)
-    return Score(
-        tap=tap,
-        channels=features.shape[1],
-        probe_gain=float(difference.mean()),
-        standard_error=float(difference.std(ddof=1) / np.sqrt(len(difference))),
-        redundancy=debiased_cka(features[subset], last[subset]),
-        mutual_information=mutual_information(alone, y),
-        overhead=overhead,
-    )
+def score(
+    kind: Kind,
+    images: LabelledImages,
+    features: Mapping[str, Tensor],
+    *,
+    channels: Mapping[str, int],
+    overheads: Mapping[str, float],
+    grid: Sequence[int] = (),
+    folds: int,
+    seed: int,
+) -> list[Score]:
+    """The scores of all candidates, in the order of `channels`.
 
-
-def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Lower bound on I(tap; Y) in bits: H(Y) - CE, with the cross-entropy of a probe on unseen samples.
-
-    >>> mutual_information(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
-    1.0
+    >>> score(Classification(), images, features, channels={"layer1": 64}, overheads={"layer1": 0.01}, folds=5, seed=0)
 
     Args:
-        probabilities: out-of-fold predictions (N, classes).
-        labels: class numbers (N,).
+        kind: kind of the task.
+        images: labels, groups and sources of N samples; their pixels are not read.
+        features: path → (N, F), or (N, P, F) of the positions of a grid; the last layer's under `LAST`. Sources of the
+            images are read beside the last layer and beside each tap.
+        channels: path → number of channels of the candidates.
+        overheads: path → `Score.overhead`.
+        grid: (h, w) of the positions.
+        folds: number of folds.
+        seed: seed of the folds.
+
+    Raises:
+        ResonanceError: features of another number of samples, or that are not finite; see also `fold_numbers`.
     """
-    from scipy.stats import entropy
+    for path, x in features.items():
+        if len(x) != len(images) or not x.isfinite().all():
+            wrong = "not finite" if len(x) == len(images) else f"of {len(x)} samples"
+            raise ResonanceError(f"features[{path!r}]: is {wrong}; give finite features of the {len(images)} images")
+    coded = kind.coded(images.labels, kind.outputs(images), grid) if len(images) else None
+    flat = {path: _at_positions(x, grid) if grid else x for path, x in features.items()}
+    redundancy = {path: _redundancy(flat[path], flat[LAST]) for path in channels}
+    if coded is None:
+        return [
+            Score(path, channels[path], None, None, None, redundancy[path], None, overheads[path]) for path in channels
+        ]
+    fold = fold_numbers(len(images), kind.strata(images.labels), images.groups, folds, seed)
+    used = None
+    if grid:
+        count = int(np.prod(grid))
+        fold, used = fold.repeat_interleave(count), _drawn(len(images) * count, seed)
+        flat |= {name: _at_positions(x, grid) for name, x in images.sources.items()}
+    sources = [name for name in images.sources if name in flat]
+    fit = OutOfFold({name: x.flatten(1) for name, x in flat.items()}, coded.reshape(-1, coded.shape[-1]), fold, used)
 
-    prior = entropy(np.bincount(labels), base=2)
-    picked = probabilities[np.arange(len(labels)), labels]
-    return float(prior + np.log2(np.clip(picked, 1e-12, 1.0)).mean())
+    def predicted(*names: str) -> Tensor:
+        return fit([*dict.fromkeys([*names, *sources])]).reshape(coded.shape)
+
+    base = kind.coded_scores(predicted(LAST), coded)
+    found = []
+    for path in channels:
+        alone, both = predicted(path), kind.coded_scores(predicted(LAST, path), coded)
+        gain, error = _gain(kind, both, base, images)
+        found.append(
+            Score(
+                tap=path,
+                channels=channels[path],
+                value=kind.metric.of(kind.coded_scores(alone, coded).numpy()),
+                probe_gain=gain,
+                standard_error=error,
+                redundancy=redundancy[path],
+                mutual_information=kind.bits(alone, coded),
+                overhead=overheads[path],
+            )
+        )
+    return found
 
 
-def cross_validated(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
-    """Out-of-fold class probabilities (N, classes) of a linear probe, by stratified cross-validation."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _gain(kind: Kind, a_N: Tensor, b_N: Tensor, images: LabelledImages) -> tuple[float, float]:
+    """How much better scores `a` are than `b`, and the standard error of that."""
+    metric = kind.metric
+    gain = metric.gain(metric.of(a_N.numpy()), metric.of(b_N.numpy()))
+    slopes = [_per_sample(metric, kind.influence(x_N, images.labels).double()) for x_N in (a_N, b_N)]
+    return gain, standard_error((slopes[0] - slopes[1]).numpy(), images.groups)
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # of a class with one image, which a fold lacks
-        warnings.filterwarnings("ignore", message="The least populated class|Number of classes in training fold")
-        return cross_val_predict(probe, features.numpy(), labels.numpy(), cv=split, method="predict_proba")
+
+def _per_sample(metric: Metric, scores_N: Tensor) -> Tensor:
+    """Numbers whose scatter over samples is that of the metric: for a root, its slope times the scores."""
+    return scores_N / (2 * scores_N.mean().sqrt().clamp_min(1e-12)) if metric.root else scores_N
+
+
+def standard_error(difference: np.ndarray, groups: Sequence[str]) -> float:
+    """Standard error of a mean over samples, (N,), or over groups of samples that vary together.
+
+    >>> round(standard_error(np.array([1.0, 2.0, 3.0, 4.0]), ()), 3)
+    0.645
+    >>> round(standard_error(np.array([1.0, 1.0, 4.0, 4.0]), ("a", "a", "b", "b")), 3)
+    1.5
+    """
+    members = np.unique(list(groups), return_inverse=True)[1] if groups else np.arange(len(difference))
+    sums = np.bincount(members, weights=difference - difference.mean())
+    count = len(sums)
+    return float(np.sqrt(np.square(sums).sum() * count / max(count - 1, 1)) / len(difference))
+
+
+def _redundancy(x_NF: Tensor, last_NF: Tensor) -> float:
+    step = max(1, -(-len(x_NF) // CKA_SAMPLES))
+    return debiased_cka(x_NF[::step].flatten(1), last_NF[::step].flatten(1))
+
+
+def _at_positions(x: Tensor, grid: Sequence[int]) -> Tensor:
+    """Features of all positions of all images, (N P, F), from (N, P, F), (N, 1, F) or a map (N, F, H, W)."""
+    height, width = grid
+    if x.ndim == 4:
+        x = torch.nn.functional.adaptive_avg_pool2d(x.float(), (height, width)).flatten(2).transpose(1, 2)
+    return x.expand(-1, height * width, -1).flatten(0, 1)
+
+
+def _drawn(count: int, seed: int) -> Tensor:
+    used = torch.zeros(count, dtype=torch.bool)
+    used[torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:FITTED_POSITIONS]] = True
+    return used

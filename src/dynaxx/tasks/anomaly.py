@@ -43,7 +43,7 @@ class Anomaly(Kind):
 
     def __post_init__(self) -> None:
         if isinstance(self.top, bool) or not isinstance(self.top, (int, float)) or not 0 <= self.top <= 1:
-            raise TaskError(f"task.top={self.top!r}: give a number in [0, 1]")
+            raise TaskError(f"task.options.top={self.top!r}: give a number in [0, 1]")
 
     @property
     def metric(self) -> Metric:

@@ -1,6 +1,7 @@
 """Classification: a label is a class, the accuracy or the macro recall decides."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
+from dynaxx.tasks.information import bits_of_classes
 from dynaxx.tasks.kind import Kind, TaskError, check_choice
 from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_logistic
 from dynaxx.tasks.metric import Metric
@@ -122,6 +124,17 @@ class Classification(Kind):
     def choices(self, output: Tensor, data: LabelledImages) -> Choices:
         """One choice per image."""
         return Choices(output.double().log_softmax(1), data.labels, data.classes, len(output))
+
+    def coded(self, labels: Tensor, outputs: int, grid: Sequence[int] = ()) -> Tensor:
+        """One column per class, 1 in that of the label."""
+        del grid
+        return F.one_hot(labels, outputs).float()
+
+    def coded_scores(self, predicted: Tensor, coded: Tensor) -> Tensor:
+        return self.scores(predicted, coded.argmax(1))
+
+    def bits(self, predicted: Tensor, coded: Tensor) -> float:
+        return bits_of_classes(predicted, coded)
 
     def strata(self, labels: Tensor) -> Tensor:
         return labels

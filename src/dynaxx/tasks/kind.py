@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
+from dynaxx.tasks.information import bits_of_numbers
 from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions
 from dynaxx.tasks.metric import Metric
 
@@ -22,7 +23,7 @@ class TaskError(ValueError):
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise TaskError unless the option has one of these values."""
     if value not in allowed:
-        raise TaskError(f"task.{name}={value!r}: give one of {', '.join(allowed)}")
+        raise TaskError(f"task.options.{name}={value!r}: give one of {', '.join(allowed)}")
 
 
 class Kind(ABC):
@@ -105,6 +106,27 @@ class Kind(ABC):
         """Numbers (N,) whose proportions the parts of a draw keep; None if there are none to keep."""
         del labels
         return None
+
+    def coded(self, labels: Tensor, outputs: int, grid: Sequence[int] = ()) -> Tensor | None:
+        """The labels as numbers for least squares, float (N, K), or (N, P, K) of the P positions of a grid.
+
+        None if the kind has no labels to train on; nothing can then be predicted of them.
+
+        Args:
+            labels: labels of N samples.
+            outputs: K.
+            grid: (h, w), for labels that are maps.
+        """
+        del labels, outputs, grid
+        return None
+
+    def coded_scores(self, predicted: Tensor, coded: Tensor) -> Tensor:
+        """`scores` (N,) of least-squares predictions of `coded`."""
+        return self.scores(predicted, coded)
+
+    def bits(self, predicted: Tensor, coded: Tensor) -> float:
+        """Bits that predictions of unseen samples tell about labels in the form of `coded`."""
+        return bits_of_numbers(predicted, coded)
 
     def influence(self, scores: Tensor, target: Tensor) -> Tensor:
         """Scores (N,) with the same mean, whose scatter over samples gives the variance of the metric.

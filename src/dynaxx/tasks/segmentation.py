@@ -10,11 +10,14 @@ from torch import Tensor
 
 from dynaxx.data import LabelledImages
 from dynaxx.tasks.choices import Choices
+from dynaxx.tasks.information import bits_of_classes
 from dynaxx.tasks.kind import Kind, TaskError, check_choice
 from dynaxx.tasks.linear import Examples, LinearFit, LinearOptions, fit_positions
 from dynaxx.tasks.metric import Metric
 
 DECIDING = ("iou", "dice")
+TAKEN = (0.6, 0.8, 1.0, 1.25, 1.6)
+"""Numbers of positions taken for foreground, relative to the true one."""
 COLOURS = ((255, 140, 0), (0, 120, 255), (0, 180, 90), (200, 0, 120))
 """Red, green and blue of the classes in pictures, in turn."""
 
@@ -116,10 +119,38 @@ class Segmentation(Kind):
         found = output[:, 0] > 0 if output.shape[1] == 1 else output.argmax(1)
         return found.to(torch.uint8)
 
+    def coded(self, labels: Tensor, outputs: int, grid: Sequence[int] = ()) -> Tensor:
+        """Share of each class in the cell of each position, (N, P, K); of the foreground alone for K = 1."""
+        return cell_shares(labels, outputs, grid)
+
+    def coded_scores(self, predicted: Tensor, coded: Tensor) -> Tensor:
+        """IoU or Dice of each image on the grid.
+
+        Least squares pulls weak predictions to their mean, below one half everywhere where the foreground is small. So
+        of one foreground that number of positions is taken, over all images, with which the mean score is best, among
+        TAKEN times the true number.
+        """
+        maps, truth = (x.transpose(1, 2)[..., None] for x in (predicted, coded))  # (N, K, P, 1)
+        if coded.shape[2] > 1:
+            return self.scores(maps, truth.argmax(1).to(torch.uint8))
+        target = (truth[:, 0] > 0.5).to(torch.uint8)
+        ranked = maps.flatten().sort(descending=True).values
+        counts = [min(round(factor * int(target.sum())), len(ranked) - 1) for factor in TAKEN]
+        return max(
+            (self.scores(maps - ranked[count], target) for count in counts), key=lambda found: float(found.mean())
+        )
+
+    def bits(self, predicted: Tensor, coded: Tensor) -> float:
+        """Bits a position."""
+        predicted, coded = predicted.flatten(0, 1), coded.flatten(0, 1)
+        if coded.shape[1] == 1:
+            predicted, coded = (torch.cat([1 - x, x], dim=1) for x in (predicted, coded))
+        return bits_of_classes(predicted, coded)
+
     def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
         (train_x, train_y), (val_x, val_y) = train, val
         height, width = options.grid
-        target = F.adaptive_avg_pool2d(one_hot(train_y, options.outputs), (height, width)).flatten(2).transpose(1, 2)
+        target = cell_shares(train_y, options.outputs, (height, width))
 
         def value(logits: Tensor) -> float:
             maps = logits.float().transpose(1, 2).unflatten(2, options.grid)
@@ -144,6 +175,16 @@ def _log_probabilities(output: Tensor) -> Tensor:
     """Log-probabilities of all classes, (B, K, H, W); the background of one logit's foreground comes first."""
     logits = torch.cat([torch.zeros_like(output), output], dim=1) if output.shape[1] == 1 else output
     return logits.log_softmax(1)
+
+
+def cell_shares(target: Tensor, outputs: int, grid: Sequence[int]) -> Tensor:
+    """Share of each class in the cell of each position, (N, P, K); for K = 1, of the foreground.
+
+    >>> cell_shares(torch.tensor([[[0, 1], [1, 1]]]), 1, (1, 1))
+    tensor([[[0.7500]]])
+    """
+    height, width = grid
+    return F.adaptive_avg_pool2d(one_hot(target, outputs), (height, width)).flatten(2).transpose(1, 2)
 
 
 def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:

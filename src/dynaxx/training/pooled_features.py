@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dynaxx.backbone import TapReader
 from dynaxx.data import Normalisation, normalise, track
+from dynaxx.model import deviation
 
 PENULTIMATE = "penultimate"
 """Key of the classifier's input in the returned dict of features."""
@@ -23,6 +24,7 @@ def pooled_features(
     images: Tensor,
     normalisation: Normalisation,
     view: Callable[[Tensor], Tensor] = lambda x: x,
+    deviations: bool = False,
 ) -> dict[str, Tensor]:
     """Mean over positions of the activation at each path, (N, C), and the classifier's input under "penultimate".
 
@@ -36,6 +38,7 @@ def pooled_features(
         classifier: path of the linear layer whose input is also returned; None: no such layer.
         images: pixels, uint8 (N, C, H, W).
         view: augmentation of each batch of images.
+        deviations: whether each path also gives the deviations over positions, behind the means: (N, 2 C).
     """
     found: dict[str, list[Tensor]] = {path: [] for path in paths}
     device = next(backbone.parameters()).device
@@ -52,7 +55,8 @@ def pooled_features(
         for start in track(range(0, len(images), BATCH), "reading features"):
             activations = read(normalise(view(images[start : start + BATCH]), normalisation).to(device))
             for path, x in zip(paths, activations, strict=True):
-                found[path].append(mean_over_positions(x).float().cpu())
+                parts = [mean_over_positions(x), deviation(x)] if deviations else [mean_over_positions(x)]
+                found[path].append(torch.cat(parts, dim=1).float().cpu())
     finally:
         if handle is not None:
             handle.remove()

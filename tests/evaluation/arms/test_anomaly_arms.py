@@ -40,7 +40,6 @@ def task_of(tmp_path: Path) -> Task:
     train = TrainOptions(
         epochs=3,
         lr=1e-2,
-        label_smoothing=0.0,
         augmentation="none",
         patience=1,
         checkpoint_every=1,

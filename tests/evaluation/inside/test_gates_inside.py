@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
+from dynaxx.evaluation import live
 from dynaxx.evaluation.inside.gates import gate_openings
 
 
@@ -23,7 +24,7 @@ def test_they_are_the_means_over_the_images_of_each_class():
     with model.tracing():
         model(x)
     trace = model.trace
-    found = gate_openings(model, x, labels, ("a", "b", "c", "none of these"))
+    found = gate_openings(model, live(x), labels, ("a", "b", "c", "none of these"))
     assert [(g.target, g.source) for g in found] == list(trace.pairs)
     for n, gate in enumerate(found):
         assert list(gate.per_class) == ["a", "b", "c"]
@@ -32,4 +33,4 @@ def test_they_are_the_means_over_the_images_of_each_class():
 
 
 def test_without_gates_there_is_nothing_to_tell():
-    assert gate_openings(wrapped("none"), torch.randn(4, 1, 8, 8), torch.zeros(4), ("a",)) == []
+    assert gate_openings(wrapped("none"), live(torch.randn(4, 1, 8, 8)), torch.zeros(4), ("a",)) == []

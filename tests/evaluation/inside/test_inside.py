@@ -11,6 +11,7 @@ from torch import nn
 
 from dynaxx import wrap_with_resonance
 from dynaxx.data import LabelledImages, Normalisation, normalise
+from dynaxx.evaluation import live
 from dynaxx.evaluation.gallery import disagreements
 from dynaxx.evaluation.inside.ablation import ablations
 from dynaxx.evaluation.inside.attribution import attributions, integrated_gradients
@@ -89,14 +90,14 @@ def test_information_of_what_is_independent_is_nothing_and_constants_tell_nothin
 
 def test_taps_that_speak_tell_more_about_each_other() -> None:
     model = loop()
-    (found,) = information(model, torch.randn(300, 1, 8, 8))
+    (found,) = information(model, live(torch.randn(300, 1, 8, 8)))
     assert (found.a, found.b) == ("0", "1")
     assert found.before > 0
     assert found.after != found.before
-    assert information(model, torch.randn(20, 1, 8, 8)) == []  # too few to tell
+    assert information(model, live(torch.randn(20, 1, 8, 8))) == []  # too few to tell
     for U in model.resonator.exchange.couplings.U:
         nn.init.zeros_(U)
-    (silent,) = information(model, torch.randn(300, 1, 8, 8))
+    (silent,) = information(model, live(torch.randn(300, 1, 8, 8)))
     assert silent.before == pytest.approx(silent.after)
 
 
@@ -189,7 +190,7 @@ def test_pictures_are_as_they_say() -> None:
 
 def test_maps_have_a_row_an_image_and_columns_for_every_tap() -> None:
     model, originals = loop(), torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
-    picture = feature_maps(model, originals.float() / 255, originals)
+    picture = feature_maps(model, live(originals.float() / 255), originals)
     assert picture is not None
     assert picture.shape[1] == 64 + 6 * (64 + TILE_GAP)  # the image, and two taps of three tiles each
     assert attribution_maps({"a": torch.randn(2, 8, 8)}, originals).shape == (2 * 64 + TILE_GAP, 2 * 64 + TILE_GAP, 3)

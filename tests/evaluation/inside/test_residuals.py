@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dynaxx import wrap_with_resonance
+from dynaxx.evaluation import live
 from dynaxx.evaluation.inside.residuals import residual_curves, settled_shares
 
 
@@ -22,7 +23,7 @@ def made(scale: float):
 
 def curves(scale: float):
     model, x = made(scale)
-    found = residual_curves(model, x, 200)
+    found = residual_curves(model, live(x), 200)
     assert model.T == 2
     return found
 
@@ -43,7 +44,7 @@ def test_the_curves_of_a_loop_that_diverges_end_before_its_numbers_overflow():
 
 def test_an_image_has_settled_when_every_tap_of_it_has():
     model, x = made(0.3)
-    shares = settled_shares(model, x, 40, 1e-3, "picard")
+    shares = settled_shares(model, live(x), 40, 1e-3, "picard")
     with torch.no_grad(), model.tracing(), model.override(T=40):
         model(x)
     residual = model.trace.residual
@@ -52,7 +53,7 @@ def test_an_image_has_settled_when_every_tap_of_it_has():
         settled = [all(residual[number, tap, n] <= 1e-3 for tap in range(2)) for n in range(len(x))]
         assert share == sum(settled) / len(x)
     assert 0.0 == shares[0] < shares[-1] == 1.0
-    sooner = settled_shares(model, x, 40, 1e-3, "anderson")
+    sooner = settled_shares(model, live(x), 40, 1e-3, "anderson")
     assert sum(sooner) > sum(shares)
     assert model.config.solver == "picard"
     assert model.T != 40

@@ -6,12 +6,13 @@
 - `direct`: each tap predicted from the others linearly, what is left scored by a Gaussian for each tap and position.
 - `explicit`: the same with predictions by the loop.
 
-The validation images set scale and threshold. The record's `val_score` is the task's metric on the validation images and
-the same images with made-up defects: no labelled defect is needed, none is read.
+The validation images set scale and threshold. The record's `val_score` is the task's metric on the validation images
+and the same images with made-up defects: no labelled defect is needed, none is read.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from dynaxx import Anchors, ResonantModel, wrap_with_resonance
 from dynaxx.data import batch_size, normalise, pasted
 from dynaxx.evaluation.arms.defect_map import DefectMap
+from dynaxx.evaluation.arms.readout import tapped
 from dynaxx.evaluation.arms.record import ArmRecord
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.tasks import Anomaly
@@ -31,18 +33,18 @@ ALONE: Options = {"predictor": "none"}
 
 
 def train_baseline(task: Task, run: Run) -> None:
-    """Fit one Gaussian to the last tap."""
-    _train(task, run, "baseline", [task.taps[-1:]], ALONE | {"covariance": "shared"})
+    """Fit one Gaussian to the last layer."""
+    _train(task, run, "baseline", [tapped(replace(task, taps=[]))], {**ALONE, "covariance": "shared"})
 
 
 def train_layer_probe(task: Task, run: Run) -> None:
-    """Fit a Gaussian per position to each layer, and keep the one that tells made-up defects best: none are labelled."""
+    """Fit a Gaussian per position to each layer, and keep the one that tells made-up defects best."""
     _train(task, run, "layer_probe", [[path] for path in task.candidates or task.taps], ALONE)
 
 
 def train_concat_probe(task: Task, run: Run) -> None:
     """Fit a Gaussian per position to all taps side by side."""
-    _train(task, run, "concat_probe", [task.taps], ALONE | {"together": True})
+    _train(task, run, "concat_probe", [task.taps], {**ALONE, "together": True})
 
 
 def train_direct(task: Task, run: Run) -> None:
@@ -52,15 +54,15 @@ def train_direct(task: Task, run: Run) -> None:
 
 def train_explicit(task: Task, run: Run) -> None:
     """Fit the disagreement of the taps with predictions by the loop."""
-    loop = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
+    loop: Options = {name: task.resonance[name] for name in ("T", "rank", "activation") if name in task.resonance}
     options: Options = {"predictor": "resonance", "epochs": task.train.epochs, "lr": task.train.lr}
-    _train(task, run, "explicit", [task.taps], options | loop)
+    _train(task, run, "explicit", [task.taps], {**options, **loop})
 
 
 def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], options: Options) -> None:
     """Fit the disagreement of each choice of taps, and write the one that is best on made-up defects."""
     start = time.perf_counter()
-    every = [path for path in task.candidates or task.taps if any(path in taps for taps in choices)]
+    every = list(dict.fromkeys(path for taps in choices for path in taps))
     reader = container(task, every)
     train, val = task.split(run.seed)
     made_up, _ = pasted(task.images.images[val], run.seed)
@@ -136,4 +138,4 @@ def _only(batch: Anchors, numbers: Sequence[int]) -> Anchors:
 
 
 def _kind(task: Task) -> Anomaly:
-    return cast(Anomaly, task.kind)
+    return cast("Anomaly", task.kind)

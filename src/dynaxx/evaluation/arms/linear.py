@@ -24,7 +24,7 @@ from dynaxx.data import random_view, views
 from dynaxx.evaluation.arms.record import ArmRecord, load_head
 from dynaxx.evaluation.arms.resonant import source, wrapped
 from dynaxx.evaluation.arms.task import Run, Task
-from dynaxx.evaluation.predict import outputs
+from dynaxx.evaluation.predict import Samples
 from dynaxx.tasks import Examples, LinearFit, LinearOptions
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.distributed import rank_zero
@@ -49,7 +49,7 @@ def train_baseline(task: Task, run: Run) -> None:
         return
     _, val = task.split(run.seed)
     data, (_, judge) = task.images.subset(val), task.kinds(run.seed)
-    answered = outputs(task.backbone(), data.images, task.normalisation)
+    answered = Samples(data.images, task.normalisation).outputs(task.backbone())
     ArmRecord("baseline", run.seed, "own", [], 0, 0, 0.0, judge.value(answered, data.labels), {}).write(run.out)
 
 
@@ -193,7 +193,7 @@ def _of_classifier(task: Task, seed: int, model: ResonantModel) -> tuple[Example
 def probe(task: Task, seed: int) -> ResonantModel:
     """The untrained model of `baseline`."""
     in_every_position = task.kind.probe_readout == "map"
-    return wrapped(task, seed, mode="probe", readout="map" if in_every_position else "classifier")
+    return wrapped(replace(task, taps=[]), seed, mode="probe", readout="map" if in_every_position else "classifier")
 
 
 def _train(

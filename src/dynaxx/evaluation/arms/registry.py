@@ -7,9 +7,14 @@ To add an arm, write `train(task, run)` in a file of this folder and add one lin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dynaxx.evaluation.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from dynaxx.evaluation.arms.task import Task
+    from dynaxx.tasks import Kind
 
 BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
 """Linear probe or own head; trained loop between layers; single-pass student of this loop."""
@@ -25,6 +30,8 @@ class Arm:
     name: str
     trainer: str
     """Module and function that train the arm, such as `direct:train`; the module lies in this folder."""
+    unlabelled: str = ""
+    """The same where a task kind has no labels to learn from; empty: the arm needs labels."""
     stage: str = "train_arms"
     """Name of the DVC stage that trains the arm."""
     role: str = "reading"
@@ -41,24 +48,52 @@ class Arm:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of `wrap_with_resonance` in which a variant differs from `explicit`."""
 
+    def learns(self, kind: "Kind") -> bool:
+        """Whether the arm can learn a task of this kind: some need labels.
+
+        >>> ARMS["lora"].learns(Anomaly())
+        False
+        """
+        return kind.labelled or bool(self.unlabelled)
+
     @property
     def train(self) -> Callable[..., None]:
-        """The function `train(task, run)`; `implicit` also needs a teacher folder and distillation options."""
-        module, function = self.trainer.split(":")
-        train: Callable[..., None] = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
-        return partial(train, self.name, self.options) if self.options else train
+        """The function `train(task, run)`; `implicit` also needs a teacher folder and distillation options.
+
+        Raises:
+            EvaluationError: when it is called for a task without labels, from which the arm cannot learn.
+        """
+
+        def train(task: "Task", *args: Any, **options: Any) -> None:
+            if not self.learns(task.kind):
+                raise EvaluationError(
+                    f"train_arms.arms: {self.name} learns from labels, and {task.kind.name} has none; leave it out"
+                )
+            module, function = (self.trainer if task.kind.labelled else self.unlabelled).split(":")
+            of_module = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
+            given = (self.name, self.options) if self.options else ()
+            of_module(*given, task, *args, **options)
+
+        return train
 
 
 _ALL = (
     # readings, the simplest first: of equally cheap ones the decision takes the first
-    Arm(BASELINE, "linear:train_baseline", stage="baseline", converged=True, cached=False),
-    Arm("layer_probe", "linear:train_layer_probe", converged=True),
-    Arm("concat_probe", "linear:train_concat_probe", converged=True),
+    Arm(
+        BASELINE,
+        "linear:train_baseline",
+        "anomaly:train_baseline",
+        stage="baseline",
+        converged=True,
+        cached=False,
+    ),
+    Arm("layer_probe", "linear:train_layer_probe", "anomaly:train_layer_probe", converged=True),
+    Arm("concat_probe", "linear:train_concat_probe", "anomaly:train_concat_probe", converged=True),
     Arm("concat_mlp", "concat_mlp:train", sized=True),
-    Arm("direct", "direct:train", sized=True),
+    Arm("direct", "direct:train", "anomaly:train_direct", sized=True),
     Arm("explicit_T1", "explicit:train_single_pass", sized=True),
     Arm(IMPLICIT, "implicit:train", stage="distill"),
-    Arm(EXPLICIT, "explicit:train", stage="explicit"),
+    Arm(EXPLICIT, "explicit:train", "anomaly:train_explicit", stage="explicit"),
     Arm("hybrid", "explicit:train_variant", options={"mode": "hybrid"}),
     Arm("last_tap_only", "last_tap_only:train", role="control", sized=True),
     Arm("reentrant", "explicit:train_variant", role="control", options={"dynamics": "reentrant"}),

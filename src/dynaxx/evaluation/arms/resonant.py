@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dynaxx import ResonanceError, ResonantModel, wrap_with_resonance
-from dynaxx.backbone import Tail, TapReader, moments, stages
+from dynaxx.backbone import Tail, moments
 from dynaxx.config import LINEAR
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
+from dynaxx.evaluation.arms.readout import tapped, with_readout
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
 from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
 from dynaxx.evaluation.arms.task import Notes, Run, Task
@@ -55,21 +56,14 @@ class Source:
 def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     """The task's backbone with a new resonance adapter; its head is not trained yet."""
     pl.seed_everything(seed, verbose=False)
-    options = task.resonance | changes
-    new_head = task.head == "probe"
-    if options.get("readout") is None:
-        reentrant = options.get("dynamics") == "reentrant"
-        options["readout"] = task.kind.readout if new_head and not reentrant else "classifier"
-    if options.get("grid") is None and task.kind.stride is not None and _has_map(task):
-        height, width = task.images.images.shape[-2:]
-        options["grid"] = max(1, height // task.kind.stride), max(1, width // task.kind.stride)
+    layers = tapped(task)
+    options = with_readout(task, task.resonance | changes)
     if options.get("mode") not in LINEAR:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
-    backbone = task.backbone()
     return wrap_with_resonance(
-        backbone,
-        list(task.taps) or stages(backbone, ((task.example(),), {}))[-1:],  # of a probe, before taps are chosen
-        num_classes=task.outputs if new_head else None,
+        task.backbone(),
+        layers,
+        num_classes=task.outputs if task.head == "probe" else None,
         example_input=task.example(),
         **options,
     )
@@ -194,11 +188,3 @@ def live_parameters(model: ResonantModel) -> int:
     loop = sum(p.numel() for p in exchange.phi.parameters())
     unread = sum(U.numel() for tap, U in enumerate(exchange.couplings.U) if tap not in exchange.outputs)
     return head + everything - loop - unread
-
-
-def _has_map(task: Task) -> bool:
-    """Whether the last tap's activation is a map, for which messages can live on another grid."""
-    if not task.taps:
-        return False
-    (activation,) = TapReader(task.backbone(), list(task.taps)[-1:])(task.example())
-    return activation.ndim == 4

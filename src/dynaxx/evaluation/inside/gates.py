@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dynaxx import ResonantModel
+from dynaxx.evaluation.predict import AnchorSource
 
 ALL = "all"
 """The one class of images that have none."""
@@ -23,31 +24,31 @@ class GateOpening:
 
 @torch.no_grad()
 def gate_openings(
-    model: ResonantModel, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]
+    model: ResonantModel, anchors: AnchorSource, labels: Tensor | None, classes: tuple[str, ...]
 ) -> list[GateOpening]:
     """Mean gate of every coupling per image class; an empty list for a model without gates.
 
-    >>> list(gate_openings(model, images, labels, ("cat", "dog"))[0].per_class)
+    >>> list(gate_openings(model, live(images), labels, ("cat", "dog"))[0].per_class)
     ['cat', 'dog']
 
     Args:
         model: trained model of the arm `explicit`.
-        images: normalised test images, on the model's device.
+        anchors: function that gives the anchors of the N test images.
         labels: class numbers (N,), on the CPU; classes without images are left out. None if there are no classes.
     """
-    if labels is None:
-        labels, classes = torch.zeros(len(images), dtype=torch.int64), (ALL,)
     openings: list[Tensor] = []
     pairs: tuple[tuple[str, str], ...] = ()
     with model.tracing():
-        for batch in images.split(256):
-            model(batch)
+        for batch in anchors(model):
+            model.refine(batch)
             assert model.trace is not None
             if model.trace.gates is None:
                 return []
             openings.append(model.trace.gates.float().cpu())
             pairs = model.trace.pairs
     gates_BN = torch.cat(openings)
+    if labels is None:
+        labels, classes = torch.zeros(len(gates_BN), dtype=torch.int64), (ALL,)
     present = [(number, name) for number, name in enumerate(classes) if bool((labels == number).any())]
     return [
         GateOpening(target, source, {name: float(gates_BN[labels == number, n].mean()) for number, name in present})

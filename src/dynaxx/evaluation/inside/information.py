@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynaxx import ResonantModel, tap_states
+from dynaxx import ResonantModel
+from dynaxx.evaluation.predict import AnchorSource
+from dynaxx.model import states_of
 
 COMPONENTS = 16
 """Principal components per tapped layer; more components need more images for a reliable estimate."""
@@ -24,25 +26,25 @@ class Information:
     after: float
 
 
-def information(model: ResonantModel, images: Tensor) -> list[Information]:
+def information(model: ResonantModel, anchors: AnchorSource) -> list[Information]:
     """Mutual information of every two tapped layers that receive messages; see `gaussian_information`.
 
-    >>> [(pair.a, pair.b) for pair in information(model, images)]
+    >>> [(pair.a, pair.b) for pair in information(model, live(images))]
     [('layer1', 'layer2'), ('layer1', 'layer3'), ('layer2', 'layer3')]
 
     Args:
         model: trained model of the arm `explicit`.
-        images: normalised test images, (N, C, H, W); the result is empty if N is below four times `COMPONENTS`.
+        anchors: function that gives the anchors of N test images; the result is empty if N is below four times
+            `COMPONENTS`.
     """
-    if len(images) < 4 * COMPONENTS:
-        return []
-    device = next(model.parameters()).device
     before: dict[str, list[Tensor]] = {}
     after: dict[str, list[Tensor]] = {}
-    for batch in images.split(256):
-        for state in tap_states(model, batch.to(device)):
+    for batch in anchors(model):
+        for state in states_of(model, batch):
             before.setdefault(state.tap, []).append(state.before.mean(1).float().cpu())
             after.setdefault(state.tap, []).append(state.after.mean(1).float().cpu())
+    if not before or len(torch.cat(next(iter(before.values())))) < 4 * COMPONENTS:
+        return []
     pooled = [{tap: torch.cat(parts).double().numpy() for tap, parts in side.items()} for side in (before, after)]
     return [
         Information(a, b, *(gaussian_information(side[a], side[b]) for side in pooled))

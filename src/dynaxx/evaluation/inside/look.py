@@ -77,30 +77,31 @@ def look_inside(
     if not resonant:
         return Inside(), {}
     first, test, bootstrap = resonant[0], judge.data, judge.bootstrap
-    device = next(first.parameters()).device
     drawn = torch.randperm(len(test), generator=torch.Generator().manual_seed(bootstrap["seed"]))  # they come by class
-    some = test.subset(drawn[:MEASURED_IMAGES])
-    images = normalise(some.images, judge.normalisation)
+    some, few = (judge.subset(drawn[:count]) for count in (MEASURED_IMAGES, PICTURED_IMAGES))
+    anchors = some.samples.anchors
     solvers = STEPS if not first.require_built().causal else ["picard"]
-    settled = {solver: settled_shares(first, images, max(options.T), options.settled_at, solver) for solver in solvers}
+    settled = {solver: settled_shares(first, anchors, max(options.T), options.settled_at, solver) for solver in solvers}
     pictures: dict[str, Tensor] = {}
-    maps = feature_maps(first, images[:PICTURED_IMAGES], some.images[:PICTURED_IMAGES])
+    maps = feature_maps(first, few.samples.anchors, few.data.images)
     if maps is not None:
         pictures[FEATURE_MAPS] = maps
     attributed: list[Attribution] = []
-    strata = judge.kind.strata(some.labels)
+    strata = judge.kind.strata(some.data.labels)
     if options.attributed_images and judge.kind.answers(judge.subset(drawn[:1]).outputs(first)) is not None:
         models = ({} if probe is None else {BASELINE: probe}) | {EXPLICIT: first}
-        attributed, where = attributions(models, images[: options.attributed_images], bootstrap)
+        images = normalise(some.data.images[: options.attributed_images], judge.normalisation)
+        attributed, where = attributions(models, images, bootstrap)
         shown = min(PICTURED_IMAGES, options.attributed_images)
-        pictures[ATTRIBUTIONS] = attribution_maps({name: of[:shown] for name, of in where.items()}, some.images[:shown])
+        originals = some.data.images[:shown]
+        pictures[ATTRIBUTIONS] = attribution_maps({name: of[:shown] for name, of in where.items()}, originals)
     exchange = first.require_built().exchange
     return Inside(
-        residuals=residual_curves(first, images.to(device), options.residual_iterations),
+        residuals=residual_curves(first, anchors, options.residual_iterations),
         iterations=iterations(resonant, judge, options.T, settled),
-        gates=gate_openings(first, images.to(device), strata, test.classes),
+        gates=gate_openings(first, anchors, strata, test.classes),
         ablations=ablations(resonant, judge),
-        information=information(first, images),
+        information=information(first, anchors),
         attributions=attributed,
         taps=[exchange.names[tap] for tap in exchange.targets] if maps is not None else [],
     ), pictures

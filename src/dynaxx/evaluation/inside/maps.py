@@ -5,28 +5,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dynaxx import ResonantModel, tap_states
+from dynaxx import ResonantModel
 from dynaxx.evaluation.inside.pictures import heat, photograph, tiled
+from dynaxx.evaluation.predict import AnchorSource
+from dynaxx.model import states_of
 
 
-def feature_maps(model: ResonantModel, images: Tensor, originals: Tensor) -> Tensor | None:
+def feature_maps(model: ResonantModel, anchors: AnchorSource, originals: Tensor) -> Tensor | None:
     """One row per image: the image, then each receiving layer's activation before and after the loop, and the change.
 
-    >>> feature_maps(model, images[:2], originals[:2]).shape  # three taps: ten tiles of 64 pixels per row
+    >>> feature_maps(model, live(images[:2]), originals[:2]).shape  # three taps: ten tiles of 64 pixels per row
     torch.Size([132, 676, 3])
 
     Each position shows the norm of its activation over channels. The activations before and after the loop share one
     colour scale; the change has its own. Returns None if the tapped activations have no height and width.
 
     Args:
-        images: normalised test images, (N, C, H, W).
-        originals: the same images as uint8.
+        anchors: function that gives the anchors of test images.
+        originals: these images as uint8, (N, C, H, W).
     """
-    states = tap_states(model, images.to(next(model.parameters()).device))
-    if any(len(state.grid) != 2 for state in states):
+    batches = [states_of(model, batch) for batch in anchors(model)]
+    if any(len(state.grid) != 2 for state in batches[0]):
         return None
+    of_image = [(states, number) for states in batches for number in range(len(states[0].before))]
     rows = []
-    for number, original in enumerate(originals):
+    for original, (states, number) in zip(originals, of_image, strict=True):
         row = [photograph(original)]
         for state in states:
             before, after = state.before[number].float().cpu(), state.after[number].float().cpu()

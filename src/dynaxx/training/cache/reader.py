@@ -100,6 +100,9 @@ def weights_of(backbone: nn.Module) -> str:
     """Values of all tensors of a network, whatever their names, at a few places each; see `dynaxx.model.fingerprint`.
 
     A network that training has changed has others, and so is never served by a store of the network before.
+
+    >>> weights_of(network) == weights_of(copy.deepcopy(network))
+    True
     """
     found = fingerprint(backbone, None)
     return "" if found is None else found["weights"]

@@ -8,6 +8,7 @@ Shape legend: V views, N images, P positions of the grid, C channels of a layer,
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonantModel
 from dynaxx.backbone import Tail, message_grid
+from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import features, pooled_key
 from dynaxx.resonance import Tap
@@ -107,21 +109,30 @@ class AnchorStore:
             model: a model whose taps are known.
             tail: the part behind the taps, if it is to run on what the store holds.
         """
-        config, adapter, outputs = model.config, model.adapter, model.require_built().exchange.outputs
+        config, outputs = model.config, model.require_built().exchange.outputs
         numbers = self._numbers(model)
         if numbers is None or config.dynamics != "anchored" or config.token_pool != self.token_pool:
             return False
         if tail is not None and tail.others:
             return False
-        shapes = [torch.empty(1, *self.shapes[n], device="meta") for n in numbers]
-        if tuple(message_grid(shapes, adapter.taps, config.grid, config.token_pool)) != self.grid:
+        if not self._has_grid(model, numbers):
             return False
         if not config.reads_taps and not all(self._holds_own(numbers[tap]) for tap in outputs):
             return False
         return weights_of(model.backbone) == self.weights
 
+    def serves_classifier(self, backbone: nn.Module, path: str) -> bool:
+        """Whether the classifier at `path`, or a head in its place, gives the network's output from what `head` holds.
+
+        Another backbone is refused, and one that training has changed.
+        """
+        held = self.head is not None and self.answers and self.classifier == path
+        return held and weights_of(backbone) == self.weights
+
     def cache(self, model: ResonantModel) -> FeatureCache:
         """The anchors of the model's taps, as a cache of its own would hold them.
+
+        A linear reading of means may get them on the store's grid, where they have the means of its own grid.
 
         Raises:
             ValueError: a model that the store does not serve.
@@ -148,6 +159,20 @@ class AnchorStore:
         found = [known.get(_as_read(tap, self)) for tap in taps]
         numbers = [n for n in found if n is not None]
         return numbers if len(numbers) == len(found) else None
+
+    def _has_grid(self, model: ResonantModel, numbers: Sequence[int]) -> bool:
+        """Whether the model's grid is the store's, or is one that its head sees nothing of."""
+        shapes = [torch.empty(1, *self.shapes[n], device="meta") for n in numbers]
+        grid = message_grid(shapes, model.adapter.taps, model.config.grid, model.config.token_pool)
+        if tuple(grid) == self.grid:
+            return True
+        if model.mode not in LINEAR or model.config.readout not in ("mean", "moments"):
+            return False
+        maps = [self.shapes[n][1:] for n in numbers if self.taps[n].dims]
+        # windows of one size: the mean of their means is the mean of all
+        return all(
+            size % side == 0 for g in (grid, self.grid) for sizes in maps for size, side in zip(sizes, g, strict=True)
+        )
 
     def _holds_own(self, number: int) -> bool:
         """Whether the anchor on the grid has all positions of layer `number`."""
@@ -259,12 +284,17 @@ def store_in_memory(
 ) -> AnchorStore:
     """A store of images in one view that is kept in memory alone, for images that are read once.
 
+    >>> store_in_memory(AnchorReader(network, ["layer3"], x[:1]), pixels, normalisation, limit_bytes=1e9).views
+    1
+
     Raises:
         TooLarge: it would take more than `limit_bytes`; nothing but one image was read.
     """
+    started = time.perf_counter()
     example, facts = reader(normalise(images[:1], normalisation))
     need = len(images) * sum(4 * part[0].numel() for part in example.values())
     if need > limit_bytes:
         raise TooLarge(f"the anchors of {len(images)} images take {need / 1e9:.3g} GB, {limit_bytes / 1e9:.3g} may be")
     parts = [reader(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
-    return AnchorStore.of(facts, {name: torch.cat([part[name] for part in parts])[None] for name in example}, 0.0)
+    tensors = {name: torch.cat([part[name] for part in parts])[None] for name in example}
+    return AnchorStore.of(facts, tensors, time.perf_counter() - started)
