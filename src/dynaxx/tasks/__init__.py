@@ -44,6 +44,16 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
     return KINDS[name](**dict(options or {}))
 
 
+def options_of(kind: Kind) -> dict[str, Any]:
+    """The options with which `kind_of` makes the same kind, as plain values.
+
+    >>> options_of(kind_of("regression", {"unit": "mm"}))
+    {'unit': 'mm'}
+    """
+    names = getattr(kind, "__dataclass_fields__", {})
+    return {name: getattr(kind, name) for name in names if name not in FITTED}
+
+
 __all__ = [
     "KINDS",
     "Anomaly",
@@ -62,6 +72,7 @@ __all__ = [
     "fit_logistic",
     "fit_ridge",
     "kind_of",
+    "options_of",
     "placement_influence",
     "placements",
     "upsampled",
