@@ -45,7 +45,7 @@ SELECTION = {
 PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script>"}, "resonance": {"T": 5}}
 
 
-TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
+TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79], Metric("accuracy"))]
 VARIED = [SizePoint("rank", 4, ["layer2"], 1_234, 0.7), SizePoint("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
 BY_LABELS = [LabelPoint(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
 CHOICES = Choices(TUNED, VARIED, BY_LABELS)
@@ -215,7 +215,7 @@ def test_an_error_is_shown_in_its_unit_and_down_is_better(tmp_path: Path) -> Non
         assert "accuracy 0" not in text
     assert "Down and to the left is better" in page
     assert "Down" not in Page(write_default(tmp_path)).text
-    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [-1.25, -0.5])], RMSE)
+    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [1.25, 0.5], RMSE)], RMSE)
     assert (table.headers[2], table.rows[0][2:4]) == ("tried: RMSE, mm", ["0.1: 1.25, 0.2: 0.500", "0.2"])
     axis = plots.quality_against_cost(evaluation)
     assert axis.layout.yaxis.title.text == "test RMSE, mm"
