@@ -38,7 +38,8 @@ def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
     """The pipeline's training step, including the reading of its anchors from a cache."""
     tail, anchors = model.tail(x), model.read(x)
     seen = [(tap, own[None]) for tap, own in zip(model.require_built().exchange.outputs, anchors.outputs, strict=True)]
-    cache = FeatureCache([pooled[None] for pooled in anchors.pooled], list(seen), tuple(anchors.grid), [], 0.0)
+    pooled = [tap[None] for tap in anchors.pooled]
+    cache = FeatureCache(pooled, list(seen), frozenset(), tuple(anchors.grid), [], 0.0)
     share = max(1, round(RESIDUAL_SHARE * len(x)))
 
     def loss(x: Tensor) -> Tensor:
