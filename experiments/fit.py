@@ -16,9 +16,9 @@ from dynaxx.evaluation.arms import ARMS, BACKBONE, EXPLICIT, IMPLICIT, ArmRecord
 from dynaxx.evaluation.robustness import CORRUPTIONS, STRENGTHS
 from dynaxx.files import write_text
 from experiments.job import BACKBONE_ARM, CACHE, PREDICTIONS, Job
+from experiments.published import published_task
 from experiments.setting import build_cache, build_setting, changed
 from pipelines.common.source import open_source
-from pipelines.common.task import build_task
 
 CORRUPTED = 1000
 """Number of test images of which corrupted versions are predicted."""
@@ -34,18 +34,18 @@ def run_job(job: Job, params: DictConfig, root: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / f"{job.arm}.json", "{}\n")
         return f"{job.name}: built"
-    task = build_task(params, taps=list(job.taps) or None, root=root / job.setting, cache=features)
+    task = published_task(params, taps=list(job.taps) or None, root=root / job.setting, cache=features)
     task = replace(task, probes=root / job.setting / (job.probes or job.condition) / "baseline")
     aside, checkpoints = (folder.with_name(f".{folder.name}{end}") for end in ("", "-checkpoints"))
     shutil.rmtree(aside, ignore_errors=True)
-    accuracy = _train(job, task, params, aside, checkpoints)
+    score = _train(job, task, params, aside, checkpoints)
     if job.tested:
         _predict_test(job, task, params, aside)
     if not job.keep:
         (aside / BACKBONE).unlink(missing_ok=True)
     aside.rename(folder)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return f"{job.name}: validation accuracy {accuracy:.3f}"
+    return f"{job.name}: validation accuracy {score:.3f}"
 
 
 def _train(job: Job, task: Task, params: DictConfig, out: Path, checkpoints: Path) -> float:

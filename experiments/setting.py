@@ -14,8 +14,8 @@ from dynaxx.evaluation.arms.resonant import with_readout
 from dynaxx.files import write_text
 from dynaxx.selection import select_layers
 from dynaxx.training.pretrained import train_backbone
+from experiments.published import published_task
 from pipelines.common.source import open_source
-from pipelines.common.task import build_task
 
 
 def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
@@ -53,7 +53,7 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
         trained_at.mkdir(parents=True, exist_ok=True)
         found = train_backbone(params, load_prepared(prepared_at), trained_at, folder / "checkpoints")
     if not (chosen_at / "selection.json").exists():
-        task = build_task(params, taps=[], root=folder, cache=features)
+        task = published_task(params, taps=[], root=folder, cache=features)
         train, _ = task.split(0)
         selection = select_layers(
             task.kind,
@@ -74,5 +74,5 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
 
 def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
     """Read the anchors from which the arms in this setting are trained."""
-    task = build_task(params, root=folder, cache=features)
+    task = published_task(params, root=folder, cache=features)
     store_of(task, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

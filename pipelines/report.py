@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from dynaxx.data import Prepared, load_prepared
-from dynaxx.deployment import write_deployment
+from dynaxx.data import LabelledImages, Prepared, load_prepared
+from dynaxx.deployment import IMAGES, write_deployment
 from dynaxx.evaluation import ArmResult, Evaluation
 from dynaxx.evaluation.arms import ARMS, EXPLICIT, IMPLICIT
 from dynaxx.evaluation.report import Choices, write_one_pager, write_plots, write_report
@@ -28,7 +28,7 @@ from dynaxx.tracking import (
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run, stage_key
 from pipelines.common.subject import subject
-from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED
+from pipelines.common.task import BY_LABELS, LOGGED, TUNED, VARIED, kind_of_task
 from pipelines.common.trained import trained_arm
 
 PAGES = (
@@ -104,7 +104,8 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
     folder = stage.out / "deployment"
     shutil.rmtree(folder, ignore_errors=True)
     backbone = load_backbone(stage.params.model, OUTPUTS / "pretrain", prepared.manifest.image_shape[0])
-    write_deployment(folder, stage.params.model, backbone, trained, prepared.manifest)
+    images = prepared.task()
+    write_deployment(folder, stage.params.model, backbone, trained, images, kind_of_task(stage.params))
     promote = decision.verdict == "adopt"
     version = register(
         uri,
@@ -112,12 +113,20 @@ def _register(stage: Stage, evaluation: Evaluation, prepared: Prepared, uri: str
         key,
         decision.arm,
         folder,
-        prepared.task().images[:2].numpy(),
+        _example(images),
         promote=promote,
         tags={"verdict": decision.verdict, "report": f"runs:/{parent}/report.html"},
         model=stage.params.tracking.get("model"),
     )
     return f"{version.rpartition('/')[0]}@{CHAMPION}" if promote else version
+
+
+def _example(data: LabelledImages) -> Any:
+    """Two images with their sources, as the registered model is asked for them."""
+    images = data.images[:2].numpy()
+    if not data.sources:
+        return images
+    return {IMAGES: images} | {name: given[:2].float().numpy() for name, given in data.sources.items()}
 
 
 def _records(arm: ArmResult, evaluation: Evaluation, params: dict[str, Any]) -> list[ChildRecord]:

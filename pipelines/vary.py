@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from dynaxx.evaluation import of_metric
 from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, Run, Task, is_trained
 from dynaxx.evaluation.validation import (
     CURVE_ARMS,
@@ -35,8 +36,9 @@ def body(stage: Stage) -> str:
     ranks = fitting
     sizes = _sizes(stage, whole, work, ranks, taps) if ranks or taps else []
     write_size_curve(stage.out / VARIED.name, sizes)
-    lines = [f"{v.what} {v.value}: {100 * v.accuracy:.1f} %" for v in sizes]
-    lines += [f"{p.labels:,} labels, {p.arm}: {100 * p.accuracy:.1f} %" for p in curve]
+    metric = whole.kind.metric
+    lines = [f"{v.what} {v.value}: {of_metric(v.score, metric)}" for v in sizes]
+    lines += [f"{p.labels:,} labels, {p.arm}: {of_metric(p.score, metric)}" for p in curve]
     return ("; ".join(lines) or "neither vary.rank, vary.taps nor vary.labels is set; nothing is varied") + told
 
 

@@ -154,7 +154,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "rank-16": {"resonance.rank": 16},
     "rank-64": {"resonance.rank": 64},
     "no-depthwise": {"resonance.depthwise": False},
-    "smoothing": {"train.label_smoothing": 0.1},
+    "smoothing": {"task.options.label_smoothing": 0.1},
     "shift-flip": {"train.augmentation": "shift_flip"},
     "gate-learned": {"resonance.gate": "learned"},
     "gate-mi": {"resonance.gate": "mutual_information"},

@@ -19,10 +19,10 @@ from dynaxx.evaluation.inside import settled_shares
 from dynaxx.files import write_text
 from experiments.findings import RESULTS
 from experiments.job import ROOT
+from experiments.published import published_task
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
-from pipelines.common.task import build_task
 
 IMAGES, ITERATIONS, TOLERANCE = 1000, 10, 1e-2
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: --root {root}: no seed of explicit is complete; run the experiment main", file=sys.stderr)
         return 1
     params = read_params()
-    task = build_task(params, root=root / COARSE, cache=root / "features")
+    task = published_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     images = normalise(test.images[:: max(1, len(test) // IMAGES)], task.normalisation)
     shares: dict[str, list[list[float]]] = {"picard": [], "anderson": []}

@@ -18,7 +18,7 @@ from pipelines.compose import compose_all
 
 def default_params() -> DictConfig:
     """The parameters of the default run; params.yaml is not read."""
-    params = OmegaConf.create(compose_all([]))
+    params = OmegaConf.create(compose_all(["experiment=coarse_digits"]))
     assert isinstance(params, DictConfig)
     return params
 

@@ -25,10 +25,10 @@ from dynaxx.files import write_text
 from experiments.findings import EXPLICIT, RESULTS
 from experiments.job import ROOT, Job
 from experiments.predictions import save
+from experiments.published import published_task
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
-from pipelines.common.task import build_task
 
 ITERATIONS = (1, 2, 8, 20)
 TOLERANCE, MAX_ITERATIONS = 1e-3, 20
@@ -72,7 +72,7 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> tuple[dict[s
     done = {seed: by_arm for seed, by_arm in done.items() if len(by_arm) == len(COMPARED)}
     if not done:
         raise ValueError(f"--root {root}: no seed of {', '.join(COMPARED)} is complete; run the experiment main")
-    task = build_task(params, root=root / COARSE, cache=root / "features")
+    task = published_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     images, labels = normalise(test.images, task.normalisation), test.labels.to(torch.uint8)
     sure, taken = torch.zeros(len(images)), []

@@ -15,9 +15,9 @@ from dynaxx.evaluation.cost import hardware
 from dynaxx.selection import spread
 from experiments.findings import EXPLICIT, RESULTS, Finding, write
 from experiments.job import BACKBONE_ARM, CACHE, ROOT, Job
+from experiments.published import published_task
 from experiments.tasks.cifar10 import SEEDS
 from experiments.tasks.digits import compared, default_params, train
-from pipelines.common.task import build_task
 
 DIGITS_SETTING = "digits"
 REFERENCE = 3
@@ -26,7 +26,7 @@ TAPS = (2, REFERENCE, 4, 5, 6)
 
 def jobs(params: DictConfig, root: Path, taps: Iterable[int], seeds: Iterable[int]) -> list[Job]:
     """Jobs of the baseline and of explicit with each number of taps, for every seed; the setting must exist."""
-    task = build_task(params, root=root / DIGITS_SETTING, cache=root / "features")
+    task = published_task(params, root=root / DIGITS_SETTING, cache=root / "features")
     chosen = {n: tuple(spread(task.backbone(), task.example(), n)) for n in taps}
     found = [Job(DIGITS_SETTING, "taps", "baseline", seed) for seed in seeds]
     for n, paths in chosen.items():

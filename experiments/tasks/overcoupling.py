@@ -27,10 +27,10 @@ from dynaxx.evaluation.statistics import mean_interval
 from dynaxx.files import write_text
 from experiments.findings import EXPLICIT, RESULTS
 from experiments.job import ROOT, Job
+from experiments.published import published_task
 from experiments.tasks.cifar10 import COARSE, main as main_experiment
 from pipelines.common.source import open_source
 from pipelines.common.stage import read_params
-from pipelines.common.task import build_task
 
 AS_TRAINED = 1.0
 FACTORS = (0.5, AS_TRAINED, 2.0, 4.0)
@@ -76,7 +76,7 @@ def measure(params: DictConfig, root: Path, jobs: Iterable[Job]) -> dict[str, An
     done = [job for job in jobs if job.arm == EXPLICIT and job.done(root)]
     if not done:
         raise ValueError(f"--root {root}: no seed of {EXPLICIT} is complete; run the experiment main")
-    task = build_task(params, root=root / COARSE, cache=root / "features")
+    task = published_task(params, root=root / COARSE, cache=root / "features")
     test = open_source(params.data).test()
     every = slice(None, None, max(1, len(test) // IMAGES))
     images, labels = normalise(test.images[every], task.normalisation), test.labels[every]

@@ -46,7 +46,7 @@ options of a sweep:
   workers=2                       processes on this machine
   storage=FILE or postgresql://…  where trials are kept; several machines share a database
   sweep.seeds=[100,101]           seeds of each trial, none of task.seeds
-  sweep.max_gflops_ratio=1.1      accuracy alone counts, within this cost
+  sweep.max_gflops_ratio=1.1      the metric alone counts, within this cost
   sweep.space.resonance.T='int(interval(1, 10))'   what is tuned, in Hydra's syntax
 
 {groups}

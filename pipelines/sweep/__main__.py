@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         plan = read_plan(arguments)
         judge(plan.base)
         check_prepared(plan)
-        study = open_study(open_storage(plan.storage), plan.study, one_objective=plan.one_objective, of=plan.mark)
+        storage = open_storage(plan.storage)
+        study = open_study(storage, plan.study, plan.metric, one_objective=plan.one_objective, of=plan.mark)
         code = subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *STAGES], check=False).returncode
         if code:
             return code

@@ -1,6 +1,7 @@
 """The end of a sweep: the front with latencies, a page, the runs in MLflow, and the chosen point as an experiment."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dynaxx.evaluation import label, of_metric, titled
 from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.cost import interleaved_seconds, latency
 from dynaxx.evaluation.validation.trial import untrained
 from dynaxx.files import write_text
 from dynaxx.search import Point, best, cells, finished, hide_password, knee, write_page
+from dynaxx.tasks import Metric
 from dynaxx.tracking import TrialRecord, escaped, names, record_sweep, tracking_uri
 from pipelines.common.stage import OUTPUTS
 from pipelines.common.subject import subject
@@ -41,7 +44,8 @@ def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
     if not front:
         raise ValueError(f"no trial of study {plan.study} ended within its limits; more trials, or a wider limit, may")
     front = _timed(plan, front)
-    chosen = knee(front) if not plan.one_objective else max(front, key=lambda point: point.accuracy)
+    metric = plan.metric
+    chosen = max(front, key=lambda p: metric.oriented(p.score)) if plan.one_objective else knee(front, metric)
     folder = OUTPUTS / "sweeps" / escaped(plan.study)
     facts = {
         "study": plan.study,
@@ -49,18 +53,19 @@ def end_sweep(plan: Plan, study: optuna.Study, console: Console) -> None:
         "storage": hide_password(plan.storage),
         "settings": " ".join(plan.overrides),
     }
-    write_page(folder / "sweep.html", study, front, chosen, facts)
-    text = json.dumps({"chosen": chosen.number, "front": [point.as_dict() for point in front]}, indent=2)
+    write_page(folder / "sweep.html", study, metric, front, chosen, facts)
+    found = {"metric": metric.name, "chosen": chosen.number, "front": [point.as_dict() for point in front]}
+    text = json.dumps(found, indent=2)
     write_text(folder / "front.json", text + "\n")
     write_text(BEST, best_experiment(plan, chosen))
-    console.print(_table(front, chosen))
+    console.print(_table(metric, front, chosen))
     uri = tracking_uri(plan.base.tracking.uri)
     record_sweep(
         plan.base.tracking.experiment,
         plan.study,
-        _records(study),
+        _records(study, metric),
         uri=uri,
-        metrics={names.VAL_ACCURACY: chosen.accuracy, names.COST_GFLOPS: chosen.gflops},
+        metrics={metric.on_validation: chosen.score, names.COST_GFLOPS: chosen.gflops},
         params={key: str(value) for key, value in chosen.params.items()},
         artifacts=[folder / "sweep.html", folder / "front.json", BEST],
         tags={names.TAG_DATA: plan.base.data.name, "dynaxx.chosen": f"trial-{chosen.number}"},
@@ -80,21 +85,23 @@ def _timed(plan: Plan, front: list[Point]) -> list[Point]:
     return [replace(point, latency_ratio=found[str(point.number)].ratio) for point in front]
 
 
-def _table(front: list[Point], chosen: Point) -> Table:
-    table = Table(title=Text("validation accuracy against cost: what no other trial beats"))
+def _table(metric: Metric, front: list[Point], chosen: Point) -> Table:
+    told = f"validation {label(metric.name)} against cost: what no other trial beats"
+    table = Table(title=Text(told))
     table.add_column("trial")
-    for header in (*(key.split(".")[-1] for key in chosen.params), "accuracy %", "GFLOPs", "latency", "live params"):
+    for header in (*(key.split(".")[-1] for key in chosen.params), titled(metric), "GFLOPs", "latency", "live params"):
         table.add_column(header, justify="right", no_wrap=True)
     for point in front:
-        table.add_row(*map(Text, cells(point)), style="bold" if point.number == chosen.number else "")
+        table.add_row(*map(Text, cells(point, metric)), style="bold" if point.number == chosen.number else "")
     return table
 
 
-def _records(study: optuna.Study) -> list[TrialRecord]:
+def _records(study: optuna.Study, metric: Metric) -> list[TrialRecord]:
     records = []
     for trial in study.get_trials(deepcopy=False):
-        values = dict(zip((names.VAL_ACCURACY, names.COST_GFLOPS), trial.values or (), strict=False))
+        values = dict(zip((metric.on_validation, names.COST_GFLOPS), trial.values or (), strict=False))
         known = values if trial.state.name == "COMPLETE" else {}
+        known = {name: value for name, value in known.items() if math.isfinite(value)}  # a diverged one has no score
         records.append(TrialRecord(trial.number, trial.state.name, trial.params, known))
     return records
 
@@ -117,7 +124,8 @@ def best_experiment(plan: Plan, chosen: Point) -> str:
         OmegaConf.update(values, key, value, force_add=True)
     told = (
         "# @package _global_\n"
-        f"# Trial {chosen.number} of study {escaped(plan.study)}: {100 * chosen.accuracy:.2f} % on validation at "
-        f"{chosen.gflops:.4g} GFLOPs.\n#   python -m pipelines.compose experiment=best && dvc repro\n"
+        f"# Trial {chosen.number} of study {escaped(plan.study)}: {plan.metric.name} "
+        f"{of_metric(chosen.score, plan.metric, 2)} on validation at {chosen.gflops:.4g} GFLOPs.\n"
+        "#   python -m pipelines.compose experiment=best && dvc repro\n"
     )
     return told + OmegaConf.to_yaml(OmegaConf.create({"defaults": [*groups, "_self_"]})) + OmegaConf.to_yaml(values)

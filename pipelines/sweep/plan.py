@@ -15,10 +15,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner
 
 from dynaxx.search import Space, read_space
+from dynaxx.tasks import Metric
 from dynaxx.tracking import NAME_BYTES, escaped, main_checkout
 from pipelines.common.paths import quoted, with_quoted_paths
 from pipelines.common.settings import COUNT, SEED, SettingsError, check_settings, listed, number
 from pipelines.common.stage import read_params
+from pipelines.common.task import kind_of_task
 from pipelines.compose import compose_all
 
 PREPARED = ("data", "model", "task", "baseline", "select")
@@ -67,8 +69,13 @@ class Plan:
 
     @property
     def one_objective(self) -> bool:
-        """Whether accuracy is the only objective, under a cost limit."""
+        """Whether the metric is the only objective, under a cost limit."""
         return self.options.max_gflops_ratio is not None
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the task, which the sweep improves on validation images."""
+        return kind_of_task(self.base).metric
 
     @property
     def base_overrides(self) -> list[str]:

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dynaxx.evaluation import of_metric
 from dynaxx.evaluation.arms import ARMS, BASELINE, EXPLICIT, Run, Task, TrainOptions, is_trained
 from dynaxx.evaluation.cost import gflops
 from dynaxx.evaluation.validation.trial import cost, run_trial, untrained
@@ -54,7 +56,7 @@ class Trials:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan, self.metric = plan, plan.metric
         self.task = build_task(plan.base, taps=[])
         self.limit = float("inf")
         if plan.one_objective:
@@ -87,10 +89,11 @@ class Trials:
                 trial.set_user_attr(SECONDS, 0.0)
                 self._record(trial, "PRUNED")
                 raise optuna.TrialPruned(f"{operations:.4g} GFLOPs, over the limit of {self.limit:.4g}")
-        accuracy = self._train(trial, task, seeds)
+        score = self._train(trial, task, seeds)
         told = ", ".join(f"{key.split('.')[-1]}={_short(value)}" for key, value in drawn.items())
-        print(f"trial {trial.number}: {100 * accuracy:.2f} % at {operations:.4g} GFLOPs ({told})", flush=True)
-        return accuracy if self.plan.one_objective else (accuracy, operations)
+        shown = "diverged" if math.isinf(score) else of_metric(score, self.metric, 2)
+        print(f"trial {trial.number}: {shown} at {operations:.4g} GFLOPs ({told})", flush=True)
+        return score if self.plan.one_objective else (score, operations)
 
     def prepared(self, params: DictConfig) -> Task:
         """The task with a trial's settings, with taps chosen as in `select_layers` and with trained probes."""
@@ -115,7 +118,7 @@ class Trials:
 
     def _train(self, trial: optuna.Trial, task: Task, seeds: Sequence[int]) -> float:
         work = self.plan.folder / "trials" / f"{trial.number}"
-        first = pruned_by(task.trainer, trial) if self.plan.options.pruner is not None else None
+        first = pruned_by(task.trainer, trial, self.metric) if self.plan.options.pruner is not None else None
         try:
             tried = run_trial(task, seeds, work, first=first)
         except optuna.TrialPruned:
@@ -126,21 +129,21 @@ class Trials:
         except FloatingPointError as error:  # a diverged training is a valid result of a trial
             trial.set_constraint(FINITE, 1.0)
             trial.set_user_attr(SECONDS, 0.0)
-            self._record(trial, "COMPLETE", {names.VAL_ACCURACY: 0.0})
+            self._record(trial, "COMPLETE", {names.COST_GFLOPS: trial.user_attrs[COST]})
             print(f"trial {trial.number}: {error}", flush=True)
-            return 0.0
+            return self.metric.oriented(-math.inf)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         trial.set_constraint(FINITE, 0.0)
         trial.set_user_attr(SECONDS, tried.seconds)
         metrics = {
-            names.VAL_ACCURACY: tried.accuracy,
+            self.metric.on_validation: tried.score,
             names.COST_GFLOPS: trial.user_attrs[COST],
             names.COST_TRAINED_PARAMETERS: trial.user_attrs[LIVE],
             names.COST_TRAIN_SECONDS: tried.seconds,
         }
-        self._record(trial, "COMPLETE", metrics, {names.VAL_ACCURACY_BY_EPOCH: tried.curve})
-        return tried.accuracy
+        self._record(trial, "COMPLETE", metrics, {names.by_epoch(self.metric.on_validation): tried.curve})
+        return tried.score
 
     def _record(self, trial: optuna.Trial, state: str, metrics: Any = None, curves: Any = None) -> None:
         """Record the trial in MLflow; if that fails, the end of the sweep records it from the study."""
@@ -175,6 +178,7 @@ def main(arguments: Sequence[str]) -> int:
         study = open_study(
             open_storage(plan.storage),
             plan.study,
+            plan.metric,
             one_objective=plan.one_objective,
             of=plan.mark,
             seed=(plan.options.seed, number),

@@ -2,22 +2,32 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dynaxx.data import Manifest, Normalisation, normalise
+from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.evaluation import EvaluationError
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.files import write_text
+from dynaxx.tasks import Kind, kind_of, options_of
 from dynaxx.training.pretrained import Backbone, untrained
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 METADATA, BACKBONE, ARM = "deployed.json", "backbone.safetensors", "arm"
+
+IMAGES = "images"
+"""Name of the images beside the sources."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,10 @@ class Metadata:
         num_classes: number of classes of a backbone that was trained here; None for a user's backbone.
         image_shape: shape (C, H, W) of the input images.
         mean, std: mean and standard deviation per channel, for normalisation.
-        classes: names of the classes, in the order of the logits.
+        classes: names of the classes or of the numbers, in the order of the outputs.
+        kind: name of the task kind, which knows what an output means.
+        options: options of the kind.
+        sources: name → shape (c, H, W) of each further input of an image, such as a click.
     """
 
     model: dict[str, Any]
@@ -41,12 +54,15 @@ class Metadata:
     mean: list[float]
     std: list[float]
     classes: list[str]
+    kind: str = "classification"  # what deployments were before they said so
+    options: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Deployed:
-    """A trained model that predicts classes from raw uint8 images.
+    """A trained model that answers for raw uint8 images.
 
-    >>> Deployed(Path("deployment")).probabilities(images).argmax(1)
+    >>> Deployed(Path("deployment")).predict(images).argmax(1)
     tensor([3, 1])
 
     Args:
@@ -59,6 +75,7 @@ class Deployed:
     def __init__(self, folder: Path) -> None:
         try:
             self.metadata = Metadata(**json.loads((folder / METADATA).read_text()))
+            self.kind = kind_of(self.metadata.kind, self.metadata.options)
             config = OmegaConf.create(self.metadata.model)
             backbone = untrained(config, self.metadata.image_shape[0], self.metadata.num_classes)
             backbone.load_state_dict(load_file(folder / BACKBONE))
@@ -67,17 +84,23 @@ class Deployed:
         self.network: nn.Module = load_arm(folder / ARM, backbone.requires_grad_(False))
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Probabilities of all classes, (B, classes).
+    def predict(self, images: Tensor, sources: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What the model answers, by the kind of its task; on the CPU.
 
-        >>> deployed.probabilities(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum(1)
+        - classes: the probability of each, (B, classes);
+        - numbers: in the unit of the labels, (B, K);
+        - masks: the probability of each class in each pixel, (B, K, H, W); of a single class, that of its presence;
+        - anomalies: evidence per pixel, (B, 1, H, W), above 0 where a place is unusual.
+
+        >>> deployed.predict(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum(1)
         tensor([1.])
 
         Args:
             images: pixels, uint8 (B, C, H, W).
+            sources: name → a further input of each image, (B, c, H, W), of models that have any; one may be absent.
 
         Raises:
-            EvaluationError: images of another shape or type.
+            EvaluationError: images or sources of another shape or type.
         """
         shape = tuple(self.metadata.image_shape)
         if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
@@ -85,27 +108,71 @@ class Deployed:
                 f"images have shape {tuple(images.shape)} and type {images.dtype}; "
                 f"give uint8 (B, {', '.join(map(str, shape))})"
             )
-        normalisation = Normalisation(tuple(self.metadata.mean), tuple(self.metadata.std))
-        return self.network(normalise(images, normalisation)).softmax(1)
+        given = {name: self._source(name, value, len(images)) for name, value in (sources or {}).items()}
+        x = normalise(images, Normalisation(tuple(self.metadata.mean), tuple(self.metadata.std)))
+        return self.kind.served(self.network(x, sources=given) if given else self.network(x))
+
+    def _source(self, name: str, given: Tensor, count: int) -> Tensor:
+        shapes = self.metadata.sources
+        if name not in shapes:
+            raise EvaluationError(f"sources: {name!r} is none of the model's: {', '.join(shapes) or 'it has none'}")
+        if tuple(given.shape) != (count, *shapes[name]):
+            raise EvaluationError(
+                f"sources[{name!r}] has shape {tuple(given.shape)}; give ({count}, {', '.join(map(str, shapes[name]))})"
+            )
+        return given.float()
 
 
-def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, manifest: Manifest) -> None:
+def answers(deployed: Deployed, asked: Any) -> "NDArray[np.float32] | pd.DataFrame":
+    """Answers to images in NumPy, for servers: a table with a named column per class or number, or maps.
+
+    >>> answers(deployed, np.zeros((1, 3, 32, 32), np.uint8)).columns.tolist()
+    ['cat', 'dog']
+
+    Args:
+        asked: images, uint8 (B, C, H, W); or name → array with the images under `IMAGES` and sources under their names.
+
+    Raises:
+        EvaluationError: images or sources of another shape or type, or no images.
+    """
+    import pandas as pd
+
+    given = dict(asked) if isinstance(asked, Mapping) else {IMAGES: asked}
+    if IMAGES not in given:
+        raise EvaluationError(f"{', '.join(given) or 'nothing'} is given; give the images under {IMAGES!r}")
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in given.items()}
+    answered = deployed.predict(tensors.pop(IMAGES), tensors).numpy()
+    return pd.DataFrame(answered, columns=deployed.metadata.classes) if answered.ndim == 2 else answered
+
+
+def write_deployment(folder: Path, model: Any, backbone: Backbone, arm: Path, data: LabelledImages, kind: Kind) -> None:
     """Write a deployment, which `Deployed` reads.
 
-    >>> write_deployment(Path("deployment"), params.model, backbone, Path("outputs/explicit/explicit/seed-0"), manifest)
+    >>> arm = Path("outputs/explicit/explicit/seed-0")
+    >>> write_deployment(Path("deployment"), params.model, backbone, arm, prepared.task(), Classification())
 
     Args:
         folder: folder that does not exist yet.
         model: section `model` of params.yaml.
         backbone: trained backbone.
         arm: folder of the trained model, a competitor (arm) of the comparison.
-        manifest: manifest of the prepared data, for the images' shape and the names of the classes.
+        data: images of the task, for their shape, the names of the classes, and the shapes of the sources.
+        kind: the task kind.
     """
     folder.mkdir(parents=True)
     plain: Any = OmegaConf.to_container(model)
-    shape, classes = list(manifest.image_shape), list(manifest.classes)
     mean, std = map(list, backbone.normalisation)
-    metadata = Metadata(plain, backbone.num_classes, shape, mean, std, classes)
+    metadata = Metadata(
+        plain,
+        backbone.num_classes,
+        list(data.images.shape[1:]),
+        mean,
+        std,
+        list(data.classes),
+        kind=kind.name,
+        options=options_of(kind),
+        sources={name: list(given.shape[1:]) for name, given in data.sources.items()},
+    )
     save_file({name: t.contiguous() for name, t in backbone.network.state_dict().items()}, folder / BACKBONE)
     shutil.copytree(arm, folder / ARM)
     write_text(folder / METADATA, json.dumps(asdict(metadata), indent=2) + "\n")

@@ -29,7 +29,7 @@ def test_epochs_stay_whole_and_rates_stay_fractions(tmp_path):
     ("text", "word"),
     [
         ('[{"arm": "x"}]', "0.labels: field required"),
-        ('[{"arm": "x", "labels": 5, "accuracy": 0.5, "surprise": 1}]', "0.surprise: unexpected"),
+        ('[{"arm": "x", "labels": 5, "score": 0.5, "surprise": 1}]', "0.surprise: unexpected"),
         ("{", "the file: invalid JSON"),
     ],
 )

@@ -15,10 +15,10 @@ from dynaxx.data import normalise
 from dynaxx.evaluation.arms import TapProbe
 from dynaxx.training.pooled_features import pooled_features
 from experiments.job import BACKBONE_ARM, Job
+from experiments.published import published_task
 from experiments.tasks.digits import train
 from experiments.tasks.rotation import run as regression, task as rotation
 from experiments.tasks.rotation.task import MAX_DEGREES, RotatedImages, errors, ridge, trained
-from pipelines.common.task import build_task
 from pipelines.compose import compose_all
 
 
@@ -44,7 +44,7 @@ def task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = OmegaConf.create(compose_all(["experiment=smoke"]))
     train([Job("digits", "", BACKBONE_ARM, 0)], params, tmp_path, "")
-    task = build_task(params, root=tmp_path / "digits", cache=tmp_path / "features")
+    task = published_task(params, root=tmp_path / "digits", cache=tmp_path / "features")
     return params, replace(task, probes=tmp_path / "probes")
 
 

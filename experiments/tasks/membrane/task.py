@@ -19,8 +19,9 @@ from dynaxx.files import write_text
 from dynaxx.training.classifier_module import ClassifierModule
 from dynaxx.training.fit import fit
 from experiments.job import BACKBONE_ARM, PREDICTIONS, Job
+from experiments.published import READOUT
 from experiments.setting import changed
-from experiments.tasks.membrane.arms import Enlarged, probe_dense, train_dense
+from experiments.tasks.membrane.arms import Enlarged, Pixels, probe_dense, train_dense
 from experiments.tasks.membrane.segmenter import SmallSegmenter
 from experiments.tasks.membrane.slices import SliceData, density, read_slices
 
@@ -107,6 +108,7 @@ def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) 
         return copy.deepcopy(network)
 
     return Task(
+        kind=Pixels(),
         backbone=backbone,
         fingerprint="",
         images=LabelledImages(images[:1, :, :64, :64], torch.zeros(1, dtype=torch.int64), CLASSES),
@@ -114,7 +116,7 @@ def dense_task(params: DictConfig, images: Tensor, setting: Path, probes: Path) 
         n_train=None,
         n_val=VAL,
         taps=TAPS,
-        resonance=options,
+        resonance=options | {"readout": READOUT},
         train=TrainOptions(**params.train),
         trainer=lambda **more: instantiate(params.trainer)(**more),
         probes=probes,
@@ -141,7 +143,7 @@ def _train_backbone(params: DictConfig, images: Tensor, labels: Tensor, folder: 
     network = SmallSegmenter(num_classes=3)
     epochs = params.model.pretrain.epochs
     accuracy, _ = fit(
-        ClassifierModule(Enlarged(network), 3, 0.05, params.model.pretrain.weight_decay),
+        ClassifierModule(Enlarged(network), 0.05, params.model.pretrain.weight_decay, Pixels()),
         data,
         trainer=instantiate(params.trainer),
         checkpoints=folder / "checkpoints",

@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from dynaxx.backbone import Head
 from dynaxx.data import LabelledImages, track
-from dynaxx.evaluation.arms import TapProbe, Task, named, save_probe
+from dynaxx.evaluation.arms import ArmRecord, TapProbe, Task, named, save_probe
 from dynaxx.evaluation.cost import hardware
 from dynaxx.evaluation.statistics import mean_interval, sign_flip
 from dynaxx.files import write_text
 from experiments.findings import EXPLICIT, RESULTS
 from experiments.job import BACKBONE_ARM, ROOT, Job
+from experiments.published import published_task
 from experiments.tasks.cifar10 import SEEDS, TUNING
 from experiments.tasks.digits import default_params, train
 from experiments.tasks.rotation.task import RotatedImages, errors, ridge, trained
 from pipelines.common.source import open_source
-from pipelines.common.task import build_task
 
 RATES = (1.5e-3, 5e-3, 1.5e-2)
 LOOPS = named(EXPLICIT, "direct")
@@ -37,7 +37,9 @@ LOOPS = named(EXPLICIT, "direct")
 
 def with_one_output(task: Task, seed: int, head: Head) -> Task:
     """The task with one output, which starts from `head` in this seed."""
-    save_probe(task.probes / f"seed-{seed}", head)
+    folder, count = task.probes / f"seed-{seed}", sum(parameter.numel() for parameter in head.parameters())
+    save_probe(folder, head)
+    ArmRecord("baseline", seed, "probe", [], count, count, 0.0, 0.0, {}).write(folder)
     return replace(task, images=LabelledImages(task.images.images, 0 * task.images.labels, ("angle",)))
 
 
@@ -62,7 +64,9 @@ def found(
     """The error of each arm at its best learning rate on validation, and the relative difference of explicit to it."""
     train([Job("digits", "", BACKBONE_ARM, 0)], params, root, "preparing the digits")
     folder = root / "digits"
-    task = replace(build_task(params, root=folder, cache=root / "features"), probes=folder / "regression" / "baseline")
+    task = replace(
+        published_task(params, root=folder, cache=root / "features"), probes=folder / "regression" / "baseline"
+    )
     tried = {rate: one_seed(task, TUNING[0], None, dict.fromkeys(LOOPS, rate)) for rate in track(list(rates), "tuning")}
     best = {arm: min(rates, key=lambda rate: float(tried[rate][arm].mean())) for arm in LOOPS}
     held_out = RotatedImages.of(open_source(params.data).test().images, seed=1)

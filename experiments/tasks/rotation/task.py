@@ -20,8 +20,9 @@ from dynaxx import ResonantModel
 from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import Task, direct
+from dynaxx.evaluation.arms.linear import start_head
 from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
-from dynaxx.evaluation.arms.resonant import resonant
+from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
 from experiments.findings import EXPLICIT
@@ -69,10 +70,11 @@ def ridge(task: Task, seen: RotatedImages, taps: Sequence[str]) -> Head:
 def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> ResonantModel:
     """`explicit`, or `direct` with as many parameters, trained from the probe of the same seed."""
     if arm == EXPLICIT:
-        model = resonant(task, seed, mode="explicit")
+        model = wrapped(task, seed, mode="explicit")
     else:
         rank = matched_rank(lambda rank: direct.build(task, seed, rank), explicit_parameters(task, seed))
         model = direct.build(task, seed, rank)
+    start_head(task, seed, model)
     x_NCHW, budget = normalise(seen.images, task.normalisation), task.train
     model.fit_statistics(x_NCHW.split(budget.batch_size))
     optimizer = torch.optim.AdamW(model.trainable_parameters(), lr, weight_decay=budget.weight_decay)

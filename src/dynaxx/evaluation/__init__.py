@@ -17,7 +17,7 @@ from dynaxx.evaluation.business_value import with_value
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.evaluate import evaluate
-from dynaxx.evaluation.formatting import significant, titled
+from dynaxx.evaluation.formatting import cell, label, of_metric, on_axis, significant, titled
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.options import EvaluateOptions
 from dynaxx.evaluation.predict import live, logits
@@ -34,10 +34,14 @@ __all__ = [
     "Judge",
     "Stores",
     "TaskSummary",
+    "cell",
     "decide",
     "evaluate",
+    "label",
     "live",
     "logits",
+    "of_metric",
+    "on_axis",
     "significant",
     "titled",
     "with_value",

@@ -48,9 +48,19 @@ def unit_of_gain(metric: Metric) -> str:
     return "points" if in_points(metric) else metric.unit
 
 
-def of_metric(value: float, metric: Metric) -> str:
-    """A value of a metric as text: 0.956 → '95.6 %', 0.283 with unit mm → '0.283 mm'."""
-    return percent(value) if in_points(metric) else f"{number(value)} {metric.unit}".rstrip()
+def of_metric(value: float, metric: Metric, digits: int = 1) -> str:
+    """A value of a metric as text: 0.956 → '95.6 %', 0.283 with unit mm → '0.283 mm'; `digits` of fractions alone."""
+    return percent(value, digits) if in_points(metric) else f"{number(value)} {metric.unit}".rstrip()
+
+
+def on_axis(value: float, metric: Metric) -> float:
+    """A value of a metric as it stands on an axis: 0.8 of accuracy → 80.0, as fractions are told in per cent."""
+    return axis_scale(metric) * value
+
+
+def cell(value: float, metric: Metric, digits: int = 1) -> str:
+    """A value in a column that `titled` heads: 0.956 → '95.6', 0.283 with unit mm → '0.283'."""
+    return f"{on_axis(value, metric):.{digits}f}" if in_points(metric) else number(value)
 
 
 def measure(name: str, metric: Metric) -> Metric:

@@ -22,7 +22,7 @@ def read_records(path: Path, kind: type[T], stage: str) -> T:
     """Read a JSON file of `write_records` as an object of type `kind`.
 
     >>> read_records(path, list[LabelPoint], "vary")
-    [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
+    [LabelPoint(arm='direct', labels=50, score=0.5)]
 
     Args:
         path: the JSON file.

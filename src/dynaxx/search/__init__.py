@@ -2,8 +2,8 @@
 
 A study, the record of all trials of a search, is stored in a journal file or a database (`open_storage`, `open_study`).
 Each worker process draws trials from a `Space` and stores its identity with each. Trials of workers that died are
-repeated (`requeue_dead`). The results are a Pareto front of accuracy and cost (`best`), one chosen point of the front
-(`knee`), and an HTML page (`write_page`).
+repeated (`requeue_dead`). The results are a Pareto front of the task's metric and cost (`best`), one chosen
+point of the front (`knee`), and an HTML page (`write_page`).
 """
 
 from dynaxx.search.errors import SearchError
@@ -13,7 +13,6 @@ from dynaxx.search.pruning import pruned_by
 from dynaxx.search.retry import RETRIES, WORKER
 from dynaxx.search.space import Space, draw, read_space
 from dynaxx.search.study import (
-    ACCURACY,
     FINITE,
     GFLOPS,
     LIMIT,
@@ -24,7 +23,6 @@ from dynaxx.search.study import (
 from dynaxx.search.workers import Worker, finished, requeue_dead, run_one, running, wanted
 
 __all__ = [
-    "ACCURACY",
     "COST",
     "FINITE",
     "GFLOPS",

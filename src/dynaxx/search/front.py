@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dynaxx.search.study import FINITE
+from dynaxx.tasks import Metric
 
 LIVE, SECONDS = "live_parameters", "train_seconds"
 """Names of two attributes of a trial: its number of parameters that affect the output, and its training seconds."""
@@ -21,12 +23,12 @@ COST = "gflops"
 class Point:
     """One trial of a sweep.
 
-    >>> point = Point(3, {"resonance.T": 4}, accuracy=0.9, gflops=0.2, live_parameters=9000, train_seconds=60.0)
+    >>> point = Point(3, {"resonance.T": 4}, score=0.9, gflops=0.2, live_parameters=9000, train_seconds=60.0)
 
     Attributes:
         number: number of the trial.
         params: tuned parameters, dotted key of params.yaml → value.
-        accuracy: validation accuracy, mean over the sweep's seeds.
+        score: the task's metric on validation images, mean over the sweep's seeds.
         gflops: GFLOPs per image.
         live_parameters: number of trainable parameters that the output depends on.
         train_seconds: training time of all seeds together.
@@ -35,7 +37,7 @@ class Point:
 
     number: int
     params: dict[str, Any]
-    accuracy: float
+    score: float
     gflops: float
     live_parameters: int
     train_seconds: float
@@ -53,21 +55,22 @@ def points(study: optuna.Study) -> list[Point]:
 
 
 def best(study: optuna.Study) -> list[Point]:
-    """The Pareto front of accuracy and GFLOPs, cheapest first; for accuracy alone, the best within the cost limit."""
+    """The Pareto front of metric and GFLOPs, cheapest first; with one objective, the best within the cost limit."""
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     found: dict[str, Point] = {}
     for trial in study.best_trials:
         if all(value <= 0 for value in trial.constraints.values()):
             found.setdefault(repr(sorted(trial.params.items())), _point(trial))  # the same values may be drawn twice
-    return sorted(found.values(), key=lambda point: (point.gflops, -point.accuracy))
+    return sorted(found.values(), key=lambda point: (point.gflops, sign * point.score))
 
 
-def knee(front: Sequence[Point]) -> Point:
-    """The point farthest above the straight line from the cheapest to the most accurate point of a front.
+def knee(front: Sequence[Point], metric: Metric) -> Point:
+    """The point farthest on the better side of the straight line from the cheapest to the best point of a front.
 
-    Accuracy and GFLOPs are first scaled to the range that the front covers. If no point lies above
-    the line, the most accurate point is returned. Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
+    Metric and GFLOPs are first scaled to the range that the front covers. If no point lies on that side of
+    the line, the best point is returned. Source: Satopää et al., "Finding a 'Kneedle' in a Haystack" (2011).
 
-    >>> knee(best(study)).params
+    >>> knee(best(study), Metric("accuracy")).params
     {'resonance.T': 4}
 
     Raises:
@@ -75,10 +78,10 @@ def knee(front: Sequence[Point]) -> Point:
     """
     if not front:
         raise ValueError("a front without points has no knee")
-    ordered = sorted(front, key=lambda point: (point.gflops, point.accuracy))
-    costs, values = np.array([p.gflops for p in ordered]), np.array([p.accuracy for p in ordered])
+    ordered = sorted(front, key=lambda point: (point.gflops, metric.oriented(point.score)))
+    costs, values = np.array([p.gflops for p in ordered]), np.array([metric.oriented(p.score) for p in ordered])
     if np.ptp(costs) == 0 or np.ptp(values) == 0:
-        return max(ordered, key=lambda point: point.accuracy)
+        return ordered[int(values.argmax())]
     above = (values - values.min()) / np.ptp(values) - (costs - costs.min()) / np.ptp(costs)
     return ordered[int(above.argmax())] if above.max() > 1e-9 else ordered[-1]
 

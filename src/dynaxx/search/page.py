@@ -8,22 +8,30 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from dynaxx.evaluation import cell, label, of_metric, on_axis, titled
 from dynaxx.evaluation.report import GRID, INK, PALETTE, layout
 from dynaxx.search.front import Point, points
+from dynaxx.tasks import Metric
 from dynaxx.templates import render
 
+DIGITS = 2
+"""Decimals of per cent, as trials of one sweep differ by little."""
+
 SLICED_KEYS = ("resonance.T", "resonance.rank", "resonance.damping")
-"""Parameters that are plotted against validation accuracy, alone and in pairs, if the sweep tuned them."""
+"""Parameters that are plotted against the metric, alone and in pairs, if the sweep tuned them."""
 
 
-def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: Point, facts: dict[str, str]) -> None:
+def write_page(
+    path: Path, study: optuna.Study, metric: Metric, front: Sequence[Point], chosen: Point, facts: dict[str, str]
+) -> None:
     """Write the results of a sweep as one self-contained HTML page.
 
     >>> front = best(study)
-    >>> write_page(Path("sweep.html"), study, front, knee(front), {"trials": "50"})
+    >>> write_page(Path("sweep.html"), study, metric, front, knee(front, metric), {"trials": "50"})
 
     Args:
         study: the sweep's study.
+        metric: the task's metric, the study's first objective.
         front: Pareto front of the study, with measured latencies.
         chosen: chosen point of the front.
         facts: properties of the sweep, name → value, for the head of the page.
@@ -33,7 +41,7 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
 
     from dynaxx.files import write_text
 
-    drawn = {name: figure for name, figure in _figures(study, front, chosen).items() if figure is not None}
+    drawn = {name: figure for name, figure in _figures(study, metric, front, chosen).items() if figure is not None}
     config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
     context = {
         "plotlyjs": Markup(get_plotlyjs()),
@@ -41,30 +49,32 @@ def write_page(path: Path, study: optuna.Study, front: Sequence[Point], chosen: 
             name: Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
             for name, figure in drawn.items()
         },
-        "headers": ["trial", *chosen.params, "accuracy %", "GFLOPs", "latency ratio", "live parameters"],
-        "rows": [(point.number == chosen.number, cells(point)) for point in front],
+        "headers": ["trial", *chosen.params, titled(metric), "GFLOPs", "latency ratio", "live parameters"],
+        "rows": [(point.number == chosen.number, cells(point, metric)) for point in front],
+        "title": label(metric.name),
+        "score": of_metric(chosen.score, metric, DIGITS),
         "chosen": chosen,
         "facts": facts,
     }
     write_text(path, render("sweep.html.j2", context, Path(__file__).parent))
 
 
-def cells(point: Point) -> list[str]:
-    """The table cells of one point of the Pareto front."""
+def cells(point: Point, metric: Metric) -> list[str]:
+    """The table cells of one point of the Pareto front; `metric` is the task's."""
     values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
     ratio = "" if point.latency_ratio is None else f"{point.latency_ratio:.2f}"
-    accuracy = f"{100 * point.accuracy:.2f}"
-    return [str(point.number), *values, accuracy, f"{point.gflops:.4g}", ratio, f"{point.live_parameters:,}"]
+    score = cell(point.score, metric, DIGITS)
+    return [str(point.number), *values, score, f"{point.gflops:.4g}", ratio, f"{point.live_parameters:,}"]
 
 
-def _figures(study: optuna.Study, front: Sequence[Point], chosen: Point) -> dict[str, Any]:
+def _figures(study: optuna.Study, metric: Metric, front: Sequence[Point], chosen: Point) -> dict[str, Any]:
     from optuna import visualization as show
 
     plain = _one_objective(study)
     sliced = [name for name in SLICED_KEYS if name in chosen.params]
-    target: dict[str, Any] = {"target_name": "validation accuracy"}
+    target: dict[str, Any] = {"target_name": f"validation {titled(metric, plain=True)}"}
     return {
-        "front": _front(points(study), front, chosen),
+        "front": _front(points(study), metric, front, chosen),
         "importances": _figure_or_none(lambda: show.plot_param_importances(plain, **target)),
         "parallel": _figure_or_none(lambda: show.plot_parallel_coordinate(plain, **target)),
         "slices": _figure_or_none(lambda: show.plot_slice(plain, params=sliced, **target)) if sliced else None,
@@ -90,8 +100,8 @@ def _figure_or_none(draw: Callable[[], Any]) -> Any:
 
 
 def _one_objective(study: optuna.Study) -> optuna.Study:
-    """The usable trials with accuracy as their only objective, as required by Optuna's single-objective figures."""
-    plain = optuna.create_study(direction="maximize")
+    """The usable trials with the metric as their only objective, as required by Optuna's single-objective figures."""
+    plain = optuna.create_study(direction=study.directions[0])
     kept = {point.number for point in points(study)}
     trials: list[FrozenTrial] = study.get_trials(states=(TrialState.COMPLETE,))
     for trial in trials:
@@ -102,8 +112,8 @@ def _one_objective(study: optuna.Study) -> optuna.Study:
     return plain
 
 
-def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any:
-    """Plot accuracy against GFLOPs: one dot per trial, the Pareto front as a line, the chosen point marked."""
+def _front(tried: Sequence[Point], metric: Metric, front: Sequence[Point], chosen: Point) -> Any:
+    """Plot the metric against GFLOPs: one dot per trial, the Pareto front as a line, the chosen point marked."""
     import plotly.graph_objects as go
 
     def text(point: Point) -> str:
@@ -121,14 +131,15 @@ def _front(tried: Sequence[Point], front: Sequence[Point], chosen: Point) -> Any
     for name, some, mode, colour, size in groups:
         figure.add_scatter(
             x=[p.gflops for p in some],
-            y=[100 * p.accuracy for p in some],
+            y=[on_axis(p.score, metric) for p in some],
             mode=mode,
             name=name,
             marker={"color": colour, "size": size, "line": {"color": INK, "width": 0.5}},
             text=[text(p) for p in some],
-            hovertemplate="%{text}<br>%{y:.2f} % at %{x:.4g} GFLOPs<extra></extra>",
+            customdata=[of_metric(p.score, metric, DIGITS) for p in some],
+            hovertemplate="%{text}<br>%{customdata} at %{x:.4g} GFLOPs<extra></extra>",
         )
     figure.update_layout(**layout(), legend={"orientation": "h", "y": 1.08})
     figure.update_xaxes(title_text="GFLOPs per image", gridcolor=GRID, linecolor=INK)
-    figure.update_yaxes(title_text="validation accuracy, %", gridcolor=GRID, linecolor=INK)
+    figure.update_yaxes(title_text=f"validation {titled(metric)}", gridcolor=GRID, linecolor=INK)
     return figure

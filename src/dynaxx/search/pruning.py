@@ -7,20 +7,22 @@ import lightning.pytorch as pl
 from optuna.trial import Trial
 from optuna_integration import PyTorchLightningPruningCallback
 
+from dynaxx.tasks import Metric
+
 TrainerFactory = Callable[..., pl.Trainer]
 
 
-def pruned_by(trainer: TrainerFactory, trial: Trial) -> TrainerFactory:
-    """Extend `trainer` by a callback that reports each epoch's validation accuracy to the trial's pruner.
+def pruned_by(trainer: TrainerFactory, trial: Trial, metric: Metric) -> TrainerFactory:
+    """Extend `trainer` by a callback that reports each epoch's metric on validation images to the trial's pruner.
 
     Training raises `optuna.TrialPruned` in the epoch in which the pruner stops the trial.
 
-    >>> trainer = pruned_by(lightning.pytorch.Trainer, trial)
+    >>> trainer = pruned_by(lightning.pytorch.Trainer, trial, Metric("accuracy"))
     >>> runner = trainer(max_epochs=30)
     """
 
     def with_callback(**options: Any) -> pl.Trainer:
-        pruning = PyTorchLightningPruningCallback(trial, monitor="val/accuracy")
+        pruning = PyTorchLightningPruningCallback(trial, monitor=metric.on_validation)
         return trainer(**options | {"callbacks": [*options.get("callbacks", ()), pruning]})
 
     return with_callback

@@ -16,11 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dynaxx.search.errors import SearchError
 from dynaxx.search.retry import retry_trial
+from dynaxx.tasks import Metric
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 15, 60
 """Seconds between two heartbeats of a worker on a database, and seconds of silence after which it counts as dead."""
 
-ACCURACY, GFLOPS = "val/accuracy", "cost/gflops"
+GFLOPS = "cost/gflops"
+"""Name of the second objective; the first is the metric of the task."""
 
 COMMON_SETTINGS = "of"
 """Name of the attribute of a study that holds a hash of the settings that all its trials share."""
@@ -65,6 +67,7 @@ def open_storage(where: str) -> BaseStorage:
 def open_study(
     storage: BaseStorage,
     name: str,
+    metric: Metric,
     *,
     one_objective: bool,
     of: str = "",
@@ -73,10 +76,11 @@ def open_study(
 ) -> optuna.Study:
     """Open the study `name`; create it if it does not exist.
 
-    >>> study = open_study(open_storage("study.log"), "first", one_objective=False)
+    >>> study = open_study(open_storage("study.log"), "first", Metric("accuracy"), one_objective=False)
 
     Args:
-        one_objective: if True, maximise accuracy under a limit of GFLOPs; if False, also minimise GFLOPs.
+        metric: the metric of the task on validation images; it says whether more of it is better.
+        one_objective: if True, the metric alone counts, under a limit of GFLOPs; if False, GFLOPs are minimised, too.
         of: hash of the settings that all trials have in common.
         seed: seed of the TPE sampler. Include the number of the worker, so that workers draw different trials. The
             number of existing trials is added, so that a restarted worker does not draw its first trials again.
@@ -85,7 +89,9 @@ def open_study(
     Raises:
         SearchError: the study has trials with other settings, which cannot be compared with new trials.
     """
-    directions: Any = {"direction": "maximize"} if one_objective else {"directions": ["maximize", "minimize"]}
+    better = "maximize" if metric.higher_is_better else "minimize"
+    directions: Any = {"direction": better} if one_objective else {"directions": [better, "minimize"]}
+    objectives = [metric.on_validation] if one_objective else [metric.on_validation, GFLOPS]
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -96,13 +102,13 @@ def open_study(
     before = study.user_attrs.get(COMMON_SETTINGS)
     if before is None:
         study.set_user_attr(COMMON_SETTINGS, of)
-    elif before != of:
+    elif before != of or study.metric_names not in (None, objectives):
         raise SearchError(
             f"sweep.study={name}: is of other settings, data, bounds or objectives; give another name, or none"
         )
     begun = len(study.get_trials(deepcopy=False))
     study.sampler = TPESampler(seed=int(np.random.SeedSequence((*seed, begun)).generate_state(1)[0]))
-    study.set_metric_names([ACCURACY] if one_objective else [ACCURACY, GFLOPS])
+    study.set_metric_names(objectives)
     return study
 
 

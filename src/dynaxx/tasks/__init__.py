@@ -4,6 +4,7 @@ Nothing outside of this package asks which kind a task has.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from dynaxx.tasks.anomaly import Anomaly
@@ -38,10 +39,24 @@ def kind_of(name: str, options: Mapping[str, Any] | None = None) -> Kind:
     """
     if name not in KINDS:
         raise TaskError(f"task.kind={name!r}: give one of {', '.join(KINDS)}")
-    known = [field for field in getattr(KINDS[name], "__dataclass_fields__", {}) if field not in FITTED]
+    known = _options(KINDS[name])
     if unknown := [option for option in options or {} if option not in known]:
         raise TaskError(f"task.options.{unknown[0]}: {name} has no such option; it has {', '.join(known) or 'none'}")
     return KINDS[name](**dict(options or {}))
+
+
+def options_of(kind: Kind) -> dict[str, Any]:
+    """The options with which `kind_of` makes the same kind, as plain values.
+
+    >>> options_of(kind_of("regression", {"unit": "mm"}))
+    {'unit': 'mm'}
+    """
+    return {name: getattr(kind, name) for name in _options(type(kind))}
+
+
+def _options(kind: type[Kind]) -> list[str]:
+    made: Any = kind  # each kind is a dataclass, the base class is none
+    return [field.name for field in fields(made) if field.name not in FITTED]
 
 
 __all__ = [
@@ -62,6 +77,7 @@ __all__ = [
     "fit_logistic",
     "fit_ridge",
     "kind_of",
+    "options_of",
     "placement_influence",
     "placements",
     "upsampled",

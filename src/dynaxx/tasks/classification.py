@@ -115,6 +115,10 @@ class Classification(Kind):
     def predictions(self, output: Tensor) -> Tensor:
         return output.argmax(1)
 
+    def served(self, output: Tensor) -> Tensor:
+        """The probability of each class, (N, classes)."""
+        return output.softmax(1)
+
     def answers(self, output: Tensor) -> Tensor:
         return output.argmax(1)
 

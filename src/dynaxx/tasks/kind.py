@@ -146,6 +146,14 @@ class Kind(ABC):
         del output, data
         return None
 
+    def served(self, output: Tensor) -> Tensor:
+        """What a deployed model answers: the outputs themselves, or the probabilities of classes where there are some.
+
+        >>> Classification().served(torch.zeros(1, 4))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+        """
+        return output
+
     def answers(self, output: Tensor) -> Tensor | None:
         """The class number of each sample's answer, int64 (N,); None if an answer is not one class."""
         del output

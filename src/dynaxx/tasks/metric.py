@@ -32,6 +32,15 @@ class Metric:
     root: bool = False
     unit: str = ""
 
+    @property
+    def on_validation(self) -> str:
+        """The name under which its value on validation samples is logged.
+
+        >>> Metric("rmse", higher_is_better=False).on_validation
+        'val/rmse'
+        """
+        return f"val/{self.name}"
+
     def of(self, scores: ArrayLike) -> float:
         """The metric of one model from its samples' scores, (N,); of several seeds (S, N), the mean over the seeds."""
         values = np.asarray(scores, dtype=np.float64).mean(axis=-1)

@@ -147,6 +147,10 @@ class Segmentation(Kind):
             predicted, coded = (torch.cat([1 - x, x], dim=1) for x in (predicted, coded))
         return bits_of_classes(predicted, coded)
 
+    def served(self, output: Tensor) -> Tensor:
+        """The probability of each class in each pixel, (N, K, H, W); for one logit, that of the foreground."""
+        return output.sigmoid() if output.shape[1] == 1 else output.softmax(1)
+
     def fit_linear(self, train: Examples, val: Examples, options: LinearOptions) -> LinearFit:
         (train_x, train_y), (val_x, val_y) = train, val
         height, width = options.grid

@@ -12,9 +12,6 @@ COST_PEAK_MEMORY_MB = "cost/peak_memory_mb"
 COST_THROUGHPUT_PER_S = "cost/throughput_per_s"
 COST_TRAINED_PARAMETERS = "cost/trained_parameters"
 
-VAL_ACCURACY = "val/accuracy"
-VAL_ACCURACY_BY_EPOCH = "val/accuracy_by_epoch"
-
 TAG_KIND = "dynaxx.kind"
 KIND_ARM = "arm"
 KIND_PIPELINE = "pipeline"
@@ -38,6 +35,15 @@ def on_test(name: str) -> str:
     'test/rmse'
     """
     return f"test/{name}"
+
+
+def by_epoch(name: str) -> str:
+    """The name of the curve of a metric over the epochs of a training, beside its value at the end.
+
+    >>> by_epoch("val/rmse")
+    'val/rmse_by_epoch'
+    """
+    return f"{name}_by_epoch"
 
 
 def arm_tags(stage_key: str, arm: str, seed: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,17 @@ PINNED_PACKAGES = (
 """Packages that inference needs, each pinned to its version in the training environment."""
 
 
+Example = NDArray[np.uint8] | dict[str, NDArray[Any]]
+"""Images, or images and sources by name."""
+
+
 def register(
     uri: str,
     run_id: str,
     key: str,
     arm: str,
     deployment: Path,
-    example: NDArray[np.uint8],
+    example: Example,
     *,
     promote: bool,
     tags: Mapping[str, str],
@@ -58,7 +62,8 @@ def register(
         key: key of the pipeline, from `pipeline_key`; key and arm identify a version.
         arm: name of the winning arm.
         deployment: folder written by `write_deployment`.
-        example: batch of images, uint8 (B, C, H, W), for signature and input example.
+        example: batch of images, uint8 (B, C, H, W), for signature and input example; for a model with sources, the
+            images under `IMAGES` and each source under its name.
         promote: whether the alias `champion` moves to this version.
         tags: tags of the version.
         model: name of the registered model; None: the name that belongs to the data of the run.
@@ -98,17 +103,14 @@ def _name_of_task(client: "MlflowClient", run: "Run") -> str:
     return escaped(f"dynaxx-{run.data.tags.get(TAG_DATA, experiment)}-{sha256(experiment.encode()).hexdigest()[:8]}")
 
 
-def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) -> str:
+def _log(uri: str, run_id: str, deployment: Path, example: Example) -> str:
     """Log the model in its MLflow run and return the URI of the logged model."""
     import mlflow
-    import pandas as pd
-    import torch
     from mlflow.models import infer_signature
 
-    from dynaxx.deployment import Deployed
+    from dynaxx.deployment import Deployed, answers
 
-    deployed = Deployed(deployment)
-    answers = pd.DataFrame(deployed.probabilities(torch.from_numpy(example)).numpy(), columns=deployed.metadata.classes)
+    answered = answers(Deployed(deployment), example)
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run_id):
         logged = mlflow.pyfunc.log_model(
@@ -116,7 +118,7 @@ def _log(uri: str, run_id: str, deployment: Path, example: NDArray[np.uint8]) ->
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"deployment": str(deployment)},
             code_paths=[str(Path(__file__).parents[1])],
-            signature=infer_signature(example, answers),
+            signature=infer_signature(example, answered),
             input_example=example,
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in PINNED_PACKAGES],
         )

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import mlflow
-import numpy as np
-import pandas as pd
-import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from dynaxx.deployment import Deployed
+from dynaxx.deployment import Deployed, answers
 
 
 class ServedModel(PythonModel):
-    """A model from images, uint8 (B, C, H, W), to a table of probabilities: one row per image, one column per class."""
+    """A model from images, uint8 (B, C, H, W), to what `dynaxx.deployment.answers` makes of its answers.
+
+    A model with sources is given the images under "images" and each source under its name.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights from the folder that MLflow passes in `context`."""
@@ -21,9 +21,7 @@ class ServedModel(PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Predict a batch without type annotations: MLflow would read one of `model_input` as a signature."""
         del context, params
-        images = torch.from_numpy(np.ascontiguousarray(model_input))
-        answers = self.deployed.probabilities(images).numpy()
-        return pd.DataFrame(answers, columns=self.deployed.metadata.classes)
+        return answers(self.deployed, model_input)
 
 
 mlflow.models.set_model(ServedModel())

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynaxx.tasks import Classification
+from dynaxx.tasks import Classification, Kind
 from dynaxx.training.kind_module import KindModule
 
 
 class ClassifierModule(KindModule):
-    """Training with cross-entropy, SGD with Nesterov momentum, and one learning-rate cycle.
+    """Training with the loss of the task kind, SGD with Nesterov momentum, and one learning-rate cycle.
 
     >>> module = ClassifierModule(SmallResNet(num_classes=10), lr=0.1, weight_decay=5e-4)
 
@@ -18,11 +18,11 @@ class ClassifierModule(KindModule):
         network: network (B, C, H, W) → (B, classes).
         lr: peak learning rate.
         weight_decay: weight decay of all parameters.
-        label_smoothing: label smoothing of the cross-entropy.
+        kind: the task kind, whose loss is trained with; None: classification.
     """
 
-    def __init__(self, network: nn.Module, lr: float, weight_decay: float, label_smoothing: float = 0.0) -> None:
-        super().__init__(Classification(label_smoothing=label_smoothing))
+    def __init__(self, network: nn.Module, lr: float, weight_decay: float, kind: Kind | None = None) -> None:
+        super().__init__(kind or Classification())
         self.network = channels_last(network)
         self.lr, self.weight_decay = lr, weight_decay
 

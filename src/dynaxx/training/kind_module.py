@@ -64,7 +64,7 @@ class KindModule(pl.LightningModule):
     def log_score(self, output: Tensor, y: Tensor) -> None:
         """Log the metric of a validation batch under its own name, and oriented as `SCORE`."""
         scores = self.judge.scores(output.float(), y)
-        for name, metric in ((f"val/{self.kind.metric.name}", self.decides), (SCORE, self.score)):
+        for name, metric in ((self.kind.metric.on_validation, self.decides), (SCORE, self.score)):
             metric.update(scores)
             self.log(name, metric, on_epoch=True, batch_size=len(y), prog_bar=name != SCORE)
 

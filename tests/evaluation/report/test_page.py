@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,6 +32,7 @@ from dynaxx.evaluation.shown import Shown
 from dynaxx.evaluation.validation.label_curve import LabelPoint
 from dynaxx.evaluation.validation.size_curve import SizePoint
 from dynaxx.evaluation.validation.tuning import Tuned
+from dynaxx.tasks import Metric
 
 SELECTION = {
     "candidates": [
@@ -44,7 +45,7 @@ SELECTION = {
 PARAMS = {"data": {"name": "photos", "note": "``` </pre><script>alert(2)</script>"}, "resonance": {"T": 5}}
 
 
-TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79])]
+TUNED = [Tuned.of("explicit", "lr", [1e-3, 5e-3, 1e-2], [0.7, 0.8, 0.79], Metric("accuracy"))]
 VARIED = [SizePoint("rank", 4, ["layer2"], 1_234, 0.7), SizePoint("taps", 2, [HOSTILE[0]], 5_678, 0.8)]
 BY_LABELS = [LabelPoint(arm, n, 0.5) for n in (1_000, 100) for arm in ("baseline", HOSTILE[0])]
 CHOICES = Choices(TUNED, VARIED, BY_LABELS)
@@ -214,7 +215,7 @@ def test_an_error_is_shown_in_its_unit_and_down_is_better(tmp_path: Path) -> Non
         assert "accuracy 0" not in text
     assert "Down and to the left is better" in page
     assert "Down" not in Page(write_default(tmp_path)).text
-    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [-1.25, -0.5])], RMSE)
+    table = validation_tables.tuning_table([Tuned.of("explicit", "lr", [0.1, 0.2], [1.25, 0.5], RMSE)], RMSE)
     assert (table.headers[2], table.rows[0][2:4]) == ("tried: RMSE, mm", ["0.1: 1.25, 0.2: 0.500", "0.2"])
     axis = plots.quality_against_cost(evaluation)
     assert axis.layout.yaxis.title.text == "test RMSE, mm"
@@ -326,3 +327,24 @@ def test_terminal_table_shows_accuracy_beside_cost_and_reads_no_markup() -> None
 )
 def test_significant(value: float, text: str) -> None:
     assert significant(value) == text
+
+
+def test_scores_of_layers_are_in_the_unit_of_the_metric() -> None:
+    row = {"tap": "layer2", "channels": 8, "value": 0.912, "probe_gain": 0.0312, "standard_error": 0.008}
+    chosen = {"candidates": [row], "chosen": ["layer2"], "reason": "It adds most."}
+    points_table = validation_tables.selection_table(chosen | {"metric": asdict(Metric("iou"))})
+    assert points_table.headers == [
+        "tap",
+        "channels",
+        "alone, IoU %",
+        "probe gain, points of IoU",
+        "standard error, points of IoU",
+    ]
+    assert points_table.rows[0] == ["layer2", "8", "91.2", "+3.1", "0.8"]
+    rmse = Metric("rmse", higher_is_better=False, root=True, unit="mm")
+    errors = validation_tables.selection_table(chosen | {"metric": asdict(rmse)})
+    assert errors.headers[2:] == ["alone, RMSE, mm", "probe gain, mm of RMSE", "standard error, mm of RMSE"]
+    assert errors.rows[0][2:] == ["0.912", "+0.0312", "0.00800"]
+    nothing = dict.fromkeys(("value", "probe_gain", "standard_error"))
+    without = validation_tables.selection_table(chosen | {"candidates": [row | nothing], "metric": asdict(rmse)})
+    assert without.rows[0][2:] == ["–", "–", "–"]

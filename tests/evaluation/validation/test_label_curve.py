@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dynaxx.data import Digits, Normalisation
-from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, direct, explicit, linear_probes as probes
+from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, direct, explicit, linear
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.report import arm_figures as plots
 from dynaxx.evaluation.report.validation_tables import label_curve_table
@@ -31,7 +31,7 @@ FOUND = [LabelPoint("direct", 600, 0.9), LabelPoint("direct", 50, 0.5), LabelPoi
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     """Digits; no backbone is ever asked for."""
-    options = TrainOptions(15, 5e-3, 128, 1e-4, 1.0, 0.25, 0.0, 0.2, "none", 15, 10, 64.0)
+    options = TrainOptions(15, 5e-3, 128, 1e-4, 1.0, 0.25, 0.2, "none", 15, 10, 64.0)
     images = Digits().train()
     return Task(
         backbone=torch.nn.Identity, fingerprint="", images=images, normalisation=Normalisation((0.0,), (1.0,)),
@@ -69,7 +69,7 @@ def test_each_arm_is_trained_with_each_number_on_the_probe_of_that_number(task, 
         return train
 
     monkeypatch.setattr(explicit, "train", note("explicit"))
-    monkeypatch.setattr(probes, "train_baseline", note("baseline"))
+    monkeypatch.setattr(linear, "train_baseline", note("baseline"))
     monkeypatch.setattr(direct, "train", note("direct"))
     found = measure_label_curve(dict.fromkeys(CURVE_ARMS, task), [50, 100], 100, tmp_path)
     expected = [(arm, n, f"labels-{n}/baseline") for n in (50, 100) for arm in CURVE_ARMS]

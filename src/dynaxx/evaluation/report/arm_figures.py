@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from dynaxx.evaluation.arms import BASELINE
-from dynaxx.evaluation.formatting import axis_scale, titled
+from dynaxx.evaluation.formatting import axis_scale, on_axis, titled
 from dynaxx.evaluation.report.figure_style import GRID, INK, PALETTE, layout
-from dynaxx.evaluation.report.validation_tables import on_axis
 from dynaxx.evaluation.results import Evaluation
 from dynaxx.evaluation.validation import LabelPoint, SizePoint
 from dynaxx.tasks import Metric
@@ -122,7 +121,7 @@ def size_curve_figure(curve: Sequence[SizePoint], metric: Metric) -> Any:
         some = sorted((v for v in curve if v.what == what), key=lambda v: v.value)
         figure.add_scatter(
             x=[v.value for v in some],
-            y=[on_axis(v.accuracy, metric) for v in some],
+            y=[on_axis(v.score, metric) for v in some],
             mode="lines+markers",
             line={"color": PALETTE[0], "width": 2},
             text=[f"{v.live_parameters:,} live parameters<br>{escape(', '.join(v.taps))}" for v in some],
@@ -148,7 +147,7 @@ def label_curve_figure(curve: Sequence[LabelPoint], colours: Mapping[str, str], 
         some = sorted((point for point in curve if point.arm == arm), key=lambda point: point.labels)
         figure.add_scatter(
             x=[point.labels for point in some],
-            y=[on_axis(point.accuracy, metric) for point in some],
+            y=[on_axis(point.score, metric) for point in some],
             mode="lines+markers",
             line={"color": colours.get(arm, INK), "width": 2},
             name=escape(arm),

@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaxx.evaluation.formatting import axis_scale, in_points, number, titled
+from dynaxx.evaluation.formatting import cell, gained, in_points, label, number, titled, unit_of_gain
 from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.validation import LabelPoint, SizePoint, Tuned
 from dynaxx.tasks import Metric
+
+IN_METRIC = ("value", "probe_gain", "standard_error")
+"""Scores of layers in the unit of the task's metric."""
 
 
 @dataclass(frozen=True)
 class Choices:
     """Validation scores of trainings with a seed that the evaluation on test images does not use.
 
-    A score is the task's metric with the sign with which more is better, as trainings maximise it.
+    A score is the task's metric, in its own unit.
     """
 
     tuned: Sequence[Tuned] = ()
@@ -30,7 +33,7 @@ def tuning_table(results: Sequence[Tuned], metric: Metric) -> Table:
             [
                 tuned.arm,
                 tuned.setting,
-                ", ".join(f"{v:g}: {_told(a, metric)}" for v, a in zip(tuned.values, tuned.accuracies, strict=True)),
+                ", ".join(f"{v:g}: {_told(a, metric)}" for v, a in zip(tuned.values, tuned.scores, strict=True)),
                 f"{tuned.chosen:g}",
                 "edge" if tuned.at_the_edge else "yes" if tuned.flat else "no",
             ]
@@ -38,8 +41,8 @@ def tuning_table(results: Sequence[Tuned], metric: Metric) -> Table:
         ],
         note=(
             "On validation, on a seed that is not evaluated, as many trials for every arm; epochs are tried with "
-            "the learning rate that was chosen. Flat: the values beside the chosen one lose at most a point; edge: a "
-            "value beyond those tried might do better."
+            "the learning rate that was chosen. Flat: the values beside the chosen one lose at most 1 % of its score; "
+            "edge: a value beyond those tried might do better."
         ),
     )
 
@@ -49,7 +52,7 @@ def size_curve_table(results: Sequence[SizePoint], metric: Metric) -> Table:
     return Table(
         headers=["varied", "live parameters", f"validation {titled(metric)}", "taps"],
         rows=[
-            [f"{v.what} {v.value}", f"{v.live_parameters:,}", _told(v.accuracy, metric), ", ".join(v.taps)]
+            [f"{v.what} {v.value}", f"{v.live_parameters:,}", _told(v.score, metric), ", ".join(v.taps)]
             for v in results
         ],
         note=(
@@ -62,11 +65,11 @@ def size_curve_table(results: Sequence[SizePoint], metric: Metric) -> Table:
 def label_curve_table(results: Sequence[LabelPoint], metric: Metric) -> Table:
     """One row per number of labelled training images: the metric of each arm on validation."""
     arms = list(dict.fromkeys(point.arm for point in results))
-    accuracies = {(point.labels, point.arm): _told(point.accuracy, metric) for point in results}
+    scores = {(point.labels, point.arm): _told(point.score, metric) for point in results}
     return Table(
         headers=["labels", *(f"{arm}: validation {titled(metric)}" for arm in arms)],
         rows=[
-            [f"{labels:,}", *(accuracies.get((labels, arm), "–") for arm in arms)]
+            [f"{labels:,}", *(scores.get((labels, arm), "–") for arm in arms)]
             for labels in sorted({point.labels for point in results})
         ],
         note=(
@@ -80,22 +83,35 @@ def selection_table(selection: dict[str, Any]) -> Table:
     """One row per layer that could be tapped, with the scores of the selection; chosen layers are highlighted."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
+    metric = Metric(**selection["metric"]) if "metric" in selection else None
     return Table(
-        headers=[column.replace("_", " ") for column in columns],
-        rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
+        headers=[_head(column, metric) for column in columns],
+        rows=[[_score(column, candidate.get(column), metric) for column in columns] for candidate in candidates],
         note=str(selection["reason"]),
         marked=tuple(map(str, selection["chosen"])),
     )
 
 
-def on_axis(score: float, metric: Metric) -> float:
-    """A validation score as the metric's own number, of fractions in per cent: 0.8 of accuracy → 80.0."""
-    return axis_scale(metric) * metric.oriented(score)
+def _told(score: float | None, metric: Metric) -> str:
+    return "diverged" if score is None else cell(score, metric)
 
 
-def _told(score: float, metric: Metric) -> str:
-    value = on_axis(score, metric)
-    return f"{value:.1f}" if in_points(metric) else number(value)
+def _head(column: str, metric: Metric | None) -> str:
+    """The head of a column of scores, with its unit: 'alone, accuracy %', 'probe gain, points of accuracy'."""
+    if metric is None or column not in IN_METRIC:
+        return {"mutual_information": "bits about the label"}.get(column, column.replace("_", " "))
+    if column == "value":
+        return f"alone, {titled(metric)}"
+    unit = " ".join(part for part in (unit_of_gain(metric), "of", label(metric.name)) if part)
+    return f"{column.replace('_', ' ')}, {unit}"
+
+
+def _score(column: str, value: Any, metric: Metric | None) -> str:
+    if metric is None or column not in IN_METRIC or not isinstance(value, float):
+        return _cell(value)
+    if not in_points(metric):
+        return gained(value, metric, unit=False) if column == "probe_gain" else number(value)
+    return f"{100 * value:{'+' if column == 'probe_gain' else ''}.1f}".replace("-", "−")
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Label-efficiency curve: validation accuracy of arms (competitors) by number of labelled training images.
+"""Label-efficiency curve: validation scores of arms (competitors) by number of labelled training images.
 
 The arms train with a seed that no evaluation on test images uses.
 """
@@ -20,19 +20,19 @@ CURVE_ARMS = named("baseline", "direct", "explicit")
 
 @dataclass(frozen=True)
 class LabelPoint:
-    """Validation accuracy of one arm that was trained on a part of the labelled images.
+    """Validation score of one arm that was trained on a part of the labelled images.
 
     Attributes:
         arm: name of the arm.
         labels: number of labelled training images.
-        accuracy: validation accuracy; the number of validation images is the same for every point.
+        score: the task's metric on validation images; the number of validation images is the same for every point.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     arm: str
     labels: int
-    accuracy: float
+    score: float
 
 
 def passes(epochs: int, whole: int, some: int) -> int:
@@ -89,7 +89,7 @@ def read_label_curve(path: Path) -> list[LabelPoint]:
     """Read the points of the curve from a JSON file that `write_label_curve` wrote.
 
     >>> read_label_curve(Path("outputs/vary/labels.json"))
-    [LabelPoint(arm='direct', labels=50, accuracy=0.5)]
+    [LabelPoint(arm='direct', labels=50, score=0.5)]
 
     Raises:
         EvaluationError: the file is missing or damaged.

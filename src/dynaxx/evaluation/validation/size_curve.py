@@ -1,4 +1,4 @@
-"""Validation accuracy of the arm `explicit` by coupling rank and by number of tapped layers (taps).
+"""Validation score of the arm `explicit` by coupling rank and by number of tapped layers (taps).
 
 All trainings have a seed that no evaluation on test images uses.
 """
@@ -17,14 +17,14 @@ from dynaxx.training.distributed import barrier
 
 @dataclass(frozen=True)
 class SizePoint:
-    """Validation accuracy of `explicit`, trained with one option changed.
+    """Validation score of `explicit`, trained with one option changed.
 
     Attributes:
         what: the changed option, either the rank of the couplings or the set of tapped layers.
         value: the rank, or the number of tapped layers.
         taps: module paths of the tapped layers, which the couplings connect.
         live_parameters: number of trained parameters that can change the output.
-        accuracy: accuracy on the validation images.
+        score: the task's metric on the validation images.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -33,7 +33,7 @@ class SizePoint:
     value: int
     taps: list[str]
     live_parameters: int
-    accuracy: float
+    score: float
 
 
 def measure_size_curve(

@@ -1,4 +1,4 @@
-"""One trial of a hyperparameter search: train `explicit` with one setting; measure validation accuracy and cost."""
+"""One trial of a hyperparameter search: train `explicit` with one setting; measure its validation score and cost."""
 
 import time
 from collections.abc import Sequence
@@ -12,27 +12,28 @@ from dynaxx import ResonantModel
 from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
 from dynaxx.evaluation.arms.resonant import live_parameters, wrapped
 from dynaxx.evaluation.cost import gflops
+from dynaxx.tasks import Metric
 from dynaxx.training.fit import TrainerFactory
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Validation accuracy and training time of one trial.
+    """Validation scores and training time of one trial.
 
     Attributes:
-        accuracies: validation accuracy after training, one per seed.
-        curve: validation accuracy after each epoch of the first seed.
+        scores: the task's metric on validation images after training, one per seed.
+        curve: the same after each epoch of the first seed.
         seconds: total training time of all seeds, in seconds.
     """
 
-    accuracies: list[float]
+    scores: list[float]
     curve: list[float]
     seconds: float
 
     @property
-    def accuracy(self) -> float:
-        """Mean validation accuracy over the seeds."""
-        return sum(self.accuracies) / len(self.accuracies)
+    def score(self) -> float:
+        """Mean score over the seeds."""
+        return sum(self.scores) / len(self.scores)
 
 
 def untrained(task: Task, seed: int) -> ResonantModel:
@@ -48,9 +49,9 @@ def cost(task: Task, model: ResonantModel) -> tuple[float, int]:
 def run_trial(
     task: Task, seeds: Sequence[int], work: Path, *, first: TrainerFactory | None = None, name: str = "explicit"
 ) -> TrialResult:
-    """Train `explicit` once per seed and return the validation accuracies.
+    """Train `explicit` once per seed and return the validation scores.
 
-    >>> len(run_trial(task, seeds=[100, 101], work=Path("work")).accuracies)
+    >>> len(run_trial(task, seeds=[100, 101], work=Path("work")).scores)
     2
 
     Args:
@@ -65,21 +66,28 @@ def run_trial(
         FloatingPointError: training diverged to NaN or infinite values.
         ResonanceError: the setting is not valid for the backbone.
     """
-    started, accuracies, curve = time.perf_counter(), [], Curve()
+    started, scores, curve = time.perf_counter(), [], Curve(task.kind.metric)
     for number, seed in enumerate(seeds):
         own = replace(task, trainer=first) if first is not None and number == 0 else task
         out = work / name / f"seed-{seed}"
         logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
         explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
-        accuracies.append(ArmRecord.read(out).val_score)
-    return TrialResult(accuracies, curve.values, time.perf_counter() - started)
+        scores.append(ArmRecord.read(out).val_score)
+    return TrialResult(scores, curve.values, time.perf_counter() - started)
 
 
 class Curve(Logger):
-    """Lightning logger that keeps the validation accuracy of every epoch in memory."""
+    """Lightning logger that keeps a metric on validation images of every epoch in memory.
 
-    def __init__(self) -> None:
+    >>> curve = Curve(Metric("rmse", higher_is_better=False))
+    >>> curve.log_metrics({"val/rmse": 0.5, "val/score": -0.5})
+    >>> curve.values
+    [0.5]
+    """
+
+    def __init__(self, metric: Metric) -> None:
         super().__init__()
+        self.logged = metric.on_validation
         self.values: list[float] = []
 
     @property
@@ -94,5 +102,5 @@ class Curve(Logger):
         """Ignore the hyperparameters, because the hyperparameter search records them itself."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if "val/accuracy" in metrics:
-            self.values.append(float(metrics["val/accuracy"]))
+        if self.logged in metrics:
+            self.values.append(float(metrics[self.logged]))

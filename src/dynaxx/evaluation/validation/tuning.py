@@ -1,8 +1,9 @@
 """Tuning of the learning rate and the epochs of every arm (competitor), with equally many trials for each.
 
-The trials measure validation accuracy, with a seed that no evaluation on test images uses.
+The trials measure the task's metric on validation images, with a seed that no evaluation on test images uses.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ConfigDict
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, is_trained
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.records import read_records, write_records
+from dynaxx.tasks import Metric
 from dynaxx.training.distributed import barrier, rank_zero
 
 Train = Callable[[Task, Run], None]
@@ -22,19 +24,23 @@ SETTINGS = ("lr", "epochs")
 """Tuned settings, in order: first the learning rate, then the epochs with the chosen learning rate."""
 
 FLAT_WITHIN = 0.01
-"""Largest loss of validation accuracy (a fraction) at both neighbouring values for which a choice is flat."""
+"""Largest loss at both neighbouring values, relative to the chosen value's score, for which a choice is flat."""
+
+
+FAILED = "failed"
+"""Note of a trial whose training diverged; its record has no score, as JSON has no number for the worst of all."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Result of tuning one setting of one arm: the tried values, their accuracies, and the chosen value.
+    """Result of tuning one setting of one arm: the tried values, their scores, and the chosen value.
 
     Attributes:
         arm: name of the arm.
         setting: one of `SETTINGS`.
         values: tried values of the setting, ascending.
-        accuracies: validation accuracy of each tried value.
-        chosen: the value with the highest validation accuracy; the smallest such value if several are equal.
+        scores: the task's metric on validation of each tried value; None if its training diverged.
+        chosen: the value with the best score; the smallest such value if several are equal.
     """
 
     # nested in `_TunedFile` and forbids what it does not know; `int | float` keeps epochs whole when they are read
@@ -43,13 +49,27 @@ class Tuned:
     arm: str
     setting: str
     values: list[int | float]
-    accuracies: list[float]
+    scores: list[float | None]
     chosen: int | float
 
     @classmethod
-    def of(cls, arm: str, setting: str, values: Sequence[float], accuracies: Sequence[float]) -> Self:
-        """Choose the most accurate value: `Tuned.of("lora", "lr", [1, 2], [0.5, 0.7]).chosen` is 2."""
-        return cls(arm, setting, list(values), list(accuracies), values[accuracies.index(max(accuracies))])
+    def of(
+        cls, arm: str, setting: str, values: Sequence[float], scores: Sequence[float | None], metric: Metric
+    ) -> Self:
+        """Choose the value with the best score.
+
+        >>> Tuned.of("lora", "lr", [1, 2], [0.5, 0.7], Metric("accuracy")).chosen
+        2
+        >>> Tuned.of("lora", "lr", [1, 2], [0.5, 0.7], Metric("rmse", higher_is_better=False)).chosen
+        1
+
+        Args:
+            values: tried values, ascending.
+            scores: the metric of each value; None if its training diverged, which is worse than any number.
+            metric: the task's metric, which knows which of two numbers is better.
+        """
+        oriented = [-math.inf if score is None else metric.oriented(score) for score in scores]
+        return cls(arm, setting, list(values), list(scores), values[oriented.index(max(oriented))])
 
     @property
     def at_the_edge(self) -> bool:
@@ -58,10 +78,13 @@ class Tuned:
 
     @property
     def flat(self) -> bool:
-        """Whether the chosen value is not at the edge, and both neighbours lose at most `FLAT_WITHIN` accuracy."""
+        """Whether the chosen value is not at the edge, and both neighbours lose at most `FLAT_WITHIN` of its score."""
         number = self.values.index(self.chosen)
-        beside = self.accuracies[max(0, number - 1) : number + 2]
-        return not self.at_the_edge and self.accuracies[number] - min(beside) <= FLAT_WITHIN
+        best = self.scores[number]
+        if self.at_the_edge or best is None:
+            return False
+        beside = self.scores[number - 1], self.scores[number + 1]
+        return all(score is not None and abs(best - score) <= FLAT_WITHIN * abs(best) for score in beside)
 
 
 @dataclass(frozen=True)
@@ -75,13 +98,13 @@ class _TunedFile:
 def tune(
     arm: str, train: Train, task: Task, options: Mapping[str, Sequence[float] | None], seed: int, work: Path
 ) -> list[Tuned]:
-    """Choose the learning rate, then the epochs of one arm by validation accuracy; `work` keeps complete trials.
+    """Choose the learning rate, then the epochs of one arm by the task's metric; `work` keeps complete trials.
 
     >>> results = tune("lora", ARMS["lora"].train, task, {"lr": [1e-3, 3e-3]}, seed=100, work=Path("work"))
     >>> [(tuned.setting, tuned.values) for tuned in results]
     [('lr', [0.001, 0.003])]
 
-    A trial whose training diverges counts as validation accuracy 0.
+    A trial whose training diverges is worse than any that does not.
 
     Args:
         arm: name of the arm.
@@ -100,7 +123,7 @@ def tune(
     results: list[Tuned] = []
     for setting in (setting for setting in SETTINGS if values[setting]):
         trials = [_trial(arm, train, with_settings(task, {setting: v}), seed, work) for v in values[setting]]
-        results.append(Tuned.of(arm, setting, values[setting], trials))
+        results.append(Tuned.of(arm, setting, values[setting], trials, task.kind.metric))
         task = with_settings(task, {setting: results[-1].chosen})
     return results
 
@@ -123,7 +146,8 @@ def trial_folder(arm: str, task: Task, work: Path) -> Path:
     return work / arm / f"lr-{task.train.lr:g}-epochs-{task.train.epochs}"
 
 
-def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
+def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float | None:
+    """The metric of one trial on validation images; None if its training diverged."""
     out = trial_folder(arm, task, work)
     name = out.name
     if not is_trained(out):
@@ -132,9 +156,10 @@ def _trial(arm: str, train: Train, task: Task, seed: int, work: Path) -> float:
         except FloatingPointError as error:
             print(f"{arm}, {name}: {error}")
             if rank_zero():
-                ArmRecord(arm, seed, "own", [], 0, 0, 0.0, 0.0, {"failed": str(error)}).write(out)
+                ArmRecord(arm, seed, "own", [], 0, 0, 0.0, 0.0, {FAILED: str(error)}).write(out)
         barrier()
-    return ArmRecord.read(out).val_score
+    record = ArmRecord.read(out)
+    return None if FAILED in record.notes else record.val_score
 
 
 def _check(setting: str, values: Sequence[float]) -> None:
