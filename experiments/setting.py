@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dynaxx import wrap_with_resonance
-from dynaxx.data import load_prepared, prepare, views
+from dynaxx.data import load_prepared, prepare
+from dynaxx.evaluation.arms.anchors import store_of
 from dynaxx.evaluation.arms.resonant import with_readout
 from dynaxx.files import write_text
 from dynaxx.selection import select_layers
-from dynaxx.training.cache.features import cache_key, open_cache
 from dynaxx.training.pretrained import train_backbone
 from experiments.published import published_task
 from pipelines.common.source import open_source
@@ -74,13 +73,6 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
 
 
 def build_cache(params: DictConfig, folder: Path, features: Path) -> None:
-    """Build the feature cache from which the arms in this setting are trained."""
+    """Read the anchors from which the arms in this setting are trained."""
     task = published_task(params, root=folder, cache=features)
-    known = views(task.train.augmentation, min(task.images.images.shape[-2:]))
-    if known is None:
-        return
-    model = wrap_with_resonance(task.backbone(), list(task.taps), example_input=task.example(), **task.resonance)
-    if torch.cuda.is_available():
-        model.cuda()
-    key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
-    open_cache(task.cache, key, model, task.images.images, task.normalisation, known)
+    store_of(task, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynaxx.data import LabelledImages, draw_images, load_prepared, remarks
-from dynaxx.evaluation import EvaluateOptions, TaskSummary, evaluate, titled
+from dynaxx.evaluation import EvaluateOptions, Stores, TaskSummary, evaluate, titled
 from dynaxx.evaluation.inside import png
 from dynaxx.training.pretrained import load_backbone
 from pipelines.common.adapt import validation_images
 from pipelines.common.source import open_source
-from pipelines.common.stage import OUTPUTS, Stage, run
+from pipelines.common.stage import FEATURES, OUTPUTS, Stage, run
 from pipelines.common.task import kind_of_task
 from pipelines.common.trained import trained_arms
 
@@ -61,6 +61,7 @@ def body(stage: Stage) -> str:
         task,
         EvaluateOptions(**params.evaluate),
         validation,
+        Stores(FEATURES, params.train.cache_limit_gb),
     )
     evaluation = found.evaluation
     evaluation.to_json(stage.out / "evaluation.json")

@@ -2,18 +2,23 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from dynaxx import ResonanceError
+from dynaxx.backbone import resolve
 from dynaxx.data import LabelledImages, load_prepared
 from dynaxx.evaluation import titled
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_trained
 from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
+from dynaxx.selection import candidates as candidates_of
 from dynaxx.tasks import Kind, Metric, TaskError, kind_of
 from dynaxx.training.distributed import barrier, rank_zero
 from dynaxx.training.pretrained import load_backbone
@@ -43,8 +48,9 @@ def build_task(
     """
     prepared = load_prepared(root / "prepare")
     backbone = load_backbone(params.model, root / "pretrain", prepared.manifest.image_shape[0])
-    candidates: list[str] = []
-    if taps is None:
+    if taps is not None:
+        candidates = _candidates(params, backbone.network, prepared.manifest.image_shape)
+    else:
         selection = json.loads((root / "select_layers" / "selection.json").read_text())
         taps, candidates = selection["chosen"], [row["tap"] for row in selection["candidates"]]
     resonance: Any = OmegaConf.to_container(params.resonance)
@@ -70,6 +76,16 @@ def build_task(
         imbalance=params.task.imbalance,
         rare=params.task.rare,
     )
+
+
+def _candidates(params: DictConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
+    """The layers that `select_layers` will score; none where it will refuse them."""
+    try:
+        if params.select.layers == "auto":
+            return candidates_of(network, torch.zeros(1, *image_shape))
+        return resolve(network, list(params.select.layers))
+    except ResonanceError:
+        return []
 
 
 def kind_of_task(params: DictConfig) -> Kind:

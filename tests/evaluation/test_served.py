@@ -24,7 +24,7 @@ from dynaxx.evaluation.inside.residuals import residual_curves
 from dynaxx.evaluation.predict import Samples
 from dynaxx.evaluation.robustness import CORRUPTIONS, STRENGTHS, robustness
 from dynaxx.evaluation.statistics import Bootstrap
-from dynaxx.evaluation.stores import layers_of
+from dynaxx.evaluation.stores import Reading, reading_of
 from dynaxx.tasks import Classification
 from dynaxx.training.small_resnet import SmallResNet
 
@@ -121,7 +121,7 @@ def judge_of(data, store=None) -> Judge:
 
 
 def store_of(data, folder=None):
-    return Stores(folder).kept(backbone(), ["layer1", "layer2", "layer3"], data.images, NORMALISATION)
+    return Stores(folder).kept(backbone(), Reading(["layer1", "layer2", "layer3"], {}), data.images, NORMALISATION)
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -213,7 +213,7 @@ def test_corrupted_images_are_read_once_for_all_models(tmp_path, data, passes):
     models = {name: [load_arm(tmp_path / name, backbone()) for _ in range(2)] for name in names}
     judge, reads = judge_of(data).subset(torch.arange(6)), backbone()
     expected = robustness(models, judge)
-    layers = ["layer1", "layer2", "layer3"]
+    layers = Reading(["layer1", "layer2", "layer3"], {})
     for by_seed in models.values():  # what lies behind the taps is found out once
         for model in by_seed:
             judge_of(data, store_of(data)).outputs(model)
@@ -256,7 +256,7 @@ def test_a_store_of_other_images_is_refused(data):
 
 
 def test_a_store_that_would_be_too_large_is_told_of_in_one_line(tmp_path, data, capsys):
-    reads, layers = backbone(), ["layer1", "layer3"]
+    reads, layers = backbone(), Reading(["layer1", "layer3"], {})
     assert Stores(tmp_path, limit_gb=1e-7).kept(reads, layers, data.images, NORMALISATION) is None
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("each arm reads the images by itself: ")
@@ -268,5 +268,7 @@ def test_the_layers_that_are_held_are_those_that_any_arm_taps(tmp_path):
     for name in ("probe", "layer_probe", "explicit", "last_tap_only"):
         trained(tmp_path / name, name)
     folders = {name: {0: tmp_path / name} for name in ("probe", "layer_probe", "last_tap_only")}
-    assert layers_of(backbone(), folders) == ["layer1", "layer3"]
-    assert layers_of(backbone(), folders | {"explicit": {0: tmp_path / "explicit"}}) == ["layer1", "layer3", "layer2"]
+    assert reading_of(folders, backbone).layers == ["layer1", "layer3"]
+    found = reading_of(folders | {"explicit": {0: tmp_path / "explicit"}}, backbone)
+    assert found.layers == ["layer1", "layer3", "layer2"]
+    assert found.options == {"grid": None, "layout": None, "causal": None, "prefix_tokens": None, "token_pool": False}

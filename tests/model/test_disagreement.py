@@ -16,6 +16,7 @@ from dynaxx import Anchors, ResonanceConfig, ResonanceError, load_resonance, wra
 from dynaxx.model.disagreement import DisagreementOptions, loop_options, mean_of_top
 from dynaxx.model.fit_disagreement import quantile
 from dynaxx.model.gaussian import Gaussian, Sums
+from dynaxx.model.grouping import stacks_of
 from dynaxx.model.predictors import Resonance, Ridge
 from dynaxx.resonance import Tap
 
@@ -37,9 +38,9 @@ def batches(count: int = 96, seed: int = 0) -> list[Tensor]:
     return list(related(count, seed).split(32))
 
 
-def fitted(network: nn.Module | None = None, **options):
+def fitted(num_classes: int | None = None, **options):
     torch.manual_seed(0)
-    model = wrapped(network or Plain().eval())
+    model = wrapped(Plain().eval(), num_classes=num_classes)
     model.fit_disagreement(batches(), batches(48, seed=1), **({"false_alarms": 0.1} | options))
     return model
 
@@ -358,6 +359,18 @@ def test_it_leaves_the_output_and_what_trains_as_they_are():
     with torch.inference_mode():
         model.fit_disagreement(batches(), batches(48, seed=1), **RESONANCE)
         model.disagreement(x)
+
+
+def test_adapters_that_have_it_still_run_side_by_side():
+    model = fitted(num_classes=3)
+    model.add_adapter("second", PLAIN_TAPS, T=3, rank=4, num_classes=3, example_input=images())
+    model.set_adapter("second")
+    model.fit_disagreement(batches(), batches(48, seed=1))
+    adapters = {name: model.adapters.named(name) for name in ("default", "second")}
+    (made,) = stacks_of(adapters, {name: adapter.config for name, adapter in adapters.items()})
+    assert made.names == ["default", "second"]
+    outputs = model.run_adapters(related(4))
+    assert torch.allclose(outputs["second"], model(related(4)), atol=1e-5)
 
 
 # ---- files, copies, devices -----------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Advice: yes where an earlier layer knows what the last one lost, no where it lost nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, strategies as st
 from support.selection_nets import Forgetful, images
 from torch import nn
@@ -56,6 +58,12 @@ def test_no_more_images_are_looked_at_than_asked_for_and_the_answer_repeats():
 def test_too_few_images_are_one_line(count):
     with pytest.raises(ResonanceError, match=rf"images: {count} of 2 classes, .* of the rarest; give at least 100"):
         gather(Forgetful().eval(), images(count), NORMALISATION)
+
+
+def test_labels_that_are_no_classes_are_one_line():
+    numbered = replace(images(120), labels=torch.rand(120, 1), classes=("size",))
+    with pytest.raises(ResonanceError, match="the labels are numbers, and advice is calibrated on classes alone; run"):
+        gather(Forgetful().eval(), numbered, NORMALISATION)
 
 
 @given(st.floats(0.05, 0.9), st.floats(-0.02, 0.1))

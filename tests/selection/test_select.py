@@ -10,7 +10,7 @@ from support.selection_nets import Forgetful, images
 from dynaxx import ResonanceError
 from dynaxx.data import LabelledImages, Normalisation
 from dynaxx.selection import LAST, Score, candidates, choose, select_layers
-from dynaxx.tasks import Classification, Metric, Regression, Segmentation, TaskError
+from dynaxx.tasks import Classification, Metric, PromptedSegmentation, Regression, Segmentation, TaskError
 from dynaxx.training.small_resnet import SmallResNet
 
 OPTIONS = {"T": 2, "rank": 2}
@@ -175,3 +175,19 @@ def test_candidates_leave_out_stem_and_classifier():
     assert candidates(Forgetful(), torch.zeros(1, 1, 8, 8)) == ["parts.1", "parts.2", "parts.3"]
     with pytest.raises(ResonanceError, match="select.layers"):
         candidates(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)), torch.zeros(1, 1, 8, 8))
+
+
+def test_sources_are_read_beside_the_last_layer():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 2, (40, 4, 4), generator=generator, dtype=torch.uint8)
+    mask = mask.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    pixels = torch.randint(0, 255, (40, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    blind = LabelledImages(pixels, mask, ("background", "thing"))
+    pointed = replace(blind, sources={"click": mask[:, None].float()})
+    grid = OPTIONS | {"grid": (4, 4)}
+    values = [
+        selected(kind, data, options=grid).candidates[0].value
+        for kind, data in ((Segmentation(), blind), (PromptedSegmentation(), pointed))
+    ]
+    assert values[0] < 0.6
+    assert values[1] > 0.95  # the click tells all, whatever the layers know

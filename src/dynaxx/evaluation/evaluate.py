@@ -32,10 +32,9 @@ from dynaxx.evaluation.shown import Answered, shown
 from dynaxx.evaluation.statistics.comparisons import agreements, class_gains, compare, pairs
 from dynaxx.evaluation.statistics.metrics import per_class_recall
 from dynaxx.evaluation.statistics.scores import Scores
-from dynaxx.evaluation.stores import Stores, layers_of
+from dynaxx.evaluation.stores import Stores, reading_of
 from dynaxx.evaluation.timings import Example, timings
 from dynaxx.tasks import Kind
-from dynaxx.training.cache.store import AnchorStore
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ def evaluate(
     """
     if not folders:
         raise EvaluationError("folders: no trained arm to evaluate; run the training stages first")
-    layers = [] if stores is None else layers_of(backbone(), folders)
-    store = None if stores is None else stores.kept(backbone(), layers, test.images, normalisation)
+    store = None
+    if stores is not None:
+        store = stores.kept(backbone(), reading_of(folders, backbone), test.images, normalisation)
     judge = Judge(kind, test, normalisation, options.bootstrap, store)
     pricing = Pricing.open(options.costs, judge, validation)
     answers: dict[str, Answers] = {}
@@ -175,12 +175,11 @@ def corrupted(
     # the test images come class by class
     drawn = torch.randperm(len(judge.data), generator=torch.Generator().manual_seed(options.seed))
     models = {arm: [load_arm(f, backbone()) for f in by_seed.values()] for arm, by_seed in folders.items()}
-    layers, reads = layers_of(backbone(), folders), backbone()
-
-    def store(images: Tensor) -> AnchorStore | None:
-        return None if stores is None else stores.passing(reads, layers, images, judge.normalisation)
-
-    return robustness(models, judge.subset(drawn[: options.corrupted_images]), store)
+    some = judge.subset(drawn[: options.corrupted_images])
+    if stores is None:
+        return robustness(models, some)
+    reading, reads = reading_of(folders, backbone), backbone()
+    return robustness(models, some, lambda images: stores.passing(reads, reading, images, judge.normalisation))
 
 
 def _recalls(classes: Tensor | None, test: LabelledImages) -> dict[str, float]:

@@ -77,7 +77,8 @@ def kind_of(adapter: Adapter, config: ResonanceConfig) -> Hashable | None:
         return None
     if (way == "folded" and resonator.folded is None) or (way == "linear" and not adapter.config.reads_taps):
         return None
-    dtypes = {tensor.dtype for tensor in [*adapter.parameters(), *adapter.buffers()] if tensor.is_floating_point()}
+    tensors = [tensor for part in (resonator, head) if part is not None for tensor in part.state_dict().values()]
+    dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     if len(dtypes) != 1:
         return None
     return (

@@ -109,10 +109,11 @@ def score(
         fold, used = fold.repeat_interleave(count), _drawn(len(images) * count, seed)
         flat |= {name: _at_positions(x, grid) for name, x in images.sources.items()}
     sources = [name for name in images.sources if name in flat]
+    last = {path: LAST for path in channels if torch.equal(flat[path], flat[LAST])}  # it adds nothing to itself
     fit = OutOfFold({name: x.flatten(1) for name, x in flat.items()}, coded.reshape(-1, coded.shape[-1]), fold, used)
 
     def predicted(*names: str) -> Tensor:
-        return fit([*dict.fromkeys([*names, *sources])]).reshape(coded.shape)
+        return fit([*dict.fromkeys(last.get(name, name) for name in [*names, *sources])]).reshape(coded.shape)
 
     base = kind.coded_scores(predicted(LAST), coded)
     found = []

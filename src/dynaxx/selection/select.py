@@ -67,8 +67,8 @@ def select_layers(
 
     Args:
         kind: kind of the task.
-        images: training images only; at most `max_images` of them are used, drawn with the class proportions of all.
-            Of maps, at most as many as have `POSITIONS` positions.
+        images: training images only; at most `max_images` of them are used, drawn with the class proportions of all;
+            where heads answer in every position, at most as many as have `POSITIONS` of them.
         normalisation: normalisation with which the backbone was trained.
         layers: "auto" to choose by score, else stage numbers or module paths; given layers are also scored.
         taps: number of taps to choose if `layers` is "auto".

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -327,3 +327,24 @@ def test_terminal_table_shows_accuracy_beside_cost_and_reads_no_markup() -> None
 )
 def test_significant(value: float, text: str) -> None:
     assert significant(value) == text
+
+
+def test_scores_of_layers_are_in_the_unit_of_the_metric() -> None:
+    row = {"tap": "layer2", "channels": 8, "value": 0.912, "probe_gain": 0.0312, "standard_error": 0.008}
+    chosen = {"candidates": [row], "chosen": ["layer2"], "reason": "It adds most."}
+    points_table = validation_tables.selection_table(chosen | {"metric": asdict(Metric("iou"))})
+    assert points_table.headers == [
+        "tap",
+        "channels",
+        "alone, IoU %",
+        "probe gain, points of IoU",
+        "standard error, points of IoU",
+    ]
+    assert points_table.rows[0] == ["layer2", "8", "91.2", "+3.1", "0.8"]
+    rmse = Metric("rmse", higher_is_better=False, root=True, unit="mm")
+    errors = validation_tables.selection_table(chosen | {"metric": asdict(rmse)})
+    assert errors.headers[2:] == ["alone, RMSE, mm", "probe gain, mm of RMSE", "standard error, mm of RMSE"]
+    assert errors.rows[0][2:] == ["0.912", "+0.0312", "0.00800"]
+    nothing = dict.fromkeys(("value", "probe_gain", "standard_error"))
+    without = validation_tables.selection_table(chosen | {"candidates": [row | nothing], "metric": asdict(rmse)})
+    assert without.rows[0][2:] == ["–", "–", "–"]

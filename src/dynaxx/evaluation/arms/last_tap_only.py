@@ -21,7 +21,7 @@ def train(task: Task, run: Run) -> None:
         backbone=lambda: repeat_tap(task.backbone(), last, times)[0],
         taps=paths,
         # the layers of a block may have the same paths as the repeated taps
-        fingerprint=f"{task.fingerprint}, {times} times {last}",
+        variant=f"{times} times {last}",
     )
     # nothing of the backbone lies between these taps that could be run again
     rank = matched_rank(lambda rank: wrapped(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)

@@ -9,9 +9,10 @@ Shape legend: N images and views, P positions, F features.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from filelock import FileLock
@@ -21,6 +22,7 @@ from torch import Tensor
 from dynaxx import Anchors, ResonantModel
 from dynaxx.backbone import Head, moments
 from dynaxx.data import random_view, views
+from dynaxx.evaluation.arms.anchors import store_of
 from dynaxx.evaluation.arms.record import ArmRecord, load_head
 from dynaxx.evaluation.arms.resonant import source, wrapped
 from dynaxx.evaluation.arms.task import Run, Task
@@ -33,13 +35,18 @@ from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 AUGMENTED_VERSIONS = 4
 """Maximum number of versions per training image: the first ones, or as many random ones where there are too many."""
 
+READ_SECONDS = "seconds of the backbone"
+"""Key of an arm's notes: seconds of its training in which the backbone ran, for all arms alike."""
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted head of one reading, and the seconds of reading features and fitting."""
+    """A fitted head of one reading, and the seconds of fitting and of reading features that nobody keeps."""
 
     fit: LinearFit
     seconds: float
+    read_seconds: float = 0.0
+    """Seconds of the backbone's passes, where their anchors are kept for others; not among `seconds`."""
 
 
 def train_baseline(task: Task, run: Run) -> None:
@@ -49,7 +56,7 @@ def train_baseline(task: Task, run: Run) -> None:
         return
     _, val = task.split(run.seed)
     data, (_, judge) = task.images.subset(val), task.kinds(run.seed)
-    answered = Samples(data.images, task.normalisation).outputs(task.backbone())
+    answered = Samples(data.images, task.normalisation, {}, store_of(task), val).outputs(task.backbone())
     ArmRecord("baseline", run.seed, "own", [], 0, 0, 0.0, judge.value(answered, data.labels), {}).write(run.out)
 
 
@@ -85,7 +92,8 @@ def start_head(task: Task, seed: int, model: ResonantModel) -> float:
     if not model.config.reads_taps:
         folder = task.probes / f"seed-{seed}"
         _copy(load_head(folder), model.head)
-        return ArmRecord.read(folder).train_seconds
+        record = ArmRecord.read(folder)
+        return record.train_seconds - float(record.notes.get(READ_SECONDS, 0.0))  # they count once, with the anchors
     reading = wrapped(task, seed, mode="concat_probe", readout=model.config.readout)
     fitted = fit_head(task, seed, reading)
     assert reading.head is not None
@@ -105,10 +113,11 @@ def fit_head(task: Task, seed: int, model: ResonantModel) -> Fitted:
     with FileLock(path.with_suffix(".lock")):
         fitted = _read(path)
         if fitted is None:
+            shown = examples(task, seed, model)
             started = time.perf_counter()
-            train, val, grid = examples(task, seed, model)
-            fit = task.kind.fit_linear(train, val, LinearOptions(task.outputs, task.penalties, grid))
-            fitted = Fitted(fit, time.perf_counter() - started)
+            options = LinearOptions(task.outputs, task.penalties, shown.grid)
+            fit = task.kind.fit_linear(shown.train, shown.val, options)
+            fitted = Fitted(fit, shown.seconds + time.perf_counter() - started, shown.read_seconds)
             _write(path, fitted)
     _load(model.head, fitted.fit, task, seed)
     return fitted
@@ -119,10 +128,8 @@ def best_first(task: Task, seed: int) -> Iterable[tuple[str, float]]:
 
     The choice takes one view of each image and the middle penalty.
     """
-    paths = list(task.candidates or task.taps)
-    plain = replace(task, taps=paths, train=replace(task.train, augmentation="none"))
-    wide = concatenated(plain, seed)
-    train, val, grid = examples(plain, seed, wide)
+    wide = concatenated(replace(task, taps=list(task.candidates or task.taps)), seed)
+    train, val, grid, *_ = examples(task, seed, wide, most=1)
     options = LinearOptions(task.outputs, [sorted(task.penalties)[len(task.penalties) // 2]], grid)
     channels = wide.require_built().exchange.channels
     found = []
@@ -133,16 +140,37 @@ def best_first(task: Task, seed: int) -> Iterable[tuple[str, float]]:
     return sorted(found, key=lambda pair: task.kind.metric.oriented(pair[1]), reverse=True)
 
 
-def examples(task: Task, seed: int, model: ResonantModel) -> tuple[Examples, Examples, tuple[int, ...]]:
-    """Features and labels of the training and the validation images, as the head of a linear reading reads them.
+class Shown(NamedTuple):
+    """Features and labels of training and validation images, as the head of a linear reading reads them.
 
-    Returns:
-        (training, validation, grid): features (N, F), or (N, P, F) of the positions of `grid`.
+    Attributes:
+        train, val: features (N, F), or (N, P, F) of the positions of `grid`, and labels.
+        grid: (h, w); empty if the features have no positions.
+        seconds: seconds in which they were read.
+        read_seconds: seconds of the backbone's passes whose anchors are kept; not among `seconds`.
+    """
+
+    train: Examples
+    val: Examples
+    grid: tuple[int, ...]
+    seconds: float
+    read_seconds: float
+
+
+def examples(task: Task, seed: int, model: ResonantModel, most: int = AUGMENTED_VERSIONS) -> Shown:
+    """What the head of a linear reading is fitted to.
+
+    >>> examples(task, 0, concatenated(task, 0)).train.x.shape
+    torch.Size([600, 208])
+
+    Args:
+        most: largest number of versions of each training image; 1 shows the images as they are where these are kept.
     """
     if not model.config.reads_taps:
-        return *_of_classifier(task, seed, model), ()
+        return _of_classifier(task, seed, model)
     batches = source(task, seed, model, fit_statistics=False).data
-    grids: list[tuple[int, ...]] = []
+    kept = batches.cache.seconds if isinstance(batches, CachedData) else 0.0  # opened before time is taken
+    started, grids = time.perf_counter(), []
 
     def read(pairs: Iterable[tuple[Anchors, Tensor]]) -> Examples:
         x, y = [], []
@@ -155,39 +183,46 @@ def examples(task: Task, seed: int, model: ResonantModel) -> tuple[Examples, Exa
 
     if isinstance(batches, CachedData):
         # every position is a sample of its own: one view of each has enough
-        most = 1 if model.config.readout == "map" else AUGMENTED_VERSIONS
-        found = read(batches.training_batches(most)), read(batches.validation_batches())
+        versions = 1 if model.config.readout == "map" else most
+        train, val = read(batches.training_batches(versions)), read(batches.validation_batches())
     else:
         loader = batches.train_dataloader()
-        epochs = 1 if task.train.augmentation == "none" else AUGMENTED_VERSIONS
+        epochs = 1 if task.train.augmentation == "none" else most
         shown = ((model.read(x), y) for _ in range(epochs) for x, y, *_ in loader)
-        found = read(shown), read((model.read(x), y) for x, y, *_ in batches.val_dataloader())
-    return *found, grids[0]
+        train, val = read(shown), read((model.read(x), y) for x, y, *_ in batches.val_dataloader())
+    return Shown(train, val, tuple(grids[0]), time.perf_counter() - started, kept)
 
 
-def _of_classifier(task: Task, seed: int, model: ResonantModel) -> tuple[Examples, Examples]:
+def _of_classifier(task: Task, seed: int, model: ResonantModel) -> Shown:
     train, val = task.split(seed)
-    backbone, classifier = task.backbone(), model.adapter.classifier
+    labels, augmentation = task.images.labels, task.train.augmentation
+    size, store = min(task.images.images.shape[-2:]), store_of(task)
+    held = (
+        store if store is not None and store.head is not None and store.classifier == model.adapter.classifier else None
+    )
+    started, known = time.perf_counter(), (views(augmentation, size) or [])[:AUGMENTED_VERSIONS]
 
-    def read(index: Tensor, view: object) -> Tensor:
-        features = pooled_features(
-            backbone,
-            [],
-            classifier,
-            task.images.images[index],
-            task.normalisation,
-            view,  # type: ignore[arg-type]
-        )
-        return features[PENULTIMATE]
+    def kept(index: Tensor, view: int) -> Tensor:
+        assert held is not None
+        return held.features([], "classifier", torch.full_like(index, view), index)
 
-    augmentation, labels = task.train.augmentation, task.images.labels
-    size = min(task.images.images.shape[-2:])
-    seen = (views(augmentation, size) or [])[:AUGMENTED_VERSIONS]
-    if not seen:
-        seen = [random_view(augmentation, size, torch.Generator().manual_seed(seed))] * AUGMENTED_VERSIONS
-    train_x = torch.cat([read(train, view) for view in seen])
-    train_y = torch.cat([labels[train]] * len(seen))
-    return Examples(train_x, train_y), Examples(read(val, lambda images: images), labels[val])
+    def live(index: Tensor, view: Callable[[Tensor], Tensor] = lambda images: images) -> Tensor:
+        images, classifier = task.images.images[index], model.adapter.classifier
+        return pooled_features(model.backbone, [], classifier, images, task.normalisation, view)[PENULTIMATE]
+
+    if held is not None and known:
+        parts = [kept(train, number) for number in range(len(known))]
+    else:
+        drawn = random_view(augmentation, size, torch.Generator().manual_seed(seed))
+        parts = [live(train, view) for view in known or [drawn] * AUGMENTED_VERSIONS]
+    unseen = kept(val, 0) if held is not None else live(val)
+    return Shown(
+        Examples(torch.cat(parts), torch.cat([labels[train]] * len(parts))),
+        Examples(unseen, labels[val]),
+        (),
+        time.perf_counter() - started,
+        0.0 if held is None else held.seconds,
+    )
 
 
 def probe(task: Task, seed: int) -> ResonantModel:
@@ -212,9 +247,9 @@ def _train(
         list(model.paths) if model.config.reads_taps else [],
         count,
         count,
-        before + fitted.seconds,
+        before + fitted.seconds + fitted.read_seconds,
         fitted.fit.value,
-        {"C": fitted.fit.C, **(notes or {})},
+        {"C": fitted.fit.C, READ_SECONDS: fitted.read_seconds, **(notes or {})},
     )
     record.write(run.out)
 
@@ -245,7 +280,7 @@ def _key(task: Task, seed: int, model: ResonantModel) -> str:
     """The name of a fit, computed from all that determines it."""
     train, val = task.split(seed)
     parts = {
-        "of": task.fingerprint,
+        "of": f"{task.fingerprint}, {task.variant}",
         "kind": repr(task.kind),
         "mode": model.config.mode,
         "readout": model.config.readout,
@@ -263,7 +298,7 @@ def _key(task: Task, seed: int, model: ResonantModel) -> str:
 def _write(path: Path, fitted: Fitted) -> None:
     fit = fitted.fit
     tensors = {"weight": fit.weight, "bias": fit.bias, "mean": fit.mean, "std": fit.std}
-    numbers = {"C": fit.C, "value": fit.value, "seconds": fitted.seconds}
+    numbers = {"C": fit.C, "value": fit.value, "seconds": fitted.seconds, "read_seconds": fitted.read_seconds}
     tensors |= {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
     aside = path.with_suffix(".new")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
@@ -274,7 +309,7 @@ def _read(path: Path) -> Fitted | None:
     """The kept fit; None if there is none, or a damaged file."""
     try:
         kept = load_file(path)
-        seconds, C, value = (float(kept.pop(name)) for name in ("seconds", "C", "value"))
-        return Fitted(LinearFit(**kept, C=C, value=value), seconds)
+        seconds, read, C, value = (float(kept.pop(name)) for name in ("seconds", "read_seconds", "C", "value"))
+        return Fitted(LinearFit(**kept, C=C, value=value), seconds, read)
     except Exception:  # safetensors raises its own class, and OSError
         return None

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +14,7 @@ from dynaxx.backbone import Tail, moments
 from dynaxx.config import LINEAR
 from dynaxx.data import ImageData, views
 from dynaxx.data.shares import processes
+from dynaxx.evaluation.arms.anchors import store_of, tell
 from dynaxx.evaluation.arms.readout import tapped, with_readout
 from dynaxx.evaluation.arms.recipe import fit_arm, image_data
 from dynaxx.evaluation.arms.record import ArmRecord, save_backbone
@@ -69,12 +69,6 @@ def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     )
 
 
-@cache
-def _tell(line: str) -> None:
-    """Print a line once in a process, however many seeds it is true of."""
-    print(line, flush=True)
-
-
 def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool = True) -> Source:
     """Batches to train `model` on; activation mean and deviation are fitted to the training images."""
     train, val = task.split(seed)
@@ -88,17 +82,20 @@ def source(task: Task, seed: int, model: ResonantModel, *, fit_statistics: bool 
     if known is not None:
         try:
             tail = model.tail(task.example())
-            _tell(f"training from cached activations; behind the tapped layers runs {tail.way}")
+            tell(f"training from cached activations; behind the tapped layers runs {tail.way}")
         except ResonanceError as error:
-            _tell(f"training from live activations: {error}")
+            tell(f"training from live activations: {error}")
     if known is None or tail is None:
         images = image_data(task, seed)
         if fit_statistics:
             model.fit_statistics(images.train_dataloader())
         return Source(images, None, time.perf_counter() - started)
-    key = cache_key(model, of=task.fingerprint, views=task.train.augmentation)
+    key = cache_key(model, of=f"{task.fingerprint}, {task.variant}", views=task.train.augmentation)
 
     def opened(device: torch.device) -> FeatureCache:
+        store = store_of(task, device)
+        if store is not None and store.serves(model, tail):
+            return store.cache(model)
         home = next(model.parameters()).device
         model.to(device)  # where it is not built yet, it is built there
         limit = task.train.cache_limit_gb

@@ -85,7 +85,8 @@ class Task:
     Attributes:
         kind: the task kind.
         backbone: makes a fresh copy of the trained network, frozen and in eval mode.
-        fingerprint: checksum of backbone and images; part of the feature cache's name.
+        fingerprint: checksum of backbone and images; part of the names of stores and caches.
+        variant: in which way `backbone` has layers of other names; part of the names of caches and fits.
         images: all labelled images of the task; each seed draws its own training and validation images.
         normalisation: channel mean and deviation with which the backbone was trained.
         n_train: number of training images, before `imbalance` thins them; None takes all except validation images.
@@ -120,6 +121,7 @@ class Task:
     candidates: Sequence[str] = ()
     imbalance: float = 1.0
     rare: Mapping[str, float] | None = None
+    variant: str = ""
 
     @property
     def outputs(self) -> int:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaxx.evaluation.formatting import cell, titled
+from dynaxx.evaluation.formatting import cell, gained, in_points, label, number, titled, unit_of_gain
 from dynaxx.evaluation.report.table import Table
 from dynaxx.evaluation.validation import LabelPoint, SizePoint, Tuned
 from dynaxx.tasks import Metric
+
+IN_METRIC = ("value", "probe_gain", "standard_error")
+"""Scores of layers in the unit of the task's metric."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,10 @@ def selection_table(selection: dict[str, Any]) -> Table:
     """One row per layer that could be tapped, with the scores of the selection; chosen layers are highlighted."""
     candidates: list[dict[str, Any]] = selection["candidates"]
     columns = list(dict.fromkeys(key for candidate in candidates for key in candidate))
+    metric = Metric(**selection["metric"]) if "metric" in selection else None
     return Table(
-        headers=[column.replace("_", " ") for column in columns],
-        rows=[[_cell(candidate.get(column)) for column in columns] for candidate in candidates],
+        headers=[_head(column, metric) for column in columns],
+        rows=[[_score(column, candidate.get(column), metric) for column in columns] for candidate in candidates],
         note=str(selection["reason"]),
         marked=tuple(map(str, selection["chosen"])),
     )
@@ -90,6 +94,24 @@ def selection_table(selection: dict[str, Any]) -> Table:
 
 def _told(score: float | None, metric: Metric) -> str:
     return "diverged" if score is None else cell(score, metric)
+
+
+def _head(column: str, metric: Metric | None) -> str:
+    """The head of a column of scores, with its unit: 'alone, accuracy %', 'probe gain, points of accuracy'."""
+    if metric is None or column not in IN_METRIC:
+        return {"mutual_information": "bits about the label"}.get(column, column.replace("_", " "))
+    if column == "value":
+        return f"alone, {titled(metric)}"
+    unit = " ".join(part for part in (unit_of_gain(metric), "of", label(metric.name)) if part)
+    return f"{column.replace('_', ' ')}, {unit}"
+
+
+def _score(column: str, value: Any, metric: Metric | None) -> str:
+    if metric is None or column not in IN_METRIC or not isinstance(value, float):
+        return _cell(value)
+    if not in_points(metric):
+        return gained(value, metric, unit=False) if column == "probe_gain" else number(value)
+    return f"{100 * value:{'+' if column == 'probe_gain' else ''}.1f}".replace("-", "−")
 
 
 def _cell(value: Any) -> str:

@@ -23,9 +23,9 @@ from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import features, pooled_key
 from dynaxx.resonance import Tap
-from dynaxx.training.cache.build import TooLarge
+from dynaxx.training.cache.build import Read, TooLarge
 from dynaxx.training.cache.features import LIMIT_GB, FeatureCache, open_arrays
-from dynaxx.training.cache.reader import OPTIONS, AnchorReader, weights_of
+from dynaxx.training.cache.reader import OPTIONS, weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ def store_key(paths: Sequence[str], options: Mapping[str, Any], **parts: object)
 def open_store(
     folder: Path,
     key: str,
-    reader: AnchorReader,
+    read: Read,
     images: Tensor,
     normalisation: Normalisation,
     views: Sequence[Callable[[Tensor], Tensor]],
@@ -266,7 +266,7 @@ def open_store(
     Args:
         folder: folder of all caches and stores.
         key: name of the store, from `store_key`.
-        reader: reads a missing store.
+        read: an `AnchorReader`, or a function like it, which reads a missing store.
         images: pixels, uint8 (N, C, H, W).
         normalisation: normalisation with which the backbone was trained.
         views: functions from a batch of images to its augmented version.
@@ -275,13 +275,11 @@ def open_store(
     Raises:
         TooLarge: the store exceeds the limit or the free space of the disk; nothing but one image was read.
     """
-    metadata, tensors = open_arrays(folder / key, reader, images, normalisation, views, limit_gb)
+    metadata, tensors = open_arrays(folder / key, read, images, normalisation, views, limit_gb)
     return AnchorStore.of(metadata.facts, tensors, metadata.seconds)
 
 
-def store_in_memory(
-    reader: AnchorReader, images: Tensor, normalisation: Normalisation, limit_bytes: float
-) -> AnchorStore:
+def store_in_memory(read: Read, images: Tensor, normalisation: Normalisation, limit_bytes: float) -> AnchorStore:
     """A store of images in one view that is kept in memory alone, for images that are read once.
 
     >>> store_in_memory(AnchorReader(network, ["layer3"], x[:1]), pixels, normalisation, limit_bytes=1e9).views
@@ -291,10 +289,10 @@ def store_in_memory(
         TooLarge: it would take more than `limit_bytes`; nothing but one image was read.
     """
     started = time.perf_counter()
-    example, facts = reader(normalise(images[:1], normalisation))
+    example, facts = read(normalise(images[:1], normalisation))
     need = len(images) * sum(4 * part[0].numel() for part in example.values())
     if need > limit_bytes:
         raise TooLarge(f"the anchors of {len(images)} images take {need / 1e9:.3g} GB, {limit_bytes / 1e9:.3g} may be")
-    parts = [reader(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
+    parts = [read(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
     tensors = {name: torch.cat([part[name] for part in parts])[None] for name in example}
     return AnchorStore.of(facts, tensors, time.perf_counter() - started)
