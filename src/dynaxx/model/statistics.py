@@ -61,6 +61,9 @@ def is_seq2seq(backbone: nn.Module) -> bool:
 def anchor_parts(anchors: Anchors, mask: Any = None) -> list[Tensor | tuple[Tensor, Tensor]]:
     """What statistics are made of: the anchor of each tap and each source on the grid, (B, P, C), or with its mask.
 
+    >>> len(anchor_parts(model.read(images)))
+    3
+
     Args:
         anchors: anchors of a batch.
         mask: the attention mask of the batch, (B, P); None: all tokens count.

@@ -86,6 +86,8 @@ def start_head(task: Task, seed: int, model: ResonantModel) -> float:
     """Let the new head of a coupled model start as the linear reading of the same features; returns its seconds.
 
     A head in the classifier's place starts as the arm `baseline`, one that reads the taps as `concat_probe` would.
+
+    >>> seconds = start_head(task, 0, wrapped(task, 0, mode="explicit"))  # doctest: +SKIP
     """
     if model.head is None:
         return 0.0
@@ -127,6 +129,9 @@ def best_first(task: Task, seed: int) -> Iterable[tuple[str, float]]:
     """The layers that could be tapped with the metric of a linear probe on each, on validation images, best first.
 
     The choice takes one view of each image and the middle penalty.
+
+    >>> best_first(task, seed=0)[0]  # doctest: +SKIP
+    ('blocks.4', 0.96)
     """
     wide = concatenated(replace(task, taps=list(task.candidates or task.taps)), seed)
     train, val, grid, *_ = examples(task, seed, wide, most=1)

@@ -19,6 +19,8 @@ def initial_network(task: Task, seed: int) -> tuple[nn.Module, float]:
     It is the backbone itself where its own head gives the task's answers. Else it is a linear reading: a new head in
     the classifier's place, or, where every position has an answer, one on all tapped layers. This head starts as the
     fitted reading of the same seed.
+
+    >>> network, seconds = initial_network(task, seed=0)  # doctest: +SKIP
     """
     if task.head != "probe":
         return task.backbone(), 0.0

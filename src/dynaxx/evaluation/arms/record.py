@@ -103,6 +103,9 @@ def load_probe(folder: Path) -> Head:
 def load_head(folder: Path) -> Head:
     """The linear head of a trained reading in a folder: of its adapter, or of a file of `save_probe`.
 
+    >>> load_head(Path("outputs/baseline/baseline/seed-0")).weight.shape  # doctest: +SKIP
+    torch.Size([10, 1280])
+
     Raises:
         EvaluationError: the file is missing or damaged.
     """
