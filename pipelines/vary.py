@@ -15,7 +15,7 @@ from dynaxx.evaluation.validation import (
     write_size_curve,
 )
 from dynaxx.selection import spread
-from pipelines.common.adapt import adapted, can_be_drawn
+from pipelines.common.adapt import adapted, that_many
 from pipelines.common.options import listed
 from pipelines.common.stage import OUTPUTS, Stage, run
 from pipelines.common.task import BY_LABELS, VARIED, build_task, tuned
@@ -26,9 +26,10 @@ def body(stage: Stage) -> str:
     options = stage.params.vary
     work, whole = stage.checkpoints, build_task(stage.params)
     wanted = listed(stage.params, "vary.labels")
-    labels = [n for n in wanted if can_be_drawn(whole.images, n, whole.n_val, [options.seed])]
+    labels = [n for n in wanted if that_many(whole.images, n, whole.n_val, options.seed)]
     told = adapted("vary.labels", wanted, labels, f"{len(whole.split(options.seed)[0])} images are there to train on")
-    curve = measure_label_curve({arm: tuned(whole, arm) for arm in CURVE_ARMS}, labels, options.seed, work)
+    arms = [arm for arm in CURVE_ARMS if ARMS[arm].learns(whole.kind)]
+    curve = measure_label_curve({arm: tuned(whole, arm) for arm in arms}, labels, options.seed, work)
     write_label_curve(stage.out / BY_LABELS.name, curve)
     ranks, taps = listed(stage.params, "vary.rank"), listed(stage.params, "vary.taps")
     fitting = [rank for rank in ranks if rank <= _channels(whole)]

@@ -55,7 +55,9 @@ def _counts(images: LabelledImages) -> dict[str, int]:
 
 
 def can_be_drawn(images: LabelledImages, n_train: int | None, n_val: int, seeds: Sequence[int]) -> bool:
-    """Whether each of these seeds draws so many images to train and to validate on, of each class at least one.
+    """Whether each of these seeds draws images to train and to validate on, of each class at least one.
+
+    Where groups are kept whole, they may be fewer to train on than `n_train`, and more to validate on than `n_val`.
 
     >>> can_be_drawn(prepared.task(), n_train=None, n_val=12, seeds=[0])
     True
@@ -66,6 +68,19 @@ def can_be_drawn(images: LabelledImages, n_train: int | None, n_val: int, seeds:
     except DataError:
         return False
     return True
+
+
+def that_many(images: LabelledImages, n_train: int, n_val: int, seed: int) -> bool:
+    """Whether this seed draws exactly so many images to train on, as a point of a label curve says.
+
+    >>> that_many(prepared.task(), n_train=50, n_val=100, seed=100)
+    True
+    """
+    try:
+        train, _ = draw_images(images, n_train, n_val, seed)
+    except DataError:
+        return False
+    return len(train) == n_train
 
 
 def folds_for(wanted: int, images: LabelledImages) -> int:

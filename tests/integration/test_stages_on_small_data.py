@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import DataError, LabelledImages, draw
 from dynaxx.training.pretrained import _split
-from pipelines.common.adapt import adapted, can_be_drawn, folds_for, validation_images
+from pipelines.common.adapt import adapted, can_be_drawn, folds_for, that_many, validation_images
 
 PARAMS = OmegaConf.create(
     {"task": {"n_val": "auto", "n_train": None, "seeds": [0, 1, 2]}, "tune": {"seed": 100}, "vary": {"seed": 100}}
@@ -55,6 +55,31 @@ def test_folds_and_curves_keep_to_the_images():
     assert [n for n in (1, 4, 16, 20, 50) if can_be_drawn(data, n, 4, [100])] == [4, 16, 20]
     assert adapted("select.folds", 5, 5, "") == ""
     assert "select.folds=3, not 5" in adapted("select.folds", 5, 3, "the rarest class has 3 images")
+
+
+def of_kind(kind: str, count: int, groups: int = 0) -> LabelledImages:
+    """Images with numbers or masks, in groups of one size where there are any."""
+    pixels = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
+    named = tuple(f"group {number * groups // count}" for number in range(count)) if groups else ()
+    if kind == "numbers":
+        return LabelledImages(pixels, (7.0 * torch.arange(count) % count)[:, None], ("size",), groups=named)
+    return LabelledImages(pixels, torch.ones(count, 2, 2, dtype=torch.uint8), ("background", "cell"), groups=named)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "masks"])
+def test_labels_that_are_no_classes_are_drawn_in_any_number(kind):
+    data = of_kind(kind, 40)
+    assert validation_images(PARAMS, data) == 8
+    assert [n for n in (1, 5, 32, 33, 400) if that_many(data, n, 8, 100)] == [1, 5, 32]
+    assert folds_for(5, data) == 5
+    assert folds_for(5, data.subset(torch.arange(3))) == 3
+
+
+@pytest.mark.parametrize("kind", ["numbers", "masks"])
+def test_a_point_of_a_curve_is_trained_with_as_many_as_it_says_where_groups_are_whole(kind):
+    data = of_kind(kind, 40, groups=4)  # ten each, so that at least ten are validated on
+    assert can_be_drawn(data, 32, 8, [100])
+    assert [n for n in (10, 30, 31, 32) if that_many(data, n, 8, 100)] == [10, 30]
 
 
 @pytest.mark.parametrize("counts", [(8, 8, 8), (20, 2, 2), (20, 3, 1), (2, 1)])

@@ -49,6 +49,8 @@ def draw_groups(
         raise DataError(f"cannot draw {sizes}: all images are of one group, {str(names[0])!r}; give two or more groups")
     labels, random = strata.numpy(), np.random.default_rng(seed)
     chosen = _validation_groups(labels, members, n_val, random)
+    if not chosen and not every:  # each quantile has one group, which it cannot share: then one stratum has them all
+        chosen = _validation_groups(np.zeros_like(labels), members, n_val, random)
     in_val = np.isin(members, chosen)
     val, rest = np.flatnonzero(in_val), np.flatnonzero(~in_val)
     train = rest if len(rest) <= n_train else _part(labels, rest, n_train, random)

@@ -62,11 +62,11 @@ class KindModule(pl.LightningModule):
         self.decides, self.score = Decides(kind.metric), Decides(kind.metric, oriented=True)
 
     def log_score(self, output: Tensor, y: Tensor) -> None:
-        """Log the metric of a validation batch under its own name, and oriented as `SCORE`."""
+        """Log the metric of a validation batch under its own name, and oriented as `SCORE` for early stopping."""
         scores = self.judge.scores(output.float(), y)
         for name, metric in ((self.kind.metric.on_validation, self.decides), (SCORE, self.score)):
             metric.update(scores)
-            self.log(name, metric, on_epoch=True, batch_size=len(y), prog_bar=name != SCORE)
+            self.log(name, metric, on_epoch=True, batch_size=len(y), prog_bar=name != SCORE, logger=name != SCORE)
 
 
 def targets(batch: Any) -> tuple[Any, Tensor, dict[str, Tensor]]:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 
 from dynaxx import ResonantModel
-from dynaxx.evaluation.arms import ArmRecord, LoggerFactory, Run, Task, explicit, no_logger
+from dynaxx.evaluation.arms import ARMS, EXPLICIT, ArmRecord, LoggerFactory, Run, Task, no_logger
 from dynaxx.evaluation.arms.resonant import live_parameters, wrapped
 from dynaxx.evaluation.cost import gflops
 from dynaxx.tasks import Metric
@@ -71,7 +71,7 @@ def run_trial(
         own = replace(task, trainer=first) if first is not None and number == 0 else task
         out = work / name / f"seed-{seed}"
         logger: LoggerFactory = (lambda: curve) if number == 0 else no_logger
-        explicit.train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
+        ARMS[EXPLICIT].train(own, Run(seed, out, work / "checkpoints" / f"seed-{seed}", logger))
         scores.append(ArmRecord.read(out).val_score)
     return TrialResult(scores, curve.values, time.perf_counter() - started)
 
