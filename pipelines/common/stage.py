@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 
 from dynaxx.services import interrupt_on_sigterm
+from dynaxx.spent import seconds, told
 from dynaxx.training.distributed import rank_zero
 from pipelines.common.help import answer_stage
 from pipelines.common.settings import checked
@@ -65,6 +67,7 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
     """
     answer_stage(name)
     interrupt_on_sigterm()
+    started, before = time.perf_counter(), seconds()
     try:
         params = checked(read_params())
         if wants_job(params) and trains(name):
@@ -85,7 +88,8 @@ def run(name: str, body: Callable[[Stage], str]) -> None:
             raise
         fail(name, f"{error}{'; free some and run `dvc repro` again, what was finished is kept' * disk_full(error)}")
     if rank_zero():
-        print(f"{name}: {line}", flush=True)
+        parts = {what: total - before.get(what, 0.0) for what, total in seconds().items()}
+        print(f"{name}: {line} ({told(time.perf_counter() - started, parts)})", flush=True)
 
 
 def trains(name: str) -> bool:

@@ -201,6 +201,16 @@ def test_a_taps_own_anchor_changes_no_prediction_of_it_and_every_other_does(T, s
     assert all(not torch.allclose(before[l], after[l]) for l in range(3) if l != tap)
 
 
+@pytest.mark.parametrize("T", [1, 3])
+def test_a_prediction_is_what_the_resonator_writes_to_a_tap_whose_anchor_is_zero(T):
+    torch.manual_seed(0)
+    predictor, y = loop([5, 4, 3], T=T), [torch.randn(2, 9, width, dtype=torch.float64) for width in (5, 4, 3)]
+    for tap, found in enumerate(predictor(Anchors(y, [], (3, 3)))):
+        masked = [torch.zeros_like(part) if number == tap else part for number, part in enumerate(y)]
+        (expected,) = predictor.resonator(Anchors(masked, [], (3, 3)), predictor.config, taps=[tap]).delta
+        assert torch.allclose(found, expected, atol=1e-12)
+
+
 def test_no_gradient_runs_from_a_prediction_to_its_own_anchor():
     predictor = loop([5, 4, 3], T=4)
     y = [torch.randn(2, 9, width, dtype=torch.float64, requires_grad=True) for width in (5, 4, 3)]

@@ -71,7 +71,7 @@ def test_no_label_is_learned_from():
 
 @pytest.mark.parametrize("top", [-0.1, 1.5, True, "all"])
 def test_a_share_out_of_range_is_refused(top):
-    with pytest.raises(TaskError, match=f"task.top={top!r}: give a number in"):
+    with pytest.raises(TaskError, match=f"task.options.top={top!r}: give a number in"):
         kind_of("anomaly", {"top": top})
 
 

@@ -34,6 +34,7 @@ from dynaxx.evaluation.statistics.metrics import per_class_recall
 from dynaxx.evaluation.statistics.scores import Scores
 from dynaxx.evaluation.stores import Stores, reading_of
 from dynaxx.evaluation.timings import Example, timings
+from dynaxx.spent import LOOKING, TIMING, spent
 from dynaxx.tasks import Kind
 
 
@@ -92,7 +93,8 @@ def evaluate(
         answers[arm] = answers_of(judge, pricing, by_seed, backbone)
     models = {arm: found.model for arm, found in answers.items()}
     device = next(backbone().parameters()).device
-    times, rates, told = timings(models, judge, options, device)
+    with spent(TIMING):
+        times, rates, told = timings(models, judge, options, device)
     example = Example(judge, options.latency_batch, device)
     arms = []
     for arm, by_seed in folders.items():
@@ -129,7 +131,8 @@ def evaluate(
         minimum_relative_gain=options.minimum_relative_gain,
     )
     loops = [load_arm(folder, backbone()) for folder in folders.get(EXPLICIT, {}).values()]
-    inside, pictures = look_inside(loops, models.get(BASELINE), judge, options.look)
+    with spent(LOOKING):
+        inside, pictures = look_inside(loops, models.get(BASELINE), judge, options.look)
     names = (BASELINE, decision.best)
     probe, best = (Answered(answers[arm].scores, answers[arm].first, answers[arm].classes) for arm in names)
     single, drawn = shown(judge, probe, best, names, options.gallery)

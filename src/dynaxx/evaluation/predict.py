@@ -15,6 +15,7 @@ from dynaxx import Anchors, ResonanceError, ResonantModel
 from dynaxx.backbone import SafeHead, Tail
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import size_of
+from dynaxx.spent import ANSWERING, BACKBONE, spent
 from dynaxx.training.cache.store import AnchorStore
 
 AnchorSource = Callable[[ResonantModel], Iterable[Anchors]]
@@ -73,8 +74,9 @@ class Samples:
     @torch.no_grad()
     def outputs(self, model: nn.Module) -> Tensor:
         """Outputs of a model in eval mode for all samples, float32 (N, …) on the CPU."""
-        answer = self._answer(model)
-        return torch.cat([answer(number).float().cpu() for number in self._batches()])
+        with spent(ANSWERING):
+            answer = self._answer(model)
+            return torch.cat([answer(number).float().cpu() for number in self._batches()])
 
     @torch.no_grad()
     def anchors(self, model: ResonantModel) -> Iterator[Anchors]:
@@ -99,7 +101,8 @@ class Samples:
     def _pass(self, model: nn.Module, number: Tensor) -> Tensor:
         """Outputs of samples by a pass of the model itself."""
         x, given = normalise(self.images[number], self.normalisation).to(_device(model)), self._given(model, number)
-        output: Tensor = model(x, sources=given) if given else model(x)
+        with spent(BACKBONE):
+            output: Tensor = model(x, sources=given) if given else model(x)
         return output
 
     def _from_head(self, model: ResonantModel) -> Callable[[Tensor], Tensor] | None:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
+from dynaxx.fixed_point import SolverOptions, solve
 from dynaxx.model.gaussian import Sums
-from dynaxx.resonance import Anchors, Resonator, Tap
+from dynaxx.resonance import Anchored, Anchors, Resonator, Tap
 
 PREDICTORS = ("ridge", "resonance", "none")
 
@@ -119,12 +120,17 @@ class Resonance(nn.Module):
 
     def forward(self, anchors: Anchors) -> list[Tensor]:
         """ŷ of every tap, (B, P, C)."""
-        return [self._of(anchors, tap).expand(-1, y.shape[1], -1) for tap, y in enumerate(anchors.pooled)]
-
-    def _of(self, anchors: Anchors, tap: int) -> Tensor:
-        pooled = [torch.zeros_like(y) if number == tap else y for number, y in enumerate(anchors.pooled)]
-        (prediction_BPC,) = self.resonator(anchors._replace(pooled=pooled), self.config, taps=[tap]).delta
-        return prediction_BPC
+        exchange, couplings = self.resonator.exchange, self.resonator.exchange.couplings
+        y_BPC, _ = exchange.standardised(anchors)
+        p_BPR, found = exchange.read(y_BPC, anchors.grid), []
+        number_R = torch.arange(p_BPR.shape[2], device=p_BPR.device)
+        for tap, y in enumerate(y_BPC):
+            own_R = (number_R >= couplings.out_of[tap].start) & (number_R < couplings.out_of[tap].stop)
+            without_BPR = torch.where(own_R, couplings.b, p_BPR)  # what is read of this tap where its anchor is 0
+            problem = Anchored(exchange, without_BPR, None, anchors.grid)
+            (prediction_BPC,) = problem.deltas(solve(problem, SolverOptions.of(self.config)), [tap])
+            found.append(prediction_BPC.expand(-1, y.shape[1], -1))
+        return found
 
     def fit(self, batches: Standardised) -> None:
         """Train the couplings to predict each tap: the mean squared error, in deviations of each channel.

@@ -16,7 +16,12 @@ def blocks(backbone: nn.Module, example: Tensor) -> list[str]:
 
 
 def spread(backbone: nn.Module, example: Tensor, taps: int) -> list[str]:
-    """Paths of `taps` blocks at even distances in depth, or of all if there are fewer; the last is always included."""
-    found = blocks(backbone, example)
+    """Paths of `taps` candidates at even distances in depth; the last is always included.
+
+    Where there are fewer candidates, it is their blocks; of these all, if there are fewer still.
+    """
+    found = candidates(backbone, example)
+    if len(found) < taps:
+        found = blocks(backbone, example)
     taps = min(taps, len(found))
     return [found[-(-(n + 1) * len(found) // taps) - 1] for n in range(taps)]

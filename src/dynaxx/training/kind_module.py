@@ -62,7 +62,7 @@ class KindModule(pl.LightningModule):
         self.decides, self.score = Decides(kind.metric), Decides(kind.metric, oriented=True)
 
     def log_score(self, output: Tensor, y: Tensor) -> None:
-        """Log the metric of a validation batch under its own name, and as `SCORE`, which no logger is given."""
+        """Log the metric of a validation batch under its own name, and oriented as `SCORE` for early stopping."""
         scores = self.judge.scores(output.float(), y)
         for name, metric in ((self.kind.metric.on_validation, self.decides), (SCORE, self.score)):
             metric.update(scores)

@@ -27,6 +27,7 @@ from dynaxx.evaluation.arms.record import ArmRecord, load_head
 from dynaxx.evaluation.arms.resonant import source, wrapped
 from dynaxx.evaluation.arms.task import Run, Task
 from dynaxx.evaluation.predict import Samples
+from dynaxx.spent import BACKBONE, FITTING, spent
 from dynaxx.tasks import Examples, LinearFit, LinearOptions
 from dynaxx.training.cache.batches import CachedData
 from dynaxx.training.distributed import rank_zero
@@ -118,7 +119,8 @@ def fit_head(task: Task, seed: int, model: ResonantModel) -> Fitted:
             shown = examples(task, seed, model)
             started = time.perf_counter()
             options = LinearOptions(task.outputs, task.penalties, shown.grid)
-            fit = task.kind.fit_linear(shown.train, shown.val, options)
+            with spent(FITTING):
+                fit = task.kind.fit_linear(shown.train, shown.val, options)
             fitted = Fitted(fit, shown.seconds + time.perf_counter() - started, shown.read_seconds)
             _write(path, fitted)
     _load(model.head, fitted.fit, task, seed)
@@ -141,7 +143,8 @@ def best_first(task: Task, seed: int) -> Iterable[tuple[str, float]]:
     for number, path in enumerate(wide.paths):
         columns = _columns(channels, number, task.kind.probe_readout == "moments")
         one, unseen = (part._replace(x=part.x[..., columns]) for part in (train, val))
-        found.append((path, task.kind.fit_linear(one, unseen, options).value))
+        with spent(FITTING):
+            found.append((path, task.kind.fit_linear(one, unseen, options).value))
     return sorted(found, key=lambda pair: task.kind.metric.oriented(pair[1]), reverse=True)
 
 
@@ -213,7 +216,8 @@ def _of_classifier(task: Task, seed: int, model: ResonantModel) -> Shown:
 
     def live(index: Tensor, view: Callable[[Tensor], Tensor] = lambda images: images) -> Tensor:
         images, classifier = task.images.images[index], model.adapter.classifier
-        return pooled_features(model.backbone, [], classifier, images, task.normalisation, view)[PENULTIMATE]
+        with spent(BACKBONE):
+            return pooled_features(model.backbone, [], classifier, images, task.normalisation, view)[PENULTIMATE]
 
     if held is not None and known:
         parts = [kept(train, number) for number in range(len(known))]

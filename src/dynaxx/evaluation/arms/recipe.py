@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 
 from dynaxx.data import ImageData
 from dynaxx.evaluation.arms.task import Run, Task
+from dynaxx.spent import TRAINING, spent
 from dynaxx.training.fit import fit
 from dynaxx.training.kind_module import KindModule
 
@@ -27,18 +28,19 @@ def fit_arm(
         epochs: number of epochs, if not the one in `task.train`.
     """
     budget = task.train
-    return fit(
-        module,
-        data,
-        trainer=task.trainer,
-        checkpoints=run.checkpoints,
-        epochs=budget.epochs if epochs is None else epochs,
-        patience=budget.patience,
-        seed=run.seed,
-        logger=run.logger(),
-        callbacks=callbacks,
-        checkpoint_every=budget.checkpoint_every,
-    )
+    with spent(TRAINING):
+        return fit(
+            module,
+            data,
+            trainer=task.trainer,
+            checkpoints=run.checkpoints,
+            epochs=budget.epochs if epochs is None else epochs,
+            patience=budget.patience,
+            seed=run.seed,
+            logger=run.logger(),
+            callbacks=callbacks,
+            checkpoint_every=budget.checkpoint_every,
+        )
 
 
 def image_data(task: Task, seed: int) -> ImageData:

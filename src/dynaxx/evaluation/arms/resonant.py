@@ -58,12 +58,14 @@ def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     pl.seed_everything(seed, verbose=False)
     layers = tapped(task)
     options = with_readout(task, task.resonance | changes)
-    if options.get("mode") not in LINEAR:
+    linear = options.get("mode") in LINEAR
+    if not linear:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
     return wrap_with_resonance(
         task.backbone(),
         layers,
-        num_classes=task.outputs if task.head == "probe" else None,
+        # a linear reading is a head, also where the others keep the backbone's own
+        num_classes=task.outputs if linear or task.head == "probe" else None,
         example_input=task.example(),
         **options,
     )

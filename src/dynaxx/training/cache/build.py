@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynaxx.data import Normalisation, batch_size, normalise, track
+from dynaxx.spent import BACKBONE, spent
 
 BLOCK = 256
 """Number of images per block. One process evaluates a block in all views, view by view."""
@@ -101,14 +102,16 @@ def build(
     draft, lock = path.with_name(f".{path.name}.building"), path.with_name(f".{path.name}.lock")
 
     def read_view(view: Callable[[Tensor], Tensor], some: Tensor) -> dict[str, Tensor]:
-        parts = [read(normalise(view(part), normalisation))[0] for part in some.split(batch_size(some))]
+        with spent(BACKBONE):
+            parts = [read(normalise(view(part), normalisation))[0] for part in some.split(batch_size(some))]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     with FileLock(lock):  # the first process allocates the files
         if path.exists():
             return
         if not (draft / PLAN).exists():
-            example, facts = read(normalise(views[0](images[:1]), normalisation))
+            with spent(BACKBONE):
+                example, facts = read(normalise(views[0](images[:1]), normalisation))
             _plan(path, draft, example, facts, len(views), len(images), limit_gb)
     blocks = [(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
     for patient in (False, True):  # first the free blocks, then wait for claimed ones, whose process may die

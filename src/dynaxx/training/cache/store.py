@@ -23,6 +23,7 @@ from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import features, pooled_key
 from dynaxx.resonance import Tap
+from dynaxx.spent import BACKBONE, spent
 from dynaxx.training.cache.build import Read, TooLarge
 from dynaxx.training.cache.features import LIMIT_GB, FeatureCache, open_arrays
 from dynaxx.training.cache.reader import OPTIONS, weights_of
@@ -293,6 +294,7 @@ def store_in_memory(read: Read, images: Tensor, normalisation: Normalisation, li
     need = len(images) * sum(4 * part[0].numel() for part in example.values())
     if need > limit_bytes:
         raise TooLarge(f"the anchors of {len(images)} images take {need / 1e9:.3g} GB, {limit_bytes / 1e9:.3g} may be")
-    parts = [read(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
+    with spent(BACKBONE):
+        parts = [read(normalise(part, normalisation))[0] for part in images.split(batch_size(images))]
     tensors = {name: torch.cat([part[name] for part in parts])[None] for name in example}
     return AnchorStore.of(facts, tensors, time.perf_counter() - started)
