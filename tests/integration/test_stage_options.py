@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions
 from dynaxx.evaluation.validation import Tuned, write_tuned
+from dynaxx.tasks import Classification, Regression
 from pipelines import distill, tune as tune_stage
 from pipelines.common.options import listed, rivals
 
@@ -28,7 +29,7 @@ def test_what_is_no_list_is_named(value):
 
 @pytest.mark.parametrize("arms", [["direct", "concat_prob"], ["implicit"], [3]])
 def test_an_unknown_arm_is_named_beside_those_that_are(arms):
-    with pytest.raises(ValueError, match="train_arms.arms: no arm .*; known are concat_probe"):
+    with pytest.raises(ValueError, match="train_arms.arms: no arm .*; known are layer_probe, concat_probe"):
         rivals(OmegaConf.create({"train_arms": {"arms": arms}}))
 
 
@@ -44,7 +45,7 @@ def test_the_student_is_trained_as_was_chosen_for_it(found, expected, tmp_path, 
     write_tuned(tmp_path / "tuned.json", found, 100)
     seen = []
     monkeypatch.setattr(distill, "TUNED", tmp_path / "tuned.json")
-    monkeypatch.setattr(distill, "build_task", lambda params: None)
+    monkeypatch.setattr(distill, "build_task", lambda params: SimpleNamespace(kind=Classification()))
     monkeypatch.setattr(distill, "each_seed", lambda stage, arm, train: [train(Run(0, tmp_path, tmp_path))][:0])
     monkeypatch.setattr(distill.implicit, "train", lambda *args, options, **more: seen.append(options))
     budget = {"epochs": 5, "lr": 0.02, "kl_weight": 1.0, "states_weight": 1.0}
@@ -55,7 +56,7 @@ def test_the_student_is_trained_as_was_chosen_for_it(found, expected, tmp_path, 
 def test_the_student_is_tried_with_each_rate_and_otherwise_as_distill_says(tmp_path, monkeypatch):
     anything = cast("Any", None)
     train = TrainOptions(epochs=9, lr=1.0, batch_size=8, weight_decay=0.0, residual_penalty=0.0, residual_share=1.0,
-                         label_smoothing=0.0, warmup=0.0, augmentation="none", patience=9, checkpoint_every=1,
+                         warmup=0.0, augmentation="none", patience=9, checkpoint_every=1,
                          cache_limit_gb=0.0)  # fmt: skip
     task = Task(anything, "", anything, anything, None, 0, [], {}, train, anything, anything, anything, "probe", [])
     seen = []
@@ -72,3 +73,6 @@ def test_the_student_is_tried_with_each_rate_and_otherwise_as_distill_says(tmp_p
     whole = distill.implicit.DistillOptions(**budget)
     assert seen == [(replace(whole, lr=lr), tmp_path / "teacher") for lr in (0.1, 0.2)]
     assert [(t.arm, t.setting, t.chosen) for t in found] == [("implicit", "lr", 0.2)]
+    # the same trials as errors: the smaller one is chosen
+    (smaller,) = tune_stage._student(stage, replace(task, kind=Regression()), {"lr": [0.1, 0.2]}, tmp_path / "teacher")
+    assert (smaller.chosen, smaller.scores) == (0.1, [0.1, 0.2])

@@ -104,7 +104,7 @@ def evaluate(
             ArmResult(
                 name=arm,
                 value_per_seed=judge.values(answers[arm].scores),
-                val_score_per_seed=[record.val_score for record in records],
+                val_score_per_seed=[kind.metric.oriented(record.val_score) for record in records],
                 measures_per_seed=answers[arm].measures,
                 recall_per_class=_recalls(answers[arm].classes, test),
                 trained_parameters=records[0].trained_parameters,
