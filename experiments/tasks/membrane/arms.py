@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from dynaxx import ResonanceOutput, ResonantModel
 from dynaxx.backbone import Head
 from dynaxx.data import normalise
-from dynaxx.evaluation.arms import Task, direct, load_probe, save_probe
+from dynaxx.evaluation.arms import Task, direct, explicit, load_probe, save_probe
 from dynaxx.evaluation.arms.linear import start_head
 from dynaxx.evaluation.arms.lora import adapt
-from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.matching import explicit_parameters
 from dynaxx.evaluation.arms.resonant import ANCHORED, live_parameters, wrapped
 from dynaxx.tasks import Classification, Examples, fit_logistic
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
@@ -130,13 +130,12 @@ def train_dense(arm: str, task: Task, seed: int, data: SliceData, checkpoints: P
 
 
 def _build(arm: str, task: Task, seed: int) -> ResonantModel:
-    target = explicit_parameters(task, seed)
     if arm == "explicit":
         return wrapped(task, seed, mode="explicit")
     if arm == "direct":
-        return direct.build(task, seed, matched_rank(lambda rank: direct.build(task, seed, rank), target))
+        return direct.build(task, seed, direct.sized_rank(task, seed))
     if arm == "explicit_T1":
-        rank = matched_rank(lambda rank: wrapped(task, seed, T=1, rank=rank, **ANCHORED), target)
+        rank = explicit.one_iteration_rank(task, seed)
         return wrapped(task, seed, mode="explicit", T=1, rank=rank, **ANCHORED)
     raise ValueError(f"{arm}: no such arm in the dense task")
 

@@ -21,7 +21,6 @@ from dynaxx.backbone import Head, find_classifier
 from dynaxx.data import normalise
 from dynaxx.evaluation.arms import Task, direct
 from dynaxx.evaluation.arms.linear import start_head
-from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
 from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.training.pooled_features import PENULTIMATE, pooled_features
 from dynaxx.training.resonance_module import one_cycle
@@ -72,7 +71,7 @@ def trained(task: Task, arm: str, seed: int, seen: RotatedImages, lr: float) -> 
     if arm == EXPLICIT:
         model = wrapped(task, seed, mode="explicit")
     else:
-        rank = matched_rank(lambda rank: direct.build(task, seed, rank), explicit_parameters(task, seed))
+        rank = direct.sized_rank(task, seed)
         model = direct.build(task, seed, rank)
     start_head(task, seed, model)
     x_NCHW, budget = normalise(seen.images, task.normalisation), task.train

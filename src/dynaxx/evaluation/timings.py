@@ -45,6 +45,23 @@ class _WithSources(nn.Module):
         return self.model(x, sources=self.sources)
 
 
+def fitting_batch(most: int, seconds: float, budget: float) -> int:
+    """The largest batch, halved from `most`, of which one round of all models fits into the budget; at least 1.
+
+    >>> fitting_batch(64, seconds=0.5, budget=30)
+    8
+
+    Args:
+        most: largest batch.
+        seconds: seconds that all models together need for a sample.
+        budget: seconds to spend; a round takes four passes, of which two warm up.
+    """
+    batch = most
+    while batch > 1 and 4 * batch * seconds > budget:
+        batch //= 2
+    return batch
+
+
 def timings(
     models: Mapping[str, nn.Module], judge: Judge, options: EvaluateOptions, device: torch.device
 ) -> tuple[dict[str, Latency], dict[str, float], dict[str, Timing]]:
@@ -70,6 +87,8 @@ def timings(
         )
 
     few, of_latency = measure(options.latency_batch, options.timing_seconds / 2)
-    many, of_throughput = measure(options.throughput_batch, max(options.timing_seconds - of_latency.seconds, 0.0))
+    left = max(options.timing_seconds - of_latency.seconds, 0.0)
+    per_sample = sum(float(np.median(seconds)) for seconds in few.values()) / of_latency.batch
+    many, of_throughput = measure(fitting_batch(options.throughput_batch, per_sample, left), left)
     rates = {arm: of_throughput.batch / float(np.median(seconds)) for arm, seconds in many.items()}
     return latency(few, reference), rates, {"latency": of_latency, "throughput": of_throughput}

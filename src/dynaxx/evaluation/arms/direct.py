@@ -2,7 +2,7 @@
 
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.explicit import train_on_labels
-from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.matching import count_trainable, matched_rank
 from dynaxx.evaluation.arms.resonant import ANCHORED, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 
@@ -12,10 +12,16 @@ HIDDEN_PER_RANK = 2
 
 def train(task: Task, run: Run) -> None:
     """Train the arm like `explicit`, at the rank with about as many parameters that affect the output."""
-    target = explicit_parameters(task, run.seed)
-    rank = matched_rank(lambda rank: build(task, run.seed, rank), target)
+    rank = sized_rank(task, run.seed)
     notes: Notes = {"rank": rank, "hidden": HIDDEN_PER_RANK * rank}
     train_on_labels(task, run, build(task, run.seed, rank), arm="direct", notes=notes)
+
+
+def sized_rank(task: Task, seed: int) -> int:
+    """The rank at which the arm has about as many parameters as `explicit`."""
+    model = wrapped(task, seed, mode="explicit")
+    one_pass = {**ANCHORED, "mode": "direct"}
+    return matched_rank(model, count_trainable(model), one_pass, per_rank={"student_hidden": HIDDEN_PER_RANK})
 
 
 def build(task: Task, seed: int, rank: int) -> ResonantModel:

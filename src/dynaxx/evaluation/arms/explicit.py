@@ -12,7 +12,7 @@ from typing import Any
 from dynaxx import ResonantModel
 from dynaxx.backbone import Tail
 from dynaxx.evaluation.arms.linear import start_head
-from dynaxx.evaluation.arms.matching import explicit_parameters, matched_rank
+from dynaxx.evaluation.arms.matching import count_trainable, matched_rank
 from dynaxx.evaluation.arms.resonant import ANCHORED, train_resonant, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
@@ -31,11 +31,16 @@ def train(task: Task, run: Run) -> None:
 
 def train_single_pass(task: Task, run: Run) -> None:
     """Train `explicit_T1`, at the rank with about as many parameters that affect the output as in `explicit`."""
-    target = explicit_parameters(task, run.seed)
-    rank = matched_rank(lambda rank: wrapped(task, run.seed, T=1, rank=rank, **ANCHORED), target)
+    rank = one_iteration_rank(task, run.seed)
     model = wrapped(task, run.seed, mode="explicit", T=1, rank=rank, **ANCHORED)
     # nothing feeds back into what the only messages read: the residual is 1 - λ whatever is trained
     train_on_labels(task, run, model, arm="explicit_T1", notes={"rank": rank, "T": 1}, residual_penalty=0.0)
+
+
+def one_iteration_rank(task: Task, seed: int) -> int:
+    """The rank at which `explicit_T1` has about as many parameters as `explicit`."""
+    model = wrapped(task, seed, mode="explicit")
+    return matched_rank(model, count_trainable(model), {**ANCHORED, "T": 1})
 
 
 def train_variant(arm: str, options: Mapping[str, Any], task: Task, run: Run) -> None:

@@ -24,7 +24,7 @@ def train(task: Task, run: Run) -> None:
         variant=f"{times} times {last}",
     )
     # nothing of the backbone lies between these taps that could be run again
-    rank = matched_rank(lambda rank: wrapped(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED), target)
+    rank = matched_rank(wrapped(repeated, run.seed, mode="explicit", **ANCHORED), target)
     model = wrapped(repeated, run.seed, mode="explicit", rank=rank, **ANCHORED)
     notes: Notes = {"rank": rank, "T": model.T, REPEATED_TAP: last}
     train_on_labels(repeated, run, model, arm="last_tap_only", notes=notes)

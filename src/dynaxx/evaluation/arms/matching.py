@@ -1,11 +1,14 @@
 """Equal size: the rank at which an arm has as many parameters that affect its output as `explicit`."""
 
+import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 from dynaxx import ResonantModel
 from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.evaluation.arms.task import Task
+from dynaxx.model import Adapter
 
 SIZE_TOLERANCE = 0.1
 """Relative difference between two parameter counts above which a warning is given."""
@@ -16,28 +19,54 @@ def explicit_parameters(task: Task, seed: int) -> int:
     return count_trainable(wrapped(task, seed, mode="explicit"))
 
 
-def matched_rank(build: Callable[[int], ResonantModel], target: int) -> int:
-    """The rank whose model comes closest to `target` trainable parameters; the count must grow with rank.
+def matched_rank(
+    model: ResonantModel,
+    target: int,
+    options: Mapping[str, Any] | None = None,
+    *,
+    per_rank: Mapping[str, int] | None = None,
+) -> int:
+    """The rank at which a model like this one comes closest to `target` trainable parameters.
 
-    >>> build = lambda rank: wrapped(task, seed=0, rank=rank)
-    >>> matched_rank(build, target=count_trainable(build(4)))
-    4
+    >>> model = wrapped(task, seed=0, mode="explicit")
+    >>> matched_rank(model, count_trainable(model)) == model.config.rank
+    True
 
-    Warns if no rank comes near `target`, for example because the tapped layers have too few channels.
+    Only parameters are made for each rank that is tried; the backbone does not run. Warns if no rank comes near
+    `target`, for example because the tapped layers have too few channels.
 
     Args:
-        build: function from a rank to the model with this rank.
+        model: a model on the same taps.
+        target: number of parameters.
+        options: options of `wrap_with_resonance` in which the sized model differs.
+        per_rank: options that grow with the rank, and by how much per unit of it.
     """
-    most = sum(build(1).require_built().exchange.channels)
+
+    def size(rank: int) -> int:
+        grown = {name: factor * rank for name, factor in (per_rank or {}).items()}
+        return adapter_size(model, **{**(options or {}), **grown, "rank": rank})
+
+    most = sum(model.require_built().exchange.channels)
     low, high = 1, most
     while low < high:  # the largest rank that does not exceed the target
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count_trainable(build(middle)) <= target else (low, middle - 1)
-    above = min(low + 1, most)
-    sizes = {rank: count_trainable(build(rank)) for rank in (low, above)}
+        low, high = (middle, high) if size(middle) <= target else (low, middle - 1)
+    sizes = {rank: size(rank) for rank in (low, min(low + 1, most))}
     rank = min(sizes, key=lambda rank: abs(sizes[rank] - target))
     warn_of_another_size(sizes[rank], target)
     return rank
+
+
+def adapter_size(model: ResonantModel, **options: Any) -> int:
+    """Number of trainable parameters that the model would have with other options, on the same taps.
+
+    >>> adapter_size(model, rank=8)  # doctest: +SKIP
+    8872
+    """
+    config = dataclasses.replace(model.config, **options)
+    adapter = Adapter(model.backbone, model.paths, config)
+    adapter.build_from(model.adapter.taps)
+    return sum(parameter.numel() for parameter in adapter.parameters() if parameter.requires_grad)
 
 
 def warn_of_another_size(size: int, target: int) -> None:
