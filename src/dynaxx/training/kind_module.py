@@ -66,7 +66,8 @@ class KindModule(pl.LightningModule):
         scores = self.judge.scores(output.float(), y)
         for name, metric in ((self.kind.metric.on_validation, self.decides), (SCORE, self.score)):
             metric.update(scores)
-            self.log(name, metric, on_epoch=True, batch_size=len(y), prog_bar=name != SCORE, logger=name != SCORE)
+            shown = name != SCORE
+            self.log(name, metric, on_epoch=True, batch_size=len(y), prog_bar=shown, logger=None if shown else False)
 
 
 def targets(batch: Any) -> tuple[Any, Tensor, dict[str, Tensor]]:

@@ -10,6 +10,8 @@ from torch.nn.functional import interpolate
 
 from dynaxx.data import LabelledImages, Normalisation, normalise, pasted
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, anomaly, load_arm
+from dynaxx.evaluation.arms.anchors import store_of
+from dynaxx.evaluation.arms.anomaly import container, of_task
 from dynaxx.tasks import Anomaly
 
 ARMS = {
@@ -131,3 +133,18 @@ def test_an_image_counts_by_the_share_of_its_map_that_the_task_names(tmp_path):
         assert model.model.adapter.detector.options.top == top
         values.append(ArmRecord.read(tmp_path / "arm").val_score)
     assert values[0] != values[1]
+
+
+def test_normal_images_are_read_once_for_all_arms_and_seeds(tmp_path):
+    plain = task_of(tmp_path / "live")
+    kept = replace(plain, cache=tmp_path / "kept", train=replace(plain.train, cache_limit_gb=1.0))
+    store = store_of(kept)
+    index, model = torch.tensor([3, 150, 7]), container(kept, PLAIN_TAPS[1:])
+    assert store.grid == model.config.grid == (8, 8)
+    found, expected = (of_task(task, model, index) for task in (kept, plain))
+    for one, other in zip(found[0].pooled, expected[0].pooled, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    model.read = None  # nothing is read again
+    of_task(kept, model, index)
+    finer = container(kept, PLAIN_TAPS[1:], (4, 4))
+    assert of_task(kept, finer, index)[0].grid == (4, 4)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dynaxx import Anchors, ResonantModel, wrap_with_resonance
 from dynaxx.data import batch_size, normalise, pasted
+from dynaxx.evaluation.arms.anchors import store_of
 from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.readout import tapped
 from dynaxx.evaluation.arms.record import ArmRecord
@@ -66,7 +67,7 @@ def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], opt
     reader = container(task, every)
     train, val = task.split(run.seed)
     made_up, _ = pasted(task.images.images[val], run.seed)
-    normal, held_out = (anchors(task, reader, task.images.images[part]) for part in (train, val))
+    normal, held_out = (of_task(task, reader, part) for part in (train, val))
     defective = anchors(task, reader, made_up)
     grid = normal[0].grid
     tried: dict[float, ResonantModel] = {}
@@ -110,6 +111,20 @@ def container(task: Task, taps: Sequence[str], grid: Sequence[int] | None = None
         example_input=task.example(),
         **kept,
     )
+
+
+def of_task(task: Task, model: ResonantModel, index: Tensor) -> list[Anchors]:
+    """The anchors of the task's images `index`: those that one pass gave for all arms and seeds, where they are kept.
+
+    >>> of_task(task, container(task, ["layer3"]), task.split(0)[0])[0].grid
+    (14, 14)
+    """
+    store = store_of(task)
+    if store is None or not store.serves(model) or model.config.grid != store.grid:
+        return anchors(task, model, task.images.images[index])
+    cache = store.cache(model)
+    found = (cache.anchors(torch.zeros_like(part), part) for part in index.split(batch_size(task.images.images)))
+    return [Anchors(one.pooled, [], one.grid) for one in found]
 
 
 def anchors(task: Task, model: ResonantModel, images: Tensor) -> list[Anchors]:
