@@ -19,6 +19,9 @@ def spread(backbone: nn.Module, example: Tensor, taps: int) -> list[str]:
     """Paths of `taps` candidates at even distances in depth; the last is always included.
 
     Where there are fewer candidates, it is their blocks; of these all, if there are fewer still.
+
+    >>> spread(torchvision.models.resnet18().eval(), torch.zeros(1, 3, 32, 32), taps=2)
+    ['layer2', 'layer4']
     """
     found = candidates(backbone, example)
     if len(found) < taps:

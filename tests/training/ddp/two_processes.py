@@ -78,8 +78,8 @@ def strategy(count: int) -> str:
 
 def take_reductions_out(module: ResonanceModule) -> None:
     """Each process keeps to what it has seen itself."""
-    for metric in (module.accuracy, module.val_loss, module.val_residual):
-        metric.sync_on_compute = False
+    for metric in (module.decides, module.score, module.val_loss, module.val_residual):
+        metric.distributed_available_fn = lambda: False
     log = LightningModule.log
     LightningModule.log = lambda self, *args, **kwargs: log(self, *args, **(kwargs | {"sync_dist": False}))  # type: ignore[method-assign]
 
