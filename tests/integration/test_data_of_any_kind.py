@@ -43,7 +43,11 @@ def trees(root):
     return root
 
 
-OF_KIND = {"clicks": ["data.crop=12", "data.crops_per_slice=2", "data.min_area=50"]}
+TASK = {"table": "regression", "masks": "segmentation", "mvtec": "anomaly", "clicks": "prompted_segmentation"}
+OF_KIND = {
+    "clicks": ["data.crop=12", "data.crops_per_slice=2", "data.min_area=50"],
+    "mvtec": ["train_arms.arms=[direct]"],
+}
 SAYS = {
     "table": "12 training images in 6 groups with size, (3, 16, 16)",
     "masks": "12 training images with masks of background, foreground, (3, 16, 16)",
@@ -55,11 +59,10 @@ SAYS = {
 @pytest.mark.parametrize("data", SAYS)
 def test_each_kind_is_judged_and_prepared(data, empty_project, capsys):
     root = trees(empty_project)
-    overrides = [f"data={data}", f"data.root={root / data}", "model=efficientnet_lite0", *OF_KIND.get(data, [])]
+    overrides = [f"data={data}", f"data.root={root / data}", f"task={TASK[data]}", *OF_KIND.get(data, [])]
     params = OmegaConf.create(compose_all(overrides))
     judge(params)
-    warned = "no stage trains on them yet" in capsys.readouterr().err
-    assert warned == (data != "mvtec")
+    assert capsys.readouterr().err == ""
     set_params([*overrides, "task.seeds=[0]"])
     run("prepare", prepare.body)
     assert SAYS[data] in capsys.readouterr().out
@@ -85,9 +88,23 @@ def test_each_kind_is_judged_and_prepared(data, empty_project, capsys):
 def test_what_does_not_suit_the_labels_is_said_by_compose(data, overrides, says, tmp_path):
     root = trees(tmp_path)
     with pytest.raises(ValueError, match=says) as raised:
-        judge(OmegaConf.create(compose_all([f"data={data}", f"data.root={root / data}", "model=timm",
-                                            "model.name=resnet18", *overrides])))  # fmt: skip
+        judge(OmegaConf.create(compose_all([f"data={data}", f"data.root={root / data}", f"task={TASK[data]}",
+                                            *OF_KIND.get(data, []), *overrides])))  # fmt: skip
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides", "says"),
+    [
+        ("masks", ["task=regression"], "task.kind=regression: its labels are numbers.*masks; give task=segmentation"),
+        ("table", [], "task.kind=classification: its labels are classes.*numbers; give task=regression"),
+        ("mvtec", ["task=anomaly"], "train_arms.arms: explicit_T1 learns from labels.*layer_probe"),
+    ],
+)
+def test_a_task_of_another_kind_than_the_labels_is_said_by_compose(data, overrides, says, tmp_path):
+    root = trees(tmp_path)
+    with pytest.raises(ValueError, match=says):
+        judge(OmegaConf.create(compose_all([f"data={data}", f"data.root={root / data}", *overrides])))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +112,10 @@ def test_what_does_not_suit_the_labels_is_said_by_compose(data, overrides, says,
     [
         ("table", "the labels are no classes"),
         ("masks", "the labels are no classes"),
-        ("mvtec", "all training images are"),
+        ("mvtec", "all training images are 'good'"),
     ],
 )
-def test_what_no_stage_trains_on_is_said_by_the_first_that_would(data, says, empty_project, capsys):
+def test_labels_that_the_task_does_not_have_are_said_by_the_first_stage_that_trains(data, says, empty_project, capsys):
     root = trees(empty_project)
     set_params([f"data={data}", f"data.root={root / data}", "model=efficientnet_lite0", "task.seeds=[0]"])
     run("prepare", prepare.body)

@@ -14,10 +14,13 @@ from pipelines.common.judge import judge
 from pipelines.common.settings import SettingsError, check_settings, rules
 from pipelines.compose import ComposeError, compose_all, main
 
+COARSE = "experiment=coarse_digits"
+"""Digits with coarse groups and a network that is trained here."""
+
 
 @pytest.fixture(scope="module")
 def params():
-    return compose_all([])
+    return compose_all([COARSE])
 
 
 def changed(params, key, value):
@@ -111,12 +114,15 @@ def test_every_option_of_a_stage_has_a_rule(section, options):
         (["+trainer.limit_val_batches=0"], "limit_val_batches=0: nothing"),
         (["+trainer.fast_dev_run=true"], "fast_dev_run"),
         (["select.layers=[layer7]"], "select.layers: no module 'layer7'"),
-        (["model.network.widths=[4,0]"], "model.network.*widths=0"),
-        ([f"model.weights={__file__}", "model.network._target_=torchvision.models.resnet18"], "cannot be made.*widths"),
-        (["data.pretrain_fraction=0"], "data.pretrain_fraction=0: leaves nothing"),
+        ([COARSE, "model.network.widths=[4,0]"], "model.network.*widths=0"),
+        (
+            [COARSE, f"model.weights={__file__}", "model.network._target_=torchvision.models.resnet18"],
+            "cannot be made.*widths",
+        ),
+        ([COARSE, "data.pretrain_fraction=0"], "data.pretrain_fraction=0: leaves nothing"),
         (["model=timm", "model.name=resnet1"], "model.name=resnet1: timm knows no such model; did you mean"),
-        (["data.groups.open=['2','3']"], "data.groups leaves out class '5'"),
-        (["data.groups.open=4"], "data.groups.open must be a list"),
+        ([COARSE, "data.groups.open=['2','3']"], "data.groups leaves out class '5'"),
+        ([COARSE, "data.groups.open=4"], "data.groups.open must be a list"),
         (["data.source._target_=dynaxx.data.Letters"], "data.source: .*Letters"),
         (["data.source._target_=types.SimpleNamespace"], "data.source._target_=types.SimpleNamespace: names no source"),
         (["+data.source.seeds=3"], "data.source: .*unexpected.*seeds"),
@@ -194,4 +200,4 @@ def test_a_key_that_does_not_exist_has_a_near_one():
     with pytest.raises(ComposeError, match="resonance.ranks: no such key here; did you mean resonance.rank"):
         compose_all(["resonance.ranks=3"])
     with pytest.raises(ComposeError, match="data.groups.rest: no such key here"):
-        compose_all(["data.groups={round: ['0'], rest: ['1']}"])
+        compose_all([COARSE, "data.groups={round: ['0'], rest: ['1']}"])

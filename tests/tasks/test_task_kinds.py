@@ -131,7 +131,7 @@ def test_wrong_names_and_options_are_said():
         kind_of("regresion")
     with pytest.raises(TaskError, match="task.options.units: regression has no such option; it has unit"):
         kind_of("regression", {"units": "mm"})
-    with pytest.raises(TaskError, match="task.decides='f1': give one of iou, dice"):
+    with pytest.raises(TaskError, match="task.options.decides='f1': give one of iou, dice"):
         PromptedSegmentation("f1")
-    with pytest.raises(TaskError, match="task.decides='f1': give one of accuracy, macro_recall"):
+    with pytest.raises(TaskError, match="task.options.decides='f1': give one of accuracy, macro_recall"):
         kind_of("classification", {"decides": "f1"})

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from dynaxx import Anchors, ResonanceError, ResonantModel
 from dynaxx.backbone import SafeHead, Tail
 from dynaxx.data import Normalisation, batch_size, normalise
-from dynaxx.model import size_of
+from dynaxx.model import read_of, size_of
 from dynaxx.spent import ANSWERING, BACKBONE, spent
 from dynaxx.training.cache.store import AnchorStore
 
@@ -177,7 +177,8 @@ class Samples:
         return number if self.rows is None else self.rows[number]
 
     def _given(self, model: nn.Module, number: Tensor) -> dict[str, Tensor]:
-        return {name: values[number].to(_device(model), torch.float32) for name, values in self.sources.items()}
+        given = read_of(model, self.sources)
+        return {name: values[number].to(_device(model), torch.float32) for name, values in given.items()}
 
     def _with_sources(self, model: ResonantModel, anchors: Anchors, number: Tensor) -> Anchors:
         return model.with_sources(anchors, self._given(model, number)) if model.config.sources else anchors

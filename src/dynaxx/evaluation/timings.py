@@ -12,6 +12,7 @@ from dynaxx.evaluation.arms import BASELINE
 from dynaxx.evaluation.cost.latency import Latency, Timing, latency, timed
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.options import EvaluateOptions
+from dynaxx.model import read_of
 
 
 class Example:
@@ -33,7 +34,8 @@ class Example:
 
     def bound(self, model: nn.Module) -> nn.Module:
         """The model as a function of the images alone."""
-        return _WithSources(model, self.sources).eval() if self.sources else model
+        given = read_of(model, self.sources)
+        return _WithSources(model, given).eval() if given else model
 
 
 class _WithSources(nn.Module):

@@ -19,6 +19,7 @@ from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
 from dynaxx.model.readout import deviation, features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
+from dynaxx.model.sources import read_of
 from dynaxx.model.statistics import anchor_parts
 from dynaxx.model.wrap import load_resonance, wrap_with_resonance
 
@@ -38,6 +39,7 @@ __all__ = [
     "fingerprint",
     "load_resonance",
     "pooled_key",
+    "read_of",
     "saved_head",
     "size_of",
     "states_of",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynaxx.backbone import rows_of
 from dynaxx.errors import ResonanceError
@@ -117,3 +117,13 @@ def _resized(name: str, x: Tensor, grid: Grid) -> Tensor:
     finest = tuple(min(have, want) for have, want in zip(x.shape[2:], grid, strict=True))
     x = x if tuple(x.shape[2:]) == finest else pool(x, finest)  # type: ignore[arg-type]
     return x if finest == tuple(grid) else F.interpolate(x, size=grid, mode="nearest")
+
+
+def read_of(network: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The sources among the given ones that a network reads: those of a resonant model, and of no other network.
+
+    >>> read_of(network, {"click": torch.zeros(2, 1, 8, 8)})
+    {}
+    """
+    read = getattr(getattr(network, "config", None), "sources", {})
+    return {name: values for name, values in given.items() if isinstance(read, Mapping) and name in read}

@@ -45,7 +45,7 @@ class DistillModule(ResonanceModule):
         student.requires_grad_(True)
         self.kl_weight, self.states_weight = kl_weight, states_weight
 
-    def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor] | None = None) -> Tensor:
         with torch.no_grad(), self.model.override(mode="explicit"):
             target, taught = self(batch, sources)
         assert taught.distillation_loss is not None

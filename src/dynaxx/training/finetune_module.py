@@ -5,6 +5,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from dynaxx.model import read_of
 from dynaxx.tasks import Kind
 from dynaxx.training.classifier_module import channels_last
 from dynaxx.training.kind_module import KindModule, targets
@@ -47,7 +48,8 @@ class FinetuneModule(KindModule):
         return self
 
     def forward(self, x: Any, sources: Any = None) -> Any:
-        return self.network(x, sources=sources) if sources else self.network(x)
+        given = read_of(self.network, sources or {})
+        return self.network(x, sources=given) if given else self.network(x)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y, sources = targets(batch)

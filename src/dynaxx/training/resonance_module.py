@@ -76,7 +76,7 @@ class ResonanceModule(KindModule):
             output = self.model(batch, sources=sources) if sources else self.model(batch)
         return output, agreements[0]
 
-    def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor] | None = None) -> Tensor:
         output, agreement = self(batch, sources)
         loss = self.kind.loss(output, y)
         extra = extra_losses([agreement], self.model.config, weight=self.residual_penalty, share=self.residual_share)

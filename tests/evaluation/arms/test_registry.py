@@ -12,6 +12,7 @@ import yaml
 from dynaxx.evaluation import decision
 from dynaxx.evaluation.arms import ARMS, Run, arms_where, is_trained, named, no_logger
 from dynaxx.evaluation.arms.record import ArmRecord
+from dynaxx.tasks import Anomaly, Classification
 from experiments.analysis import outcomes
 from experiments.tasks import cifar10
 from pipelines.common.trained import trained_arm, trained_arms
@@ -21,20 +22,25 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_lists_that_are_derived_have_the_content_that_they_had_by_hand():
     assert decision.READINGS == (
-        "baseline", "concat_probe", "concat_mlp", "direct", "explicit_T1", "implicit", "explicit", "hybrid",
+        "baseline", "layer_probe", "concat_probe", "concat_mlp", "direct", "explicit_T1", "implicit", "explicit",
+        "hybrid",
     )  # fmt: skip
     assert decision.CONTROLS == ("last_tap_only", "reentrant", "explicit_monitored", "explicit_certified")
     assert arms_where(lambda arm: arm.role == "rival") == ("lora", "full_finetune")
     assert set(outcomes.ONE_PASS) <= set(ARMS)
-    assert arms_where(lambda arm: arm.converged) == ("baseline", "concat_probe")
+    assert arms_where(lambda arm: arm.converged) == ("baseline", "layer_probe", "concat_probe")
     assert set(arms_where(lambda arm: arm.stage == "train_arms")) == {
-        "concat_probe", "concat_mlp", "lora", "full_finetune", "last_tap_only", "explicit_T1", "direct",
+        "layer_probe", "concat_probe", "concat_mlp", "lora", "full_finetune", "last_tap_only", "explicit_T1", "direct",
         "explicit_monitored", "explicit_certified", "hybrid", "reentrant",
     }  # fmt: skip
-    assert set(arms_where(lambda arm: not arm.cached)) == {"baseline", "concat_probe", "lora", "full_finetune"}
+    assert set(arms_where(lambda arm: not arm.cached)) == {"baseline", "lora", "full_finetune"}
     assert {name: arm.stage for name, arm in ARMS.items() if arm.stage != "train_arms"} == {
         "baseline": "baseline", "explicit": "explicit", "implicit": "distill",
     }  # fmt: skip
+    assert arms_where(lambda arm: arm.learns(Anomaly())) == (
+        "baseline", "layer_probe", "concat_probe", "direct", "explicit",
+    )  # fmt: skip
+    assert arms_where(lambda arm: arm.learns(Classification())) == tuple(ARMS)
     assert {name: arm.options for name, arm in ARMS.items() if arm.options} == {
         "explicit_monitored": {"stability": "monitored"},
         "explicit_certified": {"stability": "certified"},
@@ -46,7 +52,7 @@ def test_the_lists_that_are_derived_have_the_content_that_they_had_by_hand():
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_is_trained_by_a_function_of_task_and_run(name):
     parameters = inspect.signature(ARMS[name].train).parameters
-    assert [p for p, value in parameters.items() if value.kind is not value.KEYWORD_ONLY] == ["task", "run"]
+    assert [p for p, value in parameters.items() if value.kind is value.POSITIONAL_OR_KEYWORD] == ["task", "run"]
 
 
 def test_every_stage_of_an_arm_exists_and_every_arm_that_is_configured_is_known():
@@ -60,14 +66,15 @@ def test_every_stage_of_an_arm_exists_and_every_arm_that_is_configured_is_known(
 
 def test_an_unknown_name_is_named_beside_those_that_are_known():
     assert named("direct", "lora") == ("direct", "lora")
-    with pytest.raises(KeyError, match="no arm 'dirct'; known are baseline, concat_probe"):
+    with pytest.raises(KeyError, match="no arm 'dirct'; known are baseline, layer_probe, concat_probe"):
         named("direct", "dirct")
 
 
 def test_trained_arms_lie_where_their_stage_leaves_them():
     assert trained_arm("implicit", 3) == Path("outputs/distill/implicit/seed-3")
     assert trained_arm("lora", 0) == Path("outputs/train_arms/lora/seed-0")
-    assert list(trained_arms([0], ["direct"])) == ["baseline", "direct", "explicit", "implicit"]
+    assert list(trained_arms(Classification(), [0], ["direct"])) == ["baseline", "direct", "explicit", "implicit"]
+    assert list(trained_arms(Anomaly(), [0], ["direct"])) == ["baseline", "direct", "explicit"]
 
 
 def test_a_run_is_a_frozen_record_without_a_log_unless_it_is_given_one(tmp_path):

@@ -76,7 +76,7 @@ def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], opt
         model = container(task, taps, grid)
         numbers = [reader.paths.index(path) for path in model.paths]
         one, two, three = ([_only(part, numbers) for part in parts] for parts in (normal, held_out, defective))
-        model.fit_disagreement(one, two, top=_kind(task).top, **options)
+        model.fit_disagreement(one, two, top=_kind(task).top, false_alarms=_false_alarms(len(val)), **options)
         tried.setdefault(score(task, model, two, three), model)
     value, model = max(tried.items(), key=lambda one: task.kind.metric.oriented(one[0]))
     model.save_pretrained(run.out)
@@ -154,3 +154,8 @@ def _only(batch: Anchors, numbers: Sequence[int]) -> Anchors:
 
 def _kind(task: Task) -> Anomaly:
     return cast("Anomaly", task.kind)
+
+
+def _false_alarms(held_out: int) -> float:
+    """The share of false alarms that so many held-out images can bound: 5 %, or more where they are few."""
+    return max(0.05, 1 / (held_out + 1))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dynaxx.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from dynaxx.evaluation.arms.task import Task
+    from dynaxx.evaluation.arms.task import Run, Task
     from dynaxx.tasks import Kind
 
 BASELINE, EXPLICIT, IMPLICIT = "baseline", "explicit", "implicit"
@@ -64,7 +64,7 @@ class Arm:
             EvaluationError: when it is called for a task without labels, from which the arm cannot learn.
         """
 
-        def train(task: "Task", *args: Any, **options: Any) -> None:
+        def train(task: "Task", run: "Run", **options: Any) -> None:
             if not self.learns(task.kind):
                 raise EvaluationError(
                     f"train_arms.arms: {self.name} learns from labels, and {task.kind.name} has none; leave it out"
@@ -72,7 +72,7 @@ class Arm:
             module, function = (self.trainer if task.kind.labelled else self.unlabelled).split(":")
             of_module = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
             given = (self.name, self.options) if self.options else ()
-            of_module(*given, task, *args, **options)
+            of_module(*given, task, run, **options)
 
         return train
 
