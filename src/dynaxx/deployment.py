@@ -18,6 +18,7 @@ from dynaxx.data import LabelledImages, Normalisation, normalise
 from dynaxx.evaluation import EvaluationError
 from dynaxx.evaluation.arms import load_arm
 from dynaxx.files import write_text
+from dynaxx.model import read_of
 from dynaxx.tasks import Kind, kind_of, options_of
 from dynaxx.training.pretrained import Backbone, untrained
 
@@ -110,7 +111,8 @@ class Deployed:
             )
         given = {name: self._source(name, value, len(images)) for name, value in (sources or {}).items()}
         x = normalise(images, Normalisation(tuple(self.metadata.mean), tuple(self.metadata.std)))
-        return self.kind.served(self.network(x, sources=given) if given else self.network(x))
+        read = read_of(self.network, given)  # an arm that reads no source is given none
+        return self.kind.served(self.network(x, sources=read) if read else self.network(x))
 
     def _source(self, name: str, given: Tensor, count: int) -> Tensor:
         shapes = self.metadata.sources

@@ -188,7 +188,9 @@ def test_a_stage_that_dies_goes_on_to_the_same_numbers(kind, empty_project, monk
 def test_labels_of_another_kind_are_refused_by_the_first_stage_that_reads_them(empty_project, capsys):
     begin("regression", empty_project)
     stages("prepare", "pretrain")
-    change(task__kind="segmentation", task__options={"decides": "iou"})
+    params = OmegaConf.load("params.yaml")
+    params.task.kind, params.task.options = "segmentation", {"decides": "iou"}
+    Path("params.yaml").write_text(OmegaConf.to_yaml(params))
     capsys.readouterr()
     fails("baseline", STAGES["baseline"], ("task=segmentation", "masks"), capsys)
 
