@@ -1,6 +1,7 @@
 """Rivals of equal size, of which every parameter is trained; and features that are no other arm's."""
 
 import copy
+import dataclasses
 import warnings
 from typing import Any, cast
 
@@ -78,6 +79,10 @@ def test_a_size_that_is_counted_is_that_of_the_model_that_is_built(tmp_path, rea
     assert matched_rank(model, target) == 6
     sizes = {rank: count_trainable(direct.build(task, 0, rank)) for rank in range(1, 20)}
     assert direct.sized_rank(task, 0) == min(sizes, key=lambda rank: abs(sizes[rank] - target))
+    wide = dataclasses.replace(
+        task, taps=[], resonance=options | {"rank": 30}
+    )  # more than the last layer's 16 channels
+    assert wrapped(wide, 0, mode="probe", readout="classifier").paths == ("layer3",)
 
 
 def test_a_rival_of_another_size_is_said_to_be_one():

@@ -59,7 +59,9 @@ def wrapped(task: Task, seed: int, **changes: Any) -> ResonantModel:
     layers = tapped(task)
     options = with_readout(task, task.resonance | changes)
     linear = options.get("mode") in LINEAR
-    if not linear:
+    if linear:
+        options["rank"] = 1  # it sends no messages, and one layer may have fewer channels than the loop has ranks
+    else:
         options["sources"] = {name: given.shape[1] for name, given in task.images.sources.items()}
     return wrap_with_resonance(
         task.backbone(),
