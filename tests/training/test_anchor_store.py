@@ -121,27 +121,39 @@ def test_a_model_on_one_more_grid_or_with_other_taps_is_not_served(tmp_path, pix
     store = stored(tmp_path, "maps", pixels)
     network = network_of("maps")
     assert store.serves(wrapped(network, ["layer1", "layer3"]))
-    assert not store.serves(wrapped(network, ["layer1", "layer2"]))  # whose grid is layer2's
+    assert store.serves(wrapped(network, ["layer1", "layer2"]))  # on layer2's grid, which is kept, too
+    assert not store.serves(wrapped(network, ["layer1", "layer2"], grid=(3, 3)))
     assert not store.serves(wrapped(network, ["layer1", "layer3"], grid=(1, 1)))
     assert not store.serves(wrapped(network, ["layer1", "layer3.0"]))
     assert not store.serves(wrapped(network, ["layer2", "layer3"], dynamics="reentrant"))
     with pytest.raises(ValueError, match="does not serve"):
-        store.cache(wrapped(network, ["layer1", "layer2"]))
+        store.cache(wrapped(network, ["layer1", "layer3"], grid=(1, 1)))
+
+
+@pytest.mark.parametrize("options", [{"mode": "explicit", "readout": "moments"}, {"mode": "concat_probe"}], ids=str)
+def test_taps_that_end_before_the_last_candidate_are_served_on_their_own_grid(tmp_path, pixels, options):
+    """Taps are chosen after the pass, and the deepest that is chosen need not be the last candidate."""
+    store, network = stored(tmp_path, "maps", pixels), network_of("maps")
+    model = wrapped(network, ["layer1", "layer2"], **options)
+    assert store.serves(model)
+    own = open_cache(tmp_path, cache_key(model), model, pixels, NORMALISATION, views("flip", 8))
+    index, view = torch.tensor([0, 10, 4, 4]), torch.tensor([1, 0, 0, 1])
+    found = store.cache(model).anchors(view, index)
+    assert found.grid == tuple(model.read(torch.zeros(1, 3, 8, 8)).grid) != store.grid
+    assert equal(found, own.anchors(view, index))
 
 
 @pytest.mark.parametrize("readout", ["mean", "moments"])
 def test_a_linear_reading_of_means_is_served_whatever_its_grid(tmp_path, pixels, readout):
     store, network = stored(tmp_path, "maps", pixels), network_of("maps")
     x, both = normalise(pixels, NORMALISATION), (torch.zeros(11, dtype=torch.long), torch.arange(11))
-    for mode, taps in (("layer_probe", ["layer1"]), ("concat_probe", ["layer1", "layer2"])):
-        model = wrapped(network, taps, mode=mode, readout=readout)
-        assert store.serves(model, model.tail(x))
-        anchors = store.cache(model).anchors(*both)
-        assert anchors.grid != model.read(x).grid
-        refined, _ = model.refine(anchors)
-        assert torch.allclose(model.run_tail(refined, model.tail(x), anchors.outside), model(x), atol=1e-5)
-        assert not store.serves(wrapped(network, taps, mode=mode, readout="map"))
-    assert not store.serves(wrapped(network, ["layer1", "layer2"], readout=readout))  # its loop runs on layer2's grid
+    model = wrapped(network, ["layer1"], mode="layer_probe", readout=readout)  # on no grid that is kept
+    assert store.serves(model, model.tail(x))
+    anchors = store.cache(model).anchors(*both)
+    assert anchors.grid != model.read(x).grid
+    refined, _ = model.refine(anchors)
+    assert torch.allclose(model.run_tail(refined, model.tail(x), anchors.outside), model(x), atol=1e-5)
+    assert not store.serves(wrapped(network, ["layer1"], mode="layer_probe", readout="map"))
     uneven = stored(tmp_path / "uneven", "maps", pixels, grid=(3, 3))
     assert not uneven.serves(wrapped(network, ["layer1"], mode="layer_probe", readout=readout))
 

@@ -1,4 +1,8 @@
-"""What one whole pass of the backbone gives for all candidate layers and the classifier, for an anchor store."""
+"""What one whole pass of the backbone gives for all candidate layers and the classifier, for an anchor store.
+
+The messages of a model live on the grid of its last tap. Taps are chosen after the pass, and the last of them need not
+be the last candidate: so the anchors are kept on the grid of each layer in the deeper half that may be the last.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,13 +15,14 @@ from dynaxx import wrap_with_resonance
 from dynaxx.backbone import canonical, capture, find_classifier, hooked
 from dynaxx.errors import ResonanceError
 from dynaxx.model import fingerprint
+from dynaxx.resonance import Grid, on_grid
 
 OPTIONS = ("grid", "layout", "causal", "prefix_tokens", "token_pool")
 """Options of `wrap_with_resonance` that decide what is read of a layer."""
 
 
 class AnchorReader:
-    """Reads, in one pass: the anchors of all layers on one grid, their deviations, and the input of the classifier.
+    """Reads, in one pass: the anchors of all layers on the last one's grid, deviations, and the classifier's input.
 
     >>> tensors, facts = AnchorReader(network, ["layer2", "layer3"], images[:1])(images)
     >>> tensors["pooled_0"].shape, tensors["deviation_0"].shape, tensors["head"].shape
@@ -59,8 +64,8 @@ class AnchorReader:
     def __call__(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors of normalised images (B, C, H, W) by name, and the facts that `AnchorStore` needs of them.
 
-        `pooled_n` (B, P, C) and `deviation_n` (B, C) are of layer n. `head` (B, …) is the classifier's input, where the
-        classifier runs once in a pass.
+        `pooled_n` (B, P, C) and `deviation_n` (B, C) are of layer n, and `finer_k_n` is layer n on the grid k of
+        `facts["finer"]`. `head` (B, …) is the classifier's input, where the classifier runs once in a pass.
         """
         taps = [] if self.adapter is None else self.adapter.taps
         inputs: list[Tensor] = []
@@ -80,6 +85,7 @@ class AnchorReader:
             "taps": [asdict(tap) for tap in taps],
             "token_pool": self.token_pool,
             "grid": [],
+            "finer": [],
             "shapes": [],
             "classifier": self.classifier if len(inputs) == 1 else None,
             "answers": len(answers) == 1 and isinstance(output, Tensor) and torch.equal(answers[0], output),
@@ -91,9 +97,20 @@ class AnchorReader:
             facts |= {"grid": list(anchors.grid), "shapes": [list(x.shape[1:]) for x in own]}
             parts |= {f"pooled_{n}": pooled for n, pooled in enumerate(anchors.pooled)}
             parts |= {f"deviation_{n}": x for n, x in enumerate(anchors.outside) if isinstance(x, Tensor)}
+            for k, (grid, last) in enumerate(self._finer(own, anchors.grid).items()):
+                facts["finer"].append([list(grid), last + 1])
+                parts |= {f"finer_{k}_{n}": on_grid(own[n], taps[n], grid, self.token_pool) for n in range(last + 1)}
         if len(inputs) == 1:
             parts["head"] = inputs[0]
         return {name: part.float().cpu() for name, part in parts.items()}, facts
+
+    def _finer(self, own: Sequence[Tensor], grid: Grid) -> dict[Grid, int]:
+        """Other grids of layers in the deeper half, in networks of maps → number of the deepest layer that has it."""
+        assert self.adapter is not None
+        if self.adapter.config.grid is not None or not all(tap.dims for tap in self.adapter.taps):
+            return {}
+        found = {tuple(own[number].shape[2:]): number for number in range(len(own) // 2, len(own))}
+        return {other: number for other, number in found.items() if other != tuple(grid)}
 
 
 def weights_of(backbone: nn.Module) -> str:

@@ -22,7 +22,7 @@ from dynaxx.backbone import Tail, message_grid
 from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
 from dynaxx.model import features, pooled_key
-from dynaxx.resonance import Tap
+from dynaxx.resonance import Grid, Tap
 from dynaxx.spent import BACKBONE, spent
 from dynaxx.training.cache.build import Read, TooLarge
 from dynaxx.training.cache.features import LIMIT_GB, FeatureCache, open_arrays
@@ -41,6 +41,7 @@ class AnchorStore:
         shapes: canonical shape of one sample's activation of each, (C, h, w) or (tokens, C).
         grid: size of the common grid of positions, (h, w) or (tokens,).
         pooled: anchor of each layer on the grid, (V, N, P, C).
+        finer: grid of another layer that may be a model's last tap → anchors on it of the layers up to that one.
         deviation: standard deviation of each over the layer's own positions, (V, N, C).
         head: input of the backbone's classifier, (V, N, …); None if no classifier runs once in a pass.
         classifier: module path of this classifier.
@@ -60,6 +61,7 @@ class AnchorStore:
     answers: bool
     weights: str
     token_pool: bool = False
+    finer: Mapping[Grid, list[Tensor]] = field(default_factory=dict)
     seconds: float = 0.0
     _means: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
@@ -77,6 +79,10 @@ class AnchorStore:
             answers=facts["answers"],
             weights=facts["weights"],
             token_pool=facts["token_pool"],
+            finer={
+                tuple(grid): [tensors[f"finer_{k}_{n}"] for n in range(count)]
+                for k, (grid, count) in enumerate(facts["finer"])
+            },
             seconds=seconds,
         )
 
@@ -116,9 +122,10 @@ class AnchorStore:
             return False
         if tail is not None and tail.others:
             return False
-        if not self._has_grid(model, numbers):
+        held = self._on_grid(model, numbers)
+        if held is None:
             return False
-        if not config.reads_taps and not all(self._holds_own(numbers[tap]) for tap in outputs):
+        if not config.reads_taps and not all(self._holds_own(numbers[tap], held[0]) for tap in outputs):
             return False
         return weights_of(model.backbone) == self.weights
 
@@ -141,14 +148,16 @@ class AnchorStore:
         numbers = self._numbers(model)
         if numbers is None or not self.serves(model):
             raise ValueError(f"model: the store of {', '.join(self.paths)} does not serve its taps, {model.paths}")
+        held = self._on_grid(model, numbers)
+        assert held is not None
         reads_taps, outputs = model.config.reads_taps, model.require_built().exchange.outputs
         maps = () if reads_taps else (tap for tap in outputs if self.taps[numbers[tap]].dims)
         moved = numbers if reads_taps and model.config.readout == "moments" else ()
         return FeatureCache(
-            pooled=[self.pooled[n] for n in numbers],
+            pooled=[held[1][n] for n in numbers],
             seen=[(tap, None) for tap in outputs],
             maps=frozenset(maps),
-            grid=self.grid,
+            grid=held[0],
             outside=[self.deviation[n] for n in moved],
             seconds=self.seconds,
         )
@@ -161,28 +170,31 @@ class AnchorStore:
         numbers = [n for n in found if n is not None]
         return numbers if len(numbers) == len(found) else None
 
-    def _has_grid(self, model: ResonantModel, numbers: Sequence[int]) -> bool:
-        """Whether the model's grid is the store's, or is one that its head sees nothing of."""
+    def _on_grid(self, model: ResonantModel, numbers: Sequence[int]) -> tuple[Grid, list[Tensor]] | None:
+        """A grid that does for the model, its own or one that its head sees nothing of, and the anchors on it."""
         shapes = [torch.empty(1, *self.shapes[n], device="meta") for n in numbers]
-        grid = message_grid(shapes, model.adapter.taps, model.config.grid, model.config.token_pool)
-        if tuple(grid) == self.grid:
-            return True
+        grid = tuple(message_grid(shapes, model.adapter.taps, model.config.grid, model.config.token_pool))
+        if grid == self.grid:
+            return grid, self.pooled
+        if max(numbers) < len(self.finer.get(grid, [])):
+            return grid, self.finer[grid]
         if model.mode not in LINEAR or model.config.readout not in ("mean", "moments"):
-            return False
+            return None
         maps = [self.shapes[n][1:] for n in numbers if self.taps[n].dims]
         # windows of one size: the mean of their means is the mean of all
-        return all(
+        even = all(
             size % side == 0 for g in (grid, self.grid) for sizes in maps for size, side in zip(sizes, g, strict=True)
         )
+        return (self.grid, self.pooled) if even else None
 
-    def _holds_own(self, number: int) -> bool:
-        """Whether the anchor on the grid has all positions of layer `number`."""
+    def _holds_own(self, number: int, grid: Grid) -> bool:
+        """Whether the anchor on this grid has all positions of layer `number`."""
         tap, shape = self.taps[number], self.shapes[number]
         if tap.dims:
-            return shape[1:] == self.grid
+            return shape[1:] == grid
         if self.token_pool or tap.pooled:
             return shape[0] == 1
-        return tap.point or len(self.grid) == 1 or tap.prefix == 0
+        return tap.point or len(grid) == 1 or tap.prefix == 0
 
     # ---- features -------------------------------------------------------------------------------------------------
 
