@@ -71,6 +71,7 @@ ARMS = {
     "implicit": {"mode": "implicit"},
     "hybrid": {"mode": "hybrid", "readout": "mean"},
     "last_tap_only": {"mode": "explicit", "layers": "repeated"},
+    "disagreement": {"mode": "concat_probe", "readout": "map", "num_classes": 1},
     "reentrant": {"mode": "explicit", "dynamics": "reentrant"},
     "tuned with its backbone": {"mode": "explicit"},
     "network": "network",
@@ -106,11 +107,15 @@ def trained(folder, name) -> ArmRecord:
         options = {"num_classes": 3, "T": 2, "rank": 2} | options
         model = wrap_with_resonance(network, layers, example_input=torch.zeros(2, 1, 8, 8), **options)
         trained_like(model)
+        if name == "disagreement":
+            normal = torch.randn(9, 1, 8, 8)
+            model.fit_disagreement([normal], [normal], false_alarms=0.5)
         model.save_pretrained(folder)
         if "tuned" in name:
             save_backbone(folder, network)
         taps = list(model.paths) if model.config.reads_taps or options["mode"] != "probe" else []
-        record = ArmRecord(name, 0, "resonance", taps, 1, 1, 0.0, 0.5, notes)
+        kind = "disagreement" if name == "disagreement" else "resonance"
+        record = ArmRecord(name, 0, kind, taps, 1, 1, 0.0, 0.5, notes)
     record.write(folder)
     return record
 

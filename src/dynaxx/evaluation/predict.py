@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from dynaxx import Anchors, ResonanceError, ResonantModel
 from dynaxx.backbone import SafeHead, Tail
 from dynaxx.data import Normalisation, batch_size, normalise
+from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.model import read_of, size_of
 from dynaxx.spent import ANSWERING, BACKBONE, spent
 from dynaxx.training.cache.store import AnchorStore
@@ -92,6 +93,8 @@ class Samples:
         if self.store is not None:
             if isinstance(model, ResonantModel):
                 found = self._from_head(model) or self._from_taps(model)
+            elif isinstance(model, DefectMap):
+                found = self._from_disagreement(model)
             else:
                 found = self._from_classifier(model)
             if found is not None:
@@ -142,6 +145,14 @@ class Samples:
             return model.run_tail(refined, tail, anchors.outside)
 
         return answer
+
+    def _from_disagreement(self, network: DefectMap) -> Callable[[Tensor], Tensor] | None:
+        """Maps of evidence by the taps of the model whose layers disagree."""
+        assert self.store is not None
+        if not self.store.serves(network.model):
+            return None
+        held, size = self._held(network.model), tuple(self.images.shape[-2:])
+        return lambda number: network(held(number), size)
 
     def _tail(self, model: ResonantModel) -> Tail | None:
         if model not in _tails:

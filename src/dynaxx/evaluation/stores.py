@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError, ResonantModel
 from dynaxx.data import Normalisation, views
 from dynaxx.evaluation.arms import ArmRecord, load_arm
+from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP
 from dynaxx.training.cache.build import TooLarge
 from dynaxx.training.cache.features import LIMIT_GB
@@ -20,6 +21,10 @@ from dynaxx.training.cache.store import AnchorStore, open_store, store_in_memory
 
 MEMORY_SHARE = 0.25
 """Largest share of the free memory that anchors kept in memory may take."""
+
+
+WRAPPED = ("resonance", "disagreement")
+"""Kinds of arms that tap layers."""
 
 
 class Reading(NamedTuple):
@@ -100,9 +105,10 @@ def reading_of(folders: Mapping[str, Mapping[int, Path]], backbone: Callable[[],
         for folder, record in records.items()
     }
     layers = list(dict.fromkeys(path for paths in taps.values() for path in paths if path in known))
-    coupled = [folder for folder, record in records.items() if record.kind == "resonance" and record.taps]
+    coupled = [folder for folder, record in records.items() if record.kind in WRAPPED and record.taps]
     if not coupled:
         return Reading(layers, {})
     model = load_arm(max(coupled, key=lambda folder: len(taps[folder])), backbone())
+    model = model.model if isinstance(model, DefectMap) else model
     assert isinstance(model, ResonantModel)
     return Reading(layers, {name: getattr(model.config, name) for name in OPTIONS})

@@ -1,7 +1,7 @@
 """Fitting the disagreement of an adapter: statistics, predictor, Gaussians and threshold, from normal samples alone."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -92,12 +92,12 @@ def fit_disagreement(
     return detector
 
 
-def disagreement(adapter: Adapter, read: Read, inputs: Any) -> Disagreement:
+def disagreement(adapter: Adapter, read: Read, inputs: Any, size: Sequence[int] | None = None) -> Disagreement:
     """The disagreement of one batch; see `ResonantModel.disagreement`."""
     if adapter.detector is None:
         raise ResonanceError("disagreement(): call fit_disagreement() with batches of normal samples first")
     anchors, counts_BP, call = anchors_of(read, inputs, None, "inputs")
-    found: Disagreement = adapter.detector(anchors, size_of(call, adapter.detector.dims), counts_BP)
+    found: Disagreement = adapter.detector(anchors, size or size_of(call, adapter.detector.dims), counts_BP)
     return found
 
 

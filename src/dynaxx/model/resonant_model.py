@@ -744,7 +744,7 @@ class ResonantModel(nn.Module):
             self.backbone, self.adapter, self.read, batches, held_out, disagreement_options(options)
         )
 
-    def disagreement(self, inputs: Any) -> Disagreement:
+    def disagreement(self, inputs: Any, size: Sequence[int] | None = None) -> Disagreement:
         """How much the layers disagree about each input, and where; one pass of the backbone.
 
         >>> model.fit_disagreement([images], [images], false_alarms=0.5)
@@ -753,12 +753,13 @@ class ResonantModel(nn.Module):
 
         Args:
             inputs: a tensor, a tuple of positional arguments, a dict of named ones, or anchors that `read` gave.
+            size: height and width of the maps; None: those of the inputs, and of anchors the grid's.
 
         Raises:
             ResonanceError: `fit_disagreement` was not called, or each position has a covariance of its own and these
                 are other positions.
         """
-        return disagreement(self.adapter, self.read, inputs)
+        return disagreement(self.adapter, self.read, inputs, size)
 
     def calibrate(
         self,

@@ -110,7 +110,7 @@ def test_the_single_tap_is_the_one_that_made_up_defects_choose(candidates, tmp_p
     train, val = task.split(0)
     values = {}
     for tap in candidates or PLAIN_TAPS:
-        model = anomaly.container(task, [tap])
+        model = anomaly.container(task, [tap], seed=0)
         made_up = pasted(task.images.images[val], 0)[0]
         normal, held_out, defective = (
             anomaly.anchors(task, model, pixels)
@@ -139,12 +139,12 @@ def test_normal_images_are_read_once_for_all_arms_and_seeds(tmp_path):
     plain = task_of(tmp_path / "live")
     kept = replace(plain, cache=tmp_path / "kept", train=replace(plain.train, cache_limit_gb=1.0))
     store = store_of(kept)
-    index, model = torch.tensor([3, 150, 7]), container(kept, PLAIN_TAPS[1:])
+    index, model = torch.tensor([3, 150, 7]), container(kept, PLAIN_TAPS[1:], seed=0)
     assert store.grid == model.config.grid == (8, 8)
     found, expected = (of_task(task, model, index) for task in (kept, plain))
     for one, other in zip(found[0].pooled, expected[0].pooled, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     model.read = None  # nothing is read again
     of_task(kept, model, index)
-    finer = container(kept, PLAIN_TAPS[1:], (4, 4))
+    finer = container(replace(kept, resonance=kept.resonance | {"grid": (4, 4)}), PLAIN_TAPS[1:], seed=0)
     assert of_task(kept, finer, index)[0].grid == (4, 4)

@@ -18,12 +18,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from dynaxx import Anchors, ResonantModel, wrap_with_resonance
+from dynaxx import Anchors, ResonantModel
 from dynaxx.data import batch_size, normalise, pasted
 from dynaxx.evaluation.arms.anchors import store_of
 from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.readout import tapped
 from dynaxx.evaluation.arms.record import ArmRecord
+from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.tasks import Anomaly
 
@@ -64,21 +65,19 @@ def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], opt
     """Fit the disagreement of each choice of taps, and write the one that is best on made-up defects."""
     start = time.perf_counter()
     every = list(dict.fromkeys(path for taps in choices for path in taps))
-    reader = container(task, every)
+    reader = container(task, every, run.seed)
     train, val = task.split(run.seed)
     made_up, _ = pasted(task.images.images[val], run.seed)
     normal, held_out = (of_task(task, reader, part) for part in (train, val))
     defective = anchors(task, reader, made_up)
-    grid = normal[0].grid
-    tried: dict[float, ResonantModel] = {}
+    tried: list[tuple[float, ResonantModel]] = []
     for taps in choices:
-        torch.manual_seed(run.seed)
-        model = container(task, taps, grid)
+        model = container(task, taps, run.seed)
         numbers = [reader.paths.index(path) for path in model.paths]
         one, two, three = ([_only(part, numbers) for part in parts] for parts in (normal, held_out, defective))
         model.fit_disagreement(one, two, top=_kind(task).top, false_alarms=_false_alarms(len(val)), **options)
-        tried.setdefault(score(task, model, two, three), model)
-    value, model = max(tried.items(), key=lambda one: task.kind.metric.oriented(one[0]))
+        tried.append((score(task, model, two, three), model))
+    value, model = max(tried, key=lambda one: task.kind.metric.oriented(one[0]))
     model.save_pretrained(run.out)
     detector = model.adapter.detector
     assert detector is not None
@@ -88,39 +87,24 @@ def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], opt
     ArmRecord(arm, run.seed, "disagreement", list(model.paths), count, count, seconds, value, notes).write(run.out)
 
 
-def container(task: Task, taps: Sequence[str], grid: Sequence[int] | None = None) -> ResonantModel:
+def container(task: Task, taps: Sequence[str], seed: int) -> ResonantModel:
     """The backbone with these taps on one grid, and nothing that couples them; a pass ends at the last of them.
 
-    >>> container(task, ["layer2", "layer3"]).paths
+    >>> container(task, ["layer2", "layer3"], seed=0).paths
     ('layer2', 'layer3')
     """
-    if grid is None:
-        height, width = task.images.images.shape[-2:]
-        stride = task.kind.stride
-        grid = None if stride is None else (max(1, height // stride), max(1, width // stride))
-        grid = task.resonance.get("grid") or grid
-    kept = {name: task.resonance[name] for name in ("layout",) if name in task.resonance}
     # a linear reading: its one output is no answer and is never asked for
-    return wrap_with_resonance(
-        task.backbone(),
-        list(taps),
-        mode="concat_probe",
-        rank=1,
-        num_classes=1,
-        grid=grid,
-        example_input=task.example(),
-        **kept,
-    )
+    return wrapped(replace(task, taps=list(taps)), seed, mode="concat_probe", readout=task.kind.probe_readout)
 
 
 def of_task(task: Task, model: ResonantModel, index: Tensor) -> list[Anchors]:
     """The anchors of the task's images `index`: those that one pass gave for all arms and seeds, where they are kept.
 
-    >>> of_task(task, container(task, ["layer3"]), task.split(0)[0])[0].grid
+    >>> of_task(task, container(task, ["layer3"], seed=0), task.split(0)[0])[0].grid
     (14, 14)
     """
     store = store_of(task)
-    if store is None or not store.serves(model) or model.config.grid != store.grid:
+    if store is None or not store.serves(model):
         return anchors(task, model, task.images.images[index])
     cache = store.cache(model)
     found = (cache.anchors(torch.zeros_like(part), part) for part in index.split(batch_size(task.images.images)))
@@ -130,7 +114,7 @@ def of_task(task: Task, model: ResonantModel, index: Tensor) -> list[Anchors]:
 def anchors(task: Task, model: ResonantModel, images: Tensor) -> list[Anchors]:
     """The anchors of images (uint8), in batches: all that these arms learn from and are judged by is read here.
 
-    >>> anchors(task, container(task, ["layer3"]), task.images.images)[0].grid
+    >>> anchors(task, container(task, ["layer3"], seed=0), task.images.images)[0].grid
     (14, 14)
     """
     device = next(model.parameters()).device

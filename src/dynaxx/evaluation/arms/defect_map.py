@@ -1,5 +1,7 @@
 """The disagreement of a model's layers as a network: images to maps of evidence, above 0 where a place is unusual."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from dynaxx import Anchors, ResonantModel
@@ -19,7 +21,7 @@ class DefectMap(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor | Anchors) -> Tensor:
-        """The map of each image; from cached anchors, on their grid."""
-        found = self.model.disagreement(x)
+    def forward(self, x: Tensor | Anchors, size: Sequence[int] | None = None) -> Tensor:
+        """The map of each image; from cached anchors, on their grid or of the given size."""
+        found = self.model.disagreement(x, size)
         return found.places - found.threshold
