@@ -14,7 +14,8 @@ from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
 from dynaxx.fixed_point import SolverOptions, solve
-from dynaxx.resonance import Anchored, Exchange, Grid
+from dynaxx.grid import Grid
+from dynaxx.resonance import Anchored, Exchange
 
 BAR = 1.0
 

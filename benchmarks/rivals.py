@@ -16,7 +16,8 @@ from dynaxx import ResonantModel
 from dynaxx.backbone import Head, capture, find_classifier, grid_of, probe
 from dynaxx.evaluation.arms import TapProbe
 from dynaxx.evaluation.arms.lora import dense_layers, nearest_rank
-from dynaxx.resonance import Exchange, Grid, from_grid, resonate, to_grid
+from dynaxx.grid import Grid, from_grid, to_grid
+from dynaxx.resonance import Exchange, resonate
 
 
 class FullSpaceLoop(nn.Module):

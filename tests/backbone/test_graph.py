@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.backbone import hooked
 from dynaxx.backbone.graph import Split
-from dynaxx.resonance import Pair, Tap
+from dynaxx.grid import Tap
+from dynaxx.resonance import Pair
 from dynaxx.resonance.couplings import Couplings
 
 

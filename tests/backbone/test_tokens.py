@@ -10,7 +10,7 @@ from torch import nn
 
 from dynaxx import ResonanceError, ResonanceWarning, load_resonance, wrap_with_resonance
 from dynaxx.backbone.tokens import prefix_tokens
-from dynaxx.resonance.anchors import running_mean
+from dynaxx.grid import running_mean
 from dynaxx.resonance.bottleneck import Bottleneck
 
 transformers = pytest.importorskip("transformers")

@@ -13,12 +13,12 @@ from support.nets import MIXED, MIXED_TAPS, PLAIN_TAPS, Mixed, Plain, images, wr
 from torch import Tensor, nn
 
 from dynaxx import Anchors, ResonanceConfig, ResonanceError, load_resonance, wrap_with_resonance
+from dynaxx.grid import Tap
 from dynaxx.model.disagreement import DisagreementOptions, loop_options, mean_of_top
 from dynaxx.model.fit_disagreement import quantile
 from dynaxx.model.gaussian import Gaussian, Sums
 from dynaxx.model.grouping import stacks_of
 from dynaxx.model.predictors import Resonance, Ridge
-from dynaxx.resonance import Tap
 
 RESONANCE = {"predictor": "resonance", "rank": 4, "epochs": 2}
 WAYS = [{}, {"covariance": "shared", "top": 0.25}, RESONANCE, {"predictor": "none", "together": True}]

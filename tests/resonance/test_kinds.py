@@ -11,8 +11,9 @@ from test_reference import randomised
 
 from dynaxx import ResonanceConfig, ResonanceError
 from dynaxx.backbone import rows_of
+from dynaxx.grid import Tap
 from dynaxx.model import Adapter
-from dynaxx.resonance import Tap, live_pairs
+from dynaxx.resonance import live_pairs
 
 KINDS = {"map": "BCHW", "vector": "BC", "tokens": "BNC", "other tokens": "BNC"}
 

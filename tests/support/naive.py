@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynaxx import ResonanceConfig
-from dynaxx.resonance import Resonator, Tap, reference
+from dynaxx.grid import Tap
+from dynaxx.resonance import Resonator, reference
 
 ACT = {
     "gelu": F.gelu,

@@ -9,7 +9,8 @@ import torchvision
 from torch import Tensor, nn
 
 from dynaxx import Anchors, ResonanceConfig, ResonanceOutput, ResonantModel, wrap_with_resonance
-from dynaxx.resonance import Resonator, Tap
+from dynaxx.grid import Tap
+from dynaxx.resonance import Resonator
 
 
 def small_vit() -> nn.Module:

@@ -22,7 +22,8 @@ from dynaxx.backbone.replace import HookFreeBackbone, ReadingBackbone
 from dynaxx.backbone.replay import TwoPasses, copied, same
 from dynaxx.backbone.taps import activation_of, capture, hooked, module_at, with_activation
 from dynaxx.errors import ResonanceError, ResonanceWarning
-from dynaxx.resonance import Segment, Tap
+from dynaxx.grid import Tap
+from dynaxx.resonance import Segment
 
 Couple = Callable[[list[Tensor], Sequence[Any]], list[Tensor]]
 """Function from the activations of all taps, and other activations, to the new activations of the output taps."""

@@ -20,7 +20,7 @@ from dynaxx.backbone.example import Call
 from dynaxx.backbone.form import Form, form_of
 from dynaxx.backbone.replace import constants, replace_modules
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 _LOOK_UPS = {"size", "dim", "ndimension", "numel", "stride", "is_floating_point"}
 """Methods of a tensor that read its shape or kind, not its values."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Grid, Tap
+from dynaxx.grid import Grid, Tap
 
 
 def message_grid(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaxx.backbone.taps import Ended, activation_of, with_activation
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 
 def replace_modules(

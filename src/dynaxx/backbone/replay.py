@@ -20,7 +20,7 @@ from dynaxx.backbone.example import Call
 from dynaxx.backbone.replace import constants, replace_modules
 from dynaxx.backbone.taps import Hook, activation_of, capture, hooked, with_activation
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 Outputs = dict[str, list[Any]]
 """By path of a layer, what it returns in each call before the last tap ends."""

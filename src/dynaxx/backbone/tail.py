@@ -11,7 +11,7 @@ from dynaxx.backbone.graph import Split
 from dynaxx.backbone.replay import Replay, same
 from dynaxx.backbone.taps import Hook, capture
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 
 class Tail(nn.Module):

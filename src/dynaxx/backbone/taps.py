@@ -27,7 +27,7 @@ from dynaxx.backbone.layout import (
 )
 from dynaxx.config import MAPS
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 """A forward hook: from module, arguments (without names) and output to a replacement of the output, or None."""

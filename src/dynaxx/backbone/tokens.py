@@ -14,7 +14,7 @@ from dynaxx.backbone.grid import rows_of
 from dynaxx.backbone.layout import canonical, different
 from dynaxx.backbone.taps import capture
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 PREFIX = ("cls_token", "class_token", "dist_token", "distillation_token", "reg_token", "register_tokens")
 """Attribute names of the embeddings that vision transformers put in front of the patch tokens."""

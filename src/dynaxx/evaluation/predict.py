@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from dynaxx import Anchors, ResonanceError, ResonantModel
 from dynaxx.backbone import SafeHead, Tail
 from dynaxx.data import Normalisation, batch_size, normalise
-from dynaxx.evaluation.arms.defect_map import DefectMap
+from dynaxx.evaluation.defect_map import DefectMap
 from dynaxx.model import read_of, size_of
 from dynaxx.spent import ANSWERING, BACKBONE, spent
 from dynaxx.training.cache.store import AnchorStore

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dynaxx import ResonanceError, ResonantModel
 from dynaxx.data import Normalisation, views
 from dynaxx.evaluation.arms import ArmRecord, load_arm
-from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP
+from dynaxx.evaluation.defect_map import DefectMap
 from dynaxx.training.cache.build import TooLarge
 from dynaxx.training.cache.features import LIMIT_GB
 from dynaxx.training.cache.reader import OPTIONS, AnchorReader

@@ -35,20 +35,12 @@ from dynaxx.backbone import (
 )
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
+from dynaxx.grid import Grid, Tap, from_grid, on_grid
 from dynaxx.model.applicable import check_options
 from dynaxx.model.disagreement import Detector
 from dynaxx.model.readout import Readout, as_map, deviation, features, size_of, width
 from dynaxx.model.sources import sources_of
-from dynaxx.resonance import (
-    Anchors,
-    Grid,
-    ResonanceOutput,
-    Resonator,
-    Tap,
-    finite,
-    from_grid,
-    on_grid,
-)
+from dynaxx.resonance import Anchors, ResonanceOutput, Resonator, finite
 
 RUNAWAY = 1e6
 """Limit of a tap's update, in standard deviations of the tap's channels; a larger update counts as divergence."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Tap
+from dynaxx.grid import Tap
 
 
 def check_options(config: ResonanceConfig, taps: Sequence[Tap]) -> None:

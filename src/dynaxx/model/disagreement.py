@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from dynaxx.config import ACTIVATIONS, ResonanceConfig
 from dynaxx.errors import ResonanceError
+from dynaxx.grid import Tap
 from dynaxx.model.gaussian import Gaussian
 from dynaxx.model.predictors import PREDICTORS, Nothing, Predictor, Resonance, Ridge, side_by_side
 from dynaxx.model.readout import as_map
-from dynaxx.resonance import Anchors, Tap, finite
+from dynaxx.resonance import Anchors, finite
 
 COVARIANCES = ("position", "shared")
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from dynaxx.backbone import canonical
 from dynaxx.errors import ResonanceError
+from dynaxx.grid import on_grid
 from dynaxx.model.resonant_model import ResonantModel
-from dynaxx.resonance import Anchors, on_grid
+from dynaxx.resonance import Anchors
 
 
 class TapBeforeAfter(NamedTuple):

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from dynaxx.backbone import Head
 from dynaxx.errors import ResonanceError, ResonanceWarning
+from dynaxx.grid import Tap
 from dynaxx.model.adapter import Adapter
 from dynaxx.model.disagreement import Detector
 from dynaxx.model.fingerprint import difference, fingerprint
 from dynaxx.model.saving import BACKBONE, DISAGREEMENT, check_tensors, read
-from dynaxx.resonance import Tap
 
 PREFIX = "resonator."
 """Prefix of the names of the resonator's tensors in a saved file."""

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from dynaxx.config import ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import SolverOptions, solve
+from dynaxx.grid import Tap
 from dynaxx.model.gaussian import Sums
-from dynaxx.resonance import Anchored, Anchors, Resonator, Tap
+from dynaxx.resonance import Anchored, Anchors, Resonator
 
 PREDICTORS = ("ridge", "resonance", "none")
 

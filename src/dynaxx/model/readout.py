@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from dynaxx.resonance import Grid
+from dynaxx.grid import Grid
 
 EPSILON = 1e-12
 """Added to a variance before its root, whose gradient at 0 is infinite."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from dynaxx.backbone import rows_of
 from dynaxx.errors import ResonanceError
-from dynaxx.resonance import Grid, Source
+from dynaxx.grid import Grid
+from dynaxx.resonance import Source
 
 
 def sources_of(

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from dynaxx.backbone import Head, original
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.fixed_point import iterate, picard
+from dynaxx.grid import Grid, from_grid
 from dynaxx.model.adapter import RUNAWAY, Adapter, pooled_key
 from dynaxx.model.readout import as_map
-from dynaxx.resonance import Anchors, Grid, Resonator, Student, from_grid
+from dynaxx.resonance import Anchors, Resonator, Student
 
 LIMIT = 2**23
 """Most values of refined activations that are held at once, 32 MB in float32."""

@@ -8,6 +8,7 @@ Symbols, their meaning, and the module of this package (or the package) that has
 
     x_l⁰        anchor: activation of tap l in a plain forward pass      anchors
     y_k⁰        (P x_k⁰ - μ_k) / σ_k: pooled onto the grid, standardised standardise
+    P, Up       to the grid and back; what a tap is                      dynaxx.grid
     V_lk, U_lk  the coupling C_lk of rank r: it reads tap k, writes tap l couplings
     φ           act(h + D * h), D a depthwise kernel                     bottleneck
     g_lk        gate, 1 by default                                       gates
@@ -22,16 +23,8 @@ one-pass prediction of the end; `resonator`, which puts them together; and `outp
 """
 
 from dynaxx.resonance.anchored import Anchored as Anchored
-from dynaxx.resonance.anchors import (
-    Anchors as Anchors,
-    Source as Source,
-    Tap as Tap,
-    finite as finite,
-    from_grid as from_grid,
-    on_grid as on_grid,
-    to_grid as to_grid,
-)
-from dynaxx.resonance.bottleneck import ACTIVATIONS as ACTIVATIONS, Grid as Grid
+from dynaxx.resonance.anchors import Anchors as Anchors, Source as Source, finite as finite
+from dynaxx.resonance.bottleneck import ACTIVATIONS as ACTIVATIONS
 from dynaxx.resonance.couplings import Pair as Pair, live_pairs as live_pairs
 from dynaxx.resonance.exchange import Exchange as Exchange
 from dynaxx.resonance.gates import GATES as GATES

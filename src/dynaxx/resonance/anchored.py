@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dynaxx.fixed_point import relative_residual
-from dynaxx.resonance.bottleneck import Grid
+from dynaxx.grid import Grid
 from dynaxx.resonance.exchange import Exchange, gated
 
 

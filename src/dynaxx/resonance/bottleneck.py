@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Grid = tuple[int, ...]
-"""(height, width) or (depth, height, width) of a map, or (tokens,) of a sequence."""
+from dynaxx.grid import Grid
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
-from dynaxx.resonance.anchors import Anchors, Tap, only
-from dynaxx.resonance.bottleneck import Bottleneck, Grid
+from dynaxx.grid import Grid, Tap
+from dynaxx.resonance.anchors import Anchors, only
+from dynaxx.resonance.bottleneck import Bottleneck
 from dynaxx.resonance.couplings import Couplings, live_pairs
 from dynaxx.resonance.gates import G_MAX
 from dynaxx.resonance.standardise import Standardise

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dynaxx.resonance.anchors import running_mean
+from dynaxx.grid import running_mean
 from dynaxx.resonance.couplings import Pair
 
 G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from dynaxx.fixed_point import relative_residual
-from dynaxx.resonance.anchors import Anchors, from_grid
+from dynaxx.grid import from_grid
+from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.exchange import Exchange, gated
 
 Segment = Callable[[Sequence[Tensor], Sequence[object]], Tensor]

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from dynaxx.config import STUDENT, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import SolverOptions, solve
+from dynaxx.grid import Tap, on_grid
 from dynaxx.resonance.anchored import Anchored
-from dynaxx.resonance.anchors import Anchors, Tap, on_grid
+from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.exchange import Exchange
 from dynaxx.resonance.gates import GATES, pooled_for_gates
 from dynaxx.resonance.loop import Dynamics
@@ -131,8 +132,6 @@ class Resonator(nn.Module):
         gates = None if gate_BQN is None else gate_BQN.mean(1).detach()
         return Trace(tuple(names[tap] for tap in self.exchange.targets), residual.detach(), gates, pairs)
 
-    # ---- student ----------------------------------------------------------------------------------------------------
-
     def add_student(self, config: ResonanceConfig) -> Student:
         """Make the student, which starts as one undamped step of the loop."""
         exchange = self.exchange
@@ -163,8 +162,6 @@ class Resonator(nn.Module):
         """The channels of messages into output taps alone, (…, S)."""
         parts = [self.exchange.couplings.incoming(x, tap) for tap in self.exchange.outputs]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-
-    # ---- the linear case --------------------------------------------------------------------------------------------
 
     def fold(self, config: ResonanceConfig) -> None:
         """Solve a linear loop once, for the present parameters; see `fixed_point.fold`."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaxx.resonance.bottleneck import Bottleneck, Grid
+from dynaxx.grid import Grid
+from dynaxx.resonance.bottleneck import Bottleneck
 
 
 class Student(nn.Module):

@@ -21,11 +21,11 @@ from torch import Tensor
 from dynaxx import Anchors, ResonantModel
 from dynaxx.data import batch_size, normalise, pasted
 from dynaxx.evaluation.arms.anchors import store_of
-from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.readout import tapped
 from dynaxx.evaluation.arms.record import ArmRecord
 from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
+from dynaxx.evaluation.defect_map import DefectMap
 from dynaxx.tasks import Anomaly
 
 Options = Mapping[str, Any]

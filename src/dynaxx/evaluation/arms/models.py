@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dynaxx import Anchors
 from dynaxx.backbone import Head, TapReader, find_classifier, grid_of, replaced_head
-from dynaxx.resonance import to_grid
+from dynaxx.grid import to_grid
 from dynaxx.training.pooled_features import mean_over_positions
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance
 from dynaxx.backbone import Head, find_classifier
-from dynaxx.evaluation.arms.defect_map import DefectMap
 from dynaxx.evaluation.arms.models import TapMLP, TapProbe
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
 from dynaxx.evaluation.arms.task import Notes
+from dynaxx.evaluation.defect_map import DefectMap
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.files import write_text
 from dynaxx.model import saved_head

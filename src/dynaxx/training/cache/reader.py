@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dynaxx import wrap_with_resonance
 from dynaxx.backbone import canonical, capture, find_classifier, hooked
 from dynaxx.errors import ResonanceError
+from dynaxx.grid import Grid, on_grid
 from dynaxx.model import fingerprint
-from dynaxx.resonance import Grid, on_grid
 
 OPTIONS = ("grid", "layout", "causal", "prefix_tokens", "token_pool")
 """Options of `wrap_with_resonance` that decide what is read of a layer."""

@@ -21,8 +21,8 @@ from dynaxx import ResonantModel
 from dynaxx.backbone import Tail, message_grid
 from dynaxx.config import LINEAR
 from dynaxx.data import Normalisation, batch_size, normalise
+from dynaxx.grid import Grid, Tap
 from dynaxx.model import features, pooled_key
-from dynaxx.resonance import Grid, Tap
 from dynaxx.spent import BACKBONE, spent
 from dynaxx.training.cache.build import Read, TooLarge
 from dynaxx.training.cache.features import LIMIT_GB, FeatureCache, open_arrays

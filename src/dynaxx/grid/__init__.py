@@ -1,0 +1,14 @@
+"""Where messages live: the taps of a network, and the grid on which all of them have the same positions.
+
+`tap` describes one tapped layer, and `pooling` takes its activation to the grid and back. The formula knows no more of
+a network than this.
+"""
+
+from dynaxx.grid.pooling import (
+    Grid as Grid,
+    from_grid as from_grid,
+    on_grid as on_grid,
+    running_mean as running_mean,
+    to_grid as to_grid,
+)
+from dynaxx.grid.tap import Tap as Tap
