@@ -137,7 +137,7 @@ def test_the_library_loads_torch_and_safetensors_alone():
 
 
 def test_the_formula_imports_torch_and_the_mathematics_below_it():
-    allowed = {f"{LIBRARY}.{part}" for part in ("resonance", "fixed_point", "config", "errors")}
+    allowed = {f"{LIBRARY}.{part}" for part in ("resonance", "fixed_point", "grid", "config", "errors")}
     for file in RESONANCE.glob("*.py"):
         for module, name in imports(file):
             parts = [*module.split("."), *([name] if name else [])]
@@ -149,7 +149,8 @@ def test_the_formula_imports_torch_and_the_mathematics_below_it():
 
 def test_a_stage_that_depends_on_the_formula_depends_on_the_whole_core():
     core = {
-        f"src/dynaxx/{part}" for part in ("backbone", "config.py", "errors.py", "fixed_point", "model", "resonance")
+        f"src/dynaxx/{part}"
+        for part in ("backbone", "config.py", "errors.py", "fixed_point", "grid", "model", "resonance")
     }
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     depends = {name: core & set(stage["deps"]) for name, stage in stages.items()}
