@@ -18,7 +18,8 @@ from dynaxx.search import Space, read_space
 from dynaxx.tasks import Metric
 from dynaxx.tracking import NAME_BYTES, escaped, main_checkout
 from pipelines.common.paths import quoted, with_quoted_paths
-from pipelines.common.settings import COUNT, SEED, SettingsError, check_settings, listed, number
+from pipelines.common.rules import COUNT, SEED, listed, number
+from pipelines.common.settings import SettingsError, check_settings
 from pipelines.common.stage import read_params
 from pipelines.common.task import kind_of_task
 from pipelines.compose import compose_all
