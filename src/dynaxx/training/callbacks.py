@@ -141,8 +141,8 @@ class FiniteLoss(Callback):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"train/loss is {float(loss.detach())} in step {trainer.global_step}: lower the learning rate (lr), and check "
-                "data and weights for values that are not finite"
+                f"train/loss is {float(loss.detach())} in step {trainer.global_step}: lower the learning rate (lr), "
+                "and check data and weights for values that are not finite"
             )
 
 
