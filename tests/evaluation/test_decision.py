@@ -132,7 +132,7 @@ def test_an_error_is_lowered_and_not_gained() -> None:
 @pytest.mark.parametrize(
     ("image_p", "sign_flip_p", "why"),
     [
-        (0.25, None, "too few images tell them apart (exact p = 0.25)"),
+        (0.25, None, "too few images tell them apart (p = 0.25 by sign flips)"),
         (0.25, 0.01, "too few images"),
         (0.001, 0.08, "the seeds disagree (p = 0.08 by sign flips)"),
         (float("nan"), None, "too few images"),

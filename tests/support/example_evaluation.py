@@ -149,8 +149,7 @@ def with_costs(evaluation: Evaluation, per_error: float = 20.0) -> Evaluation:
     correct = make_scores(len(evaluation.task.seeds))
     costs = {name: 1000 * per_error * (1.0 - rows) for name, rows in correct.items()}
     comparisons = [
-        Comparison.measure(c.a, c.b, costs[c.a], costs[c.b], COST, **BOOTSTRAP, by_size=True)
-        for c in evaluation.comparisons
+        Comparison.measure(c.a, c.b, costs[c.a], costs[c.b], COST, **BOOTSTRAP) for c in evaluation.comparisons
     ]
     arms = [
         replace(

@@ -122,7 +122,7 @@ def evaluate(
     scores = {arm: found.scores for arm, found in answers.items()}
     comparisons = compare(scores, kind.metric, judge.groups, options.bootstrap, asked)
     costs = {arm: Scores.of(found.costs) for arm, found in answers.items() if found.costs is not None}
-    cost_comparisons = compare(costs, COST, judge.groups, options.bootstrap, asked if costs else [], by_size=True)
+    cost_comparisons = compare(costs, COST, judge.groups, options.bootstrap, asked if costs else [])
     decision = decide(
         arms,
         cost_comparisons or comparisons,

@@ -235,7 +235,7 @@ def test_costs_and_their_thresholds_are_told_beside_the_metric(tmp_path: Path) -
     assert "without thresholds" in page
     assert "−0.50, −0.50" in page
     assert "less cost than the last layer alone" in page
-    assert "by sign flips over the differences in cost" in page
+    assert "flip signs of differences" in page
     assert "Thresholds" not in Page(write_default(tmp_path)).text
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dynaxx.evaluation.errors import EvaluationError
-from dynaxx.evaluation.statistics.paired import Interval, flip_test, paired_bootstrap, sign_test
+from dynaxx.evaluation.statistics.paired import Interval, flip_test, mcnemar, paired_bootstrap
 from dynaxx.evaluation.statistics.units import Sums
 from dynaxx.tasks import Metric
 
@@ -65,7 +65,7 @@ def test_groups_of_one_sample_each_are_no_groups(metric):
     alone = paired_bootstrap(a, b, metric, resamples=500)
     named = paired_bootstrap(a, b, metric, tuple(f"image {n:02}" for n in range(50)), resamples=500)
     assert (named.estimate, named.low, named.high) == pytest.approx((alone.estimate, alone.low, alone.high))
-    assert sign_test(a, b, metric, np.arange(50)) == sign_test(a, b, metric)
+    assert flip_test(a, b, metric, np.arange(50)) == flip_test(a, b, metric)
 
 
 def test_a_root_is_resampled_in_groups_as_a_naive_bootstrap_does_it() -> None:
@@ -92,7 +92,7 @@ def test_copies_in_a_group_make_no_interval_narrower() -> None:
     alone = paired_bootstrap(*copies, IOU, resamples=2000)
     assert grouped.high - grouped.low == pytest.approx(once.high - once.low, rel=1e-6)
     assert (once.high - once.low) / (alone.high - alone.low) == pytest.approx(10**0.5, rel=0.15)
-    assert sign_test(*copies, IOU, groups) == pytest.approx(sign_test(a, b, IOU))
+    assert flip_test(*copies, IOU, groups) == pytest.approx(flip_test(a, b, IOU), abs=0.01)
 
 
 def test_an_error_that_is_lower_is_a_gain_and_an_equal_one_has_no_width() -> None:
@@ -108,9 +108,11 @@ def test_most_samples_for_the_worse_arm_prove_nothing() -> None:
     a, b = np.full((1, 40), 0.5), np.full((1, 40), 0.5)
     a[0, :8], b[0, 8:] = 3.0, 0.51
     assert a.mean() > b.mean()
-    assert sign_test(a, b, IOU) == 1.0
-    b[0, 8:] = 0.49  # now all favour the one that is better on average
-    assert sign_test(a, b, IOU) == pytest.approx(2 / 2**40)
+    assert 0.001 < flip_test(a, b, IOU) < 0.05  # eight large differences, of which the small ones take nothing
+    a[0, :8] = 0.55  # no larger than the sum of the others
+    assert flip_test(a, b, IOU) > 0.3
+    a[0], b[0] = 0.5, 0.49  # now all favour the one that is better on average, equally
+    assert flip_test(a, b, IOU) == pytest.approx(2 / 2**40)
 
 
 @settings(max_examples=30, deadline=None)
@@ -125,4 +127,12 @@ def test_flips_of_units_are_counted_exactly_each_with_its_size(seed, samples):
     by_hand = 2 * min((sums >= differences.sum()).mean(), (sums <= differences.sum()).mean())
     assert flip_test(a, b, COST) == pytest.approx(min(1.0, by_hand) if len(differences) > 1 else 1.0)
     hits, all_right = a > b, np.ones_like(a, dtype=bool)
-    assert flip_test(hits, all_right, ACCURACY) == pytest.approx(sign_test(hits, all_right, ACCURACY))
+    assert flip_test(hits, all_right, ACCURACY) == pytest.approx(mcnemar(hits[0], all_right[0]).p)
+
+
+def test_an_error_that_is_gone_from_few_large_units_is_no_tie() -> None:
+    """Half of the groups favour either arm, and those that favour `a` by ten times as much."""
+    generator = np.random.default_rng(0)
+    b = generator.random((1, 40)) + 4.0
+    a = b + np.where(np.arange(40) % 2, -1.0, 0.1) * generator.random((1, 40))
+    assert flip_test(a, b, RMSE) < 0.001

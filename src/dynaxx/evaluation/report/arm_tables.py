@@ -112,11 +112,6 @@ def comparisons_table(evaluation: Evaluation) -> Table:
     shown = [c for c in comparisons if c.b == BASELINE or {c.a, c.b} & asked]
     tested = any(comparison.mcnemar for comparison in shown)
     drawn = "groups of samples" if evaluation.task.groups else "samples"
-    exact = (
-        "exact, of how many favour either arm"
-        if not evaluation.cost_comparisons
-        else "by sign flips over the differences in cost"
-    )
     mcnemar = " McNemar: exact." if tested else ""
     relative = "of an error the part that is gone" if not metric.higher_is_better else "of what the second reaches"
     return Table(
@@ -133,8 +128,8 @@ def comparisons_table(evaluation: Evaluation) -> Table:
         note=(
             f"How much better the first is than the second in {label(metric.name)}; relative: {relative}. Interval: "
             f"paired bootstrap (BCa), {drawn} resampled jointly across seeds; a gain counts when it excludes zero and "
-            f"neither p of {drawn} nor of sign flips is above the level. The p of {drawn}: {exact}. Sign-flip: "
-            f"permutation test over seeds, of which it takes at least six.{mcnemar}"
+            f"neither p of {drawn} nor of sign flips is above the level. Both are p-values of permutation "
+            f"tests that flip signs of differences; over seeds it takes at least six.{mcnemar}"
         ),
     )
 

@@ -31,7 +31,6 @@ from dynaxx.evaluation.statistics.paired import (
     paired_bootstrap,
     relative_gain,
     sign_flip,
-    sign_test,
 )
 from dynaxx.evaluation.statistics.pareto import front
 from dynaxx.evaluation.statistics.proof import LEVEL, contradiction, verdict_over_tasks
@@ -62,7 +61,6 @@ __all__ = [
     "per_class_recall",
     "relative_gain",
     "sign_flip",
-    "sign_test",
     "unit_numbers",
     "verdict_over_tasks",
 ]

@@ -22,7 +22,6 @@ from dynaxx.evaluation.statistics.paired import (
     paired_bootstrap,
     relative_gain,
     sign_flip,
-    sign_test,
 )
 from dynaxx.evaluation.statistics.proof import contradiction
 from dynaxx.evaluation.statistics.scores import Scores
@@ -48,8 +47,7 @@ class Comparison:
     relative: float | None
     """The gain as a fraction of the metric of `b`, of an error the part that is gone; None if `b` has zero."""
     image_p: float
-    """Exact p-value of the sign test on the numbers of units that favour `a` and that favour `b`; 1 where more of them
-    favour the arm that is worse on average."""
+    """p-value of the gain, by sign flips over the differences of samples, or of groups."""
 
     @property
     def better(self) -> bool:
@@ -96,7 +94,6 @@ class Comparison:
         seed: int = 0,
         resamples: int = 10_000,
         confidence: float = 0.95,
-        by_size: bool = False,
     ) -> Self:
         """Compare arms `a` and `b` by their scores (S, N), one per seed and sample.
 
@@ -108,8 +105,6 @@ class Comparison:
             metric: metric of the scores.
             groups: group of each sample; empty if samples stand alone.
             seed, resamples, confidence: options of the bootstrap.
-            by_size: whether the exact test weighs how much a unit favours an arm, as it must where scores are costs;
-                otherwise it counts units.
         """
         a_SN, b_SN = Scores.of(scores_a), Scores.of(scores_b)
         of_a, of_b = a_SN.per_seed(metric), b_SN.per_seed(metric)
@@ -124,7 +119,7 @@ class Comparison:
             else [],
             sign_flip_p=sign_flip(of_a, of_b),
             relative=relative_gain(a_SN.values, b_SN.values, metric),
-            image_p=(flip_test if by_size else sign_test)(a_SN.values, b_SN.values, metric, groups),
+            image_p=flip_test(a_SN.values, b_SN.values, metric, groups),
         )
 
 
@@ -176,15 +171,13 @@ def compare(
     groups: Groups,
     bootstrap: Bootstrap,
     of: Iterable[tuple[str, str]],
-    *,
-    by_size: bool = False,
 ) -> list[Comparison]:
     """Compare the arms of each pair; `scores` maps each arm to its scores, the rest is as in `Comparison.measure`.
 
     >>> compare(scores, Metric("accuracy"), (), bootstrap, [("explicit", "baseline")])[0].better
     True
     """
-    return [Comparison.measure(a, b, scores[a], scores[b], metric, groups, **bootstrap, by_size=by_size) for a, b in of]
+    return [Comparison.measure(a, b, scores[a], scores[b], metric, groups, **bootstrap) for a, b in of]
 
 
 def class_gains(

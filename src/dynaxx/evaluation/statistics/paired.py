@@ -69,49 +69,31 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNem
     return McNemar(only_a, only_b, float(result.pvalue))
 
 
-def sign_test(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric, groups: Groups = ()) -> float:
-    """Exact two-sided sign test of the units that favour `a` and those that favour `b`; scores are (S, N).
-
-    >>> sign_test(np.array([[1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0]]), Metric("accuracy"))
-    0.5
-
-    A unit is a sample, or a group of samples. It favours the arm with the better mean over its samples and seeds.
-    With scores of 0 and 1, one seed and no groups, the test equals McNemar's. A bootstrap interval is too narrow
-    if the arms differ on few units; the sign test stays exact. Where more units favour the arm that is worse on
-    average, they prove nothing about the average, and the p-value is 1.
-
-    Method: Fisher's sign test, computed by `scipy.stats.binomtest`.
-
-    Raises:
-        EvaluationError: an array is empty, is not finite, or has another shape; groups do not fit.
-    """
-    from scipy.stats import binomtest
-
-    a_SN, b_SN = _checked_pair(scores_a, scores_b)
-    gains_U = _unit_gains(a_SN, b_SN, metric, groups)
-    for_a, for_b = int((gains_U > 0).sum()), int((gains_U < 0).sum())
-    gain = metric.gain(metric.of(a_SN), metric.of(b_SN))
-    if (for_a - for_b) * gain < 0:
-        return 1.0
-    return float(binomtest(for_a, for_a + for_b).pvalue) if for_a + for_b else 1.0
-
-
 def flip_test(scores_a: NDArray[Any], scores_b: NDArray[Any], metric: Metric, groups: Groups = ()) -> float:
     """Two-sided permutation test of the units' differences, each with its size; scores are (S, N).
 
     >>> flip_test(np.array([[5.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 0.0]]), Metric("cost", higher_is_better=False))
     0.5
 
-    If the arms were equally good, the difference of each unit could have either sign. One dear error weighs as much as
-    many cheap ones, which the sign test would count against it. With differences of -1, 0 and 1 it equals the sign
-    test. All combinations of signs are tried, or 10,000 are drawn.
+    A unit is a sample, or a group of samples. If the arms were equally good, the difference of each unit could have
+    either sign. A large error weighs as much as several small ones, as in the average that the test is about. All
+    combinations of signs are tried, or 10,000 are drawn. With scores of 0 and 1, one seed and no groups, the test
+    equals McNemar's. A bootstrap interval is too narrow if the arms differ on few units; this test is not.
 
-    Method: Fisher, The Design of Experiments (1935), computed by `scipy.stats.permutation_test`.
+    Method: Fisher, The Design of Experiments (1935), computed by `scipy.stats.permutation_test`. Differences of one
+    size need only be counted, by `scipy.stats.binomtest`.
+
+    Raises:
+        EvaluationError: an array is empty, is not finite, or has another shape; groups do not fit.
     """
+    from scipy.stats import binomtest
+
     gains_U = _unit_gains(*_checked_pair(scores_a, scores_b), metric, groups)
     gains_U = gains_U[gains_U != 0]  # which no sign changes
     if len(gains_U) < 2:
         return 1.0
+    if np.ptp(np.abs(gains_U)) == 0:
+        return float(binomtest(int((gains_U > 0).sum()), len(gains_U)).pvalue)
     return _flips(gains_U, np.zeros_like(gains_U), resamples=10_000)
 
 

@@ -1,7 +1,7 @@
 """When a difference between two arms (competitors) counts as proven: two rules.
 
 1. One evaluation (`contradiction`, used by `Comparison.better`): the bootstrap interval over images excludes zero.
-   The exact test over images and the sign flips over seeds, if there are enough seeds, are significant as well. Where
+   The sign flips over images and those over seeds, if there are enough seeds, are significant as well. Where
    images come in groups, both count groups.
 2. Many tasks (`verdict_over_tasks`, used by the experiments): the interval excludes zero. The p-value over seeds is
    below `LEVEL` after Holm's correction over all tasks. A win is also at least one point or 2 % of the rival's score.
@@ -21,11 +21,11 @@ def contradiction(interval: Interval, image_p: float, sign_flip_p: float | None)
     The interval covers the draw of test images, but not the randomness of training. It is too narrow if the arms
     differ on few images.
 
-    Example: with a 95 % interval, `image_p=0.2` gives "too few images tell them apart (exact p = 0.2)".
+    Example: with a 95 % interval, `image_p=0.2` gives "too few images tell them apart (p = 0.2 by sign flips)".
     """
     level = 1 - interval.confidence
     if not image_p < level:
-        return f"too few images tell them apart (exact p = {image_p:.2g})"
+        return f"too few images tell them apart (p = {image_p:.2g} by sign flips)"
     if sign_flip_p is not None and not sign_flip_p < level:
         return f"the seeds disagree (p = {sign_flip_p:.2g} by sign flips)"
     return ""
