@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: repro test nightly lint ui bench sweep services services-deps clean
+.PHONY: repro test nightly lint ui bench suite sweep services services-deps clean
 
 repro: .venv/ready
 	dvc repro
@@ -31,6 +31,10 @@ ui: .venv/ready
 
 bench: .venv/ready
 	python -m benchmarks.run $(ARGS)
+
+# every reading on real tasks; make suite DATA=FOLDER, which has the packs that docs/results/suite.md names
+suite: .venv/ready
+	python -m experiments.suite $(if $(DATA),--data $(DATA)) $(ARGS)
 
 # make sweep ARGS="n_trials=200 experiment=cifar10 data.root=PATH"
 sweep: .venv/ready

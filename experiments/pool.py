@@ -7,17 +7,31 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig
 
-from experiments.job import Job
 
-Run = Callable[[Job, DictConfig, Path], str]
+class Queued(Protocol):
+    """A job as the pool sees it."""
+
+    @property
+    def name(self) -> str:
+        """Name by which other jobs need it."""
+
+    def needs(self) -> list[str]:
+        """Names of the jobs that must be complete first."""
+
+    def done(self, root: Path) -> bool:
+        """Whether the job is complete."""
+
+
+Run = Callable[[Any, DictConfig, Path], str]
 
 
 def run_all(
-    jobs: Sequence[Job], run: Run, params: DictConfig, root: Path, *, workers: int, threads: int, until: float
+    jobs: Sequence[Queued], run: Run, params: DictConfig, root: Path, *, workers: int, threads: int, until: float
 ) -> list[str]:
     """Run all jobs that are not complete, in the order of the list.
 
@@ -35,7 +49,7 @@ def run_all(
     waiting = [job for job in jobs if not job.done(root)]
     named, done = {job.name for job in waiting}, {job.name for job in jobs if job.done(root)}
     missed: list[str] = []
-    running: dict[Future[str], Job] = {}
+    running: dict[Future[str], Queued] = {}
     spawn = multiprocessing.get_context("spawn")  # CUDA does not work in forked children of a process that uses it
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(threads,)) as pool:
         while waiting or running:
@@ -64,7 +78,7 @@ def _start(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _one(run: Run, job: Job, params: DictConfig, root: Path) -> str:
+def _one(run: Run, job: Queued, params: DictConfig, root: Path) -> str:
     began = time.perf_counter()
     try:
         line = run(job, params, root)

@@ -1,7 +1,7 @@
 """A setting, shared by many conditions: prepared data, a backbone trained on a part of it, and the chosen taps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dynaxx.data import load_prepared, prepare
+from dynaxx.evaluation.arms import Task
 from dynaxx.evaluation.arms.anchors import store_of
 from dynaxx.evaluation.arms.resonant import with_readout
 from dynaxx.files import write_text
 from dynaxx.selection import select_layers
-from dynaxx.training.pretrained import train_backbone
+from dynaxx.training.pretrained import provide_backbone
 from experiments.published import published_task
 from pipelines.common.source import open_source
 
@@ -36,7 +37,9 @@ def changed(params: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
     return copy
 
 
-def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
+def build_setting(
+    params: DictConfig, folder: Path, features: Path, make_task: Callable[..., Task] = published_task
+) -> None:
     """Prepare the data, train the backbone and choose the taps, except for parts that exist already."""
     prepared_at, trained_at, chosen_at = folder / "prepare", folder / "pretrain", folder / "select_layers"
     data = params.data
@@ -51,9 +54,9 @@ def build_setting(params: DictConfig, folder: Path, features: Path) -> None:
     found = "given"
     if not (trained_at / "backbone.json").exists():
         trained_at.mkdir(parents=True, exist_ok=True)
-        found = train_backbone(params, load_prepared(prepared_at), trained_at, folder / "checkpoints")
+        found = provide_backbone(params, load_prepared(prepared_at), trained_at, folder / "checkpoints")
     if not (chosen_at / "selection.json").exists():
-        task = published_task(params, taps=[], root=folder, cache=features)
+        task = make_task(params, taps=[], root=folder, cache=features)
         train, _ = task.split(0)
         selection = select_layers(
             task.kind,

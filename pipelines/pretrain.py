@@ -1,17 +1,14 @@
 """Stage `pretrain`: train the stand-in backbone, or check the user's trained model."""
 
 from dynaxx.data import load_prepared
-from dynaxx.training.own_model import is_given
-from dynaxx.training.pretrained import check_user_model, train_backbone
+from dynaxx.training.pretrained import provide_backbone
 from pipelines.common.stage import OUTPUTS, Stage, run
 
 
 def body(stage: Stage) -> str:
     """Run the stage; returns the line that it prints."""
     prepared = load_prepared(OUTPUTS / "prepare")
-    if is_given(stage.params.model):
-        return check_user_model(stage.params.model, prepared, stage.out)
-    return train_backbone(stage.params, prepared, stage.out, stage.checkpoints)
+    return provide_backbone(stage.params, prepared, stage.out, stage.checkpoints)
 
 
 if __name__ == "__main__":

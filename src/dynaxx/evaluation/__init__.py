@@ -17,12 +17,22 @@ from dynaxx.evaluation.business_value import with_value
 from dynaxx.evaluation.decision import decide
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.evaluate import evaluate
-from dynaxx.evaluation.formatting import cell, label, of_metric, on_axis, significant, titled
+from dynaxx.evaluation.formatting import (
+    cell,
+    gained,
+    label,
+    number,
+    of_metric,
+    on_axis,
+    significant,
+    titled,
+    unit_of_gain,
+)
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.options import EvaluateOptions
 from dynaxx.evaluation.predict import live, logits
 from dynaxx.evaluation.results import ArmResult, Corruption, Decision, Evaluation, TaskSummary
-from dynaxx.evaluation.stores import Stores
+from dynaxx.evaluation.stores import Reading, Stores
 
 __all__ = [
     "ArmResult",
@@ -32,17 +42,21 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Judge",
+    "Reading",
     "Stores",
     "TaskSummary",
     "cell",
     "decide",
     "evaluate",
+    "gained",
     "label",
     "live",
     "logits",
+    "number",
     "of_metric",
     "on_axis",
     "significant",
     "titled",
+    "unit_of_gain",
     "with_value",
 ]

@@ -138,7 +138,8 @@ class _Rules:
         unplanned = (
             [
                 f"On the test data {_listed(others)} {'does' if len(others) == 1 else 'do'} better than the probe, but "
-                "was not the best on validation: a choice made after looking at test data proves nothing."
+                f"{'was' if len(others) == 1 else 'were'} not the best on validation: a choice made after looking at "
+                "test data proves nothing."
             ]
             if others
             else []

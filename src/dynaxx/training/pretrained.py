@@ -38,6 +38,20 @@ class Backbone(NamedTuple):
     num_classes: int | None
 
 
+def provide_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
+    """Check the user's trained model, or train a stand-in, for `load_backbone`; returns a summary.
+
+    >>> provide_backbone(params, prepared, Path("outputs/pretrain"), Path("checkpoints"))  # doctest: +SKIP
+    'backbone tf_efficientnet_lite0 checked, 4,652,008 parameters, sha256 5e984df53b00'
+
+    Raises:
+        BackboneError: weights that cannot be read, or images on which nothing can be trained.
+    """
+    if is_given(params.model):
+        return check_user_model(params.model, prepared, out)
+    return train_backbone(params, prepared, out, checkpoints)
+
+
 def train_backbone(params: Any, prepared: Prepared, out: Path, checkpoints: Path) -> str:
     """Train `params.model.network` on the pretraining images, write weights and location, and return a summary."""
     from dynaxx.data import ImageData  # these three import Lightning, which takes seconds and is needed here alone

@@ -26,6 +26,7 @@ from dynaxx.evaluation.arms.record import ArmRecord
 from dynaxx.evaluation.arms.resonant import wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
 from dynaxx.evaluation.defect_map import DefectMap
+from dynaxx.spent import BACKBONE, FITTING, spent
 from dynaxx.tasks import Anomaly
 
 Options = Mapping[str, Any]
@@ -68,14 +69,16 @@ def _train(task: Task, run: Run, arm: str, choices: Sequence[Sequence[str]], opt
     reader = container(task, every, run.seed)
     train, val = task.split(run.seed)
     made_up, _ = pasted(task.images.images[val], run.seed)
-    normal, held_out = (of_task(task, reader, part) for part in (train, val))
-    defective = anchors(task, reader, made_up)
+    with spent(BACKBONE):
+        normal, held_out = (of_task(task, reader, part) for part in (train, val))
+        defective = anchors(task, reader, made_up)
     tried: list[tuple[float, ResonantModel]] = []
     for taps in choices:
         model = container(task, taps, run.seed)
         numbers = [reader.paths.index(path) for path in model.paths]
         one, two, three = ([_only(part, numbers) for part in parts] for parts in (normal, held_out, defective))
-        model.fit_disagreement(one, two, top=_kind(task).top, false_alarms=_false_alarms(len(val)), **options)
+        with spent(FITTING):
+            model.fit_disagreement(one, two, top=_kind(task).top, false_alarms=_false_alarms(len(val)), **options)
         tried.append((score(task, model, two, three), model))
     value, model = max(tried, key=lambda one: task.kind.metric.oriented(one[0]))
     model.save_pretrained(run.out)

@@ -1,0 +1,10 @@
+"""`python -m experiments.page`: write every page of docs/results that is made from experiments/results."""
+
+import sys
+
+from experiments.analysis.page import main as write_pages
+from experiments.suite.page import write_page
+
+if __name__ == "__main__":
+    write_page()
+    sys.exit(write_pages())

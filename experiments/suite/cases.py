@@ -1,0 +1,106 @@
+"""The cases of the suite: a task on data that many know, the arms that are compared on it, and how they are tuned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT, IMPLICIT, named
+from pipelines.common.judge import judge
+from pipelines.compose import compose_all
+
+READINGS = named(BASELINE, "layer_probe", "concat_probe", "explicit_T1", "direct", EXPLICIT, IMPLICIT)
+UNLABELLED = named(BASELINE, "layer_probe", "concat_probe", "direct", EXPLICIT)
+RIVALS = named("lora", "full_finetune")
+
+SEEDS, RIVAL_SEEDS, TUNING_SEED = 10, 3, 100
+"""Numbers of seeds of readings, and of arms that train through the backbone; and the seed of all tuning fits."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task with its arms.
+
+    >>> CASES["digits-600"].arms_of(seed=9) == READINGS
+    True
+
+    Attributes:
+        name: name of its results.
+        overrides: what is composed for it, as of `python -m pipelines.compose`.
+        pack: file of the data folder that holds its data; empty where a package ships them or the overrides name them.
+        readings: arms that train from anchors, with `SEEDS` seeds.
+        rivals: arms that train through the backbone, with `RIVAL_SEEDS` seeds.
+        lrs: learning rates that every arm in epochs is tried with on validation.
+        epochs: numbers of epochs that are tried with the best of them, where a reading is trained.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    pack: str = ""
+    readings: tuple[str, ...] = READINGS
+    rivals: tuple[str, ...] = RIVALS
+    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    epochs: tuple[int, ...] = (15, 40)
+
+    def arms_of(self, seed: int) -> tuple[str, ...]:
+        """The arms that are fitted with a seed."""
+        return self.readings + (self.rivals if seed < RIVAL_SEEDS else ())
+
+    def missing(self, data: Path | None) -> str:
+        """Why the case cannot be run, in one line; empty if it can."""
+        if not self.pack:
+            return ""
+        if data is None:
+            return f"{self.name}: skipped, it needs {self.pack}; give its folder with --data"
+        return "" if (data / self.pack).exists() else f"{self.name}: skipped, there is no {data / self.pack}"
+
+    def params(self, data: Path | None) -> DictConfig:
+        """The parameters of the case, composed and judged.
+
+        Raises:
+            ComposeError: the overrides do not compose.
+            ValueError: they do not fit the data.
+        """
+        root = [f"data.root={data / self.pack}"] if self.pack and data is not None else []
+        rates = ",".join(f"{lr:g}" for lr in self.lrs)
+        tried = [f"tune.lr=[{rates}]", f"tune.epochs=[{','.join(map(str, self.epochs))}]"] if self.lrs else []
+        plain = compose_all([*self.overrides, *root, *tried, f"train_arms.arms=[{','.join(self._trained)}]"])
+        params: Any = OmegaConf.create(plain)
+        judge(params)
+        assert isinstance(params, DictConfig)
+        return params
+
+    @property
+    def _trained(self) -> list[str]:
+        return [arm for arm in (*self.readings, *self.rivals) if arm not in (BASELINE, EXPLICIT, IMPLICIT)]
+
+
+def own(overrides: Sequence[str], name: str) -> Case:
+    """A case of the user's own.
+
+    >>> own(["task=regression", "data=table", "data.root=grains.zip"], "grains").pack
+    ''
+    """
+    unlabelled = "task=anomaly" in overrides
+    return Case(
+        name, tuple(overrides), readings=UNLABELLED if unlabelled else READINGS, rivals=() if unlabelled else RIVALS
+    )
+
+
+_ALL = (
+    Case("digits-600", ("task.n_train=600",)),
+    Case("digits-100", ("task.n_train=100", "task.n_val=100")),
+    Case("sediment", ("experiment=sediment",), "sediment_d50.zip"),
+    Case("landcover", ("experiment=landcover",), "ucmerced21.zip"),
+    Case("landcover-rare-river", ("experiment=landcover", "task.rare={river: 0.05}"), "ucmerced21.zip"),
+    Case("polyps-100", ("experiment=polyps",), "kvasir_seg.zip"),
+    Case("polyps", ("experiment=polyps", "task.n_train=null"), "kvasir_seg.zip"),
+    Case("tiles", ("experiment=tiles",), "magnetic_tile.zip", UNLABELLED, (), (), ()),
+    Case("click", ("experiment=click",), "membrane.zip"),
+    Case("birds", ("experiment=birds",), "cub_birds26.zip"),
+)
+
+CASES: dict[str, Case] = {case.name: case for case in _ALL}
+"""Name of the case → case."""

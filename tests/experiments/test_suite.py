@@ -1,0 +1,178 @@
+"""The suite on small data: each fit runs once, results of several machines add up, and pages come from files alone."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from dynaxx.evaluation.arms import BASELINE
+from dynaxx.evaluation.statistics import Scores
+from dynaxx.tasks import Metric
+from experiments.suite import __main__ as suite, bars, cases
+from experiments.suite.cases import CASES, Case
+from experiments.suite.fit import jobs
+from experiments.suite.page import write_page
+from experiments.suite.results import Fit, read_case, write_about
+from experiments.suite.standing import standing
+
+SMALL = (
+    "data=coarse_digits",
+    "model=small_resnet",
+    "model.pretrain.epochs=1",
+    "task.n_train=60",
+    "task.n_val=40",
+    "train.batch_size=32",
+    "resonance.rank=2",
+    "resonance.T=2",
+    "select.max_images=60",
+    "select.folds=2",
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A case of two readings and a rival, with one learning rate, on a stand-in network."""
+    case = Case(
+        "small", SMALL, readings=("baseline", "explicit", "implicit"), rivals=("lora",), lrs=(1e-3,), epochs=(1,)
+    )
+    monkeypatch.setitem(CASES, "small", case)
+    monkeypatch.setattr(cases, "SEEDS", 2)
+    monkeypatch.setattr(cases, "RIVAL_SEEDS", 1)
+    return case
+
+
+def test_a_suite_that_was_stopped_goes_on_and_its_page_comes_from_the_files(small, tmp_path, capsys):
+    command = ["small", "--root", str(tmp_path / "work"), "--results", str(tmp_path / "found"), "--threads", "1"]
+    assert suite.main([*command, "--seconds", "0"]) == 1
+    assert "jobs are missing" in capsys.readouterr().out
+    assert suite.main(command) == 0
+    files = sorted((tmp_path / "found" / "small").glob("*/seed-*.safetensors"))
+    assert [f"{path.parent.name}/{path.stem}" for path in files] == [
+        "baseline/seed-0", "baseline/seed-1", "explicit/seed-0", "explicit/seed-1",
+        "implicit/seed-0", "implicit/seed-1", "lora/seed-0",
+    ]  # fmt: skip
+    page = (tmp_path / "found" / "suite.md").read_text()
+    assert "| explicit |" in page or "| **explicit** |" in page
+    results = read_case("small", tmp_path / "found")
+    assert results is not None
+    assert results.scores["explicit"][0].values.shape == (1, results.about["test"])
+    assert results.fits["explicit"][0].test == pytest.approx(results.scores["explicit"][0].values.mean())
+    assert results.fits["explicit"][0].settings == {"lr": 1e-3, "epochs": 1}
+
+    # another machine: the results are here, the weights are not; only what is missing is fitted, to the same numbers
+    before = {path: path.read_bytes() for path in files}
+    lost = tmp_path / "found" / "small" / "implicit" / "seed-1.safetensors"
+    lost.unlink()
+    shutil.rmtree(tmp_path / "work" / "suite" / "small" / "fits")
+    capsys.readouterr()
+    assert suite.main(command) == 0
+    assert capsys.readouterr().out.count("on test") == 1
+    again = read_case("small", tmp_path / "found")
+    assert again is not None
+    assert (again.scores["implicit"][1].values == results.scores["implicit"][1].values).all()
+    assert all(path.read_bytes() == content for path, content in before.items() if path != lost)
+
+
+def test_what_cannot_be_run_is_told_in_one_line(tmp_path, capsys):
+    assert suite.main(["birds", "--results", str(tmp_path)]) == 0
+    assert "birds: skipped, it needs cub_birds26.zip; give its folder with --data" in capsys.readouterr().out
+    assert suite.main(["birds", "--data", str(tmp_path), "--results", str(tmp_path)]) == 0
+    assert f"birds: skipped, there is no {tmp_path.resolve()}/cub_birds26.zip" in capsys.readouterr().out
+    for words, line in (
+        (["cats"], "cats: no such case; known are digits-600"),
+        (["birds", "task=regression"], "give names of cases, or the settings of a task of yours"),
+        (
+            ["task=regression", "--name", "birds"],
+            "--name birds: give letters, digits and dashes, and no name of a case",
+        ),
+    ):
+        with pytest.raises(SystemExit):
+            suite.main(words)
+        assert line in capsys.readouterr().err
+
+
+def test_every_case_composes_but_for_its_data():
+    for case in CASES.values():
+        if not case.pack:
+            assert case.params(None).task.kind == "classification"
+        assert set(bars.BARS) <= set(CASES)
+
+
+def test_a_job_comes_after_what_it_needs():
+    for case in CASES.values():
+        seen = set()
+        for job in jobs(case, None):
+            assert set(job.needs()) <= seen, job.name
+            seen.add(job.name)
+
+
+def test_fits_on_other_data_are_not_laid_beside(tmp_path):
+    write_about("grains", {"taps": ["a"], "fingerprint": "1"}, tmp_path)
+    write_about("grains", {"taps": ["a"], "fingerprint": "1"}, tmp_path)
+    with pytest.raises(ValueError, match="another fingerprint; move the folder away"):
+        write_about("grains", {"taps": ["a"], "fingerprint": "2"}, tmp_path)
+    assert json.loads((tmp_path / "grains" / "case.json").read_text())["fingerprint"] == "1"
+
+
+def made(folder, case, arms, metric, labels=(), classes=(), groups=()):
+    """Results of made arms: arm → (scores of each seed (S, N), validation, live parameters)."""
+    samples = next(iter(arms.values()))[0].shape[1]
+    about = {"metric": asdict(metric), "groups": list(groups), "labels": list(labels), "classes": list(classes)}
+    write_about(case, about | {"taps": ["a"], "train": 9, "validation": 9, "test": samples}, folder)
+    for arm, (rows, validation, live) in arms.items():
+        for seed, row in enumerate(rows):
+            scores = Scores.of(row[None])
+            hardware = {"cpu": "one", "cores": 2, "gpu": None, "torch": torch.__version__}
+            fit = Fit(arm, seed, metric.of(row), validation, {}, live, live, 1.0, {}, {}, hardware)
+            fit.write(folder / case / arm / f"seed-{seed}.safetensors", scores)
+    results = read_case(case, folder)
+    assert results is not None
+    return results
+
+
+def test_bars_are_judged_by_the_reading_that_is_best_on_validation(tmp_path):
+    random = np.random.default_rng(0)
+
+    def right(share):
+        return (random.random((6, 400)) < share).astype(float)
+
+    labels = (np.arange(400) % 2).tolist()
+    probe, rare = right(0.8), right(0.8)
+    rare[:, ::2] = 1.0
+    arms = {
+        BASELINE: (probe, 0.8, 10),
+        "concat_probe": (rare, 0.9, 20),
+        "direct": (right(0.99), 0.7, 20),  # the best on test is not asked
+    }
+    results = made(tmp_path, "landcover-rare-river", arms, Metric("accuracy"), labels, ("river", "other"))
+    now = standing(results)
+    assert now.best.arm == "concat_probe"
+    (one,) = bars.judged("landcover-rare-river", results)
+    assert one.met
+    assert one.found.startswith("concat_probe +2")
+    assert bars.gain_over_probe(12)(results, now).met is False
+    assert bars.nothing_gained(results, now).met is False
+    assert bars.no_worse_than("direct")(results, now).met is False
+    assert bars.reaches(0.85)(results, now).met
+    write_page(tmp_path, tmp_path / "suite.md")
+    assert "**concat_probe**" in (tmp_path / "suite.md").read_text()
+
+
+def test_an_error_is_held_below_its_bar(tmp_path):
+    random = np.random.default_rng(0)
+    arms = {
+        BASELINE: (random.random((6, 90)), 0.5, 10),
+        "direct": (0.05 * random.random((6, 90)), 0.3, 50_000),
+        "layer_probe": (0.2 * random.random((6, 90)), 0.4, 20),
+    }
+    rmse = Metric("rmse", higher_is_better=False, root=True)
+    results = made(tmp_path, "grains", arms, rmse, groups=[str(n // 3) for n in range(90)])
+    now = standing(results)
+    assert now.best.arm == "direct"
+    assert now.best.over_probe.better
+    assert bars.reaches(0.28)(results, now).met
+    few = bars.reaches(0.28, 30_000)(results, now)
+    assert (few.met, few.found.split()[0]) == (False, "layer_probe")
