@@ -14,7 +14,7 @@ repro: .venv/ready
 	@python -m pipelines.show
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest -n $(shell nproc 2>/dev/null || echo 2) --dist loadscope --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 python -m pytest -n $(shell nproc 2>/dev/null || echo 2) --dist loadscope --no-loadscope-reorder --durations 20 $(ARGS)
 
 # what takes too long for every change: the whole matrix of backbones
 nightly: .venv/ready

@@ -37,6 +37,7 @@ class Network:
 NETWORKS = {
     "resnet50": Network("ResNet-50", torchvision.models.resnet50, (2, 3, 4), ("layer3.5", "layer4.1", "layer4.2")),
     "efficientnet_b0": Network("EfficientNet-B0", partial(timm.create_model, "efficientnet_b0"), (2, 4, 6)),
+    "efficientnet_lite0": Network("EfficientNet-Lite0", partial(timm.create_model, "tf_efficientnet_lite0"), (2, 4, 6)),
     "vit_b_16": Network("ViT-B/16", partial(timm.create_model, "vit_base_patch16_224"), (4, 8, 12)),
     "small_resnet": Network("SmallResNet", partial(SmallResNet, num_classes=4), (1, 2, 3)),
     "resnet18": Network("ResNet-18", torchvision.models.resnet18, (2, 3, 4), ("layer3.1", "layer4.0", "layer4.1")),

@@ -41,6 +41,9 @@ def parts(quick: bool) -> dict[str, Part]:
     }
     whole = [QUICK] if quick else [Case("small_resnet", 128, side=32), Case("resnet50", 8)]
     named |= {f"whole-{case.network}": partial(training_time, case, seconds) for case in whole}
+    if not quick:  # the default network, with views and epochs of the experiment landcover
+        default = Case("efficientnet_lite0", 32, rank=16)
+        named["whole-efficientnet_lite0"] = partial(training_time, default, seconds, views=2, epochs=15)
     few, many = (2, 3) if quick else (FEW, MANY)
     return named | {
         "training": partial(training, single, seconds),

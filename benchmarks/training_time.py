@@ -1,4 +1,4 @@
-"""A whole training at equal epochs: the feature cache and all steps of resonance, against full fine-tuning."""
+"""A whole training at equal epochs: the feature cache and all steps of resonance, against LoRA and full fine-tuning."""
 
 import copy
 
@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.arms import resonant
-from benchmarks.bars import Bar, Spread
+from benchmarks.arms import count_trainable, resonant
+from benchmarks.bars import Bar, Spread, ratio
 from benchmarks.measure import judged, timed
 from benchmarks.networks import NETWORKS, Case
 from benchmarks.results import ArmResult, Section
-from benchmarks.training_step import RESIDUAL_SHARE, Step
+from benchmarks.rivals import lora
+from benchmarks.training_step import LORA, RESIDUAL_SHARE, Step, lora_step
 from dynaxx import ResonantModel
 from dynaxx.training.cache.features import FeatureCache
 
@@ -21,6 +22,8 @@ FINETUNE = "full fine-tuning, a step"
 EPOCHS, VIEWS = 30, 18
 """Epochs and views of the experiment cifar10, with the views of shift_flip."""
 BAR = 0.30
+STEP_GOAL, WHOLE_GOAL = 0.1, 0.2
+"""Goals for a step from the cache, and for a whole training, against LoRA of equal size."""
 
 
 class Read(nn.Module):
@@ -52,8 +55,8 @@ def cached_step(model: ResonantModel, x: Tensor, labels: Tensor) -> Step:
     return Step(loss, model.trainable_parameters())
 
 
-def training_time(case: Case, budget: float) -> Section:
-    """Time all three in turn, and compute the time of a whole training; for `budget` see `measure.timed`."""
+def training_time(case: Case, budget: float, views: int = VIEWS, epochs: int = EPOCHS) -> Section:
+    """Time all of them in turn, and compute the time of a whole training; for `budget` see `measure.timed`."""
     x, backbone = case.images(), case.backbone()
     tuned, labels = copy.deepcopy(backbone), torch.zeros(case.batch, dtype=torch.long, device=x.device)
     model = resonant(copy.deepcopy(backbone), x, layers=NETWORKS[case.network].layers, rank=case.rank)
@@ -63,16 +66,28 @@ def training_time(case: Case, budget: float) -> Section:
         CACHED: cached_step(model, x, labels).eval(),
         READ: Read(reader).eval(),
     }
+    skipped: dict[str, str] = {}
+    try:
+        parts[LORA] = lora_step(lora(copy.deepcopy(backbone), count_trainable(model)).to(x), labels).eval()
+    except ImportError as error:
+        skipped[LORA] = str(error)
     seconds = timed(parts, x, budget)
-    bar = Bar(
-        f"resonance, {VIEWS} views cached and {EPOCHS} epochs / full fine-tuning, {EPOCHS} epochs",
-        BAR,
-        (CACHED, FINETUNE, READ),
-        lambda s: (VIEWS * s[READ] + EPOCHS * s[CACHED]) / (EPOCHS * s[FINETUNE]),
-    )
-    verdicts, profiles = judged([bar], seconds, parts, x)
+
+    def whole(rival: str, most: float, goal: bool = False) -> Bar:
+        return Bar(
+            f"resonance, {views} views cached and {epochs} epochs / {rival.removesuffix(', a step')}, {epochs} epochs",
+            most,
+            (CACHED, rival, READ),
+            lambda s: (views * s[READ] + epochs * s[CACHED]) / (epochs * s[rival]),
+            goal,
+        )
+
+    bars = [whole(FINETUNE, BAR)]
+    if LORA in parts:
+        bars += [ratio(CACHED, LORA, STEP_GOAL, goal=True), whole(LORA, WHOLE_GOAL, goal=True)]
+    verdicts, profiles = judged(bars, seconds, parts, x)
     rows = [
         ArmResult(name, Spread.of(1e3 * times), Spread.of(times / seconds[FINETUNE])) for name, times in seconds.items()
     ]
     title = f"training as a whole, {case.title}"
-    return Section(title, FINETUNE, len(seconds[FINETUNE]), rows, verdicts, {}, profiles)
+    return Section(title, FINETUNE, len(seconds[FINETUNE]), rows, verdicts, skipped, profiles)

@@ -18,7 +18,7 @@ STUDENT = ("implicit", "hybrid", "direct")
 """Modes with a student, the network of one pass."""
 READOUTS = ("classifier", "mean", "moments", "map")
 COUPLINGS = ("learned", "identity", "random")
-GATES = ("none", "learned", "mutual_information")
+GATES = ("none", "learned", "mutual_information", "position")
 SOLVERS = ("picard", "anderson")
 GRADIENTS = ("unrolled", "implicit")
 STABILITY = ("regularized", "certified", "monitored")
@@ -94,7 +94,8 @@ class ResonanceConfig:
     its own rank) or `random`. In a fixed coupling only one of the two factor matrices is trained."""
     gate: str = "none"
     """Measured. `none`; or one factor in (0, 2) per coupling and sample: `learned` from the pooled anchors, or computed
-    from the `mutual_information` of the two taps, which a critic estimates."""
+    from the `mutual_information` of the two taps, which a critic estimates; or one in (0, 1) for each `position`, from
+    the anchors there, where messages travel and have to be stopped."""
     strength: float = 1.0
     """Measured. `s`, the factor of every update written to taps; training raises `s` from 0.01 to this value."""
     feedback: float = 1.0

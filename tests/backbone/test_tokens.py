@@ -50,7 +50,7 @@ def moved(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("mode", ["explicit", "implicit"])
 @pytest.mark.parametrize("token_pool", [False, True])
-@pytest.mark.parametrize("gate", ["none", "learned", "mutual_information"])
+@pytest.mark.parametrize("gate", ["none", "learned", "mutual_information", "position"])
 def test_a_causal_model_stays_causal(gate, token_pool, mode):
     model = moved(
         wrap_with_resonance(

@@ -47,6 +47,7 @@ OPTIONS = [
     {"T": 20, "solver": "anderson"},
     {"T": 20, "tolerance": 1e-3},
     {"T": 20, "gate": "learned"},
+    {"T": 20, "gate": "position"},
     {"T": 8, "dynamics": "reentrant"},
     {"T": 20, "stability": "certified"},
 ]

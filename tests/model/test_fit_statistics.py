@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from dynaxx import ResonanceError, ResonanceWarning
 from dynaxx.backbone import moments
-from dynaxx.resonance.standardise import Standardise
+from dynaxx.grid import Standardise
 
 
 @given(

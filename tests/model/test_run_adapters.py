@@ -146,6 +146,7 @@ KINDS = [
     choice(mode="folded"),
     choice(readout=None),
     choice(gate="learned", readout="mean"),
+    choice(gate="position", readout="mean"),
     choice(layers=1, readout="mean"),
 ]
 EACH_TWICE = [kind | {"num_classes": n} for n in (1, 3) for kind in KINDS]

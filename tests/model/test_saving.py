@@ -29,6 +29,7 @@ def weights(tmp_path):
     [
         {},
         {"gate": "learned", "num_classes": 4},
+        {"gate": "position", "num_classes": 4},
         {"mode": "implicit"},
         {"T": 1, "depthwise": False},
         {"grid": (2, 2)},

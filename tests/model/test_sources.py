@@ -91,7 +91,9 @@ def test_nothing_of_an_absent_source_is_left_in_any_mode(mode):
     assert not torch.allclose(whole, other)
 
 
-@pytest.mark.parametrize("options", [{}, {"gate": "learned"}, {"gate": "mutual_information"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"gate": "learned"}, {"gate": "mutual_information"}, {"gate": "position"}], ids=str
+)
 @pytest.mark.parametrize("mode", ["explicit", "implicit"])
 def test_each_sample_has_its_own_sources_and_answers_by_itself(mode, options):
     model, x, given = made(mode=mode, **options), images(16), sources()

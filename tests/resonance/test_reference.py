@@ -38,7 +38,7 @@ def cases(draw):
         damping=draw(st.floats(0.05, 1.0)),
         activation=draw(st.sampled_from(["gelu", "silu", "relu", "tanh", "identity"])),
         depthwise=couplings == "learned" and draw(st.booleans()),
-        gate=draw(st.sampled_from(["none", "learned"])) if couplings == "learned" else "none",
+        gate=draw(st.sampled_from(["none", "learned", "position"])) if couplings == "learned" else "none",
         strength=draw(st.floats(0.01, 1.5)),
         feedback=draw(st.floats(0.1, 1.5)),
     )

@@ -100,6 +100,10 @@ def resonate(
         return ACT[config.activation](h)
 
     def gate(number: int) -> Tensor:
+        if config.gate == "position":
+            net, every = resonator.gate, torch.cat(y0, dim=2)
+            h = F.gelu(every @ net.hidden.weight.T + net.hidden.bias)
+            return 1 / (1 + torch.exp(-(h * net.out.weight[number]).sum(2, keepdim=True) - net.out.bias[number]))
         weight = resonator.gate.weight[:, number]
         z = [y.mean(1, keepdim=True) for y in y0]
         if causal:

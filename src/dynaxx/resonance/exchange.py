@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from dynaxx.config import LINEAR, ResonanceConfig
 from dynaxx.errors import ResonanceError
 from dynaxx.fixed_point import Certificate, Stability, fold, stability_of
-from dynaxx.grid import Grid, Tap
+from dynaxx.grid import Grid, Standardise, Tap
 from dynaxx.resonance.anchors import Anchors, only
 from dynaxx.resonance.bottleneck import Bottleneck
 from dynaxx.resonance.couplings import Couplings, live_pairs
 from dynaxx.resonance.gates import G_MAX
-from dynaxx.resonance.standardise import Standardise
 
 
 class Exchange(nn.Module):

@@ -1,4 +1,4 @@
-"""Gates g_lk: one factor in (0, 2) per coupling and sample.
+"""Gates g_lk: one factor per coupling, for each sample or for each position.
 
 Shape suffixes: B batch, Q is 1, or all positions in causal models, N couplings, D dimensions of the critic.
 """
@@ -6,12 +6,13 @@ Shape suffixes: B batch, Q is 1, or all positions in causal models, N couplings,
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaxx.grid import running_mean
 from dynaxx.resonance.couplings import Pair
 
-G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0}
+G_MAX = {"none": 1.0, "learned": 2.0, "mutual_information": 2.0, "position": 1.0}
 """Largest value of a gate of each kind, for the stability bound."""
 
 
@@ -21,6 +22,14 @@ def pooled_for_gates(y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Te
         return [y.mean(1, keepdim=True) for y in y_BPC]
     most = max(y.shape[1] for y in y_BPC)  # a source may be one vector
     return [y.expand(-1, most, -1) if pooled else running_mean(y.expand(-1, most, -1)) for y in y_BPC]
+
+
+def input_of(gate: nn.Module | None, y_BPC: list[Tensor], causal: bool, pooled: bool) -> list[Tensor]:
+    """What the gates read of the anchors y⁰: means of positions, or each position (B, P, C_l)."""
+    if not isinstance(gate, PositionGate):
+        return pooled_for_gates(y_BPC, causal, pooled)
+    most = max(y.shape[1] for y in y_BPC)
+    return [y.expand(-1, most, -1) for y in y_BPC]
 
 
 class LearnedGate(nn.Module):
@@ -102,7 +111,32 @@ class MutualInformationGate(nn.Module):
         return a, [z_k @ B for z_k, B in zip(z, self.B, strict=True)]
 
 
-GATES: dict[str, type[LearnedGate] | type[MutualInformationGate]] = {
+class PositionGate(nn.Module):
+    """g_lk = σ(w_lkᵀ gelu(A y⁰ + a) + w_lk⁰) at each position; y⁰ are the anchors of all taps there.
+
+    Where a gate is near 0, no message passes: gates are walls, which stop messages that travel from place to place.
+    `w = 0` and `w⁰ = 2` at the start, so every gate starts at 0.88.
+    """
+
+    HIDDEN = 16
+
+    def __init__(self, channels: list[int], pairs: list[Pair]) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(sum(channels), self.HIDDEN)
+        self.out = nn.Linear(self.HIDDEN, len(pairs))
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, 2.0)
+
+    def forward(self, z_BPC: list[Tensor]) -> Tensor:
+        """Gates (B, P, N) of the anchors, one (B, P, C_l) per tap."""
+        return torch.sigmoid(self.out(F.gelu(self.hidden(torch.cat(z_BPC, dim=2)))))
+
+    def loss(self, z_BPC: list[Tensor]) -> None:
+        """None: the task's loss alone trains this gate."""
+
+
+GATES: dict[str, type[LearnedGate] | type[MutualInformationGate] | type[PositionGate]] = {
     "learned": LearnedGate,
     "mutual_information": MutualInformationGate,
+    "position": PositionGate,
 }

@@ -22,7 +22,7 @@ from dynaxx.grid import Tap, on_grid
 from dynaxx.resonance.anchored import Anchored
 from dynaxx.resonance.anchors import Anchors
 from dynaxx.resonance.exchange import Exchange
-from dynaxx.resonance.gates import GATES, pooled_for_gates
+from dynaxx.resonance.gates import GATES, input_of
 from dynaxx.resonance.loop import Dynamics
 from dynaxx.resonance.output import ResonanceOutput, Trace
 from dynaxx.resonance.reentrant import Reentrant, Segment
@@ -82,7 +82,7 @@ class Resonator(nn.Module):
             p_BPR = p_BPR * present_BN[:, None].repeat_interleave(self.exchange.couplings.rank, dim=2)
         if mode == "folded":
             return ResonanceOutput(self._fold_applied(p_BPR))
-        z_BQC = pooled_for_gates(y_BPC, self.causal, config.token_pool)
+        z_BQC = input_of(self.gate, y_BPC, self.causal, config.token_pool)
         gate_BQN = self._gates(z_BQC, ablated, present_BN)
         gate_BQR = None if gate_BQN is None else gate_BQN.repeat_interleave(self.exchange.couplings.rank, dim=2)
         learning = self.training and torch.is_grad_enabled()
