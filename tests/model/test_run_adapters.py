@@ -43,7 +43,7 @@ CHOICES: dict[str, list[Any]] = {
     "rank": [2, 3],
     "num_classes": [1, 2, 4],
     "grid": [None, (3, 2)],
-    "gate": ["none", "none", "learned"],
+    "gate": ["none", "none", "learned", "position"],
     "tolerance": [None, None, 1e-2],
     "stability": ["monitored", "certified"],
     "depthwise": [None, False],
@@ -146,7 +146,6 @@ KINDS = [
     choice(mode="folded"),
     choice(readout=None),
     choice(gate="learned", readout="mean"),
-    choice(gate="position", readout="mean"),
     choice(layers=1, readout="mean"),
 ]
 EACH_TWICE = [kind | {"num_classes": n} for n in (1, 3) for kind in KINDS]
