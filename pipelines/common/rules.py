@@ -90,6 +90,12 @@ CHANNELS = either(listed(number("", lambda v: True), distinct=False), NULL)
 DEVIATIONS = either(listed(POSITIVE, distinct=False), NULL)
 
 
+BOUNDS = Rule(
+    "least and most, as [12, 32]",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(whole(2).holds(n) for n in v) and v[0] <= v[1],
+)
+
+
 def _are_costs(value: Any) -> bool:
     if NOT_NEGATIVE.holds(value):
         return True

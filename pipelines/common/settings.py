@@ -15,6 +15,7 @@ from dynaxx.config import ResonanceConfig
 from pipelines.common.rules import (
     AUTO,
     BELOW_ONE,
+    BOUNDS,
     CHANNELS,
     COSTS,
     COUNT,
@@ -111,6 +112,7 @@ def rules() -> dict[str, dict[str, Rule]]:
             "patience": COUNT,
             "checkpoint_every": COUNT,
             "cache_limit_gb": NOT_NEGATIVE,
+            "iterations": either(BOUNDS, NULL),
             "backbone_lr": either(POSITIVE, NULL),
             "pretrained": PATH,
         },

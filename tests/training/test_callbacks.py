@@ -7,7 +7,7 @@ from support.small_fits import TRAINER, data, model, module, run
 
 from dynaxx import wrap_with_resonance
 from dynaxx.tasks import Classification
-from dynaxx.training.callbacks import BestWeights, ResidualGuard
+from dynaxx.training.callbacks import BestWeights, DrawnIterations, ResidualGuard
 from dynaxx.training.fit import fit
 from dynaxx.training.resonance_module import ResonanceModule
 from dynaxx.training.small_resnet import SmallResNet
@@ -122,3 +122,37 @@ def test_a_fit_that_learns_is_not_stopped(tmp_path):
 
     run(tmp_path, Note())
     assert seen == [0.0] * 6
+
+
+class _Iterations(Callback):
+    """Notes the model's T at each training step and at each validation."""
+
+    def __init__(self) -> None:
+        self.steps, self.validations = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, *rest):
+        self.steps.append(pl_module.model.T)
+
+    def on_validation_end(self, trainer, pl_module):
+        self.validations.append(pl_module.model.T)
+
+
+def test_each_step_draws_its_iterations_and_goes_on_with_the_same_draws(tmp_path):
+    whole, first, rest = _Iterations(), _Iterations(), _Iterations()
+    made = run(tmp_path / "whole", DrawnIterations(2, 9, seed=1), whole)
+    assert made.model.T == 3
+    assert set(whole.validations) == {3}
+    assert set(whole.steps) <= set(range(2, 10))
+    assert len(set(whole.steps)) > 3
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "parts", DrawnIterations(2, 9, seed=1), first, Stop())
+    again = run(tmp_path / "parts", DrawnIterations(2, 9, seed=1), rest)
+    assert whole.steps == first.steps[: len(whole.steps) - len(rest.steps)] + rest.steps
+    for one, other in zip(made.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)

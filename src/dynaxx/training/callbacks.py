@@ -41,6 +41,47 @@ class StrengthWarmup(Callback):
         )
 
 
+class DrawnIterations(Callback):
+    """A number of iterations that is drawn anew for each training step, so that the answer must not depend on it.
+
+    Validation has the model's own T. A step draws the same number whether training was interrupted or not.
+
+    >>> trainer = lightning.pytorch.Trainer(callbacks=[DrawnIterations(12, 32, seed=0)])
+
+    Source: a loop that is trained so goes on to larger inputs with more iterations (Bansal et al., End-to-end
+    Algorithm Synthesis with Recurrent Networks, NeurIPS 2022; Anil et al., Path Independent Equilibrium Models, NeurIPS
+    2022).
+
+    Args:
+        least, most: bounds of the number, both included.
+        seed: seed of the draws.
+    """
+
+    def __init__(self, least: int, most: int, seed: int) -> None:
+        self.least, self.most, self.seed = least, most, seed
+        self.own: int | None = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, ResonanceModule)
+        if self.own is None:
+            self.own = pl_module.model.T
+        generator = torch.Generator().manual_seed((self.seed << 32) + trainer.global_step)
+        pl_module.model.T = int(torch.randint(self.least, self.most + 1, (), generator=generator))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore(pl_module)
+
+    def _restore(self, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ResonanceModule)
+        if self.own is not None:
+            pl_module.model.T = self.own
+
+
 class ResidualGuard(Callback):
     """A reduction of the coupling strength when the loop's validation residual is large and grew over an epoch.
 

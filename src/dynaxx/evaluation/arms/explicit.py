@@ -9,13 +9,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning.pytorch.callbacks import Callback
+
 from dynaxx import ResonantModel
 from dynaxx.backbone import Tail
 from dynaxx.evaluation.arms.linear import start_head
 from dynaxx.evaluation.arms.matching import count_trainable, matched_rank
 from dynaxx.evaluation.arms.resonant import ANCHORED, train_resonant, wrapped
 from dynaxx.evaluation.arms.task import Notes, Run, Task
-from dynaxx.training.callbacks import ResidualGuard, StrengthWarmup
+from dynaxx.training.callbacks import DrawnIterations, ResidualGuard, StrengthWarmup
 from dynaxx.training.resonance_module import ResonanceModule
 
 
@@ -54,6 +56,10 @@ def train_on_labels(
 ) -> None:
     """Train the trainable parameters of `model` on labels; all adapter arms except `implicit` use this."""
     budget, (kind, judge) = task.train, task.kinds(run.seed)
+    callbacks: list[Callback] = [ResidualGuard(), StrengthWarmup(budget.warmup)]
+    if budget.iterations is not None and model.T > 1:
+        least, most = budget.iterations
+        callbacks.append(DrawnIterations(least, most, run.seed))
     before = start_head(task, run.seed, model)
 
     def module(tail: Tail | None) -> ResonanceModule:
@@ -76,7 +82,7 @@ def train_on_labels(
         module,
         arm=arm,
         epochs=budget.epochs,
-        callbacks=[ResidualGuard(), StrengthWarmup(budget.warmup)],
+        callbacks=callbacks,
         before=before,
         keep_statistics="pretrained" in notes,
         notes=notes,

@@ -74,6 +74,8 @@ class TrainOptions:
     """Size limit in 10⁹ bytes of all feature caches of this checkout together; 0 trains without a cache."""
     backbone_lr: float | None = None
     """Peak backbone learning rate of arms trained on labels, without a cache; None freezes the backbone."""
+    iterations: Sequence[int] | None = None
+    """Least and most iterations, of which each step of the arm `explicit` draws one; None: always T."""
     pretrained: str | None = None
     """Folder of a saved adapter whose couplings initialise the arm `explicit`; None starts at zero."""
 
