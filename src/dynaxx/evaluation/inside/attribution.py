@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynaxx.data import batch_size
 from dynaxx.evaluation.predict import logits
 from dynaxx.evaluation.statistics import Bootstrap, Interval, mean_interval
 
@@ -98,7 +99,7 @@ def integrated_gradients(model: nn.Module, images: Tensor) -> tuple[Tensor, Tens
             torch.zeros_like(x),
             target,
             n_steps=INTEGRATION_POINTS,
-            internal_batch_size=256,
+            internal_batch_size=max(16, batch_size(images)),
             return_convergence_delta=True,
         )
         with torch.no_grad():
