@@ -92,7 +92,12 @@ def own(overrides: Sequence[str], name: str) -> Case:
 _ALL = (
     Case("digits-600", ("task.n_train=600",)),
     Case("digits-100", ("task.n_train=100", "task.n_val=100")),
-    Case("sediment", ("experiment=sediment",), "sediment_d50.zip"),
+    Case(
+        "sediment",
+        ("experiment=sediment", "task.n_val=25", "train.batch_size=32"),
+        "sediment_d50.zip",
+        epochs=(40, 120),
+    ),
     Case("landcover", ("experiment=landcover",), "ucmerced21.zip"),
     Case("landcover-rare-river", ("experiment=landcover", "task.rare={river: 0.05}"), "ucmerced21.zip"),
     Case("polyps-100", ("experiment=polyps",), "kvasir_seg.zip"),

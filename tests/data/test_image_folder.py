@@ -276,3 +276,17 @@ def test_real_images(tmp_path: Path) -> None:
     assert train.images.shape == (100, 3, 32, 32)
     assert train.classes[0] == "airplane"
     assert np.array_equal(train.images[93].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_images_whose_paths_share_what_is_looked_for_are_a_group(image_tree: Path) -> None:
+    plain = ImageFolder(image_tree).train()
+    assert plain.groups == ()
+    names = plain.names
+    by_class = ImageFolder(image_tree, group_by=r"train/(\w+)/").train()
+    assert by_class.groups == tuple(name.split("train/")[1].split("/")[0] for name in names)
+    whole = ImageFolder(image_tree, group_by=r"train/\w+").train()
+    assert set(whole.groups) == {f"train/{name}" for name in plain.classes}
+    with pytest.raises(DataError, match=r"data.group_by='\(': no regular expression"):
+        ImageFolder(image_tree, group_by="(")
+    with pytest.raises(DataError, match=r"data.group_by='place': does not match .*; give what every path has, or null"):
+        ImageFolder(image_tree, group_by="place").train()

@@ -1,5 +1,7 @@
 """Images in a directory or a .zip, one folder per class."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,8 +27,19 @@ class ImageFolder(FileSource):
 
     Raises:
         DataError: at construction for an option out of range; in the methods for a missing or damaged root,
-            a wrong layout, an unreadable image, or images of different sizes.
+            a wrong layout, an unreadable image, images of different sizes, or a path that `group_by` does not match.
     """
+
+    group_by: str | None = None
+    """Regular expression that finds in the path of an image what it shares with images that belong together, such as
+    the place in `(\\w+)_\\d+\\.jpg`; its groups count, or all that matches. None: images stand alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            re.compile(self.group_by or "")
+        except re.error as error:
+            raise DataError(f"data.group_by={self.group_by!r}: no regular expression ({error})") from None
 
     def classes(self) -> tuple[str, ...]:
         """Sorted class names, read from names of folders and files; no image is opened."""
@@ -60,4 +73,15 @@ class ImageFolder(FileSource):
         for name, count in zip(classes, labels.bincount(minlength=len(classes)).tolist(), strict=True):
             if count == 0:
                 raise DataError(f"{self.root}: class {split}/{name} has no readable image")
-        return LabelledImages(images, labels, classes, names)
+        return LabelledImages(images, labels, classes, names, groups=self._groups(names))
+
+    def _groups(self, names: Sequence[str]) -> tuple[str, ...]:
+        if self.group_by is None:
+            return ()
+        found = [re.search(self.group_by, name) for name in names]
+        if None in found:
+            raise DataError(
+                f"data.group_by={self.group_by!r}: does not match {names[found.index(None)]}; "
+                "give what every path has, or null"
+            )
+        return tuple("/".join(match.groups()) or match[0] for match in found if match is not None)
