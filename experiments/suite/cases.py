@@ -94,8 +94,9 @@ _ALL = (
     Case("digits-100", ("task.n_train=100", "task.n_val=100")),
     Case(
         "sediment",
-        ("experiment=sediment", "task.n_val=25", "train.batch_size=32"),
+        ("experiment=sediment", "task.n_val=25", "train.batch_size=32", "train.epochs=40", "train.patience=200"),
         "sediment_d50.zip",
+        lrs=(3e-3, 1e-2, 3e-2),
         epochs=(40, 120),
     ),
     Case("landcover", ("experiment=landcover",), "ucmerced21.zip"),
