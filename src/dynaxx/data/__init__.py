@@ -31,6 +31,7 @@ from dynaxx.data.source import Source
 from dynaxx.data.splits import draw, draw_images, split_each_class, stratified_halves
 from dynaxx.data.targets import targets_of
 from dynaxx.data.torchvision_sets import TorchvisionSet
+from dynaxx.data.traced_lines import TracedLines
 
 if TYPE_CHECKING:
     from dynaxx.data.module import ImageData
@@ -53,6 +54,7 @@ __all__ = [
     "Prepared",
     "Source",
     "TorchvisionSet",
+    "TracedLines",
     "apply_versions",
     "batch_size",
     "check_augmentation",
