@@ -87,3 +87,31 @@ def test_positions_are_fitted_as_scikit_learn_fits_their_pixels(outputs):
     logits = answered(fit, x.reshape(-1, 4))
     ours = torch.cat([1 - logits.sigmoid(), logits.sigmoid()], 1) if outputs == 1 else logits.softmax(1)
     assert torch.allclose(ours, shares, atol=2e-2)
+
+
+def gradient(fit: LinearFit, x: torch.Tensor, loss, penalty: float) -> float:
+    """The largest entry of the gradient of mean loss + penalty · ‖W‖² by the fitted weight."""
+    weight = fit.weight.double().requires_grad_()
+    outputs = (x.double() - fit.mean.double()) / fit.std.double() @ weight.T + fit.bias.double()
+    (loss(outputs) + penalty * weight.square().sum()).backward()
+    return float(weight.grad.abs().max())
+
+
+def test_a_fit_is_where_the_mean_loss_and_its_penalty_are_least():
+    """What trains on with this penalty starts at rest."""
+    torch.manual_seed(0)
+    x, classes, numbers = torch.randn(60, 8), torch.arange(60) % 3, torch.randn(60, 2)
+    found = fit_logistic(Examples(x, classes), Examples(x, classes), classes=3, penalties=[0.05])
+    entropy = lambda logits: torch.nn.functional.cross_entropy(logits, classes)  # noqa: E731
+    assert gradient(found, x, entropy, found.penalty) < 1e-3 < gradient(found, x, entropy, 0.0)
+
+    labels = (numbers - numbers.mean(0)) / numbers.std(0, correction=0)  # in deviations, as a regression's loss is
+    found = fit_ridge(Examples(x, labels), Examples(x, labels), penalties=[0.05])
+    squares = lambda outputs: torch.nn.functional.mse_loss(outputs, labels.double())  # noqa: E731
+    assert gradient(found, x, squares, found.penalty) < 1e-6 < gradient(found, x, squares, 0.0)
+
+    maps, masks = torch.randn(10, 16, 5), torch.randint(2, (10, 4, 4))
+    found = Segmentation().fit_linear(Examples(maps, masks), Examples(maps, masks), LinearOptions(1, [0.05], (4, 4)))
+    shares = masks.flatten(1)[..., None].double()
+    pixels = lambda logits: torch.nn.functional.binary_cross_entropy_with_logits(logits, shares)  # noqa: E731
+    assert gradient(found, maps, pixels, found.penalty) < 1e-3 < gradient(found, maps, pixels, 0.0)

@@ -53,6 +53,7 @@ class LinearFit:
         mean, std: mean and deviation of the training features, (F,).
         C: inverse strength of the L2 penalty that was best on validation.
         value: the metric on validation.
+        penalty: factor of ‖W‖² beside the mean loss of a sample, which the fit has minimised together.
     """
 
     weight: Tensor
@@ -61,6 +62,7 @@ class LinearFit:
     std: Tensor
     C: float
     value: float
+    penalty: float
 
 
 def fit_linear(
@@ -69,12 +71,13 @@ def fit_linear(
     penalties: Sequence[float],
     fit: Callable[[Tensor, float], tuple[Tensor, Tensor]],
     value: Callable[[Tensor], float],
+    penalty: Callable[[float], float],
     higher_is_better: bool = True,
 ) -> LinearFit:
     """Fit with each penalty on standardised features; returns the best one on validation, the first of equal ones.
 
     >>> fit = lambda x, C: (C * torch.ones(1, 3).double(), torch.zeros(1).double())
-    >>> fit_linear(torch.randn(8, 3), torch.zeros(2, 3), [1.0, 2.0], fit, lambda outputs: 0.0).C
+    >>> fit_linear(torch.randn(8, 3), torch.zeros(2, 3), [1.0, 2.0], fit, lambda outputs: 0.0, lambda C: 1 / C).C
     1.0
 
     Args:
@@ -82,6 +85,7 @@ def fit_linear(
         penalties: inverse strengths C.
         fit: function from standardised training features, float64, and C to weight (K, F) and bias (K,).
         value: function from validation outputs (…, K) to the metric.
+        penalty: function from C to the factor of ‖W‖² beside the mean loss of a sample.
         higher_is_better: whether a larger metric is better.
     """
     ((mean, std),) = moments([[train_x if train_x.ndim == 3 else train_x[:, None]]])
@@ -90,7 +94,11 @@ def fit_linear(
     for C in track(penalties, "fitting probes"):
         weight, bias = fit(inputs, C)
         outputs = val_inputs @ weight.T + bias
-        found.append(LinearFit(weight.float(), bias.float(), mean.float(), std.float(), float(C), value(outputs)))
+        found.append(
+            LinearFit(
+                weight.float(), bias.float(), mean.float(), std.float(), float(C), value(outputs), penalty(float(C))
+            )
+        )
     return max(found, key=lambda one: one.value if higher_is_better else -one.value)
 
 
@@ -123,7 +131,11 @@ def fit_logistic(train: Examples, val: Examples, *, classes: int, penalties: Seq
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         return weight, bias
 
-    return fit_linear(train_x, val_x, penalties, fit, lambda logits: float((logits.argmax(1) == val_y).double().mean()))
+    def accuracy(logits: Tensor) -> float:
+        return float((logits.argmax(1) == val_y).double().mean())
+
+    # scikit-learn minimises C Σ losses + ‖W‖² / 2
+    return fit_linear(train_x, val_x, penalties, fit, accuracy, lambda C: 0.5 / (C * len(train_x)))
 
 
 def fit_ridge(train: Examples, val: Examples, *, penalties: Sequence[float]) -> LinearFit:
@@ -158,6 +170,7 @@ def fit_ridge(train: Examples, val: Examples, *, penalties: Sequence[float]) -> 
         penalties,
         fit,
         lambda outputs: float((outputs - val_y.double()).square().mean().sqrt()),
+        lambda C: 1.0 / (C * train_y.numel()),  # scikit-learn minimises Σ squared errors + ‖W‖² / C
         higher_is_better=False,
     )
 
@@ -188,25 +201,27 @@ def fit_positions(
     step = max(1, -(-train_x.shape[0] * train_x.shape[1] // most))
     train_x, target = train_x.reshape(-1, F_)[::step], target.reshape(-1, K)[::step].float()
 
+    def penalty(C: float) -> float:
+        return 0.5 / (C * images)
+
     def fit(inputs: Tensor, C: float) -> tuple[Tensor, Tensor]:
         x = inputs.float()
         weight = torch.zeros(K, F_, requires_grad=True)
         prior = target.mean(0).clamp(1e-4, 1 - 1e-4)
         bias = (torch.logit(prior) if K == 1 else prior.log()).clone().requires_grad_(True)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, history_size=20, line_search_fn="strong_wolfe")
-        penalty = 0.5 / (C * images)
 
         def closure() -> Tensor:
             optimizer.zero_grad()
             logits = x @ weight.T + bias
-            loss = position_loss(logits, target) + penalty * weight.square().sum()
+            loss = position_loss(logits, target) + penalty(C) * weight.square().sum()
             loss.backward()
             return loss
 
         optimizer.step(closure)
         return weight.detach().double(), bias.detach().double()
 
-    return fit_linear(train_x, val_x, penalties, fit, value)
+    return fit_linear(train_x, val_x, penalties, fit, value, penalty)
 
 
 def position_loss(logits: Tensor, shares: Tensor) -> Tensor:

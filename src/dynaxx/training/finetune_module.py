@@ -9,7 +9,7 @@ from dynaxx.model import read_of
 from dynaxx.tasks import Kind
 from dynaxx.training.classifier_module import channels_last
 from dynaxx.training.kind_module import KindModule, targets
-from dynaxx.training.resonance_module import one_cycle
+from dynaxx.training.resonance_module import one_cycle, weight_penalty
 
 
 class FinetuneModule(KindModule):
@@ -24,6 +24,7 @@ class FinetuneModule(KindModule):
         lr: peak learning rate.
         weight_decay: weight decay of trained parameters with two or more axes; biases and norm parameters have none.
         freeze_norm: whether batch norms and dropout stay in eval mode during training, as in a frozen backbone.
+        head_penalty: factor of ‖W‖², W the weight of a resonant model's head, as its linear fit had it.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class FinetuneModule(KindModule):
         lr: float,
         weight_decay: float,
         freeze_norm: bool = False,
+        head_penalty: float = 0.0,
     ) -> None:
         super().__init__(kind, judge)
         self.network = channels_last(network)
         self.lr, self.weight_decay, self.freeze_norm = lr, weight_decay, freeze_norm
+        self.head_penalty = head_penalty
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; with frozen norms the network itself stays in eval mode."""
@@ -53,7 +56,7 @@ class FinetuneModule(KindModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y, sources = targets(batch)
-        loss = self.kind.loss(self(x, sources), y)
+        loss = self.kind.loss(self(x, sources), y) + weight_penalty(self.network, self.head_penalty)
         self.log("train/loss", loss, batch_size=len(y), prog_bar=True, sync_dist=True)
         return loss
 

@@ -30,6 +30,7 @@ class ResonanceModule(KindModule):
         residual_penalty: weight of the penalty, used only with `stability="regularized"`.
         residual_share: share of each batch on which the penalty is computed. The extra cost is this share of one loop
             iteration. Samples are in random order, so any part of a batch is a fair sample.
+        head_penalty: factor of ‖W‖², W the weight of the head, as its linear fit had it.
         tail: the layers after the tapped layers, for batches of cached activations (`Anchors`); None for images.
         backbone_lr: peak learning rate of the backbone, which is unfrozen; None: the backbone stays frozen.
     """
@@ -44,6 +45,7 @@ class ResonanceModule(KindModule):
         weight_decay: float = 1e-4,
         residual_penalty: float = 1.0,
         residual_share: float = 0.25,
+        head_penalty: float = 0.0,
         tail: Tail | None = None,
         backbone_lr: float | None = None,
     ) -> None:
@@ -53,6 +55,7 @@ class ResonanceModule(KindModule):
             model.unfreeze_backbone()
         self.lr, self.weight_decay = lr, weight_decay
         self.residual_penalty, self.residual_share = residual_penalty, residual_share
+        self.head_penalty = head_penalty
         # the tail shares the backbone's modules; the tuple keeps it from being registered and saved a second time
         self._tail = (tail,)
         self.val_loss, self.val_residual = MeanMetric(), MeanMetric()
@@ -78,7 +81,7 @@ class ResonanceModule(KindModule):
 
     def loss(self, batch: Anchors | Tensor, y: Tensor, sources: Mapping[str, Tensor] | None = None) -> Tensor:
         output, agreement = self(batch, sources)
-        loss = self.kind.loss(output, y)
+        loss = self.kind.loss(output, y) + weight_penalty(self.model, self.head_penalty)
         extra = extra_losses([agreement], self.model.config, weight=self.residual_penalty, share=self.residual_share)
         if "residual" in extra:
             self._log_mean("train/residual", extra["residual"] / self.residual_penalty, len(y))
@@ -133,6 +136,17 @@ class ResonanceModule(KindModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Exclude a frozen backbone from checkpoints, because its weights are large and stored elsewhere."""
         checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if self.moves(n)}
+
+
+def weight_penalty(network: nn.Module, factor: float) -> Tensor | float:
+    """factor · ‖W‖², W the weight of a resonant model's new head; 0 without one.
+
+    >>> weight_penalty(torch.nn.Linear(2, 2), 1.0)
+    0.0
+    """
+    if factor == 0 or not isinstance(network, ResonantModel) or network.head is None:
+        return 0.0
+    return factor * network.head.weight.square().sum()
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, lr: float | list[float], steps: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def train_on_labels(
     if budget.iterations is not None and model.T > 1:
         least, most = budget.iterations
         callbacks.append(DrawnIterations(least, most, run.seed))
-    before = start_head(task, run.seed, model)
+    start = start_head(task, run.seed, model)
 
     def module(tail: Tail | None) -> ResonanceModule:
         return ResonanceModule(
@@ -71,6 +71,7 @@ def train_on_labels(
             weight_decay=budget.weight_decay,
             residual_penalty=budget.residual_penalty if residual_penalty is None else residual_penalty,
             residual_share=budget.residual_share,
+            head_penalty=start.penalty,
             tail=tail,
             backbone_lr=budget.backbone_lr,
         )
@@ -83,7 +84,7 @@ def train_on_labels(
         arm=arm,
         epochs=budget.epochs,
         callbacks=callbacks,
-        before=before,
+        before=start.seconds,
         keep_statistics="pretrained" in notes,
         notes=notes,
     )

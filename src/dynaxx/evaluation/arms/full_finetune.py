@@ -7,9 +7,9 @@ from dynaxx.evaluation.arms.task import Run, Task
 
 def train(task: Task, run: Run) -> None:
     """Train all weights of the backbone and its classifier on the labels."""
-    network, before = initial_network(task, run.seed)
+    network, start = initial_network(task, run.seed)
     if isinstance(network, ResonantModel):
         network.unfreeze_backbone()
     else:
         network.requires_grad_(True)
-    train_network(task, run, network, arm="full_finetune", freeze_norm=False, before=before)
+    train_network(task, run, network, arm="full_finetune", freeze_norm=False, start=start)

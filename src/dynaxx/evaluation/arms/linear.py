@@ -39,6 +39,9 @@ AUGMENTED_VERSIONS = 4
 READ_SECONDS = "seconds of the backbone"
 """Key of an arm's notes: seconds of its training in which the backbone ran, for all arms alike."""
 
+PENALTY = "penalty of the head"
+"""Key of a linear arm's notes: factor of ‖W‖² beside the mean loss of a sample."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -83,25 +86,37 @@ def concatenated(task: Task, seed: int) -> ResonantModel:
     return wrapped(task, seed, mode="concat_probe", readout=task.kind.probe_readout)
 
 
-def start_head(task: Task, seed: int, model: ResonantModel) -> float:
-    """Let the new head of a coupled model start as the linear reading of the same features; returns its seconds.
+class Start(NamedTuple):
+    """How a head starts that is trained on: the seconds of its linear fit, and the penalty of ‖W‖² that it keeps.
+
+    Without the penalty that its fit was chosen with, a head of many features overfits few samples.
+    """
+
+    seconds: float = 0.0
+    penalty: float = 0.0
+
+
+def start_head(task: Task, seed: int, model: ResonantModel) -> Start:
+    """Let the new head of a coupled model start as the linear reading of the same features.
 
     A head in the classifier's place starts as the arm `baseline`, one that reads the taps as `concat_probe` would.
 
-    >>> seconds = start_head(task, 0, wrapped(task, 0, mode="explicit"))  # doctest: +SKIP
+    >>> start_head(task, 0, wrapped(task, 0, mode="explicit")).penalty  # doctest: +SKIP
+    0.0008
     """
     if model.head is None:
-        return 0.0
+        return Start()
     if not model.config.reads_taps:
         folder = task.probes / f"seed-{seed}"
         _copy(load_head(folder), model.head)
         record = ArmRecord.read(folder)
-        return record.train_seconds - float(record.notes.get(READ_SECONDS, 0.0))  # they count once, with the anchors
+        seconds = record.train_seconds - float(record.notes.get(READ_SECONDS, 0.0))  # they count once, with the anchors
+        return Start(seconds, float(record.notes.get(PENALTY, 0.0)))
     reading = wrapped(task, seed, mode="concat_probe", readout=model.config.readout)
     fitted = fit_head(task, seed, reading)
     assert reading.head is not None
     _copy(reading.head, model.head)
-    return fitted.seconds
+    return Start(fitted.seconds, fitted.fit.penalty)
 
 
 def fit_head(task: Task, seed: int, model: ResonantModel) -> Fitted:
@@ -258,7 +273,7 @@ def _train(
         count,
         before + fitted.seconds + fitted.read_seconds,
         fitted.fit.value,
-        {"C": fitted.fit.C, READ_SECONDS: fitted.read_seconds, **(notes or {})},
+        {"C": fitted.fit.C, PENALTY: fitted.fit.penalty, READ_SECONDS: fitted.read_seconds, **(notes or {})},
     )
     record.write(run.out)
 
@@ -307,7 +322,13 @@ def _key(task: Task, seed: int, model: ResonantModel) -> str:
 def _write(path: Path, fitted: Fitted) -> None:
     fit = fitted.fit
     tensors = {"weight": fit.weight, "bias": fit.bias, "mean": fit.mean, "std": fit.std}
-    numbers = {"C": fit.C, "value": fit.value, "seconds": fitted.seconds, "read_seconds": fitted.read_seconds}
+    numbers = {
+        "C": fit.C,
+        "value": fit.value,
+        "penalty": fit.penalty,
+        "seconds": fitted.seconds,
+        "read_seconds": fitted.read_seconds,
+    }
     tensors |= {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
     aside = path.with_suffix(".new")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
@@ -318,7 +339,8 @@ def _read(path: Path) -> Fitted | None:
     """The kept fit; None if there is none, or a damaged file."""
     try:
         kept = load_file(path)
-        seconds, read, C, value = (float(kept.pop(name)) for name in ("seconds", "read_seconds", "C", "value"))
-        return Fitted(LinearFit(**kept, C=C, value=value), seconds, read)
+        seconds, read = (float(kept.pop(name)) for name in ("seconds", "read_seconds"))
+        C, value, penalty = (float(kept.pop(name)) for name in ("C", "value", "penalty"))
+        return Fitted(LinearFit(**kept, C=C, value=value, penalty=penalty), seconds, read)
     except Exception:  # safetensors raises its own class, and OSError
         return None

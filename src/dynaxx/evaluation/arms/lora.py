@@ -13,7 +13,7 @@ from dynaxx.evaluation.arms.task import Run, Task
 
 def train(task: Task, run: Run) -> None:
     """Train adapters and head; the saved network has the adapters merged, so the adapters add no latency."""
-    network, before = initial_network(task, run.seed)
+    network, start = initial_network(task, run.seed)
     head = network.head if isinstance(network, ResonantModel) else None
     head_parameters = 0 if head is None else sum(parameter.numel() for parameter in head.parameters())
     target = explicit_parameters(task, run.seed)
@@ -25,7 +25,7 @@ def train(task: Task, run: Run) -> None:
         network,
         arm="lora",
         freeze_norm=True,
-        before=before,
+        start=start,
         finish=adapted.merge_and_unload,
         notes={"rank": rank},
     )
