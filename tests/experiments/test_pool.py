@@ -1,9 +1,16 @@
 """Jobs: what they need first, what is not run twice, and what a failure does to the others."""
 
+import contextlib
+import os
+import subprocess
+import sys
+import threading
 import time
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
+from support.project import ROOT
 
 from experiments.job import Job
 from experiments.pool import run_all
@@ -46,6 +53,40 @@ def test_nothing_is_begun_after_the_time_is_up(tmp_path):
     missed = run_all(jobs(), note, OmegaConf.create(), tmp_path, workers=1, threads=1, until=time.time() - 1)
     assert sorted(missed) == sorted(job.name for job in jobs())
     assert not list(tmp_path.iterdir())
+
+
+def wait_for_ever(job, params, root):
+    """Stands in for a long fit: says who it is, and ends when somebody ends it."""
+    (root / "pid").write_text(str(os.getpid()))
+    threading.Event().wait()
+
+
+def test_a_worker_ends_when_the_command_is_killed(tmp_path):
+    script = f"""
+import sys
+from pathlib import Path
+from omegaconf import OmegaConf
+sys.path[:0] = ["tests", "tests/experiments"]
+import test_pool
+from experiments.pool import run_all
+if __name__ == "__main__":
+    job, root = test_pool.jobs()[-1:], Path({str(tmp_path)!r})
+    run_all(job, test_pool.wait_for_ever, OmegaConf.create(), root, workers=1, threads=1, until=float("inf"))
+"""
+    (tmp_path / "command.py").write_text(script)
+    command = subprocess.Popen(
+        [sys.executable, str(tmp_path / "command.py")], cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"}
+    )
+    pid = tmp_path / "pid"
+    while not pid.exists() or not pid.read_text():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command.wait(timeout=0.1)
+            raise AssertionError("it ended too early")
+    worker = psutil.Process(int(pid.read_text()))
+    command.kill()
+    command.wait()
+    _, alive = psutil.wait_procs([worker])
+    assert not alive
 
 
 @pytest.mark.parametrize("study", EXPERIMENTS)
