@@ -31,7 +31,7 @@ def fails(name, body, says, capsys) -> None:
         run(name, body)
     assert ended.value.code == 1
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 1, lines
     assert lines[0].startswith(f"error in stage {name}: ")
     for part in says if isinstance(says, tuple) else (says,):
         assert part in lines[0]
