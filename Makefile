@@ -14,11 +14,11 @@ repro: .venv/ready
 	@python -m pipelines.show
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest -n $(shell nproc 2>/dev/null || echo 2) --dist loadscope --no-loadscope-reorder --durations 20 $(ARGS)
+	OMP_NUM_THREADS=1 python -m pytest -n $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) --dist loadscope --no-loadscope-reorder --durations 20 $(ARGS)
 
 # what takes too long for every change: the whole matrix of backbones
 nightly: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest -m nightly -n $(shell nproc 2>/dev/null || echo 2) $(ARGS)
+	OMP_NUM_THREADS=1 python -m pytest -m nightly -n $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) $(ARGS)
 
 lint: .venv/ready
 	ruff check .

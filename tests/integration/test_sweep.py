@@ -31,9 +31,10 @@ LONG = ["experiment=smoke", *(f"train.{name}={EPOCHS}" for name in ("epochs", "p
 SMALL = ["sweep.space.resonance.rank='int(interval(2, 6))'", "sweep.seeds=[100]"]
 
 
-@pytest.fixture
-def project(swept) -> Path:
-    return swept
+@pytest.fixture(scope="module")
+def project(swept, tmp_path_factory) -> Path:
+    """A copy: other tests of the process want the one sweep that has run."""
+    return shutil.copytree(swept, tmp_path_factory.mktemp("sweeps") / "project", symlinks=True)
 
 
 def command(*overrides: str) -> list[str]:
