@@ -98,7 +98,8 @@ def recall_of(name: str, points: float) -> Bar:
 
 def nothing_gained(results: CaseResults, now: Standing) -> Judged:
     """No reading has a proven gain of 2 % or more: the network knows the task."""
-    proven = [arm.arm for arm in now.readings if arm.over_probe.better and arm.value >= 1.02 * now.probe.value]
+    gains = [arm for arm in now.readings if arm.over_probe.better]
+    proven = [arm.arm for arm in gains if (arm.over_probe.relative or 0.0) >= 0.02]
     return Judged("no reading gains", ", ".join(proven) or "none does", not proven)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig
 
 from dynaxx.evaluation import Judge, Reading, Stores
@@ -38,6 +39,8 @@ from pipelines.common.task import build_task
 
 SETTING, TUNING = "setting", "tuned"
 """What is built once for a case, and what is tuned for an arm; the other jobs are fits."""
+PATHS = ("data.root", "model.weights", "train.pretrained")
+"""Settings that are paths of a machine, and are not told in results."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _build(job: SuiteJob, params: DictConfig, place: Path, root: Path) -> str:
     write_about(
         job.case.name,
         {
-            "overrides": list(job.case.overrides),
+            "overrides": [word for word in job.case.overrides if word.partition("=")[0] not in PATHS],
             "kind": task.kind.name,
             "metric": asdict(task.kind.metric),
             "options": params.task.options and dict(params.task.options),
@@ -192,9 +195,11 @@ def _chosen(job: SuiteJob, arm: str) -> dict[str, Any]:
 
 
 def _trained(arm: str, task: Task, seed: int, folder: Path, work: Path, **options: Any) -> Path:
-    """The folder of a trained arm; it is trained if it is missing."""
-    if not is_trained(folder):
-        ARMS[arm].train(task, Run(seed, folder, work / "checkpoints" / f"{arm}-{seed}"), **options)
+    """The folder of a trained arm; it is trained if it is missing, by one process while others wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not is_trained(folder):
+            ARMS[arm].train(task, Run(seed, folder, work / "checkpoints" / f"{arm}-{seed}"), **options)
     return folder
 
 
@@ -211,7 +216,8 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
     def settings(arm: str) -> dict[str, Any]:
         return {} if ARMS[arm].converged else _chosen(job, arm)
 
-    _trained(BASELINE, task, job.seed, folder(BASELINE), fits)  # new heads start from it
+    if job.arm != BASELINE:
+        _trained(BASELINE, task, job.seed, folder(BASELINE), fits)  # new heads start from it
     before, mine, options = seconds(), settings(job.arm), {}
     if job.arm == IMPLICIT:
         tuned = with_settings(task, settings(EXPLICIT))

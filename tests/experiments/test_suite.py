@@ -60,6 +60,7 @@ def test_a_suite_that_was_stopped_goes_on_and_its_page_comes_from_the_files(smal
     assert results is not None
     assert results.scores["explicit"][0].values.shape == (1, results.about["test"])
     assert results.fits["explicit"][0].test == pytest.approx(results.scores["explicit"][0].values.mean())
+    assert all(fit.seconds > 0 for some in results.fits.values() for fit in some.values())
     assert results.fits["explicit"][0].settings == {"lr": 1e-3, "epochs": 1}
 
     # another machine: the results are here, the weights are not; only what is missing is fitted, to the same numbers

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from dynaxx import ResonanceError, ResonanceOutput
 from dynaxx.tasks import Classification
+from dynaxx.training.finetune_module import FinetuneModule
 from dynaxx.training.resonance_module import ResonanceModule
 
 Y = torch.tensor([0, 1, 2, 0])
@@ -51,6 +52,21 @@ def test_the_users_loop_and_the_pipelines_have_one_loss(options):
     if output.extra_loss is not None:
         by_hand = by_hand + output.extra_loss
     torch.testing.assert_close(made.penalty(outputs, weight=0.5, share=0.5), torch.as_tensor(by_hand))
+
+
+def test_the_weight_of_a_head_adds_its_penalty():
+    made, x = model(), images(batch=4)
+    without, with_it, tuned = (
+        ResonanceModule(made, Classification(), lr=0.1),
+        ResonanceModule(made, Classification(), lr=0.1, head_penalty=0.25),
+        FinetuneModule(made, Classification(), lr=0.1, weight_decay=0.0, freeze_norm=True, head_penalty=0.25),
+    )
+    for module in (without, with_it, tuned):
+        module.log = lambda *_, **__: None
+    squares = made.head.weight.square().sum()
+    torch.testing.assert_close(with_it.loss(x, Y) - without.loss(x, Y), 0.25 * squares)
+    entropy = torch.nn.functional.cross_entropy(made(x), Y)
+    torch.testing.assert_close(tuned.training_step((x, Y), 0) - entropy, 0.25 * squares)
 
 
 def test_parts_of_a_batch_add_up_to_its_gradient():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dynaxx.data.archive import SPLITS, Files, open_files
 from dynaxx.data.decode import LARGEST
-from dynaxx.data.errors import DataError
+from dynaxx.data.errors import DataError, check_whole
 from dynaxx.data.file_source import FileSource
 from dynaxx.data.images import LabelledImages
 from dynaxx.data.masks import Pair, find_pairs, read_pair
@@ -66,11 +66,7 @@ class ClickedMasks(FileSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        options = {"crop": 8, "crops_per_slice": 1, "train_slices": 1, "test_slices": 1, "min_area": 1, "seed": 0}
-        for name, least in options.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**32:
-                raise DataError(f"data.{name}={value!r}: give a whole number of at least {least}")
+        check_whole(self, crop=8, crops_per_slice=1, train_slices=1, test_slices=1, min_area=1, seed=0)
         if self.crop > LARGEST:
             raise DataError(f"data.crop={self.crop}: give at most {LARGEST}")
 

@@ -13,6 +13,20 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def check_whole(source: object, **least: int) -> None:
+    """Check that attributes of a source are whole numbers, each of at least the given number.
+
+    >>> check_whole(TracedLines(length=8), length=1, seed=0)
+
+    Raises:
+        DataError: one is not; the message names the option of the section `data`.
+    """
+    for name, smallest in least.items():
+        value = getattr(source, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not smallest <= value < 2**32:
+            raise DataError(f"data.{name}={value!r}: give a whole number of at least {smallest}")
+
+
 def few(names: Sequence[str], shown: int = 5) -> str:
     """The first names of many.
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dynaxx.data.clicked_masks import RADIUS
-from dynaxx.data.errors import DataError
+from dynaxx.data.errors import DataError, check_whole
 from dynaxx.data.images import LabelledImages
 
 CELL = 4
@@ -51,10 +51,7 @@ class TracedLines:
     """Seed of the images."""
 
     def __post_init__(self) -> None:
-        for name, least in {"length": 1, "lines": 1, "image_size": 4 * CELL, "images": 1, "seed": 0}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**32:
-                raise DataError(f"data.{name}={value!r}: give a whole number of at least {least}")
+        check_whole(self, length=1, lines=1, image_size=4 * CELL, images=1, seed=0)
         if not 0 <= self.noise < 1000:
             raise DataError(f"data.noise={self.noise!r}: give a number from 0 to 1000")
 

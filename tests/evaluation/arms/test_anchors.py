@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynaxx.data import LabelledImages, Normalisation
-from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, TrainOptions, load_arm
+from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, TrainOptions, explicit, load_arm, network
 from dynaxx.evaluation.arms.anchors import store_of, tell
 from dynaxx.evaluation.arms.linear import concatenated, examples, fit_head, probe
 from dynaxx.evaluation.arms.resonant import source, wrapped
@@ -180,3 +180,39 @@ def test_no_cache_is_no_store(tmp_path):
     assert store_of(task_of(tmp_path, limit=0.0)) is None
     assert store_of(task_of(tmp_path, taps=[], candidates=[])) is None
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("arm", ["explicit", "direct", "full_finetune"])
+def test_a_head_that_is_trained_on_keeps_the_penalty_of_its_fit(tmp_path, monkeypatch, arm):
+    task, given = task_of(tmp_path, "regression"), []
+    _, baseline = train(task, tmp_path, "baseline")
+    place, name = (network, "FinetuneModule") if arm == "full_finetune" else (explicit, "ResonanceModule")
+
+    class Noting(getattr(place, name)):
+        def __init__(self, *args, **options):
+            given.append(options["head_penalty"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(place, name, Noting)
+    train(task, tmp_path, arm)
+    of_taps = fit_head(task, 0, concatenated(task, 0)).fit
+    assert baseline.notes["penalty of the head"] == pytest.approx(1 / (baseline.notes["C"] * 2 * (COUNT - VAL)))
+    expected = baseline.notes["penalty of the head"] if arm == "full_finetune" else of_taps.penalty
+    assert given == [pytest.approx(expected)]
+
+
+@pytest.mark.parametrize(("arm", "drawn"), [("explicit", True), ("direct", False), ("explicit_T1", False)])
+def test_only_what_iterates_draws_its_iterations(tmp_path, monkeypatch, arm, drawn):
+    task, made = task_of(tmp_path), []
+    task = replace(task, train=replace(task.train, iterations=[2, 5]))
+    train(task, tmp_path, "baseline")
+
+    class Noting(explicit.DrawnIterations):
+        def __init__(self, *args):
+            made.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(explicit, "DrawnIterations", Noting)
+    model, _ = train(task, tmp_path, arm, seed=0)
+    assert made == [(2, 5, 0)] * drawn
+    assert (1 if arm == "explicit_T1" else 2) == model.T

@@ -57,7 +57,7 @@ def train_on_labels(
     """Train the trainable parameters of `model` on labels; all adapter arms except `implicit` use this."""
     budget, (kind, judge) = task.train, task.kinds(run.seed)
     callbacks: list[Callback] = [ResidualGuard(), StrengthWarmup(budget.warmup)]
-    if budget.iterations is not None and model.T > 1:
+    if budget.iterations is not None and model.mode in ("explicit", "hybrid") and model.T > 1:
         least, most = budget.iterations
         callbacks.append(DrawnIterations(least, most, run.seed))
     start = start_head(task, run.seed, model)
