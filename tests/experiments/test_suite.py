@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -174,6 +174,11 @@ def test_an_error_is_held_below_its_bar(tmp_path):
     now = standing(results)
     assert now.best.arm == "direct"
     assert now.best.over_probe.better
+    grouped, alone = (
+        now.best.over_probe,
+        standing(replace(results, about=results.about | {"groups": []})).best.over_probe,
+    )
+    assert (grouped.difference.low, grouped.image_p) != (alone.difference.low, alone.image_p)
     assert bars.reaches(0.28)(results, now).met
     few = bars.reaches(0.28, 30_000)(results, now)
     assert (few.met, few.found.split()[0]) == (False, "layer_probe")

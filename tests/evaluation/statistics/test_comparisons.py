@@ -57,6 +57,20 @@ def test_influence_makes_the_interval_and_values_the_rest():
     assert (spread.image_p, spread.relative) == (plain.image_p, plain.relative)
 
 
+def test_copies_in_a_group_prove_no_more_than_one_of_them():
+    """Six photographs, each eight times: interval and test are those of six."""
+    generator = np.random.default_rng(3)
+    b = generator.random((1, 6))
+    a = b + 0.1 * generator.random((1, 6))
+    a[0, 0] = b[0, 0] - 0.01
+    once = Comparison.measure("a", "b", a, b, Metric("iou"))
+    groups = [str(n) for n in range(6)] * 8
+    copied = Comparison.measure("a", "b", np.tile(a, 8), np.tile(b, 8), Metric("iou"), groups)
+    alone = Comparison.measure("a", "b", np.tile(a, 8), np.tile(b, 8), Metric("iou"))
+    assert copied.image_p == pytest.approx(once.image_p) and once.image_p > 0.05 > alone.image_p
+    assert copied.difference.low == pytest.approx(once.difference.low, abs=1e-6)
+
+
 def test_a_class_that_gains_stands_out_and_the_rarest_comes_first():
     labels = np.array([0] * 60 + [1] * 20 + [2] * 40)
     generator = np.random.default_rng(0)
