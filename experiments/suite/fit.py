@@ -25,6 +25,7 @@ from dynaxx.evaluation.arms import (
     is_trained,
     load_arm,
 )
+from dynaxx.evaluation.arms.linear import READ_SECONDS
 from dynaxx.evaluation.arms.readout import with_readout
 from dynaxx.evaluation.cost import hardware
 from dynaxx.evaluation.statistics import Bootstrap
@@ -234,6 +235,9 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
     scores = judge.scores([output])
     record = ArmRecord.read(folder(job.arm))
     metric = task.kind.metric
+    fitting = spent.get(TRAINING, 0.0) + spent.get(FITTING, 0.0)
+    if ARMS[job.arm].converged:  # its fit may have been kept from before, with the seconds that it took
+        fitting = record.train_seconds - float(record.notes.get(READ_SECONDS, 0.0))
     fit = Fit(
         job.arm,
         job.seed,
@@ -242,7 +246,7 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
         dict(judge.kind.measures(output, judge.data)),
         record.trained_parameters,
         record.live_parameters,
-        spent.get(TRAINING, 0.0) + spent.get(FITTING, 0.0),
+        fitting,
         mine,
         dict(record.notes) | {"backbone seconds": spent.get(BACKBONE, 0.0)},
         hardware(),
