@@ -166,6 +166,12 @@ def test_equally_cheap_within_the_spread_is_the_simplest() -> None:
     )
 
 
+def test_of_readings_that_are_equal_on_validation_the_simplest_is_best_whatever_was_timed() -> None:
+    for one, other in ((1.05, 1.15), (1.15, 1.05)):
+        arms = {name: make_arm(name, ratio=ratio, val=0.9) for name, ratio in (("explicit", one), ("direct", other))}
+        assert run({"explicit": one, "direct": other}, {}, arms=arms).best == "direct"
+
+
 def test_a_latency_at_the_edge_of_the_budget_is_called_so_and_the_median_decides() -> None:
     for ratio, verdict in ((1.195, "adopt"), (1.205, "keep_probe")):
         near = run({"explicit": ratio}, {})

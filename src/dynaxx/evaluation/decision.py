@@ -112,8 +112,8 @@ class _Rules:
                 raise EvaluationError(f"decide: comparisons lack {name!r} against {BASELINE!r}")
 
     def best(self, names: Sequence[str]) -> str:
-        """The reading with the best validation score; of equal ones the cheapest."""
-        return max(names, key=lambda name: (self._val(name), -self.arms[name].latency.ratio))
+        """The reading with the best validation score; of equal ones the first, as a measured latency may change."""
+        return max(names, key=lambda name: round(self._val(name), 9))  # equal scores may be added up in another order
 
     def _val(self, name: str) -> float:
         """The metric on validation, with the sign with which more is better."""
