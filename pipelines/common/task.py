@@ -2,12 +2,12 @@
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -17,6 +17,7 @@ from dynaxx.backbone import resolve
 from dynaxx.data import LabelledImages, load_prepared
 from dynaxx.evaluation import titled
 from dynaxx.evaluation.arms import ArmRecord, Run, Task, TrainOptions, is_trained
+from dynaxx.evaluation.arms.readout import readout_of
 from dynaxx.evaluation.validation import chosen, read_tuned, with_settings
 from dynaxx.selection import candidates as candidates_of
 from dynaxx.tasks import Kind, Metric, TaskError, kind_of
@@ -48,15 +49,15 @@ def build_task(
     """
     prepared = load_prepared(root / "prepare")
     backbone = load_backbone(params.model, root / "pretrain", prepared.manifest.image_shape[0])
-    if taps is not None:
-        candidates = _candidates(params, backbone.network, prepared.manifest.image_shape)
-    else:
+    candidates: list[str] = []
+    selected = taps is None
+    if taps is None:
         selection = json.loads((root / "select_layers" / "selection.json").read_text())
         taps, candidates = selection["chosen"], [row["tap"] for row in selection["candidates"]]
     resonance: Any = OmegaConf.to_container(params.resonance)
     images, kind = prepared.task(), kind_of_task(params)
     _check_labels(kind, images)
-    return Task(
+    task = Task(
         kind=kind,
         candidates=candidates,
         backbone=lambda: copy.deepcopy(backbone.network),
@@ -76,13 +77,14 @@ def build_task(
         imbalance=params.task.imbalance,
         rare=params.task.rare,
     )
+    return task if selected else replace(task, candidates=_candidates(params, task, backbone.network))
 
 
-def _candidates(params: DictConfig, network: nn.Module, image_shape: Sequence[int]) -> list[str]:
+def _candidates(params: DictConfig, task: Task, network: nn.Module) -> list[str]:
     """The layers that `select_layers` will score; none where it will refuse them."""
     try:
         if params.select.layers == "auto":
-            return candidates_of(network, torch.zeros(1, *image_shape))
+            return candidates_of(network, task.example(), readout_of(task, task.resonance))
         return resolve(network, list(params.select.layers))
     except ResonanceError:
         return []

@@ -177,6 +177,37 @@ def test_candidates_leave_out_stem_and_classifier():
         candidates(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)), torch.zeros(1, 1, 8, 8))
 
 
+class Headed(torch.nn.Module):
+    """A network whose classifier reads the mean of a map behind its last stage."""
+
+    def __init__(self, behind):
+        super().__init__()
+        self.blocks = torch.nn.Sequential(*(torch.nn.Conv2d(n, n + 1, 3, padding=1) for n in (1, 2, 3, 4)))
+        self.behind = behind
+        self.fc = torch.nn.Linear(7 if len(behind) else 5, 2)
+
+    def forward(self, x):
+        return self.fc(self.behind(self.blocks(x)).mean((2, 3)))
+
+
+def test_the_map_that_the_classifier_reads_is_a_candidate_where_means_of_taps_are_read():
+    widened = torch.nn.Sequential(torch.nn.Conv2d(5, 7, 1), torch.nn.Sequential(torch.nn.GELU()))
+    net, example = Headed(widened).eval(), torch.zeros(1, 1, 8, 8)
+    known = candidates(net, example)
+    for readout in ("mean", "moments"):
+        assert candidates(net, example, readout) == [*known, "behind"]  # of equals the outermost
+    for readout in ("classifier", "map"):
+        assert candidates(net, example, readout) == known
+    alone = Headed(torch.nn.Sequential()).eval()
+    assert candidates(alone, example, "mean") == candidates(alone, example)  # its last stage is what is read
+
+
+def test_what_comes_behind_the_last_stage_is_in_the_last_part():
+    scores = [score(name, 0.1) for name in "abcd"] + [score("behind", 0.0, value=0.9)]
+    assert choose(scores, 2, ACCURACY, behind=False, deep=1).chosen == ["a", "behind"]
+    assert "best of 3 in its part" in choose(scores, 2, ACCURACY, behind=False, deep=1).reason
+
+
 def test_sources_are_read_beside_the_last_layer():
     generator = torch.Generator().manual_seed(0)
     mask = torch.randint(0, 2, (40, 4, 4), generator=generator, dtype=torch.uint8)

@@ -20,7 +20,7 @@ class Choice:
     reason: str
 
 
-def choose(scores: Sequence[Score], taps: int, metric: Metric, *, behind: bool = True) -> Choice:
+def choose(scores: Sequence[Score], taps: int, metric: Metric, *, behind: bool = True, deep: int = 0) -> Choice:
     """Cut the depth of the backbone into `taps` equal parts and take the best candidate layer of each part.
 
     Within a part the candidate with the largest probe gain is best. Candidates within one standard error of this gain
@@ -42,6 +42,7 @@ def choose(scores: Sequence[Score], taps: int, metric: Metric, *, behind: bool =
         taps: number of taps to choose, at least 2.
         metric: metric of the scores.
         behind: whether the output is read behind the last tap, not of the taps.
+        deep: number of last candidates that come behind the last stage; they belong to the last part.
 
     Raises:
         ResonanceError: fewer candidates than taps, or fewer than two taps.
@@ -50,7 +51,8 @@ def choose(scores: Sequence[Score], taps: int, metric: Metric, *, behind: bool =
         raise ResonanceError(f"select.taps={taps}: give at least 2, one tap has nothing to couple to")
     if taps > len(scores):
         raise ResonanceError(f"select.taps={taps}: only {len(scores)} layers can be coupled; give at most that")
-    bounds = [len(scores) * part // taps for part in range(taps + 1)]
+    depth = max(len(scores) - deep, taps)
+    bounds = [*(depth * part // taps for part in range(taps)), len(scores)]
     parts = [scores[start:stop] for start, stop in pairwise(bounds)]
     chosen, reasons = [], []
     for part in parts[:-1]:

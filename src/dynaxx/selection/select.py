@@ -86,10 +86,10 @@ def select_layers(
     """
     kind.check(images)
     example = torch.zeros(1, *images.images.shape[1:])
-    paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
+    readout = options.get("readout") or kind.readout
+    paths = candidates(backbone, example, readout) if layers == "auto" else resolve(backbone, list(layers))
     if features is not None and (missing := [path for path in (*paths, LAST) if path not in features]):
         raise ResonanceError(f"features: {missing[0]!r} is missing; give those of {', '.join(paths)} and {LAST!r}")
-    readout = options.get("readout") or kind.readout
     in_positions = reads_positions(readout)
     most = min(max_images, max(1, POSITIONS // _positions(options, features, example))) if in_positions else max_images
     index = _draw(kind, images, most, seed)
@@ -116,7 +116,8 @@ def select_layers(
     }
     scores = score(kind, images, read, channels=channels, overheads=overheads, grid=grid, folds=folds, seed=seed)
     if layers == "auto":
-        choice = choose(scores, taps, kind.metric, behind=readout == "classifier")
+        deep = len(paths) - len(candidates(backbone, example))
+        choice = choose(scores, taps, kind.metric, behind=readout == "classifier", deep=deep)
         chosen, reason = choice.chosen, choice.reason
     else:
         chosen, reason = paths, f"given as select.layers={list(layers)}"

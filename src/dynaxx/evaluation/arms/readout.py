@@ -12,6 +12,18 @@ def tapped(task: Task) -> list[str]:
     return list(task.taps) or stages(task.backbone(), ((task.example(),), {}))[-1:]
 
 
+def readout_of(task: Task, options: Mapping[str, Any]) -> str:
+    """How heads read the taps: as the options say, else as the task's kind wants.
+
+    >>> readout_of(task, {"T": 4})
+    'moments'
+    """
+    if options.get("readout") is not None:
+        return str(options["readout"])
+    own = task.head != "probe" or options.get("dynamics") == "reentrant"
+    return "classifier" if own else task.kind.readout
+
+
 def with_readout(task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of resonance, with the readout and the grid that the task's kind wants where they give none.
 
@@ -19,9 +31,7 @@ def with_readout(task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
     'moments'
     """
     options, stride = dict(options), task.kind.stride
-    if options.get("readout") is None:
-        reentrant = options.get("dynamics") == "reentrant"
-        options["readout"] = task.kind.readout if task.head == "probe" and not reentrant else "classifier"
+    options["readout"] = readout_of(task, options)
     if options.get("grid") is None and stride is not None and _is_map(task, tapped(task)[-1]):
         height, width = task.images.images.shape[-2:]
         options["grid"] = max(1, height // stride), max(1, width // stride)
