@@ -50,7 +50,7 @@ OF_KIND = {"prompted_segmentation": ["data.crop=16", "data.crops_per_slice=2", "
 ARMS_OF = {
     "regression": ["layer_probe", "concat_probe", "concat_mlp", "explicit_T1", "direct", "lora", "full_finetune"],
     "segmentation": ["layer_probe", "concat_probe", "explicit_T1", "direct", "lora", "full_finetune"],
-    "prompted_segmentation": ["concat_probe", "direct"],
+    "prompted_segmentation": ["concat_probe", "direct", "conv_2", "conv_dilated", "unet"],
     "anomaly": ["layer_probe", "concat_probe", "direct"],
 }
 

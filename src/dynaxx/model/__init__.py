@@ -17,7 +17,7 @@ from dynaxx.model.fingerprint import fingerprint
 from dynaxx.model.inspection import TapBeforeAfter, states_of, tap_states
 from dynaxx.model.keeping import saved_head
 from dynaxx.model.losses import extra_losses
-from dynaxx.model.readout import deviation, features, size_of
+from dynaxx.model.readout import as_map, deviation, features, size_of
 from dynaxx.model.resonant_model import Posthoc, ResonantModel
 from dynaxx.model.sources import read_of
 from dynaxx.model.statistics import anchor_parts
@@ -32,6 +32,7 @@ __all__ = [
     "ResonantModel",
     "TapBeforeAfter",
     "anchor_parts",
+    "as_map",
     "calibrate",
     "deviation",
     "extra_losses",

@@ -12,7 +12,7 @@ import yaml
 from dynaxx.evaluation import decision
 from dynaxx.evaluation.arms import ARMS, Run, arms_where, is_trained, named, no_logger
 from dynaxx.evaluation.arms.record import ArmRecord
-from dynaxx.tasks import Anomaly, Classification
+from dynaxx.tasks import Anomaly, Classification, Segmentation
 from experiments.analysis import outcomes
 from experiments.tasks import cifar10
 from pipelines.common.trained import trained_arm, trained_arms
@@ -26,12 +26,13 @@ def test_the_lists_that_are_derived_have_the_content_that_they_had_by_hand():
         "hybrid",
     )  # fmt: skip
     assert decision.CONTROLS == ("last_tap_only", "reentrant", "explicit_monitored", "explicit_certified")
-    assert arms_where(lambda arm: arm.role == "rival") == ("lora", "full_finetune")
+    one_pass = ("conv_2", "conv_4", "conv_8", "conv_dilated", "unet")
+    assert arms_where(lambda arm: arm.role == "rival") == ("lora", *one_pass, "full_finetune")
     assert set(outcomes.ONE_PASS) <= set(ARMS)
     assert arms_where(lambda arm: arm.converged) == ("baseline", "layer_probe", "concat_probe")
     assert set(arms_where(lambda arm: arm.stage == "train_arms")) == {
         "layer_probe", "concat_probe", "concat_mlp", "lora", "full_finetune", "last_tap_only", "explicit_T1", "direct",
-        "explicit_monitored", "explicit_certified", "hybrid", "reentrant",
+        "explicit_monitored", "explicit_certified", "hybrid", "reentrant", *one_pass,
     }  # fmt: skip
     assert set(arms_where(lambda arm: not arm.cached)) == {"baseline", "lora", "full_finetune"}
     assert {name: arm.stage for name, arm in ARMS.items() if arm.stage != "train_arms"} == {
@@ -40,8 +41,9 @@ def test_the_lists_that_are_derived_have_the_content_that_they_had_by_hand():
     assert arms_where(lambda arm: arm.learns(Anomaly())) == (
         "baseline", "layer_probe", "concat_probe", "direct", "explicit",
     )  # fmt: skip
-    assert arms_where(lambda arm: arm.learns(Classification())) == tuple(ARMS)
-    assert {name: arm.options for name, arm in ARMS.items() if arm.options} == {
+    assert arms_where(lambda arm: arm.learns(Segmentation())) == tuple(ARMS)
+    assert set(ARMS) - set(arms_where(lambda arm: arm.learns(Classification()))) == set(one_pass)
+    assert {name: arm.options for name, arm in ARMS.items() if arm.options and not arm.positions} == {
         "explicit_monitored": {"stability": "monitored"},
         "explicit_certified": {"stability": "certified"},
         "hybrid": {"mode": "hybrid"},

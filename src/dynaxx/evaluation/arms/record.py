@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynaxx import ResonanceError, load_resonance
 from dynaxx.backbone import Head, find_classifier
+from dynaxx.evaluation.arms.grid_networks import load_grid_network
 from dynaxx.evaluation.arms.models import TapMLP, TapProbe
 from dynaxx.evaluation.arms.repeated_tap import REPEATED_TAP, repeat_tap
 from dynaxx.evaluation.arms.task import Notes
@@ -23,9 +24,9 @@ RECORD = "arm.json"
 PROBE = "probe.safetensors"
 MLP = "mlp.safetensors"
 BACKBONE = "backbone.safetensors"
-KINDS = ("own", "probe", "mlp", "network", "resonance", "disagreement")
-"""Unchanged backbone, linear probe or MLP on tapped layers, backbone with other weights, resonance adapter, and one
-whose layers' disagreement is the answer."""
+KINDS = ("own", "probe", "mlp", "network", "resonance", "disagreement", "grid")
+"""Unchanged backbone, linear probe or MLP on tapped layers, backbone with other weights, resonance adapter, one whose
+layers' disagreement is the answer, and a network on the grid of its taps."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ def load_arm(folder: Path, backbone: nn.Module) -> nn.Module:
             if (folder / BACKBONE).exists():
                 backbone.load_state_dict(load_file(folder / BACKBONE))
             return load_resonance(backbone, folder).eval()
+        if record.kind == "grid":
+            return load_grid_network(folder, backbone, record.notes).eval()
         if record.kind == "disagreement":
             return DefectMap(load_resonance(backbone, folder)).eval()
     except (ResonanceError, SafetensorError, RuntimeError, KeyError, OSError) as error:

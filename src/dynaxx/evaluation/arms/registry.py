@@ -45,15 +45,19 @@ class Arm:
     """Whether the backbone weights stay unchanged, or the trained updates are separate and mergeable."""
     cached: bool = True
     """Whether the arm trains from cached activations where the augmentation allows a cache."""
+    positions: bool = False
+    """Whether the arm is for kinds alone that answer in every position."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of `wrap_with_resonance` in which a variant differs from `explicit`."""
+    """Options of `wrap_with_resonance` in which a variant differs from `explicit`; or of the network that is built."""
 
     def learns(self, kind: "Kind") -> bool:
-        """Whether the arm can learn a task of this kind: some need labels.
+        """Whether the arm can learn a task of this kind: some need labels, some of them in every position.
 
         >>> ARMS["lora"].learns(Anomaly())
         False
         """
+        if self.positions and kind.readout != "map":
+            return False
         return kind.labelled or bool(self.unlabelled)
 
     @property
@@ -66,8 +70,9 @@ class Arm:
 
         def train(task: "Task", run: "Run", **options: Any) -> None:
             if not self.learns(task.kind):
+                needs = "labels in every position" if self.positions else "labels"
                 raise EvaluationError(
-                    f"train_arms.arms: {self.name} learns from labels, and {task.kind.name} has none; leave it out"
+                    f"train_arms.arms: {self.name} learns from {needs}, and {task.kind.name} has none; leave it out"
                 )
             module, function = (self.trainer if task.kind.labelled else self.unlabelled).split(":")
             of_module = getattr(import_module(f"dynaxx.evaluation.arms.{module}"), function)
@@ -100,6 +105,18 @@ _ALL = (
     Arm("explicit_monitored", "explicit:train_variant", role="control", options={"stability": "monitored"}),
     Arm("explicit_certified", "explicit:train_variant", role="control", options={"stability": "certified"}),
     Arm("lora", "lora:train", role="rival", sized=True, cached=False),
+    Arm("conv_2", "one_pass:train", role="rival", sized=True, positions=True, options={"dilations": "1,1"}),
+    Arm("conv_4", "one_pass:train", role="rival", sized=True, positions=True, options={"dilations": "1,1,1,1"}),
+    Arm("conv_8", "one_pass:train", role="rival", sized=True, positions=True, options={"dilations": "1,1,1,1,1,1,1,1"}),
+    Arm(
+        "conv_dilated",
+        "one_pass:train",
+        role="rival",
+        sized=True,
+        positions=True,
+        options={"dilations": "1,2,4,8,1,2,4,8"},
+    ),
+    Arm("unet", "one_pass:train", role="rival", sized=True, positions=True, options={"unet": "3 resolutions"}),
     Arm("full_finetune", "full_finetune:train", role="rival", frozen=False, cached=False),
 )
 
