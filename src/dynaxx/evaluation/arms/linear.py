@@ -116,7 +116,8 @@ def start_head(task: Task, seed: int, model: ResonantModel) -> Start:
     fitted = fit_head(task, seed, reading)
     assert reading.head is not None
     _copy(reading.head, model.head)
-    return Start(fitted.seconds, fitted.fit.penalty)
+    # a reading without the sources says nothing about how far a head that reads messages of them may be trusted
+    return Start(fitted.seconds, 0.0 if model.config.sources else fitted.fit.penalty)
 
 
 def fit_head(task: Task, seed: int, model: ResonantModel) -> Fitted:
