@@ -14,9 +14,39 @@ from pipelines.compose import compose_all
 READINGS = named(BASELINE, "layer_probe", "concat_probe", "explicit_T1", "direct", EXPLICIT, IMPLICIT)
 UNLABELLED = named(BASELINE, "layer_probe", "concat_probe", "direct", EXPLICIT)
 RIVALS = named("lora", "full_finetune")
+ONE_PASS = named("conv_2", "conv_4", "conv_8", "conv_dilated", "unet")
+PROMPTED = named(BASELINE, "concat_probe", "explicit_T1", "direct", EXPLICIT)
+COMPONENTS = "components"
+"""Not an arm of the pipeline: a threshold and the connected component at the click, see `components.py`."""
 
 SEEDS, RIVAL_SEEDS, TUNING_SEED = 10, 3, 100
 """Numbers of seeds of readings, and of arms that train through the backbone; and the seed of all tuning fits."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Other samples that trained arms are also tested on, and other numbers of iterations.
+
+    >>> Elsewhere("crops of 256", ("data.crop=256",), (128, 128), (24, 48)).names(loops=True)
+    ['crops of 256, T=24', 'crops of 256, T=48']
+
+    Attributes:
+        name: what they are.
+        overrides: what is composed beside the case's overrides; empty for the case's own test samples.
+        grid: height and width of the grid of messages there; None: as in training.
+        iterations: numbers of iterations with which loops are run; empty: as in training.
+    """
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    grid: tuple[int, int] | None = None
+    iterations: tuple[int, ...] = ()
+
+    def names(self, loops: bool) -> list[str]:
+        """Names of the results of an arm that loops, or of one that does not."""
+        if loops and self.iterations:
+            return [f"{self.name}, T={T}" for T in self.iterations]
+        return [self.name] if self.overrides else []
 
 
 @dataclass(frozen=True)
@@ -30,10 +60,11 @@ class Case:
         name: name of its results.
         overrides: what is composed for it, as of `python -m pipelines.compose`.
         pack: file of the data folder that holds its data; empty where a package ships them or the overrides name them.
-        readings: arms that train from anchors, with `SEEDS` seeds.
+        readings: arms that train from anchors, with `SEEDS` seeds; also `COMPONENTS`.
         rivals: arms that train through the backbone, with `RIVAL_SEEDS` seeds.
         lrs: learning rates that every arm in epochs is tried with on validation.
         epochs: numbers of epochs that are tried with the best of them, where a reading is trained.
+        elsewhere: other samples that all arms are also tested on.
     """
 
     name: str
@@ -43,6 +74,7 @@ class Case:
     rivals: tuple[str, ...] = RIVALS
     lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     epochs: tuple[int, ...] = (15, 40)
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     def arms_of(self, seed: int) -> tuple[str, ...]:
         """The arms that are fitted with a seed."""
@@ -65,7 +97,8 @@ class Case:
         """
         root = [f"data.root={data / self.pack}"] if self.pack and data is not None else []
         rates = ",".join(f"{lr:g}" for lr in self.lrs)
-        tried = [f"tune.lr=[{rates}]", f"tune.epochs=[{','.join(map(str, self.epochs))}]"] if self.lrs else []
+        tried = [f"tune.lr=[{rates}]"] if self.lrs else []
+        tried += [f"tune.epochs=[{','.join(map(str, self.epochs))}]"] if self.epochs else []
         plain = compose_all([*self.overrides, *root, *tried, f"train_arms.arms=[{','.join(self._trained)}]"])
         params: Any = OmegaConf.create(plain)
         judge(params)
@@ -74,7 +107,7 @@ class Case:
 
     @property
     def _trained(self) -> list[str]:
-        return [arm for arm in (*self.readings, *self.rivals) if arm not in (BASELINE, EXPLICIT, IMPLICIT)]
+        return [arm for arm in (*self.readings, *self.rivals) if arm not in (BASELINE, EXPLICIT, IMPLICIT, COMPONENTS)]
 
 
 def own(overrides: Sequence[str], name: str) -> Case:
@@ -86,6 +119,30 @@ def own(overrides: Sequence[str], name: str) -> Case:
     unlabelled = "task=anomaly" in overrides
     return Case(
         name, tuple(overrides), readings=UNLABELLED if unlabelled else READINGS, rivals=() if unlabelled else RIVALS
+    )
+
+
+LENGTHS = (4, 8, 16, 32, 64)
+"""Steps of the lines to trace."""
+
+
+def _lines(length: int) -> Case:
+    """Lines of one length: the loop iterates as often as the click has steps to go, and up to half as often again."""
+    most = max(8, length * 3 // 2)
+    others = [other for other in LENGTHS if other != length]
+    there = tuple(
+        Elsewhere(f"length {n}", (f"data.length={n}", "data.images=100"), None, (max(8, n * 3 // 2), n * 3))
+        for n in others
+    )
+    settings = f"resonance.T={most}", f"train.iterations=[{max(4, length)},{most}]"
+    return Case(
+        f"lines-{length}",
+        ("experiment=lines", f"data.length={length}", *settings, "resonance.grid=[32,32]", "evaluate.T=[1]"),
+        readings=(*PROMPTED, *ONE_PASS),
+        rivals=(),
+        lrs=(3e-3, 1e-2),
+        epochs=(),
+        elsewhere=there,
     )
 
 
@@ -104,7 +161,20 @@ _ALL = (
     Case("polyps-100", ("experiment=polyps",), "kvasir_seg.zip"),
     Case("polyps", ("experiment=polyps", "task.n_train=null"), "kvasir_seg.zip"),
     Case("tiles", ("experiment=tiles",), "magnetic_tile.zip", UNLABELLED, (), (), ()),
-    Case("click", ("experiment=click",), "membrane.zip"),
+    Case(
+        "click",
+        ("experiment=click",),
+        "membrane.zip",
+        (*PROMPTED, *ONE_PASS, COMPONENTS),
+        rivals=(),
+        lrs=(3e-3, 1e-2),
+        epochs=(),
+        elsewhere=(
+            Elsewhere("crops of 128", iterations=(8, 16, 32, 48, 72, 96)),
+            Elsewhere("crops of 256", ("data.crop=256", "data.crops_per_slice=8"), (128, 128), (24, 32, 48, 96)),
+        ),
+    ),
+    *map(_lines, LENGTHS),
     Case("birds", ("experiment=birds",), "cub_birds26.zip"),
 )
 

@@ -32,8 +32,8 @@ from dynaxx.evaluation.statistics import Bootstrap
 from dynaxx.evaluation.validation import SETTINGS, chosen, read_tuned, tune, with_settings, write_tuned
 from dynaxx.spent import BACKBONE, FITTING, TRAINING, seconds
 from experiments.setting import build_setting
-from experiments.suite import cases
-from experiments.suite.cases import TUNING_SEED, Case
+from experiments.suite import cases, components, elsewhere
+from experiments.suite.cases import COMPONENTS, TUNING_SEED, Case
 from experiments.suite.results import FOLDER, Fit, write_about
 from pipelines.common.source import open_source
 from pipelines.common.task import build_task
@@ -95,7 +95,7 @@ class SuiteJob:
         found = [f"{self.case.name}/{SETTING}"]
         if self.seed is None:
             return found + [f"{self.case.name}/{TUNING}/{EXPLICIT}"] * (self.arm == IMPLICIT)
-        if ARMS[self.arm].converged:
+        if not _is_tuned(self.arm):
             return found
         return [*found, f"{self.case.name}/{TUNING}/{self.arm}"] + [f"{self.case.name}/{EXPLICIT}/seed-{self.seed}"] * (
             self.arm == IMPLICIT
@@ -104,7 +104,7 @@ class SuiteJob:
 
 def jobs(case: Case, data: Path | None, results: Path = FOLDER) -> list[SuiteJob]:
     """All jobs of a case, seed by seed, so that a suite that is stopped has all readings with some seeds."""
-    tuned = [arm for arm in (*case.readings, *case.rivals) if not ARMS[arm].converged]
+    tuned = [arm for arm in (*case.readings, *case.rivals) if _is_tuned(arm)]
     order = sorted(tuned, key=lambda arm: (arm in case.rivals, arm == IMPLICIT))
     found = [SuiteJob(case, SETTING, None, data, results)]
     found += [SuiteJob(case, arm, None, data, results) for arm in order if arm not in case.rivals]
@@ -113,6 +113,10 @@ def jobs(case: Case, data: Path | None, results: Path = FOLDER) -> list[SuiteJob
     return found + [
         SuiteJob(case, arm, seed, data, results) for seed in range(cases.RIVAL_SEEDS) for arm in case.rivals
     ]
+
+
+def _is_tuned(arm: str) -> bool:
+    return arm != COMPONENTS and not ARMS[arm].converged
 
 
 def run_suite_job(job: SuiteJob, params: DictConfig | None, root: Path) -> str:
@@ -156,7 +160,8 @@ def _build(job: SuiteJob, params: DictConfig, place: Path, root: Path) -> str:
             "classes": list(test.classes),
             "labels": test.labels.tolist() if task.kind.labels == "classes" else [],
             "fingerprint": task.fingerprint,
-        },
+        }
+        | ({"elsewhere": elsewhere.about(job.case, job.data)} if job.case.elsewhere else {}),
         job.results,
     )
     (place / "complete").touch()
@@ -215,7 +220,7 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
         return fits / arm / f"seed-{job.seed}"
 
     def settings(arm: str) -> dict[str, Any]:
-        return {} if ARMS[arm].converged else _chosen(job, arm)
+        return _chosen(job, arm) if _is_tuned(arm) else {}
 
     if job.arm != BASELINE:
         _trained(BASELINE, task, job.seed, folder(BASELINE), fits)  # new heads start from it
@@ -225,19 +230,29 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
         teacher = _trained(EXPLICIT, tuned, job.seed, folder(EXPLICIT), fits)
         options = {"teacher": teacher, "options": implicit.DistillOptions(**(dict(params.distill) | mine))}
         before = seconds()
-    _trained(job.arm, with_settings(task, mine), job.seed, folder(job.arm), fits, **options)
+    if job.arm == COMPONENTS:
+        components.train(
+            task, Run(job.seed, folder(job.arm), fits / "checkpoints" / f"{job.arm}-{job.seed}"), params.data
+        )
+    else:
+        _trained(job.arm, with_settings(task, mine), job.seed, folder(job.arm), fits, **options)
     spent = {name: value - before.get(name, 0.0) for name, value in seconds().items()}
     judge = _judge(params, task, root)
-    model = load_arm(folder(job.arm), task.backbone())
-    if torch.cuda.is_available():
-        model = model.cuda()
-    output = judge.outputs(model)
+    if job.arm == COMPONENTS:
+        output = components.answers(folder(job.arm), task, judge.data)
+    else:
+        model = load_arm(folder(job.arm), task.backbone())
+        output = judge.outputs(model.cuda() if torch.cuda.is_available() else model)
     scores = judge.scores([output])
     record = ArmRecord.read(folder(job.arm))
     metric = task.kind.metric
     fitting = spent.get(TRAINING, 0.0) + spent.get(FITTING, 0.0)
-    if ARMS[job.arm].converged:  # its fit may have been kept from before, with the seconds that it took
+    if (
+        not _is_tuned(job.arm) and job.arm != COMPONENTS
+    ):  # its fit may have been kept from before, with the seconds that it took
         fitting = record.train_seconds - float(record.notes.get(READ_SECONDS, 0.0))
+    test_elsewhere = components.elsewhere if job.arm == COMPONENTS else elsewhere.scored
+    there = dict(test_elsewhere(folder(job.arm), task, job.case, judge, job.data))
     fit = Fit(
         job.arm,
         job.seed,
@@ -250,8 +265,9 @@ def _fit(job: SuiteJob, task: Task, params: DictConfig, place: Path, root: Path)
         mine,
         dict(record.notes) | {"backbone seconds": spent.get(BACKBONE, 0.0)},
         hardware(),
+        {name: float(values.mean()) for name, values in there.items()},
     )
-    fit.write(job.path, scores)
+    fit.write(job.path, scores, there)
     if job.arm not in (BASELINE, EXPLICIT):  # which others start from
         shutil.rmtree(folder(job.arm))
     return f"{job.name}: {metric.name} {fit.test:.4f} on test, {fit.validation:.4f} on validation"

@@ -23,6 +23,8 @@ from dynaxx.files import write_text
 
 FOLDER = Path(__file__).parents[1] / "results" / "suite"
 CASE = "case.json"
+AT = "at "
+"""What names of scores on other samples begin with."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Fit:
         settings: learning rate, epochs and what else was chosen for the arm.
         notes: further facts, as the arm's record has them.
         hardware: where it was fitted.
+        elsewhere: the metric on other samples, or with other numbers of iterations, by name.
     """
 
     arm: str
@@ -54,12 +57,14 @@ class Fit:
     settings: dict[str, float]
     notes: dict[str, Any]
     hardware: dict[str, Any] = field(default_factory=dict)
+    elsewhere: dict[str, float] = field(default_factory=dict)
 
-    def write(self, path: Path, scores: Scores) -> None:
-        """Write the record and the scores (1, N) to `path`."""
+    def write(self, path: Path, scores: Scores, elsewhere: Mapping[str, Tensor] | None = None) -> None:
+        """Write the record, the scores (1, N) and those of other samples by name, (N,) each, to `path`."""
         tensors = {"values": _small(scores.values[0])}
         if (scores.influence != scores.values).any():
             tensors["influence"] = _small(scores.influence[0])
+        tensors |= {f"{AT}{name}": values.half() for name, values in (elsewhere or {}).items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}")
         save_file(tensors, aside, metadata={"fit": json.dumps(asdict(self))})
@@ -83,6 +88,12 @@ def scores_of(path: Path) -> Scores:
         values = file.get_tensor("values").double()
         influence = file.get_tensor("influence").double() if "influence" in file.keys() else values  # noqa: SIM118
     return Scores(values[None].numpy(), influence[None].numpy())
+
+
+def scores_elsewhere(path: Path) -> dict[str, Tensor]:
+    """The scores of one fit on other samples, (N,) each, by name."""
+    with safe_open(path, "pt") as file:
+        return {key.removeprefix(AT): file.get_tensor(key).float() for key in file.keys() if key.startswith(AT)}  # noqa: SIM118
 
 
 @dataclass(frozen=True)

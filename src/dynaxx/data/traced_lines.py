@@ -15,6 +15,8 @@ CELL = 4
 """Pixels of a step: lines run along cells, and other lines keep a cell away."""
 ATTEMPTS = 500
 """Starts of one line before there is no room for it."""
+LAYOUTS = 20
+"""Images that are begun anew before there is no room for their lines."""
 STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 Cells = list[tuple[int, int]]
@@ -76,12 +78,7 @@ class TracedLines:
 
     def _image(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels, click and mask of one image, uint8 (H, W)."""
-        free = np.ones((self.image_size // CELL,) * 2, bool)
-        drawn: list[Cells] = []
-        for _ in range(self.lines):
-            drawn.append(self._line(free, random))
-            for row, column in drawn[-1]:
-                free[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = False
+        drawn = self._lines(random)
         lines = [_pixels(cells, self.image_size) for cells in drawn]
         bright = 40 + 160 * np.any(lines, axis=0) + self.noise * random.standard_normal((self.image_size,) * 2)
         end = [_centre(number) for number in drawn[0][0]]
@@ -89,8 +86,24 @@ class TracedLines:
         click = (rows - end[0]) ** 2 + (columns - end[1]) ** 2 <= RADIUS**2
         return np.clip(bright, 0, 255).astype(np.uint8), click.astype(np.uint8), lines[0].astype(np.uint8)
 
+    def _lines(self, random: np.random.Generator) -> list[Cells]:
+        """Cells of all lines of an image."""
+        for _ in range(LAYOUTS):
+            free = np.ones((self.image_size // CELL,) * 2, bool)
+            drawn: list[Cells] = []
+            while len(drawn) < self.lines and (line := self._line(free, random)):
+                drawn.append(line)
+                for row, column in line:
+                    free[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = False
+            if len(drawn) == self.lines:
+                return drawn
+        raise DataError(
+            f"data.length={self.length}: no room for {self.lines} such lines on {self.image_size} x {self.image_size} "
+            "pixels; give shorter or fewer lines, or a larger data.image_size"
+        )
+
     def _line(self, free: np.ndarray, random: np.random.Generator) -> Cells:
-        """Cells of a line of `length` steps through free cells that never comes back to itself."""
+        """Cells of a line of `length` steps through free cells that never comes back to itself; none without room."""
         starts = np.argwhere(free)
         for _ in range(ATTEMPTS if len(starts) else 0):
             cells: Cells = [tuple(starts[random.integers(len(starts))].tolist())]
@@ -101,10 +114,7 @@ class TracedLines:
                 cells.append(open_cells[random.integers(len(open_cells))])
             if len(cells) > self.length:
                 return cells
-        raise DataError(
-            f"data.length={self.length}: no room for {self.lines} such lines on {self.image_size} x {self.image_size} "
-            "pixels; give shorter or fewer lines, or a larger data.image_size"
-        )
+        return []
 
 
 def _around(cell: tuple[int, int]) -> Cells:
