@@ -83,7 +83,7 @@ class SuiteJob:
     def done(self, root: Path) -> bool:
         """Whether the job is complete; the setting lies below `root`."""
         if self.arm == SETTING:
-            return (_setting(root, self.case) / "complete").exists() and (
+            return (setting_of(root, self.case) / "complete").exists() and (
                 self.results / self.case.name / "case.json"
             ).exists()
         return self.path.exists()
@@ -123,7 +123,7 @@ def run_suite_job(job: SuiteJob, params: DictConfig | None, root: Path) -> str:
     """Run a job and return its result in one line; `params` is not read, a case has its own."""
     del params
     settings = _params(job.case, job.data)
-    place = _setting(root, job.case)
+    place = setting_of(root, job.case)
     if job.arm == SETTING:
         return _build(job, settings, place, root)
     task = replace(build_task(settings, root=place, cache=root / "features"), probes=place / "fits" / BASELINE)
@@ -132,7 +132,8 @@ def run_suite_job(job: SuiteJob, params: DictConfig | None, root: Path) -> str:
     return _fit(job, task, settings, place, root)
 
 
-def _setting(root: Path, case: Case) -> Path:
+def setting_of(root: Path, case: Case) -> Path:
+    """The folder of a case's prepared data, backbone and taps below `root`."""
     return root / "suite" / case.name
 
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from dynaxx.data import load_prepared
 from dynaxx.files import write_text
-from dynaxx.selection import PAIRS, MeasuredPair, gather as look_at, leave_one_out
+from dynaxx.selection import PAIRS, MeasuredPair, gather as look_at, leave_task_out
 from dynaxx.training.pretrained import load_backbone
 from experiments.findings import find
 from experiments.predictions import gather, read_predictions, read_scores
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     errors = [
         {"pair": pair.name, "measured": pair.gains["baseline"], **asdict(found)}
-        for pair, found in zip(pairs, leave_one_out(pairs), strict=True)
+        for pair, found in zip(pairs, leave_task_out(pairs), strict=True)
     ]
     content = {"images": IMAGES, "pairs": [asdict(pair) for pair in pairs], "left_out": errors}
     content["held_out"] = [asdict(pair) for pair in found if pair not in pairs]

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `dynaxx advise`: predict whether resonance is likely to help, for the backbone and data of params.yaml."""
+    """Run `dynaxx advise`: predict what pays for the backbone and data of params.yaml."""
     parser = argparse.ArgumentParser(prog="dynaxx", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("advise", help="is resonance likely to help? trains nothing", allow_abbrev=False)
+    command = commands.add_parser(
+        "advise", help="do other layers know more, and does iterating pay? trains linear probes", allow_abbrev=False
+    )
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="what pipelines.compose wrote")
     command.add_argument("--outputs", type=Path, default=Path("outputs"), help="what `dvc repro pretrain` left")
     command.add_argument("--images", type=int, default=500, help="labelled images to look at")
@@ -58,12 +60,16 @@ def advise_here(params: Path, outputs: Path, images: int, seed: int) -> "Advice"
         options: Any = OmegaConf.load(params)
     except YAMLError as error:
         raise ValueError(f"{params} is no YAML; run `python -m pipelines.compose` ({error})") from None
+    from dynaxx.tasks import kind_of
+
     prepared = load_prepared(outputs / "prepare")
     backbone = load_backbone(options.model, outputs / "pretrain", prepared.manifest.image_shape[0])
     return advise(
         backbone.network,
         prepared.task(),
         backbone.normalisation,
+        kind=kind_of(options.task.kind, dict(options.task.options or {})),
+        grid=tuple(options.resonance.grid) if options.resonance.grid else None,
         max_images=images,
         latency_budget=options.evaluate.latency_budget,
         minimum_relative_gain=options.evaluate.minimum_relative_gain,
@@ -77,23 +83,31 @@ def show(advice: "Advice") -> None:
     from rich.table import Table
 
     console, evidence = Console(), advice.evidence
-    console.print(f"Is resonance likely to help here? [bold]{advice.verdict}[/bold]", highlight=False)
-    console.print(advice.reason, highlight=False)
+    console.print(
+        f"Is there more in your network than its last layer says? [bold]{advice.verdict}[/bold]", highlight=False
+    )
+    console.print(f"{advice.reason}.", highlight=False)
+    console.print(f"Which reading is likely to get it? {advice.reading}.", highlight=False)
+    console.print(f"Does information have to travel? {advice.travel}.", highlight=False)
     if advice.as_good:
         console.print(
-            f"Cheaper and expected to be as good: {', '.join(advice.as_good)}; train it as well as explicit.",
+            f"Cheaper than explicit and expected to be as good: {', '.join(advice.as_good)}.",
             highlight=False,
         )
     for rival, over in advice.unknown.items():
         console.print(
-            f"Whether {rival} would do as well is not known: the expected gain of explicit over it is {over.low:+.1f} "
-            f"to {over.high:+.1f} points; train it as well as explicit.",
+            f"Whether {rival} would do as well as explicit is not known: {over.low:+.1f} to {over.high:+.1f} points "
+            "are expected between them; train both.",
             highlight=False,
         )
+    if advice.iterate:  # linear readings know nothing of what travels
+        console.print(f"Layers: {', '.join(evidence.taps)}.", highlight=False)
+        return
+    scale = 100 if evidence.metric.higher_is_better else 1
     console.print(
-        f"Measured on {evidence.images} images of {evidence.classes} classes: a probe on the last layer "
-        f"{100 * evidence.last_accuracy:.1f} %, on all of {', '.join(evidence.taps)} besides "
-        f"{100 * evidence.probe_gain:+.1f} ± {100 * evidence.standard_error:.1f} points.",
+        f"Measured on {evidence.images} images, {evidence.labels}: a linear reading of the last layer reaches "
+        f"{scale * evidence.last_value:.3g}{' %' if scale > 1 else ''} ({evidence.metric.name}); the layers: "
+        f"{', '.join(evidence.taps)}.",
         highlight=False,
     )
     table = Table("before you start", "", box=None, pad_edge=False)

@@ -1,6 +1,9 @@
-"""The expected gain in accuracy, by least squares over the backbones on which resonance was trained and measured.
+"""The expected gain of reading other layers, by least squares over tasks and networks on which it was measured.
 
-`python -m experiments.tasks.advice` writes the measurements to `advice.json` beside this file.
+    gain = a + b · (what a linear reading of all layers gains on a few hundred images, cross-validated)
+
+`python -m experiments.suite.advice` writes the measurements to `advice.json` beside this file. Gains are points of a
+score, or per cent of an error.
 """
 
 import json
@@ -13,15 +16,16 @@ import numpy as np
 from dynaxx.selection.evidence import Evidence
 
 PAIRS = Path(__file__).with_name("advice.json")
-FEATURES = ("share_left", "probe_gain")
-"""Regressors of the gain: label information that the last layer lacks, and what a linear probe on all layers gains."""
+FEATURES = ("probe_gain",)
+"""Regressors of the gain. The information that the last layer lacks adds nothing to it: its forecasts of tasks that
+were left out are no better, and they need a scale that masks and numbers do not have."""
 CONFIDENCE = 0.8
 """Confidence level of the prediction intervals."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expected difference in accuracy, in points, with the 80 % prediction interval for a new backbone."""
+    """An expected gain, in points or per cent, with the 80 % prediction interval for a new task."""
 
     estimate: float
     low: float
@@ -30,14 +34,15 @@ class Expectation:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """One pair of backbone and task on which evidence and gains in accuracy were measured.
+    """One pair of backbone and task on which evidence and gains were measured.
 
-    >>> MeasuredPair("small_resnet, cifar10", 0.2, 0.03, {"baseline": 2.1, "direct": 0.1, "concat_probe": 0.4})
+    >>> MeasuredPair("cifar10, two groups", 0.2, 0.03, {"baseline": 2.1, "direct": 0.1, "concat_probe": 0.4})
 
     Attributes:
-        name: names of the backbone and the task.
+        name: the task, then what tells it from others of the same data; a task is left out as a whole.
         share_left, probe_gain: fields of `Evidence`, from a few hundred images.
-        gains: arm (competitor) → test accuracy of resonance (arm `explicit`) minus that of the competitor, in points.
+        gains: under `baseline` what reading other layers gained on test over the last one; under other arms what
+            `explicit` gained over them. Points of a score, or per cent of an error.
     """
 
     name: str
@@ -45,9 +50,14 @@ class MeasuredPair:
     probe_gain: float
     gains: dict[str, float]
 
+    @property
+    def task(self) -> str:
+        """The task, without what tells it from others of the same data."""
+        return self.name.partition(",")[0]
+
 
 def read_pairs(path: Path = PAIRS) -> list[MeasuredPair]:
-    """Read the pairs of backbone and task written by `python -m experiments.tasks.advice`."""
+    """Read the pairs of backbone and task written by `python -m experiments.suite.advice`."""
     return [MeasuredPair(**pair) for pair in json.loads(path.read_text())["pairs"]]
 
 
@@ -55,13 +65,14 @@ def expect(evidence: Evidence | MeasuredPair, over: str, pairs: list[MeasuredPai
     """Expected gain of resonance over the competitor `over`, with a prediction interval (statsmodels' OLS)."""
     if over != "baseline":
         # the evidence does not predict the gain over a rival, so the mean of the pairs is the whole model
-        return _predict(np.ones((len(pairs), 1)), [p.gains[over] for p in pairs], np.ones((1, 1)))
+        known = [p.gains[over] for p in pairs if over in p.gains]
+        return _predict(np.ones((len(known), 1)), known, np.ones((1, 1)))
     return _predict(_design(pairs), [p.gains[over] for p in pairs], _design([evidence]))
 
 
-def leave_one_out(pairs: list[MeasuredPair]) -> list[Expectation]:
-    """Expected gain of each pair of backbone and task, from a fit to all other pairs."""
-    return [expect(pair, "baseline", [p for p in pairs if p is not pair]) for pair in pairs]
+def leave_task_out(pairs: list[MeasuredPair]) -> list[Expectation]:
+    """Expected gain of each pair of backbone and task, from a fit to the pairs of all other tasks."""
+    return [expect(pair, "baseline", [p for p in pairs if p.task != pair.task]) for pair in pairs]
 
 
 def _design(pairs: Any) -> np.ndarray:

@@ -23,15 +23,22 @@ def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(prior + np.log2(np.clip(picked, 1e-12, 1.0)).mean())
 
 
-def cross_validated(features: Tensor, labels: Tensor, folds: int, seed: int) -> np.ndarray:
-    """Out-of-fold class probabilities (N, classes) of a linear probe, by stratified cross-validation."""
+def cross_validated(features: Tensor, labels: Tensor, fold: Tensor) -> np.ndarray:
+    """Out-of-fold class probabilities (N, classes) of a linear probe.
+
+    Args:
+        features: (N, F).
+        labels: class numbers (N,), each of 0, 1, … present.
+        fold: number of each sample's fold (N,).
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # of a class with one image, which a fold lacks
-        warnings.filterwarnings("ignore", message="The least populated class|Number of classes in training fold")
-        return cross_val_predict(probe, features.numpy(), labels.numpy(), cv=split, method="predict_proba")
+    with warnings.catch_warnings():  # of a class that one fold has alone
+        warnings.filterwarnings("ignore", message="Number of classes in training fold")
+        return cross_val_predict(
+            probe, features.numpy(), labels.numpy(), cv=PredefinedSplit(fold.numpy()), method="predict_proba"
+        )

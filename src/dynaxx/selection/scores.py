@@ -62,6 +62,90 @@ class Score:
     overhead: float
 
 
+class Readings:
+    """Linear readings of layers whose predictions of each sample are made without it.
+
+    >>> readings = Readings(Regression(), images, features, folds=5, seed=0)
+    >>> readings.value(LAST)
+    0.53
+
+    Args:
+        kind: kind of the task.
+        images: labels, groups and sources of N samples; their pixels are not read.
+        features: path → (N, F), or (N, P, F) of the positions of a grid; the last layer's under `LAST`. Sources of the
+            images are read beside all layers.
+        grid: (h, w) of the positions.
+        folds: number of folds.
+        seed: seed of the folds.
+
+    Attributes:
+        coded: the labels as numbers; None if the kind has none to train on.
+        flat: path → features of all samples or positions.
+
+    Raises:
+        ResonanceError: features of another number of samples, or that are not finite; see also `fold_numbers`.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        images: LabelledImages,
+        features: Mapping[str, Tensor],
+        *,
+        grid: Sequence[int] = (),
+        folds: int,
+        seed: int,
+    ) -> None:
+        for path, x in features.items():
+            if len(x) != len(images) or not x.isfinite().all():
+                wrong = "not finite" if len(x) == len(images) else f"of {len(x)} samples"
+                raise ResonanceError(
+                    f"features[{path!r}]: is {wrong}; give finite features of the {len(images)} images"
+                )
+        self.kind, self.images = kind, images
+        self.coded = kind.coded(images.labels, kind.outputs(images), grid) if len(images) else None
+        self.flat = {path: _at_positions(x, grid) if grid else x for path, x in features.items()}
+        if self.coded is None:
+            return
+        fold = fold_numbers(len(images), kind.strata(images.labels), images.groups, folds, seed)
+        used, flat = None, dict(self.flat)
+        if grid:
+            count = int(np.prod(grid))
+            fold, used = fold.repeat_interleave(count), _drawn(len(images) * count, seed)
+            flat |= {name: _at_positions(x, grid) for name, x in images.sources.items()}
+        self._sources = [name for name in images.sources if name in flat]
+        # a candidate that is the last layer adds nothing to itself
+        self._last = {path: LAST for path in features if torch.equal(flat[path], flat[LAST])}
+        y = self.coded.reshape(-1, self.coded.shape[-1])
+        self._fit = OutOfFold({name: x.flatten(1) for name, x in flat.items()}, y, fold, used)
+
+    def predicted(self, *names: str) -> Tensor:
+        """Predictions of `coded` by a reading of these layers."""
+        assert self.coded is not None
+        layers = [self._last.get(name, name) for name in names]
+        return self._fit(list(dict.fromkeys([*layers, *self._sources]))).reshape(self.coded.shape)
+
+    def scores(self, *names: str) -> Tensor:
+        """Scores (N,) of a reading of these layers."""
+        assert self.coded is not None
+        return self.kind.coded_scores(self.predicted(*names), self.coded)
+
+    def value(self, *names: str) -> float:
+        """Metric of a reading of these layers."""
+        return self.kind.metric.of(self.scores(*names).numpy())
+
+    def gain(self, a_N: Tensor, b_N: Tensor) -> tuple[float, float]:
+        """How much better scores `a` are than `b`, and the standard error of that."""
+        return _gain(self.kind, a_N, b_N, self.images)
+
+    def left(self, *names: str) -> float:
+        """Share of the labels' variance that a reading of these layers leaves."""
+        assert self.coded is not None
+        numbers = self.coded.flatten(0, -2).double()
+        error = (self.predicted(*names).flatten(0, -2) - numbers).square().mean()
+        return float(error / (numbers - numbers.mean(0)).square().mean().clamp_min(1e-12))
+
+
 def score(
     kind: Kind,
     images: LabelledImages,
@@ -91,35 +175,18 @@ def score(
     Raises:
         ResonanceError: features of another number of samples, or that are not finite; see also `fold_numbers`.
     """
-    for path, x in features.items():
-        if len(x) != len(images) or not x.isfinite().all():
-            wrong = "not finite" if len(x) == len(images) else f"of {len(x)} samples"
-            raise ResonanceError(f"features[{path!r}]: is {wrong}; give finite features of the {len(images)} images")
-    coded = kind.coded(images.labels, kind.outputs(images), grid) if len(images) else None
-    flat = {path: _at_positions(x, grid) if grid else x for path, x in features.items()}
-    redundancy = {path: _redundancy(flat[path], flat[LAST]) for path in channels}
+    readings = Readings(kind, images, features, grid=grid, folds=folds, seed=seed)
+    redundancy = {path: _redundancy(readings.flat[path], readings.flat[LAST]) for path in channels}
+    coded = readings.coded
     if coded is None:
         return [
             Score(path, channels[path], None, None, None, redundancy[path], None, overheads[path]) for path in channels
         ]
-    fold = fold_numbers(len(images), kind.strata(images.labels), images.groups, folds, seed)
-    used = None
-    if grid:
-        count = int(np.prod(grid))
-        fold, used = fold.repeat_interleave(count), _drawn(len(images) * count, seed)
-        flat |= {name: _at_positions(x, grid) for name, x in images.sources.items()}
-    sources = [name for name in images.sources if name in flat]
-    last = {path: LAST for path in channels if torch.equal(flat[path], flat[LAST])}  # it adds nothing to itself
-    fit = OutOfFold({name: x.flatten(1) for name, x in flat.items()}, coded.reshape(-1, coded.shape[-1]), fold, used)
-
-    def predicted(*names: str) -> Tensor:
-        return fit([*dict.fromkeys(last.get(name, name) for name in [*names, *sources])]).reshape(coded.shape)
-
-    base = kind.coded_scores(predicted(LAST), coded)
+    base = readings.scores(LAST)
     found = []
     for path in channels:
-        alone, both = predicted(path), kind.coded_scores(predicted(LAST, path), coded)
-        gain, error = _gain(kind, both, base, images)
+        alone, both = readings.predicted(path), readings.scores(LAST, path)
+        gain, error = readings.gain(both, base)
         found.append(
             Score(
                 tap=path,
