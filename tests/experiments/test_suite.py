@@ -7,13 +7,21 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from dynaxx.evaluation.arms import BASELINE
+from dynaxx import wrap_with_resonance
+from dynaxx.data import ClickedMasks
+from dynaxx.evaluation.arms import BASELINE, ArmRecord
 from dynaxx.evaluation.statistics import Scores
+from dynaxx.selection import PAIRS
 from dynaxx.tasks import Metric
-from experiments.suite import __main__ as suite, bars, cases
-from experiments.suite.cases import CASES, Case
+from dynaxx.training.small_resnet import SmallResNet
+from experiments.suite import __main__ as suite, advice, bars, cases
+from experiments.suite.cases import CASES, Case, Elsewhere
+from experiments.suite.components import WholeMasks, component
+from experiments.suite.elsewhere import on_grid
 from experiments.suite.fit import jobs
+from experiments.suite.iterate import write_iterate_page
 from experiments.suite.page import write_page
 from experiments.suite.results import Fit, read_case, write_about
 from experiments.suite.standing import standing
@@ -98,7 +106,8 @@ def test_what_cannot_be_run_is_told_in_one_line(tmp_path, capsys):
 def test_every_case_composes_but_for_its_data():
     for case in CASES.values():
         if not case.pack:
-            assert case.params(None).task.kind == "classification"
+            kind = "prompted_segmentation" if case.name.startswith("lines") else "classification"
+            assert case.params(None).task.kind == kind
         assert set(bars.BARS) <= set(CASES)
 
 
@@ -182,3 +191,111 @@ def test_an_error_is_held_below_its_bar(tmp_path):
     assert bars.reaches(0.28)(results, now).met
     few = bars.reaches(0.28, 30_000)(results, now)
     assert (few.met, few.found.split()[0]) == (False, "layer_probe")
+
+
+def traced(folder, lengths=(4, 16), click=False):
+    """Made results of lines: the loop traces all, a pass what is short; and of a click on slices."""
+    random = np.random.default_rng(0)
+    cases_of = {f"lines-{length}": length for length in lengths} | ({"click": 30} if click else {})
+    for case, length in cases_of.items():
+        places = {there.name: {"groups": [], "areas": list(range(40))} for there in CASES[case].elsewhere}
+        about = {"metric": asdict(Metric("iou")), "groups": [str(n // 10) for n in range(40)] if click else []}
+        write_about(case, about | {"elsewhere": places, "taps": ["a"], "train": 9, "validation": 9, "test": 40}, folder)
+        for arm, share in (("baseline", 0.0), ("explicit", 0.9), ("conv_2", 0.8 / length), ("conv_dilated", 0.5)):
+            for seed in range(2):
+                values = torch.as_tensor((share + 0.05 * random.random(40)).clip(0, 1))
+                there = {
+                    name: values - 0.1
+                    for other in CASES[case].elsewhere
+                    for name in other.names(loops=arm == "explicit")
+                }
+                fit = Fit(arm, seed, float(values.mean()), 0.5, {}, 9, 9, 1.0, {}, {})
+                fit.write(folder / case / arm / f"seed-{seed}.safetensors", Scores.of(values.numpy()[None]), there)
+
+
+def test_the_page_of_reach_has_lengths_other_lengths_and_the_click(tmp_path):
+    traced(tmp_path, click=True)
+    page, picture = tmp_path / "when.md", tmp_path / "reach.svg"
+    write_iterate_page(tmp_path, page, picture)
+    text, drawn = page.read_text(), picture.read_text()
+    assert "| arm | 4 steps | 16 steps |" in text
+    assert "| **explicit** | 92." in text
+    assert "(conv_dilated)" in text  # the best single pass
+    assert "| 64 steps | 192 | 82." in text
+    assert "| explicit over the best single pass |  | +39" in text or "| explicit over the best single pass |  | +40" in text
+    assert "| crops of | T=8 | T=16 | T=24 |" in text
+    assert ">explicit</text>" in drawn
+    write_iterate_page(tmp_path, page, picture)
+    assert picture.read_text() == drawn  # and no date in it
+
+
+def test_without_lines_there_is_no_page(tmp_path):
+    write_iterate_page(tmp_path, tmp_path / "when.md", tmp_path / "reach.svg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_component_is_what_is_connected_with_the_click():
+    probability = np.zeros((9, 9))
+    probability[1:4, 1:4], probability[5:8, 5:8], probability[2, 4:8] = 0.9, 0.9, 0.3
+    click = np.zeros((9, 9))
+    click[2, 2] = 1
+    assert component(probability, click, 0.5).sum() == 9
+    assert component(probability, click, 0.2).sum() == 9 + 4
+    assert component(probability, np.roll(click, 2, 1), 0.5).sum() == 0  # it lies below the threshold
+
+
+def test_whole_masks_are_those_of_the_same_crops(tmp_path):
+    for split in ("train", "test"):
+        for number in range(2):
+            image = np.random.default_rng(number).integers(0, 255, (48, 48, 3)).astype(np.uint8)
+            mask = np.zeros((48, 48), np.uint8)
+            mask[2:20, 2:20] = mask[24:44, 26:46] = 255
+            for part, pixels in (("images", image), ("masks", mask)):
+                (tmp_path / split / part).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / split / part / f"{number}.png")
+    options = {"root": str(tmp_path), "crop": 32, "crops_per_slice": 3, "min_area": 20}
+    clicked, whole = ClickedMasks(**options).train(), WholeMasks(**options).train()
+    assert torch.equal(clicked.images, whole.images[:, :3])
+    masks = whole.images[:, 3] > 0
+    assert ((clicked.labels > 0) <= masks).all()
+    assert (masks.sum() > (clicked.labels > 0).sum()).item()  # another object is in some of the crops
+
+
+def test_a_loop_is_tested_with_other_iterations_and_another_pass_once(tmp_path):
+    there = Elsewhere("crops", ("data.crop=256",), (128, 128), (8, 16))
+    assert there.names(loops=True) == ["crops, T=8", "crops, T=16"]
+    assert there.names(loops=False) == ["crops"]
+    assert Elsewhere("here", iterations=(8,)).names(loops=False) == []
+    torch.manual_seed(0)
+    model = wrap_with_resonance(
+        SmallResNet(3, 3, (4, 6, 8), 1).eval(), [1, 2], T=2, rank=2, readout="map", num_classes=1, grid=(8, 8),
+        example_input=torch.zeros(1, 3, 16, 16),
+    )  # fmt: skip
+    model.fit_statistics([torch.randn(8, 3, 16, 16)])
+    model.save_pretrained(tmp_path)
+    ArmRecord("explicit", 0, "resonance", ["layer1", "layer2"], 1, 1, 1.0, 0.5, {}).write(tmp_path)
+    backbone = model.remove()
+    larger = on_grid(tmp_path, backbone, (16, 16))
+    assert larger(torch.randn(2, 3, 32, 32)).shape == (2, 1, 32, 32)
+    assert larger.read(torch.randn(2, 3, 32, 32)).grid == (16, 16)
+    larger.remove()
+    assert on_grid(tmp_path, backbone, None).read(torch.randn(2, 3, 16, 16)).grid == (8, 8)
+
+
+def test_what_the_advice_is_calibrated_on_comes_from_the_results(small, tmp_path, monkeypatch, capsys):
+    command = ["small", "--root", str(tmp_path / "work"), "--results", str(tmp_path / "found"), "--threads", "1"]
+    assert suite.main(command) == 0
+    pairs = tmp_path / "advice.json"
+    shutil.copy(PAIRS, pairs)
+    monkeypatch.setattr(advice, "PAIRS", pairs)
+    assert advice.main(["--root", str(tmp_path / "work"), "--results", str(tmp_path / "found")]) == 0
+    written = json.loads(pairs.read_text())
+    (mine,) = [pair for pair in written["pairs"] if pair["name"] == "small"]
+    results = read_case("small", tmp_path / "found")
+    best = standing(results).best
+    assert mine["gains"]["baseline"] == pytest.approx(100 * best.over_probe.difference.estimate)
+    assert [one["name"] for one in written["said"]] == ["small"]
+    assert len(written["left_out"]) == len(written["pairs"])
+    assert "small: " in capsys.readouterr().out
+    assert advice.main(["--root", str(tmp_path / "none"), "--results", str(tmp_path / "found")]) == 1
+    assert "run `make suite`" in capsys.readouterr().err
