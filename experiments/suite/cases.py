@@ -126,26 +126,33 @@ LENGTHS = (4, 8, 16, 32, 64)
 """Steps of the lines to trace."""
 
 
-def _lines(length: int) -> Case:
-    """Lines of one length: the loop iterates as often as the click has steps to go, and up to half as often again."""
-    most = max(8, length * 3 // 2)
-    others = [other for other in LENGTHS if other != length]
-    there = tuple(
-        Elsewhere(f"length {n}", (f"data.length={n}", "data.images=100"), None, (max(8, n * 3 // 2), n * 3))
-        for n in others
-    )
-    settings = f"resonance.T={most}", f"train.iterations=[{max(4, length)},{most}]"
-    return Case(
-        f"lines-{length}",
-        ("experiment=lines", f"data.length={length}", *settings, "resonance.grid=[32,32]", "evaluate.T=[1]"),
-        readings=(*PROMPTED, *ONE_PASS),
-        rivals=(),
-        # of 16 steps all arms were best on validation with the rate of the experiment, 1e-2, against 3e-3
-        lrs=(),
-        epochs=(),
-        elsewhere=there,
-    )
-
+LINES = Case(
+    "lines",
+    (
+        "experiment=lines",
+        "data.shortest=4",
+        "data.length=32",
+        "task.n_train=256",
+        "train.epochs=60",
+        "train.patience=60",
+        "resonance.grid=[32,32]",
+        "resonance.T=32",
+        "train.iterations=[16,40]",
+    ),
+    readings=(*PROMPTED, *ONE_PASS),
+    rivals=(),
+    lrs=(),
+    epochs=(),
+    elsewhere=tuple(
+        Elsewhere(
+            f"length {n}",
+            ("data.shortest=null", f"data.length={n}", "data.images=100"),
+            iterations=tuple(sorted({32, max(8, n * 3 // 2), n * 3})),
+        )
+        for n in LENGTHS
+    ),
+)
+"""Lines to trace, of 4 to 32 steps; tested on each length, also on longer ones."""
 
 _ALL = (
     Case("digits-600", ("task.n_train=600",)),
@@ -176,7 +183,7 @@ _ALL = (
             Elsewhere("crops of 256", ("data.crop=256", "data.crops_per_slice=8"), (128, 128), (24, 32, 48, 96)),
         ),
     ),
-    *map(_lines, LENGTHS),
+    LINES,
     Case("birds", ("experiment=birds",), "cub_birds26.zip"),
 )
 

@@ -43,6 +43,8 @@ def test_images_depend_on_the_seed_and_the_part_alone():
         ({"length": 0}, "data.length=0: give a whole number of at least 1"),
         ({"images": 1.5}, "data.images=1.5: give a whole number"),
         ({"image_size": 8}, "data.image_size=8: give a whole number of at least 16"),
+        ({"shortest": 0}, "data.shortest=0: give a whole number of at least 1"),
+        ({"shortest": 20}, "data.shortest=20: give at most data.length=16, or null"),
         ({"noise": float("nan")}, "data.noise=nan: give a number from 0 to 1000"),
     ],
 )
@@ -54,3 +56,11 @@ def test_options_out_of_range_are_refused(options, line):
 def test_no_room_is_told():
     with pytest.raises(DataError, match="data.length=200: no room for 4 such lines on 32 x 32 pixels"):
         TracedLines(length=200, image_size=32, images=1).train()
+
+
+def test_images_draw_how_long_their_lines_are():
+    pixels = TracedLines(length=12, shortest=2, images=60, noise=0).train().labels.flatten(1).sum(1)
+    one_length = [int(TracedLines(length=n, images=1, noise=0).train().labels.sum()) for n in (2, 12)]
+    assert int(pixels.min()) <= one_length[0] + 8
+    assert int(pixels.max()) >= one_length[1] - 16
+    assert len(pixels.unique()) > 8

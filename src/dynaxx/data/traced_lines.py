@@ -41,6 +41,9 @@ class TracedLines:
 
     length: int = 16
     """Number of steps of 4 pixels of each line."""
+    shortest: int | None = None
+    """Number of steps of the shortest lines: each image draws how long its lines are, up to `length`. None: all lines
+    are of that length."""
     lines: int = 4
     """Number of lines of an image, one of which is clicked at."""
     image_size: int = 128
@@ -54,6 +57,10 @@ class TracedLines:
 
     def __post_init__(self) -> None:
         check_whole(self, length=1, lines=1, image_size=4 * CELL, images=1, seed=0)
+        if self.shortest is not None:
+            check_whole(self, shortest=1)
+            if self.shortest > self.length:
+                raise DataError(f"data.shortest={self.shortest}: give at most data.length={self.length}, or null")
         if not 0 <= self.noise < 1000:
             raise DataError(f"data.noise={self.noise!r}: give a number from 0 to 1000")
 
@@ -78,7 +85,8 @@ class TracedLines:
 
     def _image(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels, click and mask of one image, uint8 (H, W)."""
-        drawn = self._lines(random)
+        length = self.length if self.shortest is None else int(random.integers(self.shortest, self.length + 1))
+        drawn = self._lines(length, random)
         lines = [_pixels(cells, self.image_size) for cells in drawn]
         bright = 40 + 160 * np.any(lines, axis=0) + self.noise * random.standard_normal((self.image_size,) * 2)
         end = [_centre(number) for number in drawn[0][0]]
@@ -86,12 +94,12 @@ class TracedLines:
         click = (rows - end[0]) ** 2 + (columns - end[1]) ** 2 <= RADIUS**2
         return np.clip(bright, 0, 255).astype(np.uint8), click.astype(np.uint8), lines[0].astype(np.uint8)
 
-    def _lines(self, random: np.random.Generator) -> list[Cells]:
-        """Cells of all lines of an image."""
+    def _lines(self, length: int, random: np.random.Generator) -> list[Cells]:
+        """Cells of all lines of an image, of `length` steps each."""
         for _ in range(LAYOUTS):
             free = np.ones((self.image_size // CELL,) * 2, bool)
             drawn: list[Cells] = []
-            while len(drawn) < self.lines and (line := self._line(free, random)):
+            while len(drawn) < self.lines and (line := self._line(length, free, random)):
                 drawn.append(line)
                 for row, column in line:
                     free[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = False
@@ -102,17 +110,17 @@ class TracedLines:
             "pixels; give shorter or fewer lines, or a larger data.image_size"
         )
 
-    def _line(self, free: np.ndarray, random: np.random.Generator) -> Cells:
+    def _line(self, length: int, free: np.ndarray, random: np.random.Generator) -> Cells:
         """Cells of a line of `length` steps through free cells that never comes back to itself; none without room."""
         starts = np.argwhere(free)
         for _ in range(ATTEMPTS if len(starts) else 0):
             cells: Cells = [tuple(starts[random.integers(len(starts))].tolist())]
-            while len(cells) <= self.length:
+            while len(cells) <= length:
                 open_cells = [cell for cell in _around(cells[-1]) if _may_take(cell, cells, free)]
                 if not open_cells:
                     break
                 cells.append(open_cells[random.integers(len(open_cells))])
-            if len(cells) > self.length:
+            if len(cells) > length:
                 return cells
         return []
 
