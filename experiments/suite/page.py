@@ -1,18 +1,34 @@
 """docs/results/suite.md, written from the files of results: the table of every case, and its bars judged."""
 
+import json
 from pathlib import Path
 from textwrap import fill
 
 from dynaxx.evaluation import cell, gained, number, significant, titled, unit_of_gain
 from dynaxx.evaluation.arms import BASELINE
 from dynaxx.files import write_text
+from dynaxx.selection import PAIRS
 from experiments.analysis.tables import markdown
 from experiments.suite.bars import Judged, judged
 from experiments.suite.cases import CASES
 from experiments.suite.results import CASE, FOLDER, CaseResults, read_case
 from experiments.suite.standing import ArmStanding, Standing, standing
 
-PAGE = Path(__file__).parents[2] / "docs" / "results" / "suite.md"
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "results" / "suite.md", ROOT / "README.md"
+BEGIN, END = "<!-- suite: written by `python -m experiments.page` -->", "<!-- end of suite -->"
+"""Between these lines stands the table of the README."""
+TOLD = {
+    "digits-100": "scanned digits, 100 labels",
+    "digits-600": "scanned digits, 600 labels",
+    "sediment": "grain size of sand and gravel",
+    "landcover": "land cover from the air, 21 classes",
+    "polyps-100": "polyps, 100 labelled images",
+    "tiles": "defects of tiles, without labels",
+    "click": "a click to its whole cell",
+    "birds": "26 species of birds",
+}
+"""Cases of the README's table, by what they are."""
 
 HEAD = """# The suite
 
@@ -41,7 +57,63 @@ def write_page(folder: Path = FOLDER, page: Path = PAGE) -> None:
         return
     sections = [_section(name, results) for name, results in read.items()]
     verdicts = {name: judged(name, results) for name, results in read.items()}
-    write_text(page, "\n".join([HEAD, _bars(verdicts), *sections]).rstrip() + "\n")
+    write_text(page, "\n".join([HEAD, _bars(verdicts), _advice() + "\n", *sections]).rstrip() + "\n")
+
+
+def write_readme(folder: Path = FOLDER, readme: Path = README) -> None:
+    """Write the table of the README, between its two lines.
+
+    >>> write_readme()  # doctest: +SKIP
+    """
+    rows = []
+    for case, told in TOLD.items():
+        results = read_case(case, folder)
+        if results is None or BASELINE not in results.fits or not (now := standing(results)).readings:
+            continue
+        gain, best = now.best.over_probe.difference, now.best
+        values = [gained(value, now.metric, unit=False) for value in (gain.estimate, gain.low, gain.high)]
+        rows.append(
+            [
+                f"{told}, {titled(now.metric)}",
+                cell(now.probe.value, now.metric),
+                f"{best.arm} {cell(best.value, now.metric)}".replace("_", "\\_"),
+                f"{values[0]} [{values[1]}, {values[2]}]",
+                "yes" if best.over_probe.better else "no",
+                len(best.seeds),
+            ]
+        )
+    text = readme.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{readme}: has no lines {BEGIN!r} and {END!r}, between which the table is written")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    header = ["task", "last layer", "best reading on validation", "gain", "proven", "seeds"]
+    write_text(readme, f"{before}{BEGIN}\n{markdown(header, rows).rstrip()}\n{END}{after}")
+
+
+def _advice() -> str:
+    """What `advise` would have said about each task, from all others."""
+    content = json.loads(PAIRS.read_text())
+    said = {one["name"]: one for one in content.get("said", [])}
+    rows = []
+    for pair in content["left_out"]:
+        one = said.get(pair["pair"])
+        rows.append(
+            [
+                pair["pair"],
+                f"{pair['estimate']:+.1f} [{pair['low']:+.1f}, {pair['high']:+.1f}]",
+                f"{pair['measured']:+.1f}",
+                one["verdict"] if one else "",
+                ("yes" if one["gained"] else "no") if one else "",
+            ]
+        )
+    about = (
+        "`dynaxx advise` on 500 images before anything is trained, its forecast fitted to all other tasks. Points of a "
+        "score, or per cent of an error (sediment). Networks on CIFAR-10, and on digits where none is named, are the "
+        "small ones of [when-it-pays](when-it-pays.md). `python -m experiments.suite.advice` measures anew."
+    )
+    header = ["task, network", "expected gain, 80 %", "measured", "advice", "gain proven"]
+    return "\n".join(["## What `advise` would have said\n", fill(about, 120) + "\n", markdown(header, rows)])
 
 
 def _bars(verdicts: dict[str, list[Judged]]) -> str:

@@ -22,7 +22,7 @@ from experiments.suite.components import WholeMasks, component
 from experiments.suite.elsewhere import on_grid
 from experiments.suite.fit import jobs
 from experiments.suite.iterate import write_iterate_page
-from experiments.suite.page import write_page
+from experiments.suite.page import README, write_page, write_readme
 from experiments.suite.results import Fit, read_case, write_about
 from experiments.suite.standing import standing
 
@@ -302,3 +302,14 @@ def test_what_the_advice_is_calibrated_on_comes_from_the_results(small, tmp_path
     assert "small: " in capsys.readouterr().out
     assert advice.main(["--root", str(tmp_path / "none"), "--results", str(tmp_path / "found")]) == 1
     assert "run `make suite`" in capsys.readouterr().err
+
+
+def test_the_table_of_the_readme_is_what_the_files_give(tmp_path):
+    readme = tmp_path / "README.md"
+    shutil.copy(README, readme)
+    write_readme(readme=readme)
+    assert readme.read_text() == README.read_text()
+    readme.write_text("no table\n")
+    with pytest.raises(ValueError, match="between which the table is written"):
+        write_readme(readme=readme)
+    assert readme.read_text() == "no table\n"
