@@ -36,6 +36,7 @@ from dynaxx.evaluation.stores import Stores, reading_of
 from dynaxx.evaluation.timings import Example, timings
 from dynaxx.spent import LOOKING, TIMING, spent
 from dynaxx.tasks import Kind
+from dynaxx.training.cache.store import AnchorStore
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,13 @@ def evaluate(
     if stores is not None:
         store = stores.kept(backbone(), reading_of(folders, backbone), test.images, normalisation)
     judge = Judge(kind, test, normalisation, options.bootstrap, store)
-    pricing = Pricing.open(options.costs, judge, validation)
+
+    def anchors(images: Tensor) -> AnchorStore | None:
+        if stores is None:
+            return None
+        return stores.passing(backbone(), reading_of(folders, backbone), images, normalisation)
+
+    pricing = Pricing.open(options.costs, judge, validation, anchors)
     answers: dict[str, Answers] = {}
     for arm, by_seed in track(list(folders.items()), "judging arms"):
         answers[arm] = answers_of(judge, pricing, by_seed, backbone)

@@ -4,7 +4,7 @@ Shape legend: S seeds, N test samples, C classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from dynaxx.evaluation.costs import COST, PER, ArmCosts, Prices, sample_costs, t
 from dynaxx.evaluation.errors import EvaluationError
 from dynaxx.evaluation.judge import Judge
 from dynaxx.evaluation.statistics.paired import paired_bootstrap
+from dynaxx.training.cache.store import AnchorStore
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,24 @@ class Pricing:
         classes: names of the classes, (C,).
         judge: judge of the test samples.
         validation: seed → its validation samples.
+        anchors: function from images to their anchors, from which all arms answer; None where there can be none.
     """
 
     prices: Prices
     classes: tuple[str, ...]
     judge: Judge
     validation: Callable[[int], LabelledImages]
+    anchors: Callable[[Tensor], AnchorStore | None] = lambda images: None
+    _judges: dict[int, Judge] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, costs: Any, judge: Judge, validation: Callable[[int], LabelledImages] | None) -> "Pricing | None":
+    def open(
+        cls,
+        costs: Any,
+        judge: Judge,
+        validation: Callable[[int], LabelledImages] | None,
+        anchors: Callable[[Tensor], AnchorStore | None] = lambda images: None,
+    ) -> "Pricing | None":
         """The pricing of `evaluate.costs`; None if there is none.
 
         Raises:
@@ -52,11 +62,14 @@ class Pricing:
         classes = judge.kind.priced(judge.data)
         if not classes:
             raise EvaluationError(f"evaluate.costs={costs!r}: a task of {judge.kind.name} has no classes; give null")
-        return cls(Prices.of(costs, classes), classes, judge, validation)
+        return cls(Prices.of(costs, classes), classes, judge, validation, anchors)
 
     def thresholds(self, seed: int, model: nn.Module) -> tuple[NDArray[np.float64], float]:
         """The thresholds (C,) that cost this model least on the validation samples of its seed, and that cost."""
-        judge = self.judge.of(self.validation(seed))
+        if seed not in self._judges:
+            data = self.validation(seed)
+            self._judges[seed] = self.judge.of(data, self.anchors(data.images))
+        judge = self._judges[seed]
         choices = judge.kind.choices(judge.outputs(model), judge.data)
         assert choices is not None
         asked = thresholds(choices, self.prices)

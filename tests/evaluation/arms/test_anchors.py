@@ -10,10 +10,14 @@ import torch
 from torch import nn
 
 from dynaxx.data import LabelledImages, Normalisation
+from dynaxx.evaluation import Judge, Reading, Stores
 from dynaxx.evaluation.arms import ARMS, ArmRecord, Run, Task, TrainOptions, explicit, load_arm, network
 from dynaxx.evaluation.arms.anchors import store_of, tell
-from dynaxx.evaluation.arms.linear import concatenated, examples, fit_head, probe
+from dynaxx.evaluation.arms.linear import concatenated, examples, fit_head, probe, start_head
+from dynaxx.evaluation.arms.readout import with_readout
 from dynaxx.evaluation.arms.resonant import source, wrapped
+from dynaxx.evaluation.pricing import Pricing
+from dynaxx.evaluation.statistics import Bootstrap
 from dynaxx.tasks import Classification, Regression, Segmentation
 from dynaxx.training.small_resnet import SmallResNet
 
@@ -216,3 +220,35 @@ def test_only_what_iterates_draws_its_iterations(tmp_path, monkeypatch, arm, dra
     model, _ = train(task, tmp_path, arm, seed=0)
     assert made == [(2, 5, 0)] * drawn
     assert (1 if arm == "explicit_T1" else 2) == model.T
+
+
+def test_a_head_beside_a_click_keeps_no_penalty_of_a_fit_that_did_not_see_it(tmp_path):
+    task = task_of(tmp_path, "segmentation")
+    clicks = torch.zeros(COUNT, 1, 16, 16, dtype=torch.uint8)
+    clicked = replace(task, images=replace(task.images, sources={"click": clicks}))
+    train(task, tmp_path, "baseline")
+    penalties = [start_head(one, 0, wrapped(one, 0, mode="explicit")).penalty for one in (task, clicked)]
+    assert penalties[0] > 0
+    assert penalties[1] == 0
+
+
+def test_thresholds_of_all_arms_come_from_one_pass_over_the_validation_images(tmp_path, passes):
+    task = task_of(tmp_path)
+    models = [train(task, tmp_path, arm)[0] for arm in ("baseline", "concat_probe", "explicit")]
+    data = task.images.subset(torch.arange(20))
+    judge = Judge(task.kind, data, task.normalisation, Bootstrap(resamples=10, confidence=0.95, seed=0))
+    costs, stores = {"a": {"missed": 5}}, Stores(None)
+    reading = Reading(LAYERS, with_readout(task, task.resonance))
+
+    def anchors(images):
+        return stores.passing(task.backbone(), reading, images, task.normalisation)
+
+    pricing = Pricing.open(costs, judge, lambda seed: data, anchors)
+    passes.clear()
+    found = [pricing.thresholds(0, model) for model in models]
+    assert sum(passes) == len(data)
+    alone = Pricing.open(costs, judge, lambda seed: data)
+    for model, (asked, cost) in zip(models, found, strict=True):
+        expected, expected_cost = alone.thresholds(0, model)
+        assert asked == pytest.approx(expected, abs=1e-4)
+        assert cost == pytest.approx(expected_cost)
