@@ -26,6 +26,9 @@ def mutual_information(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def cross_validated(features: Tensor, labels: Tensor, fold: Tensor) -> np.ndarray:
     """Out-of-fold class probabilities (N, classes) of a linear probe.
 
+    >>> cross_validated(torch.randn(60, 8), torch.arange(60) % 3, torch.arange(60) % 5).shape
+    (60, 3)
+
     Args:
         features: (N, F).
         labels: class numbers (N,), each of 0, 1, … present.

@@ -158,8 +158,10 @@ def save_grid_network(folder: Path, network: GridNetwork) -> None:
 def load_grid_network(folder: Path, backbone: nn.Module, notes: Mapping[str, Any]) -> GridNetwork:
     """Read a network of `save_grid_network`, on its own copy of the backbone.
 
+    >>> load_grid_network(folder, backbone, {"width": 8, "activation": "tanh", "dilations": "1,1"})  # doctest: +SKIP
+
     Args:
-        notes: those of its record, which say what was built.
+        notes: facts of its record, which say what was built.
     """
     reader, tensors = load_resonance(backbone, folder), load_file(folder / WEIGHTS)
     inner = inner_network(reader, notes["width"], notes, notes["activation"])
