@@ -45,9 +45,13 @@ CLAIMS = (
         "`python -m experiments.tasks.number_of_taps`",
         verdicts.taps,
     ),
-    Claim("12 % on land cover, most in rare classes", "", verdicts.untested),
+    Claim("12 % on land cover, most in rare classes", "`python -m experiments.suite landcover`", verdicts.land_cover),
     Claim("2 to 4 % on vision transformers", "`python -m experiments.tasks.vision_transformer`", verdicts.transformers),
-    Claim("8 % lower error in regression", "`python -m experiments.tasks.rotation.run`", verdicts.regression),
+    Claim(
+        "8 % lower error in regression",
+        "`python -m experiments.tasks.rotation.run`, `python -m experiments.suite sediment`",
+        verdicts.regression,
+    ),
     Claim(
         "too strong couplings between middle and late make the model ignore low-level cues",
         "`python -m experiments.tasks.overcoupling`",

@@ -1,12 +1,21 @@
 """All committed measurements, which the claims are compared with."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from experiments.findings import RESULTS, Difference, Finding, read
+import numpy as np
 
+from dynaxx.evaluation.arms import BASELINE, EXPLICIT
+from dynaxx.evaluation.statistics import Comparison, Interval
+from dynaxx.tasks import Metric
+from experiments.findings import RESULTS, Difference, Finding, read
+from experiments.suite.results import read_case
+
+SUITE = ("landcover", "landcover-rare-river", "sediment")
+"""Cases of the suite that claims are about."""
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
@@ -23,6 +32,7 @@ class Results:
         overcoupling: effect of amplified couplings on the influence of the first tap, per factor.
         regression: errors of the arms in degrees, and relative differences of explicit.
         sections: sections of the benchmarks, each as it was measured last.
+        suite: case of the suite → relative gain of explicit over the probe, and its number of seeds.
     """
 
     findings: dict[str, Finding]
@@ -30,6 +40,7 @@ class Results:
     overcoupling: dict[str, Any]
     regression: dict[str, Any]
     sections: list[dict[str, Any]]
+    suite: dict[str, tuple[Interval, int]] = field(default_factory=dict)
 
 
 def read_results() -> Results:
@@ -39,7 +50,22 @@ def read_results() -> Results:
     runs = [json.loads(path.read_text())["sections"] for path in sorted(BENCHMARKS.glob("*.json"))]
     sections = [*{section["title"]: section for run in runs for section in run}.values()]
     settle, overcoupling, regression = map(_content, ("settle", "overcoupling", "regression"))
-    return Results({f.condition: f for f in findings}, settle, overcoupling, regression, sections)
+    suite = {name: gain for name in SUITE if (gain := _gain(name)) is not None}
+    return Results({f.condition: f for f in findings}, settle, overcoupling, regression, sections, suite)
+
+
+@lru_cache
+def _gain(case: str) -> tuple[Interval, int] | None:
+    """Gain of explicit over the probe in a case of the suite, as a share of the probe's value; None if not fitted."""
+    results = read_case(case)
+    if results is None or not {EXPLICIT, BASELINE} <= results.fits.keys():
+        return None
+    metric = Metric(**results.about["metric"])
+    seeds = [seed for seed in results.fits[EXPLICIT] if seed in results.fits[BASELINE]]
+    mine, probe = (results.joined(arm, seeds) for arm in (EXPLICIT, BASELINE))
+    gain = Comparison.measure(EXPLICIT, BASELINE, mine, probe, metric, tuple(results.about["groups"])).difference
+    value = float(np.mean(probe.per_seed(metric)))
+    return replace(gain, **{name: getattr(gain, name) / value for name in ("estimate", "low", "high")}), len(seeds)
 
 
 def _content(name: str) -> dict[str, Any]:

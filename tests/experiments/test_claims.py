@@ -105,8 +105,12 @@ def test_where_results_are_missing_claims_are_untested():
     assert "| untested |" in ledger(nothing)
 
 
-def test_what_no_experiment_asks_is_untested():
-    assert verdict("land cover", read_results()) == "untested"
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.12, 0.2, "held"), (0.11, 0.2, "did not hold"), (0.13, 0.2, MORE)]
+)
+def test_what_is_claimed_of_land_cover_is_judged_by_the_suite(low, high, expected):
+    gain = Interval((low + high) / 2, low, high, 0.95)
+    assert verdict("land cover", replace(read_results(), suite={"landcover": (gain, 4)})) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_what_no_experiment_asks_is_untested():
     [(-0.1, -0.08, "held"), (-0.1, -0.081, MORE), (-0.1, -0.079, "did not hold")],
 )
 def test_how_much_smaller_an_error_is_follows_the_interval(low, high, expected):
-    results = read_results()
+    results = replace(read_results(), suite={})
     entry = results.regression["against"]["baseline"]
     against = {"baseline": entry | {"relative": entry["relative"] | {"low": low, "high": high}}}
     assert verdict("regression", replace(results, regression=results.regression | {"against": against})) == expected
