@@ -115,6 +115,21 @@ BARS: dict[str, tuple[Bar, ...]] = {
 """Case → its bars."""
 
 
+WHY: dict[str, str] = {
+    "sediment": (
+        "25 photographs of a few groups choose badly. The linear reading of three taps is best on test and last on "
+        "validation among the readings. Tried: heads that keep the penalty of their linear fit, 40 and 120 epochs, three "
+        "learning rates."
+    ),
+    "landcover": (
+        "readings gain on validation, which holds other tens of numbers of the same series, and lose on test, which "
+        "holds other places. Tried: groups kept whole, the map behind the last stage as a tap, the head's penalty, 15 "
+        "and 40 epochs, three learning rates."
+    ),
+}
+"""Why bars of a case are missed, and what was tried."""
+
+
 def judged(case: str, results: CaseResults) -> list[Judged]:
     """The bars of a case, judged; none where its readings are not complete.
 

@@ -9,7 +9,7 @@ from dynaxx.evaluation.arms import BASELINE
 from dynaxx.files import write_text
 from dynaxx.selection import PAIRS
 from experiments.analysis.tables import markdown
-from experiments.suite.bars import Judged, judged
+from experiments.suite.bars import WHY, Judged, judged
 from experiments.suite.cases import CASES
 from experiments.suite.results import CASE, FOLDER, CaseResults, read_case
 from experiments.suite.standing import ArmStanding, Standing, standing
@@ -122,7 +122,10 @@ def _bars(verdicts: dict[str, list[Judged]]) -> str:
         for name, found in verdicts.items()
         for one in found
     ]
-    return "## Bars\n\n" + markdown(["case", "bar", "found", ""], rows) + "\n" if rows else ""
+    missed = [name for name, found in verdicts.items() if name in WHY and not all(one.met for one in found)]
+    why = [f"- {fill(f'{name}: {WHY[name]}', 118, subsequent_indent='  ')}" for name in missed]
+    table = markdown(["case", "bar", "found", ""], rows)
+    return "\n".join(["## Bars\n", table, *["", *why] * bool(why), ""]) if rows else ""
 
 
 def _section(name: str, results: CaseResults) -> str:
@@ -139,7 +142,7 @@ def _section(name: str, results: CaseResults) -> str:
         f"## {name}\n",
         fill(facts, 120, break_long_words=False) + "\n",
         markdown(
-            ["arm", titled(now.metric), f"gain over the probe, {unit_of_gain(now.metric)}", "proven", *measures,
+            ["arm", titled(now.metric), "on validation", f"gain over the probe, {unit_of_gain(now.metric)}", "proven", *measures,
              "live parameters", "training s", "seeds", "chosen"],
             [_row(arm, now, measures, results) for arm in now.arms.values()],
         ),
@@ -154,6 +157,7 @@ def _row(arm: ArmStanding, now: Standing, measures: list[str], results: CaseResu
     return [
         f"**{name}**" if now.readings and arm is now.best else name,
         f"{cell(arm.value, now.metric)} ± {cell(arm.deviation, now.metric)}",
+        cell(arm.validation, now.metric),
         "" if name == BASELINE else f"{told[0]} [{told[1]}, {told[2]}]",
         "" if name == BASELINE else ("yes" if arm.over_probe.better else arm.over_probe.contradicted or "no"),
         *(number(arm.measures[key]) for key in measures),
