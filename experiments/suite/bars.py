@@ -118,8 +118,8 @@ BARS: dict[str, tuple[Bar, ...]] = {
 WHY: dict[str, str] = {
     "sediment": (
         "25 photographs of a few groups choose badly. The linear reading of three taps is best on test and last on "
-        "validation among the readings. Tried: heads that keep the penalty of their linear fit, 40 and 120 epochs, three "
-        "learning rates."
+        "validation among the readings. Tried: heads that keep the penalty of their linear fit, 40 and 120 epochs, "
+        "three learning rates."
     ),
     "landcover": (
         "readings gain on validation, which holds other tens of numbers of the same series, and lose on test, which "

@@ -113,7 +113,9 @@ def _advice() -> str:
         "small ones of [when-it-pays](when-it-pays.md). `python -m experiments.suite.advice` measures anew."
     )
     header = ["task, network", "expected gain, 80 %", "measured", "advice", "gain proven"]
-    return "\n".join(["## What `advise` would have said\n", fill(about, 120) + "\n", markdown(header, rows)])
+    return "\n".join(
+        ["## What `advise` would have said\n", fill(about, 120, break_on_hyphens=False) + "\n", markdown(header, rows)]
+    )
 
 
 def _bars(verdicts: dict[str, list[Judged]]) -> str:
@@ -142,8 +144,8 @@ def _section(name: str, results: CaseResults) -> str:
         f"## {name}\n",
         fill(facts, 120, break_long_words=False) + "\n",
         markdown(
-            ["arm", titled(now.metric), "on validation", f"gain over the probe, {unit_of_gain(now.metric)}", "proven", *measures,
-             "live parameters", "training s", "seeds", "chosen"],
+            ["arm", titled(now.metric), "on validation", f"gain over the probe, {unit_of_gain(now.metric)}", "proven",
+             *measures, "live parameters", "training s", "seeds", "chosen"],
             [_row(arm, now, measures, results) for arm in now.arms.values()],
         ),
     ]  # fmt: skip
