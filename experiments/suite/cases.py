@@ -179,8 +179,8 @@ _ALL = (
         lrs=(),
         epochs=(),
         elsewhere=(
-            Elsewhere("crops of 128", iterations=(8, 16, 32, 48, 72, 96)),
-            Elsewhere("crops of 256", ("data.crop=256", "data.crops_per_slice=8"), (128, 128), (24, 32, 48, 96)),
+            Elsewhere("crops of 128", iterations=(8, 16, 48, 96)),
+            Elsewhere("crops of 256", ("data.crop=256", "data.crops_per_slice=6"), (128, 128), (24, 48, 96)),
         ),
     ),
     LINES,
