@@ -85,6 +85,13 @@ def test_what_has_no_labels_is_one_line():
                kind=Anomaly())  # fmt: skip
 
 
+def test_few_groups_are_fewer_folds_and_one_is_none():
+    halves = replace(images(120), groups=tuple(str(number % 2) for number in range(120)))
+    assert gather(Forgetful().eval(), halves, NORMALISATION).images == 120
+    with pytest.raises(ResonanceError, match="images: all are of one group"):
+        gather(Forgetful().eval(), replace(images(120), groups=("a",) * 120), NORMALISATION)
+
+
 def test_groups_stay_whole():
     # ten photographs of each of many places: a place is recognised, and says nothing about other places
     generator = torch.Generator().manual_seed(0)

@@ -95,7 +95,7 @@ def gather(
         kind: kind of the task; None: what the labels say, classification, regression or segmentation.
         layers: "auto" for all layers that can be coupled, else stage numbers or module paths.
         max_images: largest number of images that are evaluated, drawn with the class proportions of `images`.
-        folds: number of folds of the cross-validation; groups of images are kept whole.
+        folds: number of folds of the cross-validation, as many as there are groups if that is less; groups are whole.
         seed: seed of the draw and of the folds.
         grid: height and width of the grid of messages, for masks; None: an eighth of the image's.
 
@@ -118,6 +118,11 @@ def gather(
             f"images: {len(images)}{of if images.kind == 'classes' else ''}; give at least {MIN_IMAGES}"
             + (f", of two classes or more, and {folds} of each" if images.kind == "classes" else "")
         )
+    if images.groups:
+        groups = len(set(images.groups))
+        if groups < 2:
+            raise ResonanceError("images: all are of one group, and nothing is left out; give images of two or more")
+        folds = min(folds, groups)
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
     measure = _of_classes if images.kind == "classes" else _of_others
