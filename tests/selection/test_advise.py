@@ -86,10 +86,13 @@ def test_what_has_no_labels_is_one_line():
 
 
 def test_few_groups_are_fewer_folds_and_one_is_none():
-    halves = replace(images(120), groups=tuple(str(number % 2) for number in range(120)))
+    halves = replace(images(120), groups=tuple(str(number // 2 % 2) for number in range(120)))
     assert gather(Forgetful().eval(), halves, NORMALISATION).images == 120
     with pytest.raises(ResonanceError, match="images: all are of one group"):
         gather(Forgetful().eval(), replace(images(120), groups=("a",) * 120), NORMALISATION)
+    with pytest.raises(ResonanceError, match="images: without some groups one class is left"):
+        of_one_class = tuple(str(number % 2) for number in range(120))
+        gather(Forgetful().eval(), replace(images(120), groups=of_one_class), NORMALISATION)
 
 
 def test_groups_stay_whole():

@@ -154,6 +154,8 @@ def _of_classes(
     features = pooled_features(backbone, paths, classifier, images.images, normalisation)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
     fold = fold_numbers(len(y), y, images.groups, folds, seed)
+    if any(len(y[fold != number].unique()) < 2 for number in fold.unique().tolist()):
+        raise ResonanceError("images: without some groups one class is left; give groups that hold several classes")
     alone = cross_validated(last, y, fold)
     joined = cross_validated(torch.cat([*(features[path] for path in paths), last], dim=1), y, fold)
     # by ridge regression, which many layers take no time for
