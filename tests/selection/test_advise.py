@@ -90,8 +90,8 @@ def test_few_groups_are_fewer_folds_and_one_is_none():
     assert gather(Forgetful().eval(), halves, NORMALISATION).images == 120
     with pytest.raises(ResonanceError, match="images: all are of one group"):
         gather(Forgetful().eval(), replace(images(120), groups=("a",) * 120), NORMALISATION)
+    of_one_class = tuple(str(number % 2) for number in range(120))
     with pytest.raises(ResonanceError, match="images: without some groups one class is left"):
-        of_one_class = tuple(str(number % 2) for number in range(120))
         gather(Forgetful().eval(), replace(images(120), groups=of_one_class), NORMALISATION)
 
 
