@@ -1,7 +1,7 @@
 """The cases of the suite: a task on data that many know, the arms that are compared on it, and how they are tuned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,7 @@ _ALL = (
         ),
     ),
     LINES,
+    replace(LINES, name="lines-tanh", overrides=(*LINES.overrides, "resonance.activation=tanh")),
     Case("birds", ("experiment=birds",), "cub_birds26.zip"),
 )
 

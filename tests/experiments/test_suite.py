@@ -106,7 +106,7 @@ def test_what_cannot_be_run_is_told_in_one_line(tmp_path, capsys):
 def test_every_case_composes_but_for_its_data():
     for case in CASES.values():
         if not case.pack:
-            kind = "prompted_segmentation" if case.name == "lines" else "classification"
+            kind = "prompted_segmentation" if case.name.startswith("lines") else "classification"
             assert case.params(None).task.kind == kind
         assert set(bars.BARS) <= set(CASES)
 
