@@ -107,6 +107,11 @@ def _advice() -> str:
                 ("yes" if one["gained"] else "no") if one else "",
             ]
         )
+    rows += [
+        [name, "", "", "iterate" if one["iterate"] else one["verdict"], "yes" if one["gained"] else "no"]
+        for name, one in said.items()
+        if name not in {pair["pair"] for pair in content["left_out"]}
+    ]
     about = (
         "`dynaxx advise` on 500 images before anything is trained, its forecast fitted to all other tasks. Points of a "
         "score, or per cent of an error (sediment). Networks on CIFAR-10, and on digits where none is named, are the "

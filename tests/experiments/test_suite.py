@@ -21,7 +21,7 @@ from experiments.suite.cases import CASES, Case, Elsewhere
 from experiments.suite.components import WholeMasks, component
 from experiments.suite.elsewhere import on_grid
 from experiments.suite.fit import jobs
-from experiments.suite.iterate import write_iterate_page
+from experiments.suite.iterate import PAGE, PICTURE, write_iterate_page
 from experiments.suite.page import README, write_page, write_readme
 from experiments.suite.results import Fit, read_case, write_about
 from experiments.suite.standing import standing
@@ -232,6 +232,13 @@ def test_the_page_of_reach_has_lengths_other_lengths_and_the_click(tmp_path):
     assert picture.read_text() == drawn  # and no date in it
 
 
+def test_the_committed_page_of_reach_is_what_the_files_give(tmp_path):
+    write_iterate_page(page=tmp_path / PAGE.name, picture=tmp_path / PICTURE.name)
+    made = (tmp_path / PAGE.name).read_text().replace(f"({PICTURE.name})", f"(../images/{PICTURE.name})")
+    assert made == PAGE.read_text()
+    assert (tmp_path / PICTURE.name).read_text() == PICTURE.read_text()
+
+
 def test_without_lines_there_is_no_page(tmp_path):
     write_iterate_page(tmp_path, tmp_path / "when.md", tmp_path / "reach.svg")
     assert not list(tmp_path.iterdir())
@@ -297,7 +304,7 @@ def test_what_the_advice_is_calibrated_on_comes_from_the_results(small, tmp_path
     results = read_case("small", tmp_path / "found")
     best = standing(results).best
     assert mine["gains"]["baseline"] == pytest.approx(100 * best.over_probe.difference.estimate)
-    assert [one["name"] for one in written["said"]] == ["small"]
+    assert written["said"][-1]["name"] == "small"
     assert len(written["left_out"]) == len(written["pairs"])
     assert "small: " in capsys.readouterr().out
     assert advice.main(["--root", str(tmp_path / "none"), "--results", str(tmp_path / "found")]) == 1
