@@ -213,7 +213,7 @@ def _click(results: CaseResults, folder: Path) -> str:
         [
             "## A click to its cell\n",
             fill(about, 120) + "\n",
-            markdown(header, rows),
+            markdown(header, rows) + "\n",
             "The loop was trained with T from 12 to 32. With other numbers of iterations it reaches:\n",
             markdown(["crops of", *(f"T={n}" for n in numbers)], more),
         ]

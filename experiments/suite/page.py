@@ -25,7 +25,6 @@ TOLD = {
     "landcover": "land cover from the air, 21 classes",
     "polyps-100": "polyps, 100 labelled images",
     "tiles": "defects of tiles, without labels",
-    "click": "a click to its whole cell",
     "birds": "26 species of birds",
 }
 """Cases of the README's table, by what they are."""

@@ -209,7 +209,8 @@ def traced(folder):
                     for other in CASES[case].elsewhere
                     for name in other.names(loops=arm == "explicit")
                 }
-                fit = Fit(arm, seed, float(values.mean()), 0.5, {}, 9, 9, 1.0, {}, {})
+                means = {name: float(scores.mean()) for name, scores in there.items()}
+                fit = Fit(arm, seed, float(values.mean()), 0.5, {}, 9, 9, 1.0, {}, {}, elsewhere=means)
                 fit.write(folder / case / arm / f"seed-{seed}.safetensors", Scores.of(values.numpy()[None]), there)
 
 
@@ -230,6 +231,22 @@ def test_the_page_of_reach_has_lengths_other_lengths_and_the_click(tmp_path):
     assert ">explicit</text>" in drawn
     write_iterate_page(tmp_path, page, picture)
     assert picture.read_text() == drawn  # and no date in it
+
+
+def test_the_loop_is_judged_against_every_single_pass(tmp_path):
+    traced(tmp_path)
+    results = read_case("click", tmp_path)
+    assert results is not None
+    now = standing(results)
+    found = {one.bar: one for one in bars.judged("click", results)}
+    assert found["loop ≥ every single pass + 8 points"].met
+    assert found["loop ≥ every single pass + 8 points"].found.startswith("+4")  # 0.9 beside 0.5
+    assert found["loop ≥ every single pass + 5 points on crops of 256"].met
+    assert found["loop with T=96 as with T=24, ± 1 point, on crops of 256"].met
+    assert not any("components" in bar for bar in found)  # it was not fitted, and nothing is said of it
+    assert bars.loop_over_single_passes(60)(results, now).met is False
+    assert bars.loop_no_worse_than("conv_dilated")(results, now).met
+    assert bars.loop_no_worse_than("explicit")(results, now).met
 
 
 def test_the_committed_page_of_reach_is_what_the_files_give(tmp_path):
