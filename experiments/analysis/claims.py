@@ -11,8 +11,8 @@ from dynaxx.files import write_text
 from experiments.analysis import verdicts
 from experiments.analysis.measured import Results, read_results
 from experiments.analysis.page import DOCS
-from experiments.analysis.tables import markdown
 from experiments.findings import EXPLICIT
+from experiments.markdown import markdown
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from dynaxx.evaluation.arms import named
 from dynaxx.evaluation.statistics import holm, mean_interval, sign_flip
-from experiments.analysis.tables import markdown, points
+from experiments.analysis.tables import points
 from experiments.findings import EXPLICIT
+from experiments.markdown import markdown
 from experiments.predictions import FOLDER, LABELS, SUFFIX, read_scores
 from experiments.tasks.cifar10 import CIFAR10, TAIL
 

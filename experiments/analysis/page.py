@@ -12,8 +12,9 @@ from dynaxx.files import write_text
 from experiments.analysis.class_gains import class_gain_table
 from experiments.analysis.learning_rates import best_rates
 from experiments.analysis.outcomes import ITERATIONS, Outcome, tasks, variants
-from experiments.analysis.tables import against, gains, markdown, messages, verdicts
+from experiments.analysis.tables import against, gains, messages, verdicts
 from experiments.findings import EXPLICIT, RESULTS, Finding, read
+from experiments.markdown import markdown
 from experiments.predictions import read_scores
 from experiments.tasks.cifar10 import COARSE
 

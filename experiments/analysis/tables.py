@@ -7,6 +7,7 @@ import numpy as np
 from dynaxx.evaluation.statistics import Interval
 from experiments.analysis.outcomes import Outcome
 from experiments.findings import EXPLICIT, Finding, minus
+from experiments.markdown import markdown
 from experiments.predictions import Scores
 
 BASELINE = "baseline"
@@ -91,9 +92,3 @@ def gains(by_arm: Scores) -> str:
 def points(interval: Interval) -> str:
     """An interval in points of the score."""
     return f"{100 * interval.estimate:+.2f} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

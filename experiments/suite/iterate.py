@@ -16,7 +16,7 @@ from dynaxx.evaluation.arms import EXPLICIT
 from dynaxx.evaluation.statistics import Comparison, Scores
 from dynaxx.files import write_text
 from dynaxx.tasks import Metric
-from experiments.analysis.tables import markdown
+from experiments.markdown import markdown
 from experiments.suite.cases import CASES, COMPONENTS, LENGTHS, ONE_PASS
 from experiments.suite.results import FOLDER, CaseResults, read_case, scores_elsewhere
 

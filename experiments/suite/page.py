@@ -8,7 +8,7 @@ from dynaxx.evaluation import cell, gained, number, significant, titled, unit_of
 from dynaxx.evaluation.arms import BASELINE
 from dynaxx.files import write_text
 from dynaxx.selection import PAIRS
-from experiments.analysis.tables import markdown
+from experiments.markdown import markdown
 from experiments.suite.bars import WHY, Judged, judged
 from experiments.suite.cases import CASES
 from experiments.suite.results import CASE, FOLDER, CaseResults, read_case
