@@ -16,6 +16,10 @@ from experiments.suite.results import CaseResults
 from experiments.suite.standing import Standing, standing
 
 
+class NotFitted(LookupError):
+    """The error for a bar about an arm that has no results yet."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """A bar, what was measured, and whether it is met.
@@ -51,7 +55,7 @@ def no_worse_than(arm: str) -> Bar:
     """The best reading on validation is as good as one arm on test."""
 
     def judged(results: CaseResults, now: Standing) -> Judged:
-        best, other = now.best.value, now.arms[arm].value
+        best, other = now.best.value, _mean(results, arm)
         return Judged(
             f"best reading ≥ `{arm}`",
             f"{now.best.arm} {cell(best, now.metric)}, {arm} {cell(other, now.metric)}",
@@ -107,7 +111,10 @@ def nothing_gained(results: CaseResults, now: Standing) -> Judged:
 
 def _mean(results: CaseResults, arm: str, there: str = "") -> float:
     """The metric of an arm, mean over seeds; on other samples, or with other iterations, where `there` names them."""
-    return float(np.mean([fit.elsewhere[there] if there else fit.test for fit in results.fits[arm].values()]))
+    fits = results.fits.get(arm, {}).values()
+    if not fits or (there and not all(there in fit.elsewhere for fit in fits)):
+        raise NotFitted(f"{arm} {there}".rstrip())
+    return float(np.mean([fit.elsewhere[there] if there else fit.test for fit in fits]))
 
 
 def loop_over_single_passes(points: float, there: str = "", loop_there: str = "") -> Bar:
@@ -115,6 +122,8 @@ def loop_over_single_passes(points: float, there: str = "", loop_there: str = ""
 
     def judged(results: CaseResults, now: Standing) -> Judged:
         passes = {arm: _mean(results, arm, there) for arm in ("direct", *ONE_PASS) if arm in results.fits}
+        if not passes:
+            raise NotFitted("single passes")
         best = max(passes, key=lambda arm: passes[arm])
         lead = _mean(results, EXPLICIT, loop_there) - passes[best]
         place = f" on {there}" if there else ""
@@ -204,6 +213,6 @@ def judged(case: str, results: CaseResults) -> list[Judged]:
     # a bar is not judged before the arms that it is about are fitted
     found: list[Judged] = []
     for bar in BARS.get(case, ()):
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(NotFitted):
             found.append(bar(results, now))
     return found

@@ -27,8 +27,8 @@ SEEDS, RIVAL_SEEDS, TUNING_SEED = 10, 3, 100
 class Elsewhere:
     """Other samples that trained arms are also tested on, and other numbers of iterations.
 
-    >>> Elsewhere("crops of 256", ("data.crop=256",), (128, 128), (24, 48)).names(loops=True)
-    ['crops of 256, T=24', 'crops of 256, T=48']
+    >>> Elsewhere("crops of 256", ("data.crop=256",), (128, 128), (24, 48)).runs(loops=True)
+    [('crops of 256, T=24', 24), ('crops of 256, T=48', 48)]
 
     Attributes:
         name: what they are.
@@ -42,11 +42,11 @@ class Elsewhere:
     grid: tuple[int, int] | None = None
     iterations: tuple[int, ...] = ()
 
-    def names(self, loops: bool) -> list[str]:
-        """Names of the results of an arm that loops, or of one that does not."""
+    def runs(self, loops: bool) -> list[tuple[str, int | None]]:
+        """Name of each result of an arm that loops, or of one that does not, and its T; None: as it was trained."""
         if loops and self.iterations:
-            return [f"{self.name}, T={T}" for T in self.iterations]
-        return [self.name] if self.overrides else []
+            return [(f"{self.name}, T={T}", T) for T in self.iterations]
+        return [(self.name, None)] if self.overrides else []
 
 
 @dataclass(frozen=True)

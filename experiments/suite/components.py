@@ -64,8 +64,7 @@ def train(task: Task, run: Run, settings: DictConfig) -> float:
     ARMS[FINDER].train(finder, run)
     _, val = task.split(run.seed)
     data = task.images.subset(val)
-    judge = Judge(task.kind, data, task.normalisation, {"resamples": 1, "confidence": 0.95, "seed": 0})
-    probability = judge.outputs(on_grid(run.out, task.backbone(), None))[:, 0].sigmoid()
+    probability = _found(run.out, task, data)
     tried = {
         threshold: float(task.kind.scores(objects(probability, data, threshold), data.labels).mean())
         for threshold in THRESHOLDS
@@ -86,16 +85,20 @@ def _whole(settings: DictConfig, split: str) -> Tensor:
     return (crops.images[:, 3] > 0).to(torch.uint8)
 
 
+def _found(folder: Path, task: Task, data: LabelledImages, grid: tuple[int, int] | None = None) -> Tensor:
+    """Probability of each pixel to be inside of an object, (N, H, W)."""
+    judge = Judge(task.kind, data, task.normalisation, {"resamples": 1, "confidence": 0.95, "seed": 0})
+    return judge.outputs(on_grid(folder, task.backbone(), grid))[:, 0].sigmoid()
+
+
 def answers(folder: Path, task: Task, data: LabelledImages, grid: tuple[int, int] | None = None) -> Tensor:
     """Logits (N, 1, H, W) of the trained way in `folder` for samples with clicks."""
-    judge = Judge(task.kind, data, task.normalisation, {"resamples": 1, "confidence": 0.95, "seed": 0})
-    probability = judge.outputs(on_grid(folder, task.backbone(), grid))[:, 0].sigmoid()
-    return objects(probability, data, float(str(ArmRecord.read(folder).notes["threshold"])))
+    return objects(_found(folder, task, data, grid), data, float(str(ArmRecord.read(folder).notes["threshold"])))
 
 
 def elsewhere(folder: Path, task: Task, case: Case, judge: Judge, data: Path | None) -> Iterator[tuple[str, Tensor]]:
     """Name and scores (N,) wherever the case is also tested."""
     for there in case.elsewhere:
-        for name in there.names(loops=False):
+        for name, _ in there.runs(loops=False):
             tested = samples(case, there, data)
             yield name, judge.kind.scores(answers(folder, task, tested, there.grid), tested.labels)

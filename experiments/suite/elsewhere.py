@@ -51,8 +51,8 @@ def scored(folder: Path, task: Task, case: Case, judge: Judge, data: Path | None
         model = on_grid(folder, task.backbone(), there.grid)
         loops = isinstance(model, ResonantModel) and model.T > 1 and model.config.way(training=False) == "loop"
         there_judge = judge.of(samples(case, there, data))
-        for name, T in zip(there.names(loops), there.iterations if loops else (0,), strict=False):
-            if loops and there.iterations:
+        for name, T in there.runs(loops):
+            if T is not None:
                 assert isinstance(model, ResonantModel)
                 model.T = T
             output = there_judge.outputs(model)

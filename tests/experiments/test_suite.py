@@ -207,7 +207,7 @@ def traced(folder):
                 there = {
                     name: values - 0.1
                     for other in CASES[case].elsewhere
-                    for name in other.names(loops=arm == "explicit")
+                    for name, _ in other.runs(loops=arm == "explicit")
                 }
                 means = {name: float(scores.mean()) for name, scores in there.items()}
                 fit = Fit(arm, seed, float(values.mean()), 0.5, {}, 9, 9, 1.0, {}, {}, elsewhere=means)
@@ -290,9 +290,10 @@ def test_whole_masks_are_those_of_the_same_crops(tmp_path):
 
 def test_a_loop_is_tested_with_other_iterations_and_another_pass_once(tmp_path):
     there = Elsewhere("crops", ("data.crop=256",), (128, 128), (8, 16))
-    assert there.names(loops=True) == ["crops, T=8", "crops, T=16"]
-    assert there.names(loops=False) == ["crops"]
-    assert Elsewhere("here", iterations=(8,)).names(loops=False) == []
+    assert there.runs(loops=True) == [("crops, T=8", 8), ("crops, T=16", 16)]
+    assert there.runs(loops=False) == [("crops", None)]
+    assert replace(there, iterations=()).runs(loops=True) == [("crops", None)]
+    assert Elsewhere("here", iterations=(8,)).runs(loops=False) == []
     torch.manual_seed(0)
     model = wrap_with_resonance(
         SmallResNet(3, 3, (4, 6, 8), 1).eval(), [1, 2], T=2, rank=2, readout="map", num_classes=1, grid=(8, 8),

@@ -1,7 +1,7 @@
 """Evidence whether other layers may help, from a few hundred labelled images and before any training."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -125,8 +125,25 @@ def gather(
         folds = min(folds, groups)
     example = torch.zeros(1, *images.images.shape[1:])
     paths = candidates(backbone, example) if layers == "auto" else resolve(backbone, list(layers))
-    measure = _of_classes if images.kind == "classes" else _of_others
-    return measure(kind, backbone, images, normalisation, paths, folds, seed, grid)
+    seen = _Seen(kind, backbone, images, normalisation, paths, folds, seed)
+    return _of_classes(seen) if images.kind == "classes" else _of_others(seen, grid)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is measured: a network's layers on labelled images of a task, by folds."""
+
+    kind: Kind
+    backbone: nn.Module
+    images: LabelledImages
+    normalisation: Normalisation
+    paths: Sequence[str]
+    folds: int
+    seed: int
+
+    def readings(self, features: Mapping[str, Tensor], grid: Sequence[int] = ()) -> Readings:
+        """Linear readings of the layers' features, by ridge regression."""
+        return Readings(self.kind, self.images, features, grid=grid, folds=self.folds, seed=self.seed)
 
 
 def _drawn(images: LabelledImages, most: int, seed: int) -> LabelledImages:
@@ -138,28 +155,19 @@ def _drawn(images: LabelledImages, most: int, seed: int) -> LabelledImages:
     return images.subset(part.sort().values)
 
 
-def _of_classes(
-    kind: Kind,
-    backbone: nn.Module,
-    images: LabelledImages,
-    normalisation: Normalisation,
-    paths: Sequence[str],
-    folds: int,
-    seed: int,
-    grid: tuple[int, int] | None,
-) -> Evidence:
+def _of_classes(seen: _Seen) -> Evidence:
     """Evidence by logistic probes, on whose numbers the advice was calibrated."""
-    del grid
-    classifier, _ = find_classifier(backbone, None)
-    features = pooled_features(backbone, paths, classifier, images.images, normalisation)
+    images, paths = seen.images, seen.paths
+    classifier, _ = find_classifier(seen.backbone, None)
+    features = pooled_features(seen.backbone, paths, classifier, images.images, seen.normalisation)
     last, y = features[PENULTIMATE], images.labels.unique(return_inverse=True)[1]
-    fold = fold_numbers(len(y), y, images.groups, folds, seed)
+    fold = fold_numbers(len(y), y, images.groups, seen.folds, seen.seed)
     if any(len(y[fold != number].unique()) < 2 for number in fold.unique().tolist()):
         raise ResonanceError("images: without some groups one class is left; give groups that hold several classes")
     alone = cross_validated(last, y, fold)
     joined = cross_validated(torch.cat([*(features[path] for path in paths), last], dim=1), y, fold)
     # by ridge regression, which many layers take no time for
-    readings = Readings(kind, images, {path: features[path] for path in paths} | {LAST: last}, folds=folds, seed=seed)
+    readings = seen.readings({path: features[path] for path in paths} | {LAST: last})
     single = max(readings.value(path) for path in paths) - readings.value(LAST)
     gain = _correct(joined, y) - _correct(alone, y)
     entropy = float(torch.distributions.Categorical(y.bincount().double()).entropy() / np.log(2))
@@ -179,28 +187,21 @@ def _of_classes(
     )
 
 
-def _of_others(
-    kind: Kind,
-    backbone: nn.Module,
-    images: LabelledImages,
-    normalisation: Normalisation,
-    paths: Sequence[str],
-    folds: int,
-    seed: int,
-    grid: tuple[int, int] | None,
-) -> Evidence:
+def _of_others(seen: _Seen, grid: tuple[int, int] | None) -> Evidence:
     """Evidence by ridge regression: of numbers, or of masks in every position."""
+    kind, paths, gone = seen.kind, seen.paths, None
     on: tuple[int, ...] = ()
     if kind.readout == "map":
-        side = kind.stride or 8
-        height, width = grid or (max(1, images.labels.shape[1] // side), max(1, images.labels.shape[2] // side))
-        whole, most = images, max(MIN_IMAGES, POSITIONS // (height * width))
-        images = _drawn(images, most, seed)
-        read, on = grid_features(backbone, paths, images.images, normalisation, {"grid": (height, width)})
-        gone = travel(whole, (height, width))
+        side, (height, width) = kind.stride or 8, seen.images.labels.shape[1:]
+        height, width = grid or (max(1, height // side), max(1, width // side))
+        gone = travel(seen.images, (height, width))
+        most = max(MIN_IMAGES, POSITIONS // (height * width))
+        seen = replace(seen, images=_drawn(seen.images, most, seen.seed))
+        chosen = {"grid": (height, width)}
+        read, on = grid_features(seen.backbone, paths, seen.images.images, seen.normalisation, chosen)
     else:
-        read, gone = layer_features(backbone, paths, images.images, normalisation), None
-    readings = Readings(kind, images, read, grid=on, folds=folds, seed=seed)
+        read = layer_features(seen.backbone, paths, seen.images.images, seen.normalisation)
+    readings = seen.readings(read, on)
     base, joined = readings.scores(LAST), readings.scores(*paths, LAST)
     last = kind.metric.of(base.numpy())
     scale = 1.0 if kind.metric.higher_is_better else 1 / max(last, 1e-12)
@@ -209,7 +210,7 @@ def _of_others(
     flat = readings.flat
     step = max(1, -(-len(flat[LAST]) // CKA_SAMPLES))
     return Evidence(
-        images=len(images),
+        images=len(seen.images),
         labels="masks" if on else "numbers",
         metric=kind.metric,
         taps=list(paths),
