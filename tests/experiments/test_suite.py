@@ -1,8 +1,10 @@
 """The suite on small data: each fit runs once, results of several machines add up, and pages come from files alone."""
 
+import copy
 import json
 import shutil
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ import torch
 from PIL import Image
 
 from dynaxx import wrap_with_resonance
-from dynaxx.data import ClickedMasks
+from dynaxx.data import ClickedMasks, LabelledImages, Normalisation
+from dynaxx.evaluation import Judge
 from dynaxx.evaluation.arms import BASELINE, ArmRecord
-from dynaxx.evaluation.statistics import Scores
+from dynaxx.evaluation.statistics import Bootstrap, Scores
 from dynaxx.selection import PAIRS
-from dynaxx.tasks import Metric
+from dynaxx.tasks import Metric, Segmentation
 from dynaxx.training.small_resnet import SmallResNet
-from experiments.suite import __main__ as suite, advice, bars, cases
+from experiments.suite import __main__ as suite, advice, bars, cases, elsewhere
 from experiments.suite.cases import CASES, Case, Elsewhere
 from experiments.suite.components import WholeMasks, component
 from experiments.suite.elsewhere import on_grid
@@ -288,7 +291,7 @@ def test_whole_masks_are_those_of_the_same_crops(tmp_path):
     assert (masks.sum() > (clicked.labels > 0).sum()).item()  # another object is in some of the crops
 
 
-def test_a_loop_is_tested_with_other_iterations_and_another_pass_once(tmp_path):
+def test_a_loop_is_tested_with_other_iterations_and_another_pass_once(tmp_path, monkeypatch):
     there = Elsewhere("crops", ("data.crop=256",), (128, 128), (8, 16))
     assert there.runs(loops=True) == [("crops, T=8", 8), ("crops, T=16", 16)]
     assert there.runs(loops=False) == [("crops", None)]
@@ -308,6 +311,24 @@ def test_a_loop_is_tested_with_other_iterations_and_another_pass_once(tmp_path):
     assert larger.read(torch.randn(2, 3, 32, 32)).grid == (16, 16)
     larger.remove()
     assert on_grid(tmp_path, backbone, None).read(torch.randn(2, 3, 16, 16)).grid == (8, 8)
+
+    seen = []
+
+    class Noting(Judge):
+        def outputs(self, model):
+            seen.append(model.T)
+            return super().outputs(model)
+
+    pixels = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
+    data = LabelledImages(pixels, torch.zeros(3, 32, 32, dtype=torch.uint8), ("background", "thing"))
+    monkeypatch.setattr(elsewhere, "samples", lambda case, there, folder: data)
+    one = replace(CASES["click"], elsewhere=(replace(there, grid=(16, 16)),))
+    bootstrap = Bootstrap(resamples=10, confidence=0.95, seed=0)
+    judge = Noting(Segmentation(), data, Normalisation((0.5,) * 3, (0.2,) * 3), bootstrap)
+    task = SimpleNamespace(backbone=lambda: copy.deepcopy(backbone))
+    found = dict(elsewhere.scored(tmp_path, task, one, judge, None))
+    assert seen == [8, 16]
+    assert {name: values.shape for name, values in found.items()} == {"crops, T=8": (3,), "crops, T=16": (3,)}
 
 
 def test_what_the_advice_is_calibrated_on_comes_from_the_results(small, tmp_path, monkeypatch, capsys):

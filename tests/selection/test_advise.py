@@ -70,7 +70,11 @@ def test_numbers_and_masks_are_advised_on_too():
     numbers = replace(whole, labels=10.0 * whole.labels[:, None].float(), classes=("size",))
     found = gather(Forgetful().eval(), numbers, NORMALISATION)
     assert (found.labels, found.metric.name) == ("numbers", "rmse")
-    assert found.probe_gain > 0.5  # the share of the error that goes
+    assert 0.5 < found.probe_gain <= 1  # the share of the error that goes, whatever the unit
+    other = gather(Forgetful().eval(), replace(numbers, labels=1000 * numbers.labels), NORMALISATION)
+    assert other.probe_gain == pytest.approx(found.probe_gain, rel=1e-3)
+    assert other.single_gain == pytest.approx(found.single_gain, rel=1e-3)
+    assert other.standard_error == pytest.approx(found.standard_error, rel=1e-3)
     assert found.share_left > 0.9
     masks = replace(
         whole, labels=whole.labels[:, None, None].expand(-1, 8, 8).to(torch.uint8), classes=("background", "thing")

@@ -206,6 +206,11 @@ def test_what_comes_behind_the_last_stage_is_in_the_last_part():
     scores = [score(name, 0.1) for name in "abcd"] + [score("behind", 0.0, value=0.9)]
     assert choose(scores, 2, ACCURACY, behind=False, deep=1).chosen == ["a", "behind"]
     assert "best of 3 in its part" in choose(scores, 2, ACCURACY, behind=False, deep=1).reason
+    # it does not move where the depth is cut: of seven stages the fifth is in the last part
+    gains = [score(name, 0.3 if name == "e" else 0.1, value=0.9 if name == "e" else 0.5) for name in "abcdefg"]
+    with_it = choose([*gains, score("behind", 0.0)], 3, ACCURACY, behind=False, deep=1).chosen
+    assert with_it == choose(gains, 3, ACCURACY, behind=False).chosen
+    assert with_it[-1] == "e"
 
 
 def test_sources_are_read_beside_the_last_layer():
